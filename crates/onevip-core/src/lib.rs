@@ -1,0 +1,12 @@
+//! The decisions of onevip, and nothing else.
+//!
+//! This crate never sees a socket, a clock or a random number: time and packets are arguments, decisions are return
+//! values. That is why it can be simulated, model-checked and fuzzed. The daemon (`onevip`) does the I/O around it;
+//! the kernel part (`onevip-bpf`) is tested against the reference verdict kept here.
+#![forbid(unsafe_code)]
+
+pub mod hash;
+pub mod ids;
+
+pub use hash::{AddressOrder, HashMode, Hasher};
+pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
