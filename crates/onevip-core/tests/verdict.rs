@@ -1,6 +1,8 @@
 //! The verdict table, row by row: what a node knows, what arrives, what it does, and the sentence that says why.
 //! The same rows run through the real programs in `onevip-bpf`.
 
+#![allow(clippy::unwrap_used)]
+
 use onevip_core::packet::{Place, Plain};
 use onevip_core::verdict::Reason::{self, *};
 use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge};
