@@ -278,19 +278,29 @@ impl Attacher<'_> {
             repaired.push(what(*hook));
         }
         if attached.mode.tc == TcMode::Clsact {
-            for side in Side::BOTH {
-                let program = sys::program_info(self.side_program(side))
-                    .map_err(Error::system("look at a loaded program"))?;
-                let found = tc
-                    .filter(self.ifindex, side)
-                    .map_err(Error::system(format!("list the filters of {}", self.name)))?;
-                if found.is_none_or(|filter| filter.program_id != program.id) {
-                    self.attach_clsact()?;
-                    repaired.push(what(if side == Side::Ingress { Hook::Ingress } else { Hook::Egress }));
-                }
+            let missing = self.filters_missing(tc)?;
+            if !missing.is_empty() {
+                self.attach_clsact()?;
             }
+            repaired.extend(missing);
         }
         Ok(repaired)
+    }
+
+    /// Which of our filters are not there, or hold another program than ours.
+    fn filters_missing(&self, tc: &mut TrafficControl) -> Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for (side, hook) in [(Side::Egress, Hook::Egress), (Side::Ingress, Hook::Ingress)] {
+            let program = sys::program_info(self.side_program(side))
+                .map_err(Error::system("look at a loaded program"))?;
+            let found = tc
+                .filter(self.ifindex, side)
+                .map_err(Error::system(format!("list the filters of {}", self.name)))?;
+            if found.is_none_or(|filter| filter.program_id != program.id) {
+                missing.push(what(hook));
+            }
+        }
+        Ok(missing)
     }
 }
 

@@ -105,7 +105,8 @@ impl Survey {
             self.hooks.push(hook);
         } else if name.ends_with(FRESH_SUFFIX) {
             self.leftovers.push(path);
-        } else {
+        } else if !name.contains('.') {
+            // Nobody can make a name with a dot in a bpffs; the kernel's own `maps.debug` and `progs.debug` have one.
             self.foreign.push(path);
         }
     }
