@@ -1,2 +1,3 @@
 //! stub
+pub mod daemon;
 pub mod host;

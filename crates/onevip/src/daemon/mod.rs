@@ -1,0 +1,5 @@
+//! The daemon.
+
+pub mod control;
+pub mod realtime;
+pub mod run_dir;
