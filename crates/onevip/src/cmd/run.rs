@@ -1,0 +1,9 @@
+//! `onevip run`.
+
+use crate::cli::Context;
+use std::process::ExitCode;
+
+/// Not built in.
+pub fn run(_ctx: &Context) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`onevip run` is not built in")
+}

@@ -1,0 +1,9 @@
+//! `onevip status`.
+
+use crate::cli::Context;
+use std::process::ExitCode;
+
+/// Not built in.
+pub fn run(_ctx: &Context) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`onevip status` is not built in")
+}
