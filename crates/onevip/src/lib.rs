@@ -8,3 +8,4 @@ mod cmd;
 pub mod config;
 pub mod daemon;
 pub mod host;
+pub mod status;

@@ -3,6 +3,7 @@
 //! Kept as `host.json` in the run directory, which does not survive a reboot; neither do the changes. An entry is
 //! written before its change is made: a crash in between leaves an entry whose undo finds nothing to do.
 
+use crate::config::MacAddr;
 use crate::host::{cluster_mac, netlink::Netlink};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,7 @@ impl std::fmt::Display for Change {
         match self {
             Change::Address { interface, address } => write!(f, "address {address} on {interface}"),
             Change::Mac { interface, mac } => {
-                write!(f, "cluster MAC {} on {interface}", super::mac_text(*mac))
+                write!(f, "cluster MAC {} on {interface}", MacAddr(*mac))
             }
             Change::Sysctl { key, before } => write!(f, "setting {key} (was {before})"),
         }

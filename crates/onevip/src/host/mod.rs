@@ -10,10 +10,10 @@ pub mod netlink;
 pub mod probe;
 pub mod sockets;
 
+use crate::config::MacAddr;
 use anyhow::{Context, bail};
 use journal::{Change, Journal};
 use netlink::{Address, Link, Netlink};
-use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
 
@@ -42,7 +42,7 @@ impl Stage {
             missing.push(format!("setting {arp_announce} = 2"));
         }
         if self.ensure_mac(journal)? {
-            missing.push(format!("cluster MAC {} on {}", mac_text(self.cluster_mac), self.interface));
+            missing.push(format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface));
         }
         let present = netlink.addresses().context("cannot list the addresses of this host")?;
         for &address in &self.addresses {
@@ -67,7 +67,7 @@ impl Stage {
     fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
         let (interface, mac) = (&self.interface, self.cluster_mac);
         let change = Change::Mac { interface: interface.clone(), mac };
-        let failed = || format!("cannot join {} on interface {interface}", mac_text(mac));
+        let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
         if !journal.has(&change) {
             if cluster_mac::is_joined(interface, mac).with_context(failed)? {
                 return Ok(false);
@@ -116,14 +116,4 @@ pub fn resolve_interface(netlink: &mut Netlink, named: Option<&str>, vip: IpAddr
     links.into_iter().find(|link| Some(link.index) == index).with_context(|| {
         format!("no interface of this host has a network that contains {vip}; name one with vip.interface")
     })
-}
-
-/// A MAC address as people write it.
-pub fn mac_text(mac: [u8; 6]) -> String {
-    let mut text = String::with_capacity(17);
-    for (i, byte) in mac.iter().enumerate() {
-        let colon = if i == 0 { "" } else { ":" };
-        write!(text, "{colon}{byte:02x}").expect("writing to a String cannot fail");
-    }
-    text
 }
