@@ -7,6 +7,8 @@
 
 pub mod hash;
 pub mod ids;
+pub mod table;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
+pub use table::{Clocks, Mapping, Table, Weight};
