@@ -5,7 +5,7 @@
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
 use super::mac::MacAddr;
-use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet};
+use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet, Table, Weight};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -168,6 +168,15 @@ impl Config {
     pub fn nodes_of<'a>(&'a self, vip: &'a Vip) -> impl Iterator<Item = &'a Node> + Clone {
         self.nodes.iter().filter(|node| vip.nodes.contains(node.id))
     }
+
+    /// Who owns which bucket of `vip` when all its nodes are alive and weigh what the file says.
+    pub fn full_table(&self, vip: &Vip) -> Table {
+        let nodes: Vec<(NodeId, Weight)> = self
+            .nodes_of(vip)
+            .map(|node| (node.id, Weight::new(node.weight).unwrap_or(Weight::NORMAL)))
+            .collect();
+        Table::compute(&nodes, vip.seed, vip.table_mapping())
+    }
 }
 
 impl Vip {
@@ -178,6 +187,14 @@ impl Vip {
             Mapping::ClusterIp => Some(self.nodes.len() as u8),
         };
         Hasher { mode: self.hash, seed: self.seed, order: self.address_order, blocks }
+    }
+
+    /// How the table deals the buckets of this VIP.
+    pub fn table_mapping(&self) -> onevip_core::Mapping {
+        match self.mapping {
+            Mapping::Balanced => onevip_core::Mapping::Balanced,
+            Mapping::ClusterIp => onevip_core::Mapping::ClusterIp { total: self.nodes.len() as u8 },
+        }
     }
 
     /// Its IPv4 addresses, in the order of the file.

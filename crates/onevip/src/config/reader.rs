@@ -96,6 +96,11 @@ impl<'a> Section<'a> {
         Some(Self { title: "the top level", place, entries, asked: Vec::new() })
     }
 
+    /// The table that begins at `place`, by the name it has in messages.
+    fn of(table: &'a DeTable<'a>, title: &'static str, place: Place) -> Self {
+        Self { title, entries: entries_of(table, place.source()), place, asked: Vec::new() }
+    }
+
     /// Where the section begins.
     pub fn place(&self) -> &Place {
         &self.place
@@ -212,12 +217,7 @@ impl<'a> Section<'a> {
     ) -> Option<Section<'a>> {
         let entry = self.take(key)?;
         match entry.value {
-            DeValue::Table(table) => Some(Section {
-                title,
-                entries: entries_of(table, entry.value_place.source()),
-                place: entry.value_place,
-                asked: Vec::new(),
-            }),
+            DeValue::Table(table) => Some(Section::of(table, title, entry.value_place)),
             other => wrong_type(key, "a table", other, &entry.value_place, out),
         }
     }
@@ -235,23 +235,20 @@ impl<'a> Section<'a> {
             let source = entry.value_place.source();
             let DeValue::Array(items) = entry.value else {
                 let reason = format!("`{key}` is {}, but there can be several of them", kind(entry.value));
-                let place = if matches!(entry.value, DeValue::Table(_)) {
-                    &entry.value_place
+                let remedy = format!("write {title} with double brackets");
+                if let DeValue::Table(table) = entry.value {
+                    out.mistake(&entry.value_place, reason, remedy);
+                    // It is clear what is meant, so go on with it.
+                    sections.push(Section::of(table, title, entry.value_place.clone()));
                 } else {
-                    &entry.key_place
-                };
-                out.mistake(place, reason, format!("write {title} with double brackets"));
+                    out.mistake(&entry.key_place, reason, remedy);
+                }
                 continue;
             };
             for item in items.iter() {
                 let place = Place::new(source, item.span());
                 match item.get_ref() {
-                    DeValue::Table(table) => sections.push(Section {
-                        title,
-                        entries: entries_of(table, source),
-                        place,
-                        asked: Vec::new(),
-                    }),
+                    DeValue::Table(table) => sections.push(Section::of(table, title, place)),
                     other => {
                         let reason = format!("`{key}` holds {}, not a table", kind(other));
                         out.mistake(&place, reason, format!("write {title} and its keys below"));
