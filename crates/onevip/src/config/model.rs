@@ -189,6 +189,16 @@ impl Vip {
         Hasher { mode: self.hash, seed: self.seed, order: self.address_order, blocks }
     }
 
+    /// The word of the file for its hash mode.
+    pub const fn hash_word(&self) -> &'static str {
+        match self.hash {
+            HashMode::SourceIp => "source-ip",
+            HashMode::SourceIpPort => "source-ip-port",
+            HashMode::SourceIpPortDestPort => "source-ip-port-dest-port",
+            HashMode::SourceNet { .. } => "source-net",
+        }
+    }
+
     /// How the table deals the buckets of this VIP.
     pub fn table_mapping(&self) -> onevip_core::Mapping {
         match self.mapping {

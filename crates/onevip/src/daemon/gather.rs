@@ -1,13 +1,13 @@
 //! Gathers what `onevip status` shows: from the pinned maps, the sockets and, where there is one, the daemon.
 
-use super::plan::{Plan, VipPlan, table};
+use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::Config;
 use crate::host::sockets;
 use crate::status::{Attached, Daemon, Lease, Node, Status, Vip};
 use anyhow::Context;
-use onevip_bpf::{Kernel, PinnedKernel};
-use onevip_core::{BUCKETS, Bucket, BucketSet, Flags};
+use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
+use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, Reason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ pub struct Running {
 pub struct Gatherer {
     config: Config,
     plan: Plan,
-    kernel: PinnedKernel,
+    kernel: PinnedView,
     running: Option<Running>,
 }
 
@@ -98,7 +98,7 @@ impl Gatherer {
             Bucket::all().filter(|bucket| self.kernel.flags(index, *bucket).has(flag)).collect()
         };
         let vip = &plan.vip;
-        let table = table(&self.config, vip, |_| true);
+        let table = self.config.full_table(vip);
         let node = |node: &crate::config::Node| {
             let wants = table.owned_by(node.id).len();
             Node {
@@ -117,7 +117,7 @@ impl Gatherer {
             addresses: vip.addresses.clone(),
             cluster_mac: vip.mac.to_string(),
             interface: plan.link.name.clone(),
-            hash: crate::config::hash_name(vip.hash).to_owned(),
+            hash: vip.hash_word().to_owned(),
             claims: flagged(Flags::MINE).len(),
             guests: flagged(Flags::GUESTS).len(),
             elsewhere: flagged(Flags::ELSEWHERE).len(),
@@ -127,11 +127,25 @@ impl Gatherer {
     }
 
     fn attached(&self) -> anyhow::Result<Vec<Attached>> {
-        todo!()
+        let attached = |(interface, mode): (String, AttachMode)| Attached {
+            interface,
+            mode: mode.tc.to_string(),
+            xdp: (mode.xdp != Accelerate::Off).then(|| mode.xdp.to_string()),
+        };
+        Ok(self.kernel.attachments()?.into_iter().map(attached).collect())
     }
 
     fn verdicts(&self) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
-        todo!()
+        let counters = self.kernel.counters()?;
+        let row = |count: &dyn Fn(Reason) -> u64| -> BTreeMap<String, u64> {
+            Reason::ALL.iter().map(|reason| (reason.label().to_owned(), count(*reason))).collect()
+        };
+        let guard = [("rewrote", counters.guard_rewrote), ("failed", counters.guard_failed)];
+        Ok(BTreeMap::from([
+            ("ingress".to_owned(), row(&|reason| counters.ingress_of(reason))),
+            ("xdp".to_owned(), row(&|reason| counters.xdp_of(reason))),
+            ("guard".to_owned(), guard.into_iter().map(|(label, count)| (label.to_owned(), count)).collect()),
+        ]))
     }
 }
 

@@ -8,7 +8,6 @@ use crate::host::netlink::{Link, Netlink};
 use crate::host::resolve_interface;
 use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
-use onevip_core::table::{Mapping, Table, Weight};
 use onevip_core::{BucketSet, NodeId};
 
 /// Everything this host has to do.
@@ -97,21 +96,7 @@ fn vip_link(netlink: &mut Netlink, vip: &Vip) -> anyhow::Result<Link> {
     Ok(link)
 }
 
-/// The table of a VIP over those of its nodes that are alive.
-pub fn table(config: &Config, vip: &Vip, alive: impl Fn(NodeId) -> bool) -> Table {
-    let nodes: Vec<_> = config
-        .nodes_of(vip)
-        .filter(|node| alive(node.id))
-        .filter_map(|node| Weight::new(node.weight).map(|weight| (node.id, weight)))
-        .collect();
-    let mapping = match vip.mapping {
-        crate::config::Mapping::Balanced => Mapping::Balanced,
-        crate::config::Mapping::ClusterIp => Mapping::ClusterIp { total: vip.nodes.len() as u8 },
-    };
-    Table::compute(&nodes, vip.seed, mapping)
-}
-
 /// The buckets of a VIP that `node` has when all configured nodes are alive.
 pub fn static_claims(config: &Config, vip: &Vip, node: NodeId) -> BucketSet {
-    table(config, vip, |_| true).owned_by(node)
+    config.full_table(vip).owned_by(node)
 }
