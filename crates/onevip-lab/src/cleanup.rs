@@ -90,16 +90,22 @@ fn all_hosts(name: &Name) -> BTreeSet<Host> {
 
 /// Kills the processes of hosts, found by cgroup and by network namespace, until there are none.
 fn kill_all(name: &Name, hosts: &BTreeSet<Host>) -> Result<()> {
+    let mut killed: BTreeSet<i32> = BTreeSet::new();
     let namespaces: Vec<File> =
         hosts.iter().filter_map(|&h| File::open(netns::netns_path(name, h)).ok()).collect();
-    wait_until(Duration::from_secs(10), &format!("the processes of lab {name} to end"), || {
+    let ended = wait_until(Duration::from_secs(10), &format!("the processes of lab {name} to end"), || {
         let in_cgroups = hosts.iter().flat_map(|&host| cgroup::pids(name, host));
         let in_namespaces = all_pids().filter(|&pid| namespaces.iter().any(|ns| netns::is_in(pid, ns)));
         let own = std::process::id().cast_signed();
         let found: Vec<i32> = in_cgroups.chain(in_namespaces).filter(|&p| p != own && is_alive(p)).collect();
         found.iter().for_each(|&pid| signal(pid, Signal::SIGKILL));
+        killed.extend(&found);
         found.is_empty()
-    })
+    });
+    // Init needs a moment to reap them; a zombie that somebody else has to reap is not worth waiting for.
+    let reaped = || killed.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+    let _ = wait_until(Duration::from_millis(200), "init to reap", reaped);
+    ended
 }
 
 fn all_pids() -> impl Iterator<Item = i32> {

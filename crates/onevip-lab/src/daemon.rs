@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::netns::Entrance;
 use crate::plan::{Host, Name};
-use crate::process::{is_alive, run_ok, signal, spawn_background, tail, wait_until};
+use crate::process::{check_interrupt, is_alive, run_ok, signal, spawn_background, tail, wait_until};
 
 /// A daemon that is not ready by now will not become so.
 const READY_WITHIN: Duration = Duration::from_secs(15);

@@ -16,12 +16,15 @@
 //! ```
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it.
+//! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
+//! [`switch`] what goes wrong on purpose.
 
 pub mod cgroup;
 pub mod cleanup;
 pub mod config;
 pub mod daemon;
+pub mod fault;
+mod inject;
 pub mod lab;
 pub mod net;
 pub mod netns;
@@ -29,7 +32,9 @@ pub mod plan;
 pub mod process;
 pub mod ssh;
 pub mod status;
+pub mod switch;
 
+pub use fault::Fault;
 pub use lab::{Lab, Node, Options};
 pub use plan::{Host, Name};
 pub use process::wait_until;

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Lab, Name, Options, cleanup, lab, process};
+use onevip_lab::{Fault, Lab, Name, Options, cleanup, lab, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -82,6 +82,25 @@ enum Sub {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Make something go wrong: power-off, freeze, freeze-onevip, freeze-sshd, kill-onevip, cut, mute, deaf,
+    /// loss=PERCENT, split, snoop
+    Fault {
+        #[command(flatten)]
+        which: Which,
+        /// What goes wrong
+        kind: String,
+        /// The node it befalls; for split the sides, e.g. 'unix1,unix2|unix3,unix4'; for snoop nothing
+        #[arg(value_name = "NODE")]
+        target: Option<String>,
+    },
+    /// Heal the faults of a node (or split, or snoop), or all of them
+    Heal {
+        #[command(flatten)]
+        which: Which,
+        /// A node, split or snoop; everything by default
+        #[arg(value_name = "NODE")]
+        target: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -107,6 +126,10 @@ fn run(command: Sub) -> Result<()> {
         Sub::Status { which, json } => status(&which.name, json),
         Sub::Ssh { which, from, command } => ssh(&which.name, from, &command),
         Sub::Exec { which, host, command } => exec(&which.name, &host, &command),
+        Sub::Fault { which, kind, target } => {
+            Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
+        }
+        Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }
 

@@ -106,7 +106,7 @@ impl Lab {
             client: client(Host::Client),
             client2: client(Host::Client2),
             ssh: Login::of(name),
-            faults: vec![],
+            faults: self.faults().iter().map(ToString::to_string).collect(),
         }
     }
 }
