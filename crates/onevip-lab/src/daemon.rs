@@ -88,6 +88,7 @@ pub fn wait_ready(name: &Name, id: u8, pid: i32) -> Result<()> {
         Ok(()) => {
             bail!("onevip on unix{id} ended; the last it said ({}):\n{}", log.display(), tail(&log, 15))
         }
+        Err(error) if check_interrupt().is_err() => Err(error),
         Err(error) => {
             Err(error.context(format!("the last it said ({}):\n{}", log.display(), tail(&log, 15))))
         }

@@ -17,7 +17,7 @@
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
 //! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
-//! [`switch`] what goes wrong on purpose.
+//! [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network.
 
 pub mod cgroup;
 pub mod cleanup;
@@ -33,6 +33,7 @@ pub mod process;
 pub mod ssh;
 pub mod status;
 pub mod switch;
+pub mod wire;
 
 pub use fault::Fault;
 pub use lab::{Lab, Node, Options};

@@ -296,6 +296,22 @@ fn a_split_has_a_client_on_each_side() {
     assert!(reaches(&lab, "unix1", &address(&lab, 3)) && reaches(&lab, "client2", &address(&lab, 1)));
 }
 
+#[test]
+fn a_tap_hears_who_answers() {
+    let lab = up("t-tap", 2);
+    let window = Duration::from_millis(200);
+    let of = |address: &str| lab.who_has("client", address.parse().unwrap(), window).unwrap();
+    let answers = of("198.51.100.12");
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0].sender_mac, lab.node(2).mac());
+    assert_eq!(of("198.51.100.10"), []);
+    // What a node sends arrives at its switch port.
+    let port = lab.tap("switch", "unix1").unwrap();
+    assert!(pings(&lab, "unix1", "198.51.100.12"));
+    let frame = port.next(std::time::Instant::now() + PATIENCE).unwrap().unwrap();
+    assert_eq!(frame[6..12], [2, 0, 0, 0, 1, 1]);
+}
+
 /// Gives unix1 an address that the client sends to in multicast frames, as clients do to a VIP.
 fn make_multicast_address(lab: &Lab) -> String {
     let (vip, mac) = (lab.vip()[0].to_string(), lab.cluster_mac());
