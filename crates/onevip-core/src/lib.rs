@@ -8,9 +8,11 @@
 pub mod hash;
 pub mod ids;
 pub mod packet;
+pub mod table;
 pub mod verdict;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
+pub use table::{Mapping, Table, Weight};
 pub use verdict::{Action, Facts, Flags, Reason, Socket, judge};

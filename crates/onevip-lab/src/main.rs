@@ -1,2 +1,189 @@
-//! stub
-fn main() {}
+//! The `onevip-lab` command: a thin layer of arguments over the library.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use onevip_lab::{Fault, Lab, Name, Options, cleanup, lab, process};
+
+/// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+/// Which lab is meant.
+#[derive(Args)]
+struct Which {
+    /// Name of the lab
+    #[arg(long, default_value = "lab")]
+    name: String,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Build a lab (an earlier one of that name is removed first)
+    Up {
+        #[command(flatten)]
+        which: Which,
+        /// Number of nodes, 1 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// Number of client addresses, 1 to 130
+        #[arg(long, default_value_t = 60)]
+        clients: usize,
+        /// A onevip.toml to use instead of the generated one
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Start no daemon: plain hosts, none of which has the VIP
+        #[arg(long)]
+        no_onevip: bool,
+    },
+    /// Take a lab down and remove every trace of it
+    Down {
+        #[command(flatten)]
+        which: Which,
+        /// All labs
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Show what a lab consists of and what of it runs
+    Status {
+        #[command(flatten)]
+        which: Which,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Log in to the VIP, as a user would
+    Ssh {
+        #[command(flatten)]
+        which: Which,
+        /// The client address to come from
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<IpAddr>,
+        /// What to run there; a shell by default
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Run a command on a host: unix1 to unixN, client, client2 or switch
+    Exec {
+        #[command(flatten)]
+        which: Which,
+        /// The host
+        host: String,
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Make something go wrong: power-off, freeze, freeze-onevip, freeze-sshd, kill-onevip, cut, mute, deaf,
+    /// loss=PERCENT, split, snoop
+    Fault {
+        #[command(flatten)]
+        which: Which,
+        /// What goes wrong
+        kind: String,
+        /// The node it befalls; for split the sides, e.g. 'unix1,unix2|unix3,unix4'; for snoop nothing
+        #[arg(value_name = "NODE")]
+        target: Option<String>,
+    },
+    /// Heal the faults of a node (or split, or snoop), or all of them
+    Heal {
+        #[command(flatten)]
+        which: Which,
+        /// A node, split or snoop; everything by default
+        #[arg(value_name = "NODE")]
+        target: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("onevip-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Sub) -> Result<()> {
+    match command {
+        Sub::Up { which, nodes, clients, config, no_onevip } => {
+            let mut options = Options::new(&which.name).nodes(nodes).clients(clients);
+            options.onevip = !no_onevip;
+            options.config = config.map(|path| read_config(&path)).transpose()?;
+            up(options)
+        }
+        Sub::Down { all: true, .. } => down_all(),
+        Sub::Down { which, all: false } => lab::down(&Name::new(&which.name)?),
+        Sub::Status { which, json } => status(&which.name, json),
+        Sub::Ssh { which, from, command } => ssh(&which.name, from, &command),
+        Sub::Exec { which, host, command } => exec(&which.name, &host, &command),
+        Sub::Fault { which, kind, target } => {
+            Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
+        }
+        Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
+    }
+}
+
+fn read_config(path: &PathBuf) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {} (--config)", path.display()))
+}
+
+fn up(options: Options) -> Result<()> {
+    process::catch_interrupts()?;
+    let lab = Lab::up(options)?;
+    print(&lab.status())?;
+    lab.keep();
+    Ok(())
+}
+
+fn down_all() -> Result<()> {
+    let errors: Vec<String> = cleanup::all_labs()
+        .iter()
+        .filter_map(|name| lab::down(name).err().map(|e| format!("{e:#}")))
+        .collect();
+    anyhow::ensure!(errors.is_empty(), "{}", errors.join("; "));
+    Ok(())
+}
+
+fn status(name: &str, json: bool) -> Result<()> {
+    let status = Lab::open(name)?.status();
+    if json { print(&serde_json::to_string_pretty(&status)?) } else { print(&status) }
+}
+
+fn ssh(name: &str, from: Option<IpAddr>, command: &[String]) -> Result<()> {
+    let lab = Lab::open(name)?;
+    let to = from.map_or(lab.vip()[0], |from| lab.vip_for(from));
+    let mut ssh = lab.ssh_command(to, from)?;
+    // Together with the destination, so that words that begin with a dash are the command's and not ssh's.
+    ssh.args(if command.is_empty() { &[][..] } else { &["--"] }).args(command);
+    replace_with(ssh)
+}
+
+fn exec(name: &str, host: &str, words: &[String]) -> Result<()> {
+    let mut command = Lab::open(name)?.command(host, &words[0])?;
+    command.args(&words[1..]);
+    replace_with(command)
+}
+
+/// Becomes the command: terminal, signals and exit status are its own.
+fn replace_with(mut command: Command) -> Result<()> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))
+}
+
+/// Prints; a reader that has gone away is no error worth a panic.
+fn print(text: &dyn std::fmt::Display) -> Result<()> {
+    match writeln!(io::stdout(), "{}", text.to_string().trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,494 @@
+//! A running lab: building it, reaching its hosts, logging in, taking it down.
+
+use std::fs::{self, DirBuilder};
+use std::net::IpAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::config;
+use crate::netns::{self, Entrance};
+use crate::plan::{Host, Name, Plan, ROOT};
+use crate::process::{check_interrupt, clear_interrupt, run, wait_until};
+use crate::ssh::{self, Login};
+use crate::{cgroup, cleanup, daemon, net};
+
+/// Longest that [`Lab::exec`] and [`Lab::ssh`] wait for a command to end.
+pub const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+
+/// What lab to build. `Options::new("name")` is four nodes, sixty clients, the generated configuration, daemons.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the lab; labs of different names run side by side.
+    pub name: String,
+    /// Number of nodes, 1 to 16.
+    pub nodes: usize,
+    /// Number of client addresses, 1 to 130.
+    pub clients: usize,
+    /// The text of `onevip.toml`; by default what [`config::generate`] makes.
+    pub config: Option<String>,
+    /// Whether daemons run. Without, no host has the VIP.
+    pub onevip: bool,
+}
+
+impl Options {
+    /// The defaults under a name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true }
+    }
+
+    /// With this many nodes.
+    pub fn nodes(self, nodes: usize) -> Self {
+        Self { nodes, ..self }
+    }
+
+    /// With this many client addresses.
+    pub fn clients(self, clients: usize) -> Self {
+        Self { clients, ..self }
+    }
+
+    /// With this configuration for every node.
+    pub fn config(self, text: impl Into<String>) -> Self {
+        Self { config: Some(text.into()), ..self }
+    }
+
+    /// Without daemons.
+    pub fn no_onevip(self) -> Self {
+        Self { onevip: false, ..self }
+    }
+}
+
+/// What `up` writes down for the commands that come after it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub plan: Plan,
+    pub vip: Vec<IpAddr>,
+    pub cluster_mac: String,
+}
+
+/// A running lab. One that [`Lab::up`] made is taken down when it is dropped, also by a panic, unless
+/// [kept](Lab::keep).
+pub struct Lab {
+    pub(crate) state: State,
+    down_on_drop: bool,
+}
+
+impl Lab {
+    /// Builds a lab and waits until every `sshd` listens and every daemon is ready. What an earlier lab of that name
+    /// left is removed first. When anything fails half way, what was built is removed.
+    ///
+    /// # Errors
+    /// When not root, an option is out of range, a program is missing, or a part does not start.
+    pub fn up(options: Options) -> Result<Self> {
+        ensure!(nix::unistd::geteuid().is_root(), "a lab needs root: it makes network namespaces");
+        let plan = Plan::new(&options.name, options.nodes, options.clients, options.onevip)?;
+        if plan.onevip {
+            daemon::program()?;
+        }
+        let text = options.config.unwrap_or_else(|| config::generate(&plan));
+        let summary = config::summarise(&text)?;
+        let _lock = lock(&plan.name)?;
+        cleanup::remove_lab(&plan.name)?;
+        let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
+        let lab = Self { state, down_on_drop: true };
+        lab.build(&text)?;
+        Ok(lab)
+    }
+
+    /// A lab that another program brought up; dropping this value leaves it running.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn open(name: &str) -> Result<Self> {
+        let name = Name::new(name)?;
+        let path = name.dir().join("state.json");
+        let text = fs::read(&path).with_context(|| {
+            format!("there is no lab {name} ({}); `onevip-lab up --name {name}` makes one", path.display())
+        })?;
+        let state = serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is damaged; `onevip-lab down --name {name}` removes the lab all the same",
+                path.display()
+            )
+        })?;
+        Ok(Self { state, down_on_drop: false })
+    }
+
+    /// Leaves the lab running when this value is dropped.
+    pub fn keep(mut self) {
+        self.down_on_drop = false;
+    }
+
+    /// Takes the lab down and removes every trace of it.
+    ///
+    /// # Errors
+    /// Names what could not be removed.
+    pub fn down(mut self) -> Result<()> {
+        self.down_on_drop = false;
+        down(self.name())
+    }
+
+    fn build(&self, config: &str) -> Result<()> {
+        self.write_files(config)?;
+        check_interrupt()?;
+        let (plan, name) = (self.plan(), self.name());
+        let stations = plan.stations();
+        net::create_switch(name)?;
+        net::create_stations(plan, &stations)?;
+        check_interrupt()?;
+        for &host in &stations {
+            netns::create_uts(name, host)?;
+            cgroup::create(name, host);
+        }
+        let nodes: Vec<u8> = plan.node_ids().collect();
+        self.start_services(&nodes)
+    }
+
+    fn write_files(&self, config: &str) -> Result<()> {
+        let dir = self.dir();
+        create_private(&dir)?;
+        fs::write(dir.join("onevip.toml"), config)?;
+        for id in self.plan().node_ids() {
+            let node = self.name().node_dir(id);
+            create_private(&node.join("run"))?;
+            symlink("../../onevip.toml", node.join("onevip.toml"))?;
+        }
+        fs::write(dir.join("state.json"), serde_json::to_vec_pretty(&self.state)?)?;
+        ssh::create_keys(self.name())
+    }
+
+    /// Starts `sshd` and the daemon on nodes whose namespaces exist, and waits until they are ready.
+    fn start_services(&self, nodes: &[u8]) -> Result<()> {
+        let name = self.name();
+        on_each(nodes, |id| ssh::start_sshd(name, id).map(drop))?;
+        if self.plan().onevip {
+            on_each(nodes, |id| daemon::wait_ready(name, id, daemon::start(name, id)?))?;
+        }
+        Ok(())
+    }
+
+    /// Boots a node that has lost its power: a fresh kernel (namespace), empty `/run`, its services.
+    pub(crate) fn boot(&self, id: u8) -> Result<()> {
+        let (name, host) = (self.name(), Host::Node(id));
+        let run_dir = daemon::run_dir(name, id);
+        let _ = fs::remove_dir_all(&run_dir);
+        create_private(&run_dir)?;
+        net::create_stations(self.plan(), &[host])?;
+        self.start_services(&[id])
+    }
+
+    /// The lab's name.
+    pub fn name(&self) -> &Name {
+        &self.state.plan.name
+    }
+
+    /// The lab's shape: who is in it, with which addresses.
+    pub fn plan(&self) -> &Plan {
+        &self.state.plan
+    }
+
+    /// The lab's directory, `/run/onevip-lab/NAME`.
+    pub fn dir(&self) -> PathBuf {
+        self.name().dir()
+    }
+
+    /// The VIP's addresses, as configured.
+    pub fn vip(&self) -> &[IpAddr] {
+        &self.state.vip
+    }
+
+    /// The cluster MAC that goes with the VIP.
+    pub fn cluster_mac(&self) -> &str {
+        &self.state.cluster_mac
+    }
+
+    /// One node: its files, processes and addresses.
+    ///
+    /// # Panics
+    /// When the lab has no node of that number.
+    pub fn node(&self, id: u8) -> Node<'_> {
+        assert!((1..=self.plan().nodes).contains(&id), "lab {} has no node {id}", self.name());
+        Node { lab: self, id }
+    }
+
+    /// All nodes, by number.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        self.plan().node_ids().map(|id| Node { lab: self, id })
+    }
+
+    /// The IPv4 addresses of `client`.
+    pub fn clients(&self) -> Vec<IpAddr> {
+        self.plan().addresses4(Host::Client).into_iter().map(IpAddr::from).collect()
+    }
+
+    /// Prepares a command to run on a host (`unix1`…, `client`, `client2`, `switch`).
+    ///
+    /// # Errors
+    /// When there is no such host, or it is powered off.
+    pub fn command(&self, host: &str, program: &str) -> Result<Command> {
+        let mut command = Command::new(program);
+        self.enter(host, &mut command)?;
+        Ok(command)
+    }
+
+    /// Makes a command run on a host.
+    ///
+    /// # Errors
+    /// As [`Lab::command`].
+    pub fn enter(&self, host: &str, command: &mut Command) -> Result<()> {
+        Entrance::open(self.name(), self.plan().host(host)?)?.apply(command);
+        Ok(())
+    }
+
+    /// Starts a command on a host. It belongs to that host from then on: it is frozen and killed with it.
+    ///
+    /// # Errors
+    /// As [`Lab::command`], or when it cannot be started.
+    pub fn spawn_in(&self, host: &str, mut command: Command) -> Result<Child> {
+        self.enter(host, &mut command)?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        command.spawn().with_context(|| format!("cannot run {program} on {host}"))
+    }
+
+    /// Runs a command on a host to its end, at most [`COMMAND_WITHIN`].
+    ///
+    /// # Errors
+    /// As [`Lab::command`], or when it cannot be started or does not end. A command that fails is no error here.
+    pub fn exec(&self, host: &str, words: &[&str]) -> Result<Output> {
+        let (program, arguments) = words.split_first().context("nothing to run")?;
+        let mut command = self.command(host, program)?;
+        run(command.args(arguments), COMMAND_WITHIN)
+    }
+
+    /// [`Lab::exec`] of a command that must succeed; returns what it printed.
+    ///
+    /// # Errors
+    /// As [`Lab::exec`], and when the command fails.
+    pub fn exec_ok(&self, host: &str, words: &[&str]) -> Result<String> {
+        let output = self.exec(host, words)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} on {host}: {}: {}", words.join(" "), output.status, said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a closure in a thread inside a host's network namespace; sockets it opens and returns stay there.
+    ///
+    /// # Errors
+    /// As [`Lab::command`].
+    pub fn inside<T: Send>(&self, host: &str, f: impl FnOnce() -> T + Send) -> Result<T> {
+        netns::inside(self.name(), self.plan().host(host)?, f)
+    }
+
+    /// Logs in to the VIP from an address (by default the client's first) and runs a command there.
+    ///
+    /// # Errors
+    /// When the address is no client's, or `ssh` does not end. A login that fails is a failed [`Output`].
+    pub fn ssh(&self, from: Option<IpAddr>, command: &str) -> Result<Output> {
+        let from = from.unwrap_or_else(|| self.clients()[0]);
+        let mut ssh = self.ssh_command(self.vip_for(from), Some(from))?;
+        run(ssh.arg(command), COMMAND_WITHIN)
+    }
+
+    /// The VIP of the same family as `from`; the first one when there is none.
+    pub fn vip_for(&self, from: IpAddr) -> IpAddr {
+        let same = self.vip().iter().find(|vip| vip.is_ipv4() == from.is_ipv4());
+        *same.unwrap_or(&self.vip()[0])
+    }
+
+    /// `ssh` to any address, bound to `from`, up to and including the destination: the caller adds what to run.
+    ///
+    /// # Errors
+    /// When `from` is no address of a client.
+    pub fn ssh_command(&self, to: IpAddr, from: Option<IpAddr>) -> Result<Command> {
+        let mut command = self.openssh("ssh", from)?;
+        command.arg(format!("{}@{to}", Login::of(self.name()).user));
+        Ok(command)
+    }
+
+    /// `ssh`, `scp` or `sftp` with the lab's identity, on the client that has the address `from`.
+    ///
+    /// # Errors
+    /// When `from` is no address of a client.
+    pub fn openssh(&self, program: &str, from: Option<IpAddr>) -> Result<Command> {
+        let host = from.map_or(Ok(Host::Client), |address| self.client_with(address))?;
+        let mut command = self.command(&host.to_string(), program)?;
+        command.args(Login::of(self.name()).options());
+        if let Some(from) = from {
+            command.arg("-o").arg(format!("BindAddress={from}"));
+        }
+        Ok(command)
+    }
+
+    fn client_with(&self, address: IpAddr) -> Result<Host> {
+        let has = |host: &Host| match address {
+            IpAddr::V4(v4) => self.plan().addresses4(*host).contains(&v4),
+            IpAddr::V6(v6) => self.plan().addresses6(*host).contains(&v6),
+        };
+        let found = [Host::Client, Host::Client2].into_iter().find(has);
+        let own = self.plan().addresses4(Host::Client);
+        found.with_context(|| {
+            format!("{address} is no client's address; client has {} to {}", own[0], own[own.len() - 1])
+        })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.down_on_drop {
+            // An interrupt is why we are here, perhaps; cleaning up must be able to wait all the same.
+            clear_interrupt();
+            if let Err(error) = cleanup::remove_lab(self.name()) {
+                eprintln!("onevip-lab: {error:#}");
+            }
+        }
+    }
+}
+
+/// One node of a running lab.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    lab: &'a Lab,
+    /// Its number, from 1.
+    pub id: u8,
+}
+
+impl Node<'_> {
+    /// Its hostname, `unixK`.
+    pub fn name(self) -> String {
+        Host::Node(self.id).to_string()
+    }
+
+    /// Its own IPv4 address.
+    pub fn address(self) -> IpAddr {
+        self.lab.plan().addresses4(Host::Node(self.id))[0].into()
+    }
+
+    /// Its own MAC, in lower case.
+    pub fn mac(self) -> String {
+        Plan::mac(Host::Node(self.id))
+    }
+
+    /// Its directory.
+    pub fn dir(self) -> PathBuf {
+        self.lab.name().node_dir(self.id)
+    }
+
+    /// The daemon's run directory.
+    pub fn run_dir(self) -> PathBuf {
+        daemon::run_dir(self.lab.name(), self.id)
+    }
+
+    /// Its configuration file, the same for all nodes.
+    pub fn config(self) -> PathBuf {
+        daemon::config_path(self.lab.name(), self.id)
+    }
+
+    /// What its `sshd` has logged.
+    pub fn sshd_log(self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir().join("sshd.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// What its daemon has logged.
+    pub fn onevip_log(self) -> String {
+        let log = fs::read(daemon::log_path(self.lab.name(), self.id)).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// The process id of its `sshd`, while that lives.
+    pub fn sshd(self) -> Option<i32> {
+        daemon::pid_in(self.lab.name(), self.id, &self.dir().join("sshd.pid"))
+    }
+
+    /// The process id of its daemon, while that lives.
+    pub fn onevip(self) -> Option<i32> {
+        daemon::pid_in(self.lab.name(), self.id, &daemon::pid_path(self.lab.name(), self.id))
+    }
+
+    /// Every process of the node.
+    pub fn pids(self) -> Vec<i32> {
+        cgroup::pids(self.lab.name(), Host::Node(self.id))
+    }
+
+    /// `onevip SUBCOMMAND --config … --node … --run-dir …` on the node, to be completed and run.
+    ///
+    /// # Errors
+    /// When the program is missing or the node is powered off.
+    pub fn onevip_command(self, subcommand: &str) -> Result<Command> {
+        daemon::command(self.lab.name(), self.id, subcommand)
+    }
+
+    /// Starts the daemon (which must not run) and waits until it is ready. Returns its process id.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_onevip(self) -> Result<i32> {
+        let pid = daemon::start(self.lab.name(), self.id)?;
+        daemon::wait_ready(self.lab.name(), self.id, pid)?;
+        Ok(pid)
+    }
+
+    /// Ends the daemon with SIGTERM; its kernel part stays, as in an upgrade.
+    pub fn stop_onevip(self) {
+        if let Some(pid) = self.onevip() {
+            daemon::stop(pid);
+        }
+    }
+}
+
+/// Takes a lab down by name, whatever is left of it.
+///
+/// # Errors
+/// Names what could not be removed.
+pub fn down(name: &Name) -> Result<()> {
+    let _lock = lock(name)?;
+    cleanup::remove_lab(name)
+}
+
+/// Keeps two commands from building or removing the same lab at once. An abstract socket: it needs no file, and is
+/// gone with its process.
+pub(crate) fn lock(name: &Name) -> Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(format!("onevip-lab/{name}"))?;
+    let mut listener = None;
+    let waited =
+        wait_until(Duration::from_secs(60), &format!("another command on lab {name} to end"), || {
+            listener = UnixListener::bind_addr(&address).ok();
+            listener.is_some()
+        });
+    waited?;
+    listener.context("a lock that was taken is there")
+}
+
+/// Makes a directory that only root can enter, with its parents.
+fn create_private(dir: &std::path::Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    // Another lab that ends may take the empty parent away between its creation and its use.
+    (0..3)
+        .find_map(|_| builder.create(dir).ok())
+        .with_context(|| format!("cannot create {}; is there room below {ROOT}?", dir.display()))
+}
+
+/// Does something for every node at the same time; the first error wins.
+fn on_each(nodes: &[u8], f: impl Fn(u8) -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = nodes
+            .iter()
+            .map(|&id| {
+                scope.spawn({
+                    let f = &f;
+                    move || f(id)
+                })
+            })
+            .collect();
+        let results = threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread panicked"))));
+        results.collect::<Vec<_>>().into_iter().collect()
+    })
+}

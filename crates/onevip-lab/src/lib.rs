@@ -1,0 +1,41 @@
+//! A onevip cluster in a box: network namespaces on one bridge, a real `sshd` and the real daemon on every node, and
+//! clients with dozens of addresses. For the demo, for end-to-end tests, and for benchmarks.
+//!
+//! Everything lives in namespaces without a route out and below `/run/onevip-lab/NAME`; the machine's own interfaces
+//! are never touched. A test reads as a story:
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use onevip_lab::{Lab, Options};
+//!
+//! let lab = Lab::up(Options::new("story").nodes(2))?; // taken down when dropped
+//! let landed = lab.ssh(None, "hostname")?;
+//! assert_eq!(landed.stdout, b"unix1\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
+//! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
+//! [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network.
+
+pub mod cgroup;
+pub mod cleanup;
+pub mod config;
+pub mod daemon;
+pub mod fault;
+mod inject;
+pub mod lab;
+pub mod net;
+pub mod netns;
+pub mod plan;
+pub mod process;
+pub mod ssh;
+pub mod status;
+pub mod switch;
+pub mod wire;
+
+pub use fault::Fault;
+pub use lab::{Lab, Node, Options};
+pub use plan::{Host, Name};
+pub use process::wait_until;

@@ -1,0 +1,141 @@
+//! The wires: namespaces, veth pairs, addresses, and the bridge they are plugged into.
+//!
+//! Everything exists inside the lab's own namespaces; the machine's interfaces are never touched. Links are made with
+//! `ip -batch`, one process per namespace, which keeps `up` fast.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::netns::{self, sysctl};
+use crate::plan::{Host, Name, Plan};
+use crate::process::run_ok;
+
+/// The bridge in the switch's namespace.
+pub const BRIDGE: &str = "br0";
+/// The one interface of every station.
+pub const INTERFACE: &str = "eth0";
+
+/// Long for an `ip` call, even on a machine that is very busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes the switch: a bridge that floods like a plain one (no snooping, no spanning tree).
+///
+/// # Errors
+/// When a namespace of that name exists, or the kernel has no bridges.
+pub fn create_switch(name: &Name) -> Result<()> {
+    add_netns(name, &[Host::Switch])?;
+    netns::inside(name, Host::Switch, || -> Result<()> {
+        // Ports need no addresses; the bridge gets a link-local one, without which it could be no MLD querier.
+        sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+        quiet_ipv6()?;
+        // Frames are only forwarded here: no detour through the IP rules of whatever firewall is loaded.
+        let _ = sysctl("bridge/bridge-nf-call-iptables", "0");
+        let _ = sysctl("bridge/bridge-nf-call-ip6tables", "0");
+        let _ = sysctl("bridge/bridge-nf-call-arptables", "0");
+        Ok(())
+    })??;
+    let mac = Plan::mac(Host::Switch);
+    ip_batch(
+        name,
+        Host::Switch,
+        &format!(
+            "link add {BRIDGE} address {mac} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+             link set {BRIDGE} up\n"
+        ),
+    )?;
+    netns::inside(name, Host::Switch, || sysctl(&format!("ipv6/conf/{BRIDGE}/disable_ipv6"), "0"))?
+}
+
+/// Makes stations (nodes or clients) with their addresses and plugs them into the switch.
+///
+/// # Errors
+/// When a namespace or port of that name exists.
+pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
+    let name = &plan.name;
+    add_netns(name, stations)?;
+    for &host in stations {
+        netns::inside(name, host, quiet_ipv6)??;
+    }
+    let mut ports = String::new();
+    for &host in stations {
+        let (netns, mac) = (name.netns(host), Plan::mac(host));
+        let _ =
+            writeln!(ports, "link add {host} type veth peer name {INTERFACE} address {mac} netns {netns}");
+        let _ = writeln!(ports, "link set {host} master {BRIDGE} up");
+    }
+    ip_batch(name, Host::Switch, &ports)?;
+    for &host in stations {
+        ip_batch(name, host, &addresses(plan, host))?;
+    }
+    Ok(())
+}
+
+fn addresses(plan: &Plan, host: Host) -> String {
+    let mut batch = String::from("link set lo up\n");
+    for address in plan.addresses4(host) {
+        let _ = writeln!(batch, "addr add {address}/24 brd + dev {INTERFACE}");
+    }
+    for address in plan.addresses6(host) {
+        let _ = writeln!(batch, "addr add {address}/64 dev {INTERFACE} nodad");
+    }
+    let _ = writeln!(batch, "link set {INTERFACE} up");
+    batch
+}
+
+/// No waiting for duplicate addresses, no routers to look for.
+fn quiet_ipv6() -> Result<()> {
+    for group in ["all", "default"] {
+        sysctl(&format!("ipv6/conf/{group}/accept_dad"), "0")?;
+        sysctl(&format!("ipv6/conf/{group}/accept_ra"), "0")?;
+        sysctl(&format!("ipv6/conf/{group}/router_solicitations"), "0")?;
+    }
+    Ok(())
+}
+
+fn add_netns(name: &Name, hosts: &[Host]) -> Result<()> {
+    let batch: String = hosts.iter().map(|&host| format!("netns add {}\n", name.netns(host))).collect();
+    feed(Command::new("ip").args(["-batch", "-"]), &batch)
+}
+
+/// Removes a host's namespace, and with it its interfaces and its port on the switch. One that is gone is no error.
+///
+/// # Errors
+/// When it stays.
+pub fn remove_netns(name: &Name, host: Host) -> Result<()> {
+    if !netns::netns_path(name, host).exists() {
+        return Ok(());
+    }
+    run_ok(Command::new("ip").args(["netns", "del", &name.netns(host)]), PATIENCE)?;
+    Ok(())
+}
+
+/// Runs `ip` commands, one a line, in a host's namespace; the first that fails ends the batch.
+///
+/// # Errors
+/// With the line and what `ip` said about it.
+pub fn ip_batch(name: &Name, host: Host, batch: &str) -> Result<()> {
+    feed(Command::new("ip").args(["-n", &name.netns(host), "-batch", "-"]), batch)
+}
+
+/// Runs a command that reads its work from standard input.
+///
+/// # Errors
+/// When it cannot start or fails: then with what it said.
+pub fn feed(command: &mut Command, input: &str) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().with_context(|| format!("cannot run {program}; is its package installed?"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that gives up early closes its end; what it says about that is worth more than EPIPE.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} refused: {}\n{}", said.trim(), input.trim());
+    Ok(())
+}

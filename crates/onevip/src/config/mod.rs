@@ -1,0 +1,100 @@
+//! The configuration: one TOML file, the same on every node, and `conf.d/*.toml` beside it.
+//!
+//! Reading goes in three steps, and each reports all mistakes it finds: files to tables (`reader.rs`, here), tables to a
+//! draft of understood values (`parse.rs`, `values.rs`), the draft to a [`Config`] in which everything agrees
+//! (`validate.rs`). The daemon and every command begin with [`Config::load`]; `onevip check` shows what
+//! [`Config::inspect`] finds. Nothing here asks the host: a file can be checked on any machine.
+
+pub mod diagnostic;
+mod digest;
+mod files;
+mod identity;
+mod mac;
+mod model;
+pub mod nodelist;
+mod parse;
+mod reader;
+pub mod source;
+mod suggest;
+mod validate;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use identity::UnknownNode;
+pub use mac::{MacAddr, NotAMac};
+pub use model::{Accelerate, Config, Delivery, Failback, Mapping, Membership, Node, Protocol, Service, Vip};
+pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
+pub use suggest::nearest;
+
+use reader::{Document, Section};
+use source::{Place, Source};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use toml::de::DeTable;
+
+impl Config {
+    /// Reads a file and the `conf.d/*.toml` beside it.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes that the files have, ready to be shown. Advice does not stand in the way.
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
+        let (config, found) = Self::inspect(path);
+        config.ok_or(found)
+    }
+
+    /// Like [`Config::load`], but also gives the advice about a file that has no mistakes. Without a configuration
+    /// there is at least one mistake.
+    pub fn inspect(path: &Path) -> (Option<Self>, Diagnostics) {
+        let mut found = Diagnostics::new();
+        let sources = files::read_all(path, &mut found);
+        examine(&sources, found)
+    }
+
+    /// Examines text that is in no file yet; `name` stands for the file in messages. There is no `conf.d`.
+    pub fn inspect_text(name: impl Into<PathBuf>, text: impl Into<String>) -> (Option<Self>, Diagnostics) {
+        examine(&[Source::new(name, text)], Diagnostics::new())
+    }
+}
+
+/// Examines all files together. `found` holds what went wrong in reading them.
+fn examine(sources: &[Arc<Source>], found: Diagnostics) -> (Option<Config>, Diagnostics) {
+    let mut syntax = found;
+    let documents: Vec<Document<'_>> = sources.iter().map(|source| document(source, &mut syntax)).collect();
+    let mut meaning = Diagnostics::new();
+    let config = Section::top(&documents, &mut meaning)
+        .map(|top| parse::draft(top, &mut meaning))
+        .and_then(|draft| validate::validate(draft, &mut meaning));
+    if syntax.has_mistakes() {
+        // What cannot be read is missing further on: do not report the echo as well.
+        meaning.retain(|one| !one.absence && !syntax.iter().any(|cause| same_line(&cause.place, &one.place)));
+    }
+    let config = config.filter(|_| !syntax.has_mistakes());
+    for one in meaning.iter() {
+        syntax.push(one.clone());
+    }
+    syntax.sort(sources);
+    (config, syntax)
+}
+
+/// The tables of a file, as far as they can be read.
+fn document<'a>(source: &'a Arc<Source>, out: &mut Diagnostics) -> Document<'a> {
+    let (root, errors) = DeTable::parse_recoverable(source.text());
+    for error in errors {
+        let place = error.span().map_or_else(|| Place::whole(source), |span| Place::new(source, span));
+        let reason = error.message().trim();
+        if !out.iter().any(|earlier| same_line(&earlier.place, &place)) {
+            out.mistake(&place, format!("not TOML: {reason}"), files::syntax_remedy(reason));
+        }
+    }
+    Document { source, root: root.into_inner() }
+}
+
+/// Whether two places begin on the same line of the same file.
+fn same_line(a: &Place, b: &Place) -> bool {
+    let line = |place: &Place| place.line_column().map(|(line, _)| line);
+    Arc::ptr_eq(a.source(), b.source()) && line(a).is_some() && line(a) == line(b)
+}
