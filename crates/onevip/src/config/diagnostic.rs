@@ -229,8 +229,10 @@ fn render_lines(out: &mut String, one: &Diagnostic, margin: usize, colour: &str,
     for (place, mark, note) in places {
         let line = place.line_column().map(|(line, _)| line);
         if is_other(place) {
-            let dots = paint.in_colour(BLUE, ":::");
+            let (bar, dots) = (paint.in_colour(BLUE, "|"), paint.in_colour(BLUE, ":::"));
+            let _ = writeln!(out, "{:margin$} {bar}", "");
             let _ = writeln!(out, "{:margin$}{dots} {}", "", printable(&place.to_string()));
+            let _ = writeln!(out, "{:margin$} {bar}", "");
         } else if last.zip(line).is_some_and(|(last, line)| line > last + 1) {
             let _ = writeln!(out, "{}", paint.in_colour(BLUE, "..."));
         }

@@ -71,7 +71,7 @@ fn examine(sources: &[Arc<Source>], found: Diagnostics) -> (Option<Config>, Diag
         .and_then(|draft| validate::validate(draft, &mut meaning));
     if syntax.has_mistakes() {
         // What cannot be read is missing further on: do not report the echo as well.
-        let causes: HashSet<_> = syntax.iter().filter_map(|cause| line_of(&cause.place)).collect();
+        let causes: HashSet<_> = syntax.iter().flat_map(|cause| shadow(&cause.place)).collect();
         meaning.retain(|one| !one.absence && !line_of(&one.place).is_some_and(|line| causes.contains(&line)));
     }
     let config = config.filter(|_| !syntax.has_mistakes());
@@ -86,12 +86,25 @@ fn document<'a>(source: &'a Arc<Source>, out: &mut Diagnostics) -> Document<'a> 
     let mut lines = HashSet::new();
     for error in errors {
         let place = error.span().map_or_else(|| Place::whole(source), |span| Place::new(source, span));
-        let reason = error.message().trim();
+        let reason = files::syntax_reason(error.message());
         if lines.insert(line_of(&place)) {
             out.mistake(&place, format!("not TOML: {reason}"), files::syntax_remedy(reason));
         }
     }
     Document { source, root: root.into_inner() }
+}
+
+/// The lines that cannot be trusted because of a syntax error: its own, and after a broken header all to the next
+/// header, since their keys count for the section before.
+fn shadow(cause: &Place) -> Vec<(*const Source, usize)> {
+    let Some((source, first)) = line_of(cause) else { return Vec::new() };
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    let lines = cause.source().text().lines().skip(first - 1);
+    let mut length = 1;
+    if cause.line().is_some_and(|(line, _)| is_header(line)) {
+        length += lines.skip(1).take_while(|line| !is_header(line)).count();
+    }
+    (first..first + length).map(|line| (source, line)).collect()
 }
 
 /// The line on which a place begins, in which file.
