@@ -124,12 +124,8 @@ impl std::fmt::Debug for Table {
 fn balanced(weights: &PerNode, clocks: &Clocks) -> Owners {
     let largest = weights.iter().rposition(|&weight| weight > 0).map_or(0, |index| index + 1);
     let equal: PerNode = std::array::from_fn(|node| u32::from(node < largest));
-    let (mut home, mut owners) = ([NOBODY; BUCKETS], [NOBODY; BUCKETS]);
-    for bucket in 0..BUCKETS {
-        let index = |node: Option<usize>| node.map_or(NOBODY, |node| node as u8);
-        home[bucket] = index(deal::winner(clocks, bucket, &equal, |_| true));
-        owners[bucket] = index(deal::winner(clocks, bucket, weights, |_| true));
-    }
+    let home = deal::race(clocks, &equal);
+    let mut owners = deal::race(clocks, weights);
     let quotas = quotas(weights, &owners, &home);
     deal::settle(&mut owners, &home, &quotas, weights, clocks);
     owners
@@ -141,8 +137,7 @@ fn quotas(weights: &PerNode, owners: &Owners, home: &Owners) -> PerNode {
     let total: u32 = weights.iter().sum();
     let whole = weights.map(|weight| weight * BUCKETS as u32 / total);
     let mut at_home = [0u32; NODES_MAX];
-    for (owner, home) in owners.iter().zip(home).filter(|(owner, home)| owner == home) {
-        debug_assert_eq!(owner, home);
+    for (owner, _) in owners.iter().zip(home).filter(|(owner, home)| owner == home) {
         at_home[usize::from(*owner)] += 1;
     }
     let shares = deal::shares(owners);
@@ -179,9 +174,9 @@ fn blocks(weights: &PerNode, total: u8, clocks: &Clocks) -> Owners {
             dealt[node] += 1;
         }
     }
-    let mut owners = home;
-    for bucket in (0..BUCKETS).filter(|&bucket| home[bucket] == NOBODY) {
-        owners[bucket] = deal::winner(clocks, bucket, &dealt, |_| true).map_or(NOBODY, |node| node as u8);
+    let mut owners = deal::race(clocks, &dealt);
+    for (owner, &home) in owners.iter_mut().zip(&home).filter(|(_, home)| **home != NOBODY) {
+        *owner = home;
     }
     deal::settle(&mut owners, &home, &quotas, &dealt, clocks);
     owners
