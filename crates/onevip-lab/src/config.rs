@@ -63,7 +63,7 @@ pub fn summarise(text: &str) -> Result<Summary> {
         })
         .collect::<Result<_>>()?;
     ensure!(!vip.is_empty(), "the configuration has no [[vip]] with addresses; a lab needs one to log in to");
-    let given = first.and_then(|vip| vip.get("mac").or(vip.get("cluster_mac"))).and_then(toml::Value::as_str);
+    let given = first.and_then(|vip| vip.get("mac")).and_then(toml::Value::as_str);
     let cluster_mac = given.map_or_else(|| multicast_mac(first_v4(&vip)), str::to_owned);
     Ok(Summary { vip, cluster_mac })
 }

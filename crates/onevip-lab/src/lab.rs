@@ -167,10 +167,20 @@ impl Lab {
     fn start_services(&self, nodes: &[u8]) -> Result<()> {
         let name = self.name();
         on_each(nodes, |id| ssh::start_sshd(name, id).map(drop))?;
-        if self.plan().onevip {
-            on_each(nodes, |id| daemon::wait_ready(name, id, daemon::start(name, id)?))?;
-        }
-        Ok(())
+        if self.plan().onevip { self.start_daemons(nodes) } else { Ok(()) }
+    }
+
+    /// Starts the daemon on every node, all at once, and waits until they are ready. For labs that began without.
+    ///
+    /// # Errors
+    /// When one does not become ready.
+    pub fn start_onevip(&self) -> Result<()> {
+        self.start_daemons(&self.plan().node_ids().collect::<Vec<_>>())
+    }
+
+    fn start_daemons(&self, nodes: &[u8]) -> Result<()> {
+        let name = self.name();
+        on_each(nodes, |id| daemon::wait_ready(name, id, daemon::start(name, id)?))
     }
 
     /// Boots a node that has lost its power: a fresh kernel (namespace), empty `/run`, its services.

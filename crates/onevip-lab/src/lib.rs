@@ -17,12 +17,14 @@
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
 //! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
-//! [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network.
+//! [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
+//! [`demo`] the story.
 
 pub mod cgroup;
 pub mod cleanup;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod fault;
 mod inject;
 pub mod lab;

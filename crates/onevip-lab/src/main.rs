@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Fault, Lab, Name, Options, cleanup, lab, process};
+use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, lab, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -82,6 +82,15 @@ enum Sub {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Tell the story of onevip in the terminal, live
+    Demo {
+        /// Number of nodes, 2 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// No pauses for reading
+        #[arg(long)]
+        fast: bool,
+    },
     /// Make something go wrong: power-off, freeze, freeze-onevip, freeze-sshd, kill-onevip, cut, mute, deaf,
     /// loss=PERCENT, split, snoop
     Fault {
@@ -126,6 +135,10 @@ fn run(command: Sub) -> Result<()> {
         Sub::Status { which, json } => status(&which.name, json),
         Sub::Ssh { which, from, command } => ssh(&which.name, from, &command),
         Sub::Exec { which, host, command } => exec(&which.name, &host, &command),
+        Sub::Demo { nodes, fast } => {
+            process::catch_interrupts()?;
+            demo::run(nodes, fast)
+        }
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
