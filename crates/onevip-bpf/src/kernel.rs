@@ -12,11 +12,13 @@ use crate::netlink::TrafficControl;
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
 use crate::sys;
+use crate::words::Words;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use onevip_core::{Bucket, Flags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What [`Kernel::open`] found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,7 +40,7 @@ pub enum Origin {
 /// Maps and programs, loaded. Dropping it changes nothing: what is attached stays attached.
 pub struct Kernel {
     dir: PathBuf,
-    maps: Maps,
+    maps: Arc<Maps>,
     map_fds: HashMap<&'static str, OwnedFd>,
     beats: BeatQueue,
     programs: Programs,
@@ -87,7 +89,7 @@ impl Kernel {
         let kernel = Self::assemble(dir, object::load(None)?, false)?;
         if guests_everywhere {
             for vip in 0..crate::layout::VIPS_MAX {
-                Bucket::all().for_each(|bucket| kernel.set_flags(vip, bucket, Flags::GUESTS));
+                Bucket::all().for_each(|bucket| kernel.maps.set_flags(vip, bucket, Flags::GUESTS));
             }
         }
         Ok(kernel)
@@ -123,7 +125,7 @@ impl Kernel {
         let fd_of = |name: &str| clone_fd(&map_fds[name]);
         Ok(Kernel {
             dir: dir.to_owned(),
-            maps: Maps::new(fd_of, true)?,
+            maps: Arc::new(Maps::new(fd_of, true)?),
             beats: BeatQueue::new(beats)?,
             map_fds,
             programs,
@@ -152,29 +154,9 @@ impl Kernel {
         self.maps.config()
     }
 
-    /// Sets the state of a bucket: one store, at once seen by the programs. `vip` is below 8.
-    pub fn set_flags(&self, vip: usize, bucket: Bucket, flags: Flags) {
-        self.maps.set_flags(vip, bucket, flags);
-    }
-
-    /// The state of a bucket. `vip` is below 8.
-    pub fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
-        self.maps.flags(vip, bucket)
-    }
-
-    /// Boot time in ns when a SYN of this bucket last passed; 0 when that never was or is more than two minutes ago.
-    pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
-        self.maps.last_syn_ns(vip, bucket)
-    }
-
-    /// Until when MINE counts, in boot time ns. More than an hour ahead would be taken for damage by the next daemon.
-    pub fn set_lease_deadline_ns(&self, deadline_ns: u64) {
-        self.maps.set_lease_deadline_ns(deadline_ns);
-    }
-
-    /// Until when MINE counts, in boot time ns.
-    pub fn lease_deadline_ns(&self) -> u64 {
-        self.maps.lease_deadline_ns()
+    /// The words that say what this node claims; they stay valid as long as anybody holds them.
+    pub fn words(&self) -> Words {
+        Words(Arc::clone(&self.maps))
     }
 
     /// [`boot_time_ns`].
@@ -367,7 +349,7 @@ impl PinnedView {
         self.maps.flags(vip, bucket)
     }
 
-    /// As [`Kernel::last_syn_ns`].
+    /// As [`Words::last_syn_ns`].
     pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
         self.maps.last_syn_ns(vip, bucket)
     }
