@@ -61,7 +61,7 @@ pub(super) fn settle(
                 if time * best_weight <= best_time * weight { node } else { best }
             })?;
         let ((time, weight), (own_time, own_weight)) = (clock(to), clock(usize::from(owners[bucket])));
-        let loss = (time * own_weight << 16) / (own_time * weight).max(1);
+        let loss = ((time * own_weight) << 16) / (own_time * weight).max(1);
         Some(Reverse((home[bucket] == owners[bucket], loss, bucket, to)))
     };
     let above = |owners: &Owners, shares: &PerNode, bucket: usize| {
