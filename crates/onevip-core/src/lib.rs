@@ -5,8 +5,16 @@
 //! the kernel part (`onevip-bpf`) is tested against the reference verdict kept here.
 #![forbid(unsafe_code)]
 
+pub mod beat;
 pub mod hash;
 pub mod ids;
+pub mod membership;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod table;
+pub mod time;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
+pub use table::{Mapping, Table, Weight};
+pub use time::Time;
