@@ -21,6 +21,9 @@ impl Engine {
         if self.is(super::Mutation::TrustsAfterStall) {
             return;
         }
+        if now >= self.expected + self.config.timing.alone {
+            self.quiet_until = now + self.config.timing.meet;
+        }
         self.woke = now;
         self.spoken_to = now;
         for peer in self.peers.values_mut().filter(|peer| peer.heard) {

@@ -142,6 +142,8 @@ pub struct Engine {
     spoken_to: Time,
     /// End of our last stall.
     woke: Time,
+    /// After a long stall nothing is gained before then: others may have come meanwhile.
+    quiet_until: Time,
     expected: Time,
 
     heard: NodeSet,
@@ -198,6 +200,7 @@ impl Engine {
             peers: nodes.iter().map(|node| (node, Peer::unheard(now))).collect(),
             spoken_to: now,
             woke: now,
+            quiet_until: now,
             expected: now,
             heard: NodeSet::EMPTY,
             hidden: NodeSet::EMPTY,

@@ -12,6 +12,8 @@ pub(super) struct Peer {
     pub newest: Option<Box<Beat>>,
     /// When that came.
     pub arrived: Time,
+    /// Since when it speaks without a longer silence, as far as we were awake to hear it.
+    pub speaks_since: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
     /// We hear it, and it hears us.
@@ -34,6 +36,7 @@ impl Peer {
         Self {
             newest: None,
             arrived: Time::ZERO,
+            speaks_since: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
             heard: false,
             since: now,
@@ -92,7 +95,11 @@ impl Engine {
         if acked.is_some() {
             self.spoken_to = now;
         }
+        let death = self.config.timing.death;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
+        if now >= peer.arrived + death {
+            peer.speaks_since = now;
+        }
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
         peer.known_guests = beat.guests.or(&beat.claims);

@@ -158,32 +158,52 @@ impl Checker {
     }
 
     /// I2 and I5, when nothing has happened for a while: each connected part has one claimer for every bucket, and
-    /// one table.
-    pub fn settled(&mut self, now: u64, nodes: &[Node], net: &Net) {
+    /// one table. Returns what is not (yet) so: a hand-over or a word on its way takes a moment.
+    pub fn unsettled(&self, now: u64, nodes: &[Node], net: &Net) -> Unsettled {
+        let mut unsettled = Unsettled::default();
         for part in parts(nodes, net) {
-            if is_mute(&part, nodes.len(), net) {
+            if is_mute(&part, nodes.len(), net) || is_chain(&part, net) {
                 continue;
             }
             let mut claimed = BucketSet::EMPTY;
             for &i in &part {
                 let answers = nodes[i].answers(now);
-                let twice = claimed.and(&answers);
-                if !twice.is_empty() {
-                    self.violated("I2", now, format!("n{} claims what another does: {twice:?}", i + 1));
-                }
+                unsettled.twice = unsettled.twice.or(&claimed.and(&answers));
                 claimed = claimed.or(&answers);
             }
-            if claimed != BucketSet::FULL {
-                let missing = BucketSet::FULL.minus(&claimed);
-                self.violated("I2", now, format!("nobody of {part:?} claims {missing:?}"));
-            }
+            unsettled.missing = unsettled.missing.or(&BucketSet::FULL.minus(&claimed));
             let views: Vec<u32> =
                 part.iter().filter_map(|&i| nodes[i].engine.as_ref()).map(|engine| engine.view()).collect();
-            if views.windows(2).any(|pair| pair[0] != pair[1]) {
-                self.violated("I5", now, format!("{part:?} differ in what they know"));
-            }
+            unsettled.views_differ |= views.windows(2).any(|pair| pair[0] != pair[1]);
+        }
+        unsettled
+    }
+
+    /// Complains about what stayed unsettled from one look to the next.
+    pub fn settled(&mut self, now: u64, before: &Unsettled, after: &Unsettled) {
+        let missing = before.missing.and(&after.missing);
+        if !missing.is_empty() {
+            self.violated("I2", now, format!("nobody claims {missing:?}"));
+        }
+        let twice = before.twice.and(&after.twice);
+        if !twice.is_empty() {
+            self.violated("I2", now, format!("two of one part claim {twice:?}"));
+        }
+        if before.views_differ && after.views_differ {
+            self.violated("I5", now, "nodes of one part differ in what they know".into());
         }
     }
+}
+
+/// What is not as it should be in a cluster at rest.
+#[derive(Clone, Debug, Default)]
+pub struct Unsettled {
+    /// Buckets that nobody of some part claims.
+    pub missing: BucketSet,
+    /// Buckets that two of one part claim.
+    pub twice: BucketSet,
+    /// Nodes of one part disagree about who is there.
+    pub views_differ: bool,
 }
 
 fn engine_id(index: usize) -> NodeId {
@@ -198,6 +218,13 @@ fn hears(nodes: &[Node], a: usize, b: usize) -> bool {
 fn is_mute(part: &[usize], nodes: usize, net: &Net) -> bool {
     let outside = |node: &usize| !part.contains(node);
     (0..nodes).filter(outside).any(|from| part.iter().any(|&to| net.passes(from, to)))
+}
+
+/// Whether two nodes of a part have neither a link nor a common neighbour: they cannot know of each other.
+fn is_chain(part: &[usize], net: &Net) -> bool {
+    let linked = |a: usize, b: usize| a == b || net.connected(a, b);
+    let near = |a: usize, b: usize| part.iter().any(|&c| linked(a, c) && linked(c, b));
+    part.iter().any(|&a| part.iter().any(|&b| !near(a, b)))
 }
 
 /// The connected parts: nodes that are linked both ways, directly or over others. Deaf and mute nodes are alone.

@@ -7,6 +7,9 @@ use super::world::{Setup, World};
 use crate::membership::{Failback, Mutation};
 use std::ops::RangeInclusive;
 
+/// A bucket may be on its way from one node to another for as long as a message takes, at most 0.6 ms here.
+const HAND_OVER_NS: u64 = 1_000_000;
+
 /// What kind of lives to live.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -137,7 +140,10 @@ fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
         if world.check.violation.is_some() {
             return;
         }
-        world.check.settled(world.now, &world.nodes, &world.net);
+        let before = world.check.unsettled(world.now, &world.nodes, &world.net);
+        world.run_until(world.now + HAND_OVER_NS);
+        let after = world.check.unsettled(world.now, &world.nodes, &world.net);
+        world.check.settled(world.now, &before, &after);
         world.run_until(world.now + beat / 2);
     }
 }
