@@ -134,7 +134,8 @@ impl Engine {
         let meets = |peer: &super::Peer| {
             !peer.heard
                 && now < peer.arrived + timing.death
-                && now < peer.speaks_since.max(self.woke) + timing.meet
+                // Only if it went on speaking without acknowledging us do we know that it does not hear us.
+                && peer.arrived < peer.speaks_since.max(self.woke) + timing.meet
                 && peer.newest.as_ref().is_some_and(|beat| beat.standing.state != NodeState::Joining)
         };
         now < self.quiet_until || self.peers.values().any(meets)

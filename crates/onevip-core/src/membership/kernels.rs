@@ -46,6 +46,10 @@ impl Engine {
         if peer.kernel.gone {
             self.outputs.push_back(Output::Event(Event::KernelAnswers(node)));
         }
+        if peer.kernel.gone || peer.kernel.unanswered > 1 {
+            // It was out of reach for a while, and may have claimed anything meanwhile.
+            peer.known_guests = BucketSet::FULL;
+        }
         peer.kernel = Kernel { unanswered: 0, next_probe: now + again, gone: false };
     }
 

@@ -26,9 +26,6 @@ impl Engine {
         }
         self.woke = now;
         self.spoken_to = now;
-        for peer in self.peers.values_mut().filter(|peer| peer.heard) {
-            peer.arrived = now;
-        }
     }
 
     /// A lapsed lease voids all claims, before anything could renew it.

@@ -164,6 +164,8 @@ pub struct Engine {
     rebalance: u32,
     rebalance_until: Time,
     ruled_from: u16,
+    /// Our newest beat had rulings in it, so others wait for us to pass on what changes.
+    relays: bool,
 
     guests: BucketSet,
     guests_as_of: Time,
@@ -217,6 +219,7 @@ impl Engine {
             rebalance: 0,
             rebalance_until: Time::ZERO,
             ruled_from: 0,
+            relays: false,
             guests,
             guests_as_of: now,
             released: Vec::new(),

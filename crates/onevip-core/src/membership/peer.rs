@@ -97,6 +97,10 @@ impl Engine {
         }
         let death = self.config.timing.death;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
+        let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
+        if self.relays && peer.newest.as_deref().is_none_or(changed) {
+            self.urgent = true;
+        }
         if now >= peer.arrived + death {
             peer.speaks_since = now;
         }
@@ -125,13 +129,18 @@ impl Engine {
         }
     }
 
-    /// Peers that were silent for too long are not there.
+    /// Whether we tell others that we hear `peer`: not if only our own stall excuses its silence.
+    pub(super) fn vouches_for(&self, now: Time, peer: &Peer) -> bool {
+        peer.heard && now < peer.arrived + self.config.timing.death
+    }
+
+    /// Peers that were silent for too long are not there. Silence during our own stall does not count.
     pub(super) fn drop_silent_peers(&mut self, now: Time) {
         let death = self.config.timing.death;
         let silent: Vec<NodeId> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.heard && now >= peer.arrived + death)
+            .filter(|(_, peer)| peer.heard && now >= peer.arrived.max(self.woke) + death)
             .map(|(node, _)| *node)
             .collect();
         for node in silent {

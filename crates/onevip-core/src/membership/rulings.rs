@@ -6,16 +6,20 @@
 
 use super::Engine;
 use crate::beat::Rulings;
-use crate::ids::{BUCKETS, Bucket, BucketSet, NodeId};
+use crate::ids::{BUCKETS, Bucket, BucketSet, NodeId, NodeSet};
+use crate::time::Time;
 
 impl Engine {
     /// What we have to tell, at most `room` buckets at a time.
-    pub(super) fn rule(&mut self, room: usize) -> Rulings {
+    pub(super) fn rule(&mut self, now: Time, room: usize) -> Rulings {
         #[cfg(feature = "sim")]
         if self.is(super::Mutation::NoRulings) {
             return Rulings::NONE;
         }
-        let contested = self.contested_by_strangers();
+        let known: NodeSet =
+            self.peers.iter().filter(|(_, peer)| self.vouches_for(now, peer)).map(|(node, _)| *node).collect();
+        let contested = self.contested_by_strangers(known);
+        self.relays = !contested.is_empty();
         if contested.is_empty() {
             self.ruled_from = 0;
             return Rulings::NONE;
@@ -28,7 +32,7 @@ impl Engine {
                 to = bucket.get();
                 break;
             }
-            if let Some(first) = self.goes_first(bucket) {
+            if let Some(first) = self.goes_first(known, bucket) {
                 ruled.push((bucket, first));
             }
         }
@@ -37,11 +41,11 @@ impl Engine {
     }
 
     /// Buckets that two nodes we hear, and that do not hear each other, both claim or intend.
-    fn contested_by_strangers(&self) -> BucketSet {
+    fn contested_by_strangers(&self, known: NodeSet) -> BucketSet {
         let mut contested = BucketSet::EMPTY;
-        for x in self.heard.iter() {
+        for x in known.iter() {
             let Some(x_beat) = self.newest(x) else { continue };
-            let strangers = self.heard.minus(x_beat.hears()).without(x);
+            let strangers = known.minus(x_beat.hears()).without(x);
             if strangers.is_empty() {
                 continue;
             }
@@ -54,8 +58,8 @@ impl Engine {
     }
 
     /// Who of those we hear goes first: claimers before the others, then the lower number.
-    fn goes_first(&self, bucket: Bucket) -> Option<NodeId> {
-        let beats = || self.heard.iter().filter_map(|node| self.newest(node));
+    fn goes_first(&self, known: NodeSet, bucket: Bucket) -> Option<NodeId> {
+        let beats = || known.iter().filter_map(|node| self.newest(node));
         let claimer = beats().find(|beat| beat.claims.contains(bucket));
         claimer.or_else(|| beats().find(|beat| beat.intents.contains(bucket))).map(|beat| beat.from)
     }

@@ -50,7 +50,7 @@ impl Engine {
 
     fn beat(&mut self, now: Time) -> Beat {
         let peers = self.reports(now);
-        let rulings = self.rule(codec::rulings_room(peers.len()));
+        let rulings = self.rule(now, codec::rulings_room(peers.len()));
         Beat {
             from: self.config.me,
             incarnation: self.incarnation,
@@ -78,7 +78,7 @@ impl Engine {
                 node: *node,
                 incarnation: beat.incarnation,
                 seq: beat.seq,
-                heard: peer.heard,
+                heard: self.vouches_for(now, peer),
                 standing: beat.standing,
             })
         };
@@ -93,7 +93,7 @@ impl Engine {
             next = next.min(self.last_sent + self.spacing());
         }
         for peer in self.peers.values().filter(|peer| peer.heard) {
-            next = next.min(peer.arrived + timing.death);
+            next = next.min(peer.arrived.max(self.woke) + timing.death);
         }
         if !self.claims.is_empty() {
             next = next.min(self.lease_until);

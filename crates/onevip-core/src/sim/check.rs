@@ -71,15 +71,15 @@ impl Checker {
             let claims = nodes[a].answers(now);
             for b in (0..nodes.len()).filter(|b| *b != a) {
                 let both = claims.and(&nodes[b].answers(now));
-                self.one_claims(now, nodes, a, b, both);
+                self.one_claims(now, nodes, net, (a, b), both);
             }
         }
         self.elsewhere(now, nodes, net);
     }
 
     /// I1.
-    fn one_claims(&mut self, now: u64, nodes: &[Node], a: usize, b: usize, both: BucketSet) {
-        let (a, b) = (a.min(b), a.max(b));
+    fn one_claims(&mut self, now: u64, nodes: &[Node], net: &Net, pair: (usize, usize), both: BucketSet) {
+        let (a, b) = (pair.0.min(pair.1), pair.0.max(pair.1));
         if both.is_empty() {
             self.overlap[a][b] = None;
             return;
@@ -87,7 +87,7 @@ impl Checker {
         if self.strict {
             self.violated("I1", now, format!("n{} and n{} both claim {both:?}", a + 1, b + 1));
         }
-        if !(hears(nodes, a, b) && hears(nodes, b, a)) {
+        if !(hears(nodes, a, b) && hears(nodes, b, a) && net.connected(a, b)) {
             self.overlap[a][b] = None;
             return;
         }

@@ -141,9 +141,9 @@ impl World {
                 self.nodes[i].paused_until = Some((self.now, stops));
                 self.after(0, Happening::Resume(i));
             }
-            self.start(i);
-            self.inflict(Fault::Undrain(i));
-            self.inflict(Fault::Feel(i, 0));
+            self.plan(0, Fault::Start(i));
+            self.plan(0, Fault::Undrain(i));
+            self.plan(0, Fault::Feel(i, 0));
         }
     }
 

@@ -208,7 +208,8 @@ impl World {
 
     /// Starts the daemon of `node`.
     pub fn start(&mut self, node: usize) {
-        if self.nodes[node].engine.is_some() || !self.nodes[node].powered {
+        let off = !self.nodes[node].powered || self.nodes[node].paused_until.is_some();
+        if self.nodes[node].engine.is_some() || off {
             return;
         }
         let n = &mut self.nodes[node];
