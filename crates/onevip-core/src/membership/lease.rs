@@ -23,6 +23,9 @@ impl Engine {
         }
         if now >= self.expected + self.config.timing.alone {
             self.quiet_until = now + self.config.timing.meet;
+            for peer in self.peers.values_mut() {
+                peer.known_guests = BucketSet::FULL;
+            }
         }
         self.woke = now;
         self.spoken_to = now;

@@ -201,7 +201,7 @@ impl Engine {
             last_sent: Time::ZERO,
             peers: nodes.iter().map(|node| (node, Peer::unheard(now))).collect(),
             spoken_to: now,
-            woke: now,
+            woke: Time::ZERO,
             quiet_until: now,
             expected: now,
             heard: NodeSet::EMPTY,

@@ -129,9 +129,11 @@ impl Engine {
         }
     }
 
-    /// Whether we tell others that we hear `peer`: not if only our own stall excuses its silence.
+    /// Whether we tell others that we hear `peer`: not if only our own stall excuses its silence, and not because of
+    /// beats that may have lain in the queue for as long as the stall.
     pub(super) fn vouches_for(&self, now: Time, peer: &Peer) -> bool {
-        peer.heard && now < peer.arrived + self.config.timing.death
+        let timing = &self.config.timing;
+        peer.heard && now < peer.arrived + timing.death && peer.arrived >= self.woke + timing.quick
     }
 
     /// Peers that were silent for too long are not there. Silence during our own stall does not count.
