@@ -28,7 +28,7 @@ mod sys;
 pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
 pub use beats::Beat;
 pub use config::{KernelConfig, VipConfig};
-pub use counters::Counters;
+pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};
 pub use features::{Feature, KernelFeatures};
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};

@@ -1,22 +1,17 @@
 //! Attaching to real interfaces: the programs work there, outlive the process, and come back when taken away.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
+use common::host::{NODE, Wire, veth};
 use common::{CLUSTER_MAC, V, VIP, bucket_of, config, flags, frame, isolated, run, wait_until};
 use onevip_bpf::{Accelerate, AttachPreference, Kernel, Origin, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-const NODE: &str = "node0";
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
-
-/// A veth pair: `node0` is the service interface, `wire0` is where the test sends and listens.
-fn veth() {
-    run(&format!("ip link add {NODE} type veth peer name wire0"));
-    run(&format!("ip link set {NODE} up"));
-    run("ip link set wire0 up");
-}
 
 /// A kernel part in force on `node0` that claims the client's bucket.
 fn ready(dir: &Path, preference: AttachPreference, accelerate: Accelerate) -> Kernel {
@@ -34,50 +29,6 @@ fn claim(kernel: &mut Kernel) {
     kernel.set_config(&config()).unwrap();
     kernel.set_flags(V, bucket_of(CLIENT), Flags::MINE);
     kernel.set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
-}
-
-/// Puts a frame onto the wire, towards the node.
-struct Wire(std::os::fd::OwnedFd);
-
-impl Wire {
-    fn open() -> Self {
-        use std::os::fd::{AsRawFd, FromRawFd};
-        let all = i32::from(0x0003u16.to_be());
-        // SAFETY: plain system call without pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, all) };
-        assert!(fd >= 0);
-        // SAFETY: the descriptor is new.
-        let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) };
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: 0x0003u16.to_be(),
-            sll_ifindex: nix::net::if_::if_nametoindex("wire0").unwrap() as i32,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        // SAFETY: the address is alive and as long as said.
-        let bound = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                std::ptr::from_ref(&address).cast(),
-                size_of::<libc::sockaddr_ll>() as u32,
-            )
-        };
-        assert_eq!(bound, 0);
-        Self(socket)
-    }
-
-    fn send(&self, frame: &[u8]) {
-        assert_eq!(nix::unistd::write(&self.0, frame).unwrap(), frame.len());
-    }
-
-    /// The next frame that came from the node, if any is there.
-    fn receive(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0u8; 2048];
-        nix::unistd::read(&self.0, &mut buffer).ok().map(|len| buffer[..len].to_vec())
-    }
 }
 
 fn ways() -> [(AttachPreference, Accelerate); 4] {
