@@ -34,4 +34,4 @@ pub use features::{Feature, KernelFeatures};
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
-pub use sys::{TestRun, test_run};
+pub use sys::{TestRun, load_empty, test_run};

@@ -5,11 +5,13 @@
 mod common;
 
 use common::host::{NODE, Wire, veth};
-use common::{CLUSTER_MAC, V, VIP, bucket_of, config, flags, frame, isolated, run, wait_until};
+use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, flags, frame, isolated, run, wait_until};
 use onevip_bpf::{Accelerate, AttachPreference, Kernel, Origin, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
+use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
 
@@ -96,6 +98,66 @@ fn every_way_of_attaching_judges_packets_outlives_its_process_and_leaves_no_trac
             Kernel::detach_and_unpin(dir).unwrap();
         });
     }
+}
+
+#[test]
+fn a_killed_daemon_leaves_everything_attached() {
+    for (preference, accelerate) in ways() {
+        isolated(|dir| {
+            veth();
+            let mut daemon = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "attaches_and_waits_to_be_killed", "--ignored", "--nocapture"])
+                .env(
+                    "ONEVIP_TEST_WAY",
+                    ways().iter().position(|way| *way == (preference, accelerate)).unwrap().to_string(),
+                )
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap().contains("attached")), "the daemon came up");
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+            let view = Kernel::open_pinned(dir).unwrap();
+            Wire::open().send(&frame::tcp(CLIENT, 40000, 22, frame::SYN));
+            wait_until("a SYN is judged", || view.counters().unwrap().of(Reason::SynOwn) == 1);
+        });
+    }
+}
+
+#[test]
+#[ignore = "the other half of a_killed_daemon_leaves_everything_attached, in whose namespaces it runs"]
+fn attaches_and_waits_to_be_killed() {
+    let way = std::env::var("ONEVIP_TEST_WAY").unwrap().parse::<usize>().unwrap();
+    let (preference, accelerate) = ways()[way];
+    let _kernel = ready(Path::new("/mnt/onevip"), preference, accelerate);
+    println!("attached");
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn headers_that_lie_scattered_in_memory_are_read() {
+    isolated(|dir| {
+        veth();
+        for interface in [NODE, "wire0"] {
+            run(&format!("ip link set {interface} mtu 9000"));
+        }
+        let mut kernel = ready(dir, AttachPreference::Auto, Accelerate::Off);
+        let wire = Wire::open_scattering();
+        let mut syn = frame::tcp(CLIENT, 40000, 22, frame::SYN);
+        syn.resize(6000, 0);
+        wire.send_scattered(&syn);
+        let payload: Vec<u8> = (0..5000u32).map(|byte| byte as u8).collect();
+        let beat = frame::to_vip(CLIENT, 17, &frame::udp_datagram(5000, BEAT_PORT, &payload));
+        wire.send_scattered(&beat);
+        let mut got = None;
+        wait_until("the beat is there", || {
+            got = kernel.next_beat();
+            got.is_some()
+        });
+        assert_eq!(got.unwrap().datagram, beat[14..14 + 1600]);
+        assert_eq!(kernel.counters().unwrap().of(Reason::SynOwn), 1);
+    });
 }
 
 #[test]
