@@ -17,13 +17,15 @@ use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::{AddressOrder, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const PACKETS: u64 = 250_000;
 /// Flags, lease and memory of SYNs change this often. Fewer than the ring buffer takes beats.
 const BATCH: u64 = 250;
-/// The sockets are made anew this often: half-open ones and TIME_WAIT do not live for ever.
-const EPOCH: u64 = 30_000;
+/// A new host is made this often: half-open sockets and TIME_WAIT do not live for ever.
+const PACKETS_PER_HOST: u64 = 250_000;
 
 const SECOND_VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 11);
 const SECOND_VIP_ALIAS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
@@ -67,9 +69,9 @@ struct World {
 }
 
 impl World {
-    fn make(host: &mut Host, epoch: u64) -> Self {
+    fn make(host: &mut Host) -> Self {
         let client = |kind: u8, number: u8| Ipv4Addr::new(198, 51, 100, 40 + kind * 8 + number);
-        let port = 40_000 + epoch as u16;
+        let port = 40_000;
         let mut world = World { held: Vec::new(), half_open: HashMap::new(), waiting: Vec::new() };
         for number in 0..4 {
             host.connect(client(0, number), port);
@@ -269,43 +271,11 @@ fn the_programs_agree_with_the_reference_on_any_frame() {
     let seed = environment("ONEVIP_SEED").unwrap_or_else(chosen);
     let packets = environment("ONEVIP_PACKETS").unwrap_or(PACKETS);
     println!("replay with ONEVIP_SEED={seed}");
-    let seen = isolated(|dir| {
-        let mut host = Host::new();
-        let (mut kernel, _) = Kernel::open(dir).unwrap();
-        kernel.set_config(&config()).unwrap();
-        kernel.attach("lo", Accelerate::Off).unwrap();
-        let mut last_syn =
-            Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
-        let views = views(&config());
-        let (mut random, mut seen) = (Random(seed), BTreeMap::<Reason, u64>::new());
-        let mut world = World::make(&mut host, 0);
-        for batch in 0..packets.div_ceil(BATCH) {
-            if batch > 0 && batch * BATCH % EPOCH == 0 {
-                world = World::make(&mut host, batch * BATCH / EPOCH);
-            }
-            let lease_live = shake(&mut random, &kernel, &mut last_syn);
-            let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
-            let mut ours = 0;
-            let known = Known {
-                kernel: &kernel,
-                lease_live,
-                sockets: world.sockets(),
-                listeners: vec![(VIP.into(), SSH)],
-            };
-            for number in 0..BATCH {
-                let frame = generate(&mut random, &world);
-                let reason = all_agree(&known, &views, &frame).unwrap_or_else(|error| {
-                    panic!("ONEVIP_SEED={seed}, packet {}: {error}", batch * BATCH + number)
-                });
-                *seen.entry(reason).or_default() += 1;
-                ours += u64::from(reason != Reason::NotOurs && tc_takes(&frame));
-            }
-            let total: u64 = kernel.counters().unwrap().ingress.iter().sum();
-            assert_eq!(total - total_before, ours, "ONEVIP_SEED={seed}: something was counted twice");
-            while kernel.next_beat().is_some() {}
-        }
-        seen
-    });
+    let (mut random, mut seen) = (Random(seed), BTreeMap::new());
+    for start in (0..packets).step_by(PACKETS_PER_HOST as usize) {
+        let end = packets.min(start + PACKETS_PER_HOST);
+        isolated(|dir| compare(dir, seed, start..end, &mut random, &mut seen));
+    }
     println!("{seen:?}");
     for &reason in Reason::ALL {
         // A full buffer and a cookie are rows of the verdict table.
@@ -315,5 +285,39 @@ fn the_programs_agree_with_the_reference_on_any_frame() {
                 "hardly any {reason:?}"
             );
         }
+    }
+}
+
+/// Compares programs and reference on a host of their own.
+fn compare(
+    dir: &Path,
+    seed: u64,
+    packets: Range<u64>,
+    random: &mut Random,
+    seen: &mut BTreeMap<Reason, u64>,
+) {
+    let mut host = Host::new();
+    let (mut kernel, _) = Kernel::open(dir).unwrap();
+    kernel.set_config(&config()).unwrap();
+    kernel.attach("lo", Accelerate::Off).unwrap();
+    let mut last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
+    let views = views(&config());
+    let world = World::make(&mut host);
+    for batch in packets.step_by(BATCH as usize) {
+        let lease_live = shake(random, &kernel, &mut last_syn);
+        let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
+        let mut ours = 0;
+        let listeners = vec![(VIP.into(), SSH)];
+        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners };
+        for number in batch..batch + BATCH {
+            let frame = generate(random, &world);
+            let reason = all_agree(&known, &views, &frame)
+                .unwrap_or_else(|error| panic!("ONEVIP_SEED={seed}, packet {number}: {error}"));
+            *seen.entry(reason).or_default() += 1;
+            ours += u64::from(reason != Reason::NotOurs && tc_takes(&frame));
+        }
+        let total: u64 = kernel.counters().unwrap().ingress.iter().sum();
+        assert_eq!(total - total_before, ours, "ONEVIP_SEED={seed}: something was counted twice");
+        while kernel.next_beat().is_some() {}
     }
 }

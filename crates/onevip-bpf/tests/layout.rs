@@ -46,7 +46,7 @@ fn facts() -> Facts {
         ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
-    fields!(facts, "onevip_vip", RawVip: seed, mode, order, blocks, v4_prefix, v6_prefix, beat_port, cluster_mac);
+    fields!(facts, "onevip_vip", RawVip: seed, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
