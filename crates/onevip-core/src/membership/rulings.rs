@@ -16,8 +16,12 @@ impl Engine {
         if self.is(super::Mutation::NoRulings) {
             return Rulings::NONE;
         }
-        let known: NodeSet =
-            self.peers.iter().filter(|(_, peer)| self.vouches_for(now, peer)).map(|(node, _)| *node).collect();
+        let known: NodeSet = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| self.vouches_for(now, peer))
+            .map(|(node, _)| *node)
+            .collect();
         let contested = self.contested_by_strangers(known);
         self.relays = !contested.is_empty();
         if contested.is_empty() {
