@@ -36,14 +36,14 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     let lab = Lab::up(Options::new(NAME).nodes(nodes).clients(CLIENTS).no_onevip())?;
     let mut screen = Screen::new(fast);
     introduce(&lab, &screen);
-    screen.pause(Duration::from_secs(2))?;
+    screen.pause(Duration::from_millis(1500))?;
 
     trick::tell(&lab, &mut screen)?;
-    screen.pause(Duration::from_secs(3))?;
+    screen.pause(Duration::from_secs(2))?;
     owner::tell(&lab, &mut screen)?;
-    screen.pause(Duration::from_secs(3))?;
+    screen.pause(Duration::from_secs(2))?;
     let landed = logins::tell(&lab, &mut screen)?;
-    screen.pause(Duration::from_secs(3))?;
+    screen.pause(Duration::from_secs(2))?;
     upload::tell(&lab, &mut screen, &landed)?;
 
     lab.down()?;
