@@ -58,6 +58,15 @@ impl Options {
         Self { config: Some(text.into()), ..self }
     }
 
+    /// With the generated configuration, edited. Call it last: it is generated for the numbers set so far.
+    ///
+    /// # Errors
+    /// When a number is out of range.
+    pub fn edit_config(self, edit: impl FnOnce(String) -> String) -> Result<Self> {
+        let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
+        Ok(self.config(edit(config::generate(&plan))))
+    }
+
     /// Without daemons.
     pub fn no_onevip(self) -> Self {
         Self { onevip: false, ..self }
@@ -216,6 +225,17 @@ impl Lab {
     /// The cluster MAC that goes with the VIP.
     pub fn cluster_mac(&self) -> &str {
         &self.state.cluster_mac
+    }
+
+    /// Replaces the configuration file that all nodes share, as an administrator would; no daemon is told.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        // Renamed into place: a daemon that reads meanwhile finds the old file or the new one.
+        let (path, new) = (self.dir().join("onevip.toml"), self.dir().join("onevip.toml.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, &path).with_context(|| format!("cannot replace {}", path.display()))
     }
 
     /// One node: its files, processes and addresses.

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
+//! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
 //! [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
 //! [`demo`] the story.
 
@@ -32,6 +32,7 @@ pub mod net;
 pub mod netns;
 pub mod plan;
 pub mod process;
+pub mod session;
 pub mod ssh;
 pub mod status;
 pub mod switch;
@@ -41,3 +42,4 @@ pub use fault::Fault;
 pub use lab::{Lab, Node, Options};
 pub use plan::{Host, Name};
 pub use process::wait_until;
+pub use session::Session;

@@ -350,34 +350,33 @@ fn greets(lab: &Lab, node: u8) -> bool {
 #[test]
 fn a_frozen_node_has_a_kernel_and_nothing_else() {
     let lab = up("t-freeze", 1);
-    assert!(greets(&lab, 1));
+    let mut session = lab.session_to(lab.node(1).address(), None).unwrap();
+    assert_eq!((session.host.as_str(), session.client.0), ("unix1", lab.clients()[0]));
+    session.echo(PATIENCE).unwrap();
     lab.fault(&Fault::Freeze(1)).unwrap();
     assert!(pings(&lab, "client", &address(&lab, 1)), "the kernel answers");
     assert!(connects(&lab, 1).is_some() && !greets(&lab, 1), "sshd does not");
+    assert!(
+        session.echo(Duration::from_millis(300)).is_err() && session.is_open(),
+        "the session stands still"
+    );
     lab.heal(Some("unix1")).unwrap();
     assert!(greets(&lab, 1));
+    session.echo(PATIENCE).unwrap();
+    session.close().unwrap();
 }
 
 #[test]
 fn a_frozen_sshd_lets_sessions_go_on() {
     let lab = up("t-fsshd", 1);
-    let mut ssh = lab.ssh_command(lab.node(1).address(), None).unwrap();
-    let (from_session, to_session) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-    let mut session = ssh.arg("cat").stdin(to_session).stdout(from_session).spawn().unwrap();
-    let (mut keys, mut screen) = (session.stdin.take().unwrap(), session.stdout.take().unwrap());
-    let mut echoes = |byte: u8| {
-        let mut back = [0];
-        std::io::Write::write_all(&mut keys, &[byte]).unwrap();
-        std::io::Read::read_exact(&mut screen, &mut back).unwrap();
-        back[0] == byte
-    };
-    assert!(echoes(b'a'));
+    let mut session = lab.session_to(lab.node(1).address(), None).unwrap();
+    session.echo(PATIENCE).unwrap();
     lab.fault(&Fault::FreezeSshd(1)).unwrap();
-    assert!(!greets(&lab, 1) && echoes(b'b'));
+    assert!(!greets(&lab, 1));
+    session.echo(PATIENCE).unwrap();
     lab.heal(None).unwrap();
     assert!(greets(&lab, 1));
-    drop(keys);
-    assert!(session.wait().unwrap().success());
+    session.close().unwrap();
 }
 
 #[test]

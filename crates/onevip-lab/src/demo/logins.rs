@@ -52,12 +52,11 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<Vec<Landed>> {
         landed.len() == clients.len(),
         &format!("{} of {} logged in, in {took:.1} s", landed.len(), clients.len()),
     )?;
-    let astray: Vec<&Landed> = landed.iter().filter(|l| predicted[&l.client] != l.host).collect();
-    let claim = "each landed where `onevip where` had said";
-    screen.claim(
-        astray.is_empty(),
-        &if astray.is_empty() { claim.into() } else { format!("{claim}: {astray:?}") },
-    )?;
+    let astray = landed.iter().find(|l| predicted[&l.client] != l.host);
+    let but = astray.map_or(String::new(), |l| {
+        format!(" (but {} landed on {}, not {})", l.client, l.host, predicted[&l.client])
+    });
+    screen.claim(astray.is_none(), &format!("each landed where `onevip where` had said{but}"))?;
     claim_addresses(lab, screen, &landed)?;
     Ok(landed)
 }
