@@ -58,6 +58,7 @@ pub fn remove_lab(name: &Name) -> Result<()> {
 /// When something stays.
 pub fn remove_host(name: &Name, host: Host) -> Result<()> {
     kill_all(name, &BTreeSet::from([host]))?;
+    cgroup::thaw(name, host);
     if let Host::Node(id) = host {
         unmount_below(&daemon::run_dir(name, id))?;
     }
@@ -71,7 +72,7 @@ fn stop_daemons(name: &Name) {
     std::thread::scope(|scope| {
         for id in nodes {
             scope.spawn(move || {
-                let _ = cgroup::freeze(name, Host::Node(id), false);
+                cgroup::thaw(name, Host::Node(id));
                 if let Some(pid) = daemon::pid_in(name, id, &daemon::pid_path(name, id)) {
                     daemon::stop(pid);
                 }

@@ -398,6 +398,16 @@ fn a_node_without_power_is_gone_and_boots_afresh() {
 }
 
 #[test]
+fn a_frozen_node_that_loses_its_power_boots_unfrozen() {
+    let lab = up("t-ice", 1);
+    lab.fault(&Fault::Freeze(1)).unwrap();
+    lab.fault(&Fault::PowerOff(1)).unwrap();
+    assert_eq!(lab.status().faults, ["power-off unix1"]);
+    lab.heal(None).unwrap();
+    assert_eq!(log_in(&lab, 1, "hostname"), (true, "unix1".into()));
+}
+
+#[test]
 fn a_dying_node_says_no_last_word() {
     let lab = up("t-last", 1);
     let mut stream = connects(&lab, 1).unwrap();
