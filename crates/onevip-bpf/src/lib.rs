@@ -1,1 +1,39 @@
-//! stub
+//! The kernel part of onevip, and the daemon's grip on it.
+//!
+//! `bpf/` holds three small programs in C: the authority at tc ingress, the guard at tc egress, and an early dropper
+//! for XDP. This crate compiles them, loads them, shares maps with them, attaches them to interfaces and pins them, so
+//! that sessions survive a daemon that crashes, restarts or is upgraded. What a packet's verdict *should* be is said by
+//! `onevip_core::judge`; a test here holds the programs against it.
+//!
+//! The daemon's way: [`ensure_bpffs`], [`Kernel::open`], [`Kernel::set_config`], flags, [`Kernel::attach`]; then the
+//! lease, flags and beats for as long as it lives, and [`Kernel::ensure_attached`] now and then. `onevip teardown` ends
+//! it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
+
+mod attach;
+mod beats;
+mod config;
+mod counters;
+mod error;
+mod features;
+mod kernel;
+#[doc(hidden)]
+pub mod layout;
+mod mapped;
+mod maps;
+mod netlink;
+mod object;
+mod pins;
+mod sys;
+mod words;
+
+pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
+pub use beats::Beat;
+pub use config::{KernelConfig, VipConfig};
+pub use counters::Counters;
+pub use error::{Error, Result};
+pub use features::{Feature, KernelFeatures};
+pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
+pub use maps::LEASE_MAX;
+pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
+pub use sys::{TestRun, test_run};
+pub use words::Words;

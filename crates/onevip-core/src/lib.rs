@@ -7,6 +7,12 @@
 
 pub mod hash;
 pub mod ids;
+pub mod packet;
+pub mod table;
+pub mod verdict;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
+pub use packet::{Flow, Packet, VipView};
+pub use table::{Clocks, Mapping, Table, Weight};
+pub use verdict::{Action, Facts, Flags, Reason, Socket, judge};

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From a packet's source to its bucket. The twin of crates/onevip-core/src/hash.rs, which says where the functions
+ * come from (lookup3, as include/linux/jhash.h has it).
+ */
+#ifndef ONEVIP_HASH_H
+#define ONEVIP_HASH_H
+
+#include <bpf/bpf_endian.h>
+#include "maps.h"
+
+#define JHASH_INITVAL 0xdeadbeefu
+
+static __always_inline __u32 rotate_left(__u32 word, __u32 by)
+{
+	return word << by | word >> (32 - by);
+}
+
+/* jhash2() of at most three words, which needs no mixing round. */
+static __always_inline __u32 jhash_short(__u32 first, __u32 second, __u32 third, __u32 count, __u32 seed)
+{
+	__u32 start = JHASH_INITVAL + (count << 2) + seed;
+	__u32 a = start + first, b = start + second, c = start + third;
+
+	c = (c ^ b) - rotate_left(b, 14);
+	a = (a ^ c) - rotate_left(c, 11);
+	b = (b ^ a) - rotate_left(a, 25);
+	c = (c ^ b) - rotate_left(b, 16);
+	a = (a ^ c) - rotate_left(c, 4);
+	b = (b ^ a) - rotate_left(a, 14);
+	return (c ^ b) - rotate_left(b, 24);
+}
+
+static __always_inline __u32 reciprocal_scale(__u32 hash, __u32 range)
+{
+	return ((__u64)hash * range) >> 32;
+}
+
+/* The first bucket of a block when the buckets lie in this many contiguous blocks. */
+static __always_inline __u32 block_start(__u32 block, __u32 blocks)
+{
+	return (block * ONEVIP_BUCKETS + blocks - 1) / blocks;
+}
+
+static __always_inline __u32 bucket_of_hash(__u32 hash, __u32 blocks)
+{
+	__u64 scaled;
+	__u32 start, end;
+
+	if (!blocks)
+		return reciprocal_scale(hash, ONEVIP_BUCKETS);
+	scaled = (__u64)hash * blocks;
+	start = block_start(scaled >> 32, blocks);
+	end = block_start((scaled >> 32) + 1, blocks);
+	return start + reciprocal_scale((__u32)scaled, end - start);
+}
+
+/* The word of the address that enters the hash. */
+static __always_inline __u32 address_word(const struct onevip_vip *vip, __be32 address)
+{
+	__u32 prefix = vip->v4_prefix;
+
+	if (prefix < 32)
+		address &= prefix ? bpf_htonl(~0u << (32 - prefix)) : 0;
+	return vip->order == ONEVIP_ORDER_HOST ? bpf_ntohl(address) : address;
+}
+
+/* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
+static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, __u32 vip_index, __be32 source,
+				       __be16 source_port, __be16 dest_port)
+{
+	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	__u32 first = address_word(vip, source), second = 0, third = 0, count = 1;
+
+	if (vip->mode == ONEVIP_SOURCE_IP_PORT || vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
+		second = bpf_ntohs(source_port);
+		count = 2;
+		if (vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
+			third = bpf_ntohs(dest_port);
+			count = 3;
+		}
+	}
+	return vip_index * ONEVIP_BUCKETS +
+	       (bucket_of_hash(jhash_short(first, second, third, count, vip->seed), vip->blocks) & (ONEVIP_BUCKETS - 1));
+}
+
+#endif

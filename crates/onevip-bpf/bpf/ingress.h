@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tc ingress: the authority. Every verdict is made here, whatever XDP has already dropped.
+ */
+#ifndef ONEVIP_INGRESS_H
+#define ONEVIP_INGRESS_H
+
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+#include "verdict.h"
+
+/* Brings the first `length` bytes of the packet (or all of it) where the programs can read them. */
+static __always_inline void headers_gather(struct __sk_buff *skb, __u32 length)
+{
+	__u32 here = skb->data_end - skb->data;
+
+	if (here < length && here < skb->len)
+		bpf_skb_pull_data(skb, skb->len < length ? skb->len : length);
+}
+
+/* Hands a beat to the daemon; false when the ring buffer is full. */
+static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct judged *judged, __u32 vip)
+{
+	__u32 length = skb->len - judged->network;
+	__u32 captured = length < ONEVIP_DATAGRAM_MAX ? length : ONEVIP_DATAGRAM_MAX;
+	struct onevip_beat *beat = bpf_ringbuf_reserve(&onevip_beats, sizeof(*beat), 0);
+
+	if (!beat)
+		return false;
+	beat->received_ns = bpf_ktime_get_boot_ns();
+	beat->vip = vip;
+	beat->address = judged->address;
+	beat->length = length;
+	/* The verifier wants to see both bounds on the very register that the helper takes. */
+	asm volatile("" : "+r"(captured));
+	if (captured == 0 || captured > ONEVIP_DATAGRAM_MAX ||
+	    bpf_skb_load_bytes(skb, judged->network, beat->datagram, captured)) {
+		bpf_ringbuf_discard(beat, 0);
+		return false;
+	}
+	beat->captured = captured;
+	bpf_ringbuf_submit(beat, 0);
+	return true;
+}
+
+/* A frame to the cluster MAC is "for somebody else" to the stack, and TCP would not take it. */
+static __always_inline void packet_accept(struct __sk_buff *skb, const struct onevip_vip *vip)
+{
+	struct ethhdr *ethernet = (void *)(long)skb->data;
+
+	if ((void *)(ethernet + 1) <= (void *)(long)skb->data_end && mac_equal(ethernet->h_dest, vip->cluster_mac))
+		bpf_skb_change_type(skb, PACKET_HOST);
+}
+
+SEC("classifier")
+int onevip_ingress(struct __sk_buff *skb)
+{
+	const struct onevip_settings *settings = settings_now();
+	struct judged judged;
+	__u32 vip;
+
+	/* The VLAN device has a program of its own. */
+	if (!settings || (skb->vlan_present && skb->vlan_tci & VLAN_ID_MASK))
+		return TC_ACT_UNSPEC;
+	headers_gather(skb, HEADERS_MIN);
+	if (!frame_concerns_vip(settings, (void *)(long)skb->data, (void *)(long)skb->data_end))
+		return TC_ACT_UNSPEC;
+	headers_gather(skb, HEADERS_MAX);
+	judged = judge(skb, settings, (void *)(long)skb->data, (void *)(long)skb->data_end, true);
+	if (judged.reason == ONEVIP_NOT_OURS)
+		return TC_ACT_UNSPEC;
+	vip = address_vip(settings, judged.address);
+	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, vip))
+		judged.reason = ONEVIP_BEAT_LOST;
+	count(ONEVIP_INGRESS, judged.reason);
+	if (!reason_passes(judged.reason))
+		return TC_ACT_SHOT;
+	packet_accept(skb, &settings->vips[vip]);
+	return TC_ACT_UNSPEC;
+}
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The maps, and the questions the programs ask them. Every word has one writer, named here.
+ */
+#ifndef ONEVIP_MAPS_H
+#define ONEVIP_MAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "onevip.h"
+
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+
+/* Writer: the daemon, through its mapping. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct onevip_config);
+} onevip_config SEC(".maps");
+
+/* Writer: the daemon, through its mapping. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, ONEVIP_WORDS);
+	__type(key, __u32);
+	__type(value, __u32);
+} onevip_flags SEC(".maps");
+
+/* Writer: the ingress program. Boot time of the last SYN that passed, in ns; 0 when that is long ago. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, ONEVIP_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} onevip_last_syn SEC(".maps");
+
+/* Writer: the daemon, through its mapping. Boot time in ns until which MINE counts. One word, so it cannot tear. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} onevip_lease SEC(".maps");
+
+/* Writers: the programs, each CPU its own copy. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ONEVIP_PROGRAMS * ONEVIP_REASONS_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} onevip_counters SEC(".maps");
+
+/* Writer: the ingress program. Reader: the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, ONEVIP_BEATS_BYTES);
+} onevip_beats SEC(".maps");
+
+/* The settings in force. Asked once per packet. */
+static __always_inline const struct onevip_settings *settings_now(void)
+{
+	__u32 zero = 0;
+	struct onevip_config *config = bpf_map_lookup_elem(&onevip_config, &zero);
+
+	if (!config)
+		return NULL;
+	return &config->halves[READ_ONCE(config->active) & 1];
+}
+
+/* The index of a VIP address in the settings, or -1. */
+static __always_inline int address_find_ipv4(const struct onevip_settings *settings, __be32 address)
+{
+	for (__u32 i = 0; i < ONEVIP_ADDRESSES_MAX; i++) {
+		if (i >= settings->address_count)
+			break;
+		if (settings->addresses[i].words[0] == address && settings->addresses[i].family == ONEVIP_FAMILY_IPV4)
+			return i;
+	}
+	return -1;
+}
+
+/* The VIP to which an address belongs. */
+static __always_inline __u32 address_vip(const struct onevip_settings *settings, __u32 address)
+{
+	return settings->addresses[address & (ONEVIP_ADDRESSES_MAX - 1)].vip & (ONEVIP_VIPS_MAX - 1);
+}
+
+static __always_inline __u32 flags_load(__u32 word)
+{
+	__u32 *flags = bpf_map_lookup_elem(&onevip_flags, &word);
+
+	return flags ? READ_ONCE(*flags) : 0;
+}
+
+/* Whether the lease lives. The clock costs 50 ns, so ask only where MINE decides. Tells the time as well. */
+static __always_inline bool lease_lives(__u64 *now)
+{
+	__u32 zero = 0;
+	__u64 *deadline = bpf_map_lookup_elem(&onevip_lease, &zero);
+
+	*now = bpf_ktime_get_boot_ns();
+	return deadline && *now < READ_ONCE(*deadline);
+}
+
+static __always_inline void last_syn_store(__u32 word, __u64 now)
+{
+	__u64 *last = bpf_map_lookup_elem(&onevip_last_syn, &word);
+
+	if (last)
+		WRITE_ONCE(*last, now);
+}
+
+/*
+ * Whether a SYN of this bucket passed lately. A memory that has run out is wiped, so that the bucket's foreign
+ * packets need not look at the clock for ever after; unless a SYN passed in this very moment.
+ */
+static __always_inline bool last_syn_is_recent(__u32 word, bool authority)
+{
+	__u64 *last = bpf_map_lookup_elem(&onevip_last_syn, &word);
+	__u64 then;
+
+	if (!last)
+		return false;
+	then = READ_ONCE(*last);
+	if (!then)
+		return false;
+	if (bpf_ktime_get_boot_ns() - then < ONEVIP_SYN_MEMORY_NS)
+		return true;
+	if (authority)
+		__sync_val_compare_and_swap(last, then, 0);
+	return false;
+}
+
+static __always_inline void count(enum onevip_program program, __u32 number)
+{
+	__u32 index = program * ONEVIP_REASONS_MAX + (number & (ONEVIP_REASONS_MAX - 1));
+	__u64 *counter = bpf_map_lookup_elem(&onevip_counters, &index);
+
+	if (counter)
+		*counter += 1;
+}
+
+#endif

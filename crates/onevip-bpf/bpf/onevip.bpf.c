@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The kernel part of onevip: three programs over one set of maps.
+ *
+ *   onevip.h   what is shared with the daemon      link.h, arp.h   reading frames
+ *   maps.h     the maps and their questions        hash.h          from source to bucket
+ *   socket.h   what this kernel knows of a flow    verdict.h       the decision
+ *   ingress.h, egress.h, xdp.h                     the programs
+ */
+#include "ingress.h"
+#include "egress.h"
+#include "xdp.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";

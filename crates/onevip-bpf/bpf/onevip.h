@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the kernel part and the daemon share: constants, and the layout of every map.
+ *
+ * The twin of this file is src/layout.rs; tests/layout.rs compiles this header for the host and compares the two,
+ * field by field. Any change of a layout needs a new ONEVIP_LAYOUT: pinned maps of another layout are rebuilt.
+ *
+ * Numbers that come from a packet stay in network order ("__be"); everything else is in host order.
+ */
+#ifndef ONEVIP_H
+#define ONEVIP_H
+
+#include <linux/types.h>
+
+#define ONEVIP_MAGIC 0x1fee1e55u
+#define ONEVIP_LAYOUT 1
+
+#define ONEVIP_VIPS_MAX 8
+#define ONEVIP_ADDRESSES_MAX 8
+#define ONEVIP_BUCKETS 1024
+/* Words in the flags and last_syn maps: [vip][bucket]. */
+#define ONEVIP_WORDS (ONEVIP_VIPS_MAX * ONEVIP_BUCKETS)
+
+/* State of a bucket. Written by the daemon only; loaded once per packet. */
+#define ONEVIP_MINE 1u
+#define ONEVIP_GUESTS 2u
+#define ONEVIP_ELSEWHERE 4u
+
+/* After a SYN passed, its bucket counts as having guests for this long (see SYN_MEMORY_SECS in onevip-core). */
+#define ONEVIP_SYN_MEMORY_NS (120ull * 1000 * 1000 * 1000)
+
+enum onevip_family {
+	ONEVIP_FAMILY_NONE = 0,
+	ONEVIP_FAMILY_IPV4 = 4,
+	ONEVIP_FAMILY_IPV6 = 6,
+};
+
+enum onevip_hash_mode {
+	ONEVIP_SOURCE_IP = 0,
+	ONEVIP_SOURCE_IP_PORT = 1,
+	ONEVIP_SOURCE_IP_PORT_DEST_PORT = 2,
+	ONEVIP_SOURCE_NET = 3,
+};
+
+enum onevip_order {
+	ONEVIP_ORDER_MEMORY = 0,
+	ONEVIP_ORDER_HOST = 1,
+};
+
+struct onevip_address {
+	__u32 family; /* enum onevip_family */
+	__u32 vip; /* index into vips */
+	__be32 words[4]; /* IPv4 uses the first */
+};
+
+struct onevip_vip {
+	__u32 seed;
+	__u8 mode; /* enum onevip_hash_mode */
+	__u8 order; /* enum onevip_order */
+	__u8 blocks; /* 0: balanced buckets; 1..64: contiguous blocks */
+	__u8 v4_prefix; /* bits of an address that count, 32 unless the mode is SOURCE_NET */
+	__u8 v6_prefix;
+	__u8 reserved;
+	__u16 beat_port;
+	__u8 cluster_mac[6];
+	__u8 reserved2[2];
+};
+
+struct onevip_settings {
+	__u32 address_count;
+	__u32 vip_count;
+	struct onevip_address addresses[ONEVIP_ADDRESSES_MAX];
+	struct onevip_vip vips[ONEVIP_VIPS_MAX];
+	__u64 checksum; /* over everything above; the daemon's business */
+};
+
+/* The daemon writes the half that is not active, then flips: the program never sees half a change. */
+struct onevip_config {
+	__u32 magic;
+	__u32 layout;
+	__u32 active; /* 0 or 1 */
+	__u32 reserved;
+	struct onevip_settings halves[2];
+};
+
+/* Beats: the IP datagram as it arrived, from its IP header on. */
+#define ONEVIP_BEATS_BYTES (512 * 1024)
+#define ONEVIP_DATAGRAM_MAX 1600
+
+struct onevip_beat {
+	__u64 received_ns; /* boot time */
+	__u32 vip;
+	__u32 address;
+	__u32 length; /* of the frame behind its link header, padding included */
+	__u32 captured; /* how much of it is here */
+	__u8 datagram[ONEVIP_DATAGRAM_MAX];
+};
+
+/* Counters: one row of ONEVIP_REASONS_MAX per program. */
+enum onevip_program {
+	ONEVIP_INGRESS = 0,
+	ONEVIP_XDP = 1,
+	ONEVIP_EGRESS = 2,
+	ONEVIP_PROGRAMS = 3,
+};
+
+#define ONEVIP_REASONS_MAX 64
+
+/* The row of the egress guard. */
+enum onevip_guard {
+	ONEVIP_GUARD_REWROTE = 0, /* the cluster MAC put in place of the interface's own */
+	ONEVIP_GUARD_FAILED = 1, /* it could not be, so the frame was dropped */
+};
+
+/* The rows of ingress and XDP; numbers, names and meanings are those of Reason in onevip-core. */
+enum onevip_reason {
+	ONEVIP_NOT_OURS = 0, /* never counted: this path has to be cheap */
+	ONEVIP_MALFORMED = 1,
+	ONEVIP_BEAT = 2,
+	ONEVIP_BEAT_LOST = 3,
+	ONEVIP_ARP_ANSWER = 4,
+	ONEVIP_ARP_FOREIGN = 5,
+	ONEVIP_ARP_TO_VIP = 6,
+	ONEVIP_ARP_ECHO = 7,
+	ONEVIP_ARP_STRANGER = 8,
+	ONEVIP_SYN_OWN = 9,
+	ONEVIP_SYN_FOREIGN = 10,
+	ONEVIP_SYN_LAPSED = 11,
+	ONEVIP_TCP_HELD = 12,
+	ONEVIP_TCP_FOREIGN = 13,
+	ONEVIP_TCP_NOT_HERE = 14,
+	ONEVIP_TCP_HALF_OPEN = 15,
+	ONEVIP_TCP_HALF_OPEN_STALE = 16,
+	ONEVIP_TCP_TIME_WAIT = 17,
+	ONEVIP_TCP_TIME_WAIT_FOREIGN = 18,
+	ONEVIP_TCP_COOKIE = 19,
+	ONEVIP_TCP_ORPHAN = 20,
+	ONEVIP_TCP_ELSEWHERE = 21,
+	ONEVIP_ICMP_ERROR_OWN = 22,
+	ONEVIP_ICMP_ERROR_FOREIGN = 23,
+	ONEVIP_ICMP_OWN = 24,
+	ONEVIP_ICMP_FOREIGN = 25,
+	ONEVIP_UDP_OWN = 26,
+	ONEVIP_UDP_FOREIGN = 27,
+	ONEVIP_FRAGMENT_OWN = 28,
+	ONEVIP_FRAGMENT_FOREIGN = 29,
+	ONEVIP_OTHER_OWN = 30,
+	ONEVIP_OTHER_FOREIGN = 31,
+	ONEVIP_REASONS = 32,
+};
+
+#endif

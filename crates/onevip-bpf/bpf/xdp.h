@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * XDP: an early dropper in front of the authority. It drops what the authority would drop, and passes everything
+ * else, beats included, untouched. Only its drops are counted: what it passes, the authority counts.
+ *
+ * A NIC that takes VLAN tags out of frames before XDP sees them hides them from this program: do not use XDP on the
+ * parent of VLAN devices that carry the VIP's network.
+ */
+#ifndef ONEVIP_XDP_H
+#define ONEVIP_XDP_H
+
+#include "verdict.h"
+
+SEC("xdp")
+int onevip_xdp(struct xdp_md *xdp)
+{
+	const struct onevip_settings *settings = settings_now();
+	struct judged judged;
+
+	if (!settings)
+		return XDP_PASS;
+	judged = judge(xdp, settings, (void *)(long)xdp->data, (void *)(long)xdp->data_end, false);
+	if (judged.reason == ONEVIP_BEAT || reason_passes(judged.reason))
+		return XDP_PASS;
+	count(ONEVIP_XDP, judged.reason);
+	return XDP_DROP;
+}
+
+#endif

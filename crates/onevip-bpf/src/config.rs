@@ -1,0 +1,36 @@
+//! What the daemon tells the kernel part about its VIPs.
+
+use onevip_core::{Hasher, VipView};
+use std::net::IpAddr;
+
+/// Everything the programs have to know about one VIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipConfig {
+    /// Its addresses, both families. All VIPs together may have 8.
+    pub addresses: Vec<IpAddr>,
+    /// How its packets are assigned to buckets.
+    pub hasher: Hasher,
+    /// UDP port on which beats arrive.
+    pub beat_port: u16,
+    /// The cluster MAC.
+    pub cluster_mac: [u8; 6],
+}
+
+/// The VIPs that this host serves, at most 8. A VIP's place in the list is its index everywhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct KernelConfig {
+    /// The VIPs.
+    pub vips: Vec<VipConfig>,
+}
+
+impl VipConfig {
+    /// The same VIP as the reference verdict sees it.
+    pub fn view(&self) -> VipView {
+        VipView {
+            addresses: self.addresses.clone(),
+            hasher: self.hasher,
+            beat_port: self.beat_port,
+            cluster_mac: self.cluster_mac,
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! The kernel part in the hands of the daemon: [`Kernel`]; and under the eyes of everybody else: [`PinnedView`].
+
+use crate::attach::{
+    self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Repair, interface_index,
+};
+use crate::beats::{Beat, BeatQueue};
+use crate::config::KernelConfig;
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::maps::{self, Maps, Pinned};
+use crate::netlink::TrafficControl;
+use crate::object::{self, Programs};
+use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
+use crate::sys;
+use crate::words::Words;
+use nix::net::if_::{if_nameindex, if_nametoindex};
+use onevip_core::{Bucket, Flags};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What [`Kernel::open`] found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Nothing was pinned. Everything is new and empty.
+    Fresh,
+    /// Pinned programs and maps were of this version and sound. They are used as they are.
+    Adopted,
+    /// Pinned maps were sound and are kept; the programs are new, and replace the old ones in [`Kernel::attach`].
+    Upgraded,
+    /// Pinned maps could not be trusted. They are replaced, with the programs, in [`Kernel::attach`]; until then the
+    /// old ones stay in force. In the new ones all buckets are marked GUESTS and none MINE, so that sessions live on.
+    Rebuilt {
+        /// What was wrong.
+        why: String,
+    },
+}
+
+/// Maps and programs, loaded. Dropping it changes nothing: what is attached stays attached.
+pub struct Kernel {
+    dir: PathBuf,
+    maps: Arc<Maps>,
+    map_fds: HashMap<&'static str, OwnedFd>,
+    beats: BeatQueue,
+    programs: Programs,
+    preference: AttachPreference,
+    interfaces: Vec<Attached>,
+    /// Maps and programs are pinned.
+    pinned: bool,
+}
+
+/// The boot-time clock (`CLOCK_BOOTTIME`) in ns, by which the lease and `last_syn` are measured.
+pub fn boot_time_ns() -> u64 {
+    let now = nix::time::ClockId::CLOCK_BOOTTIME.now().expect("Linux has had CLOCK_BOOTTIME since 2.6.39");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+impl Kernel {
+    /// Loads the kernel part. Takes over what is pinned under `dir` when it is ours, sound and of this layout; else
+    /// makes it anew, and says which. Nothing that is attached changes before [`Kernel::attach`], so the caller can
+    /// set configuration and flags first.
+    ///
+    /// # Errors
+    /// When `dir` is not in a bpffs, holds pins that are not ours, or the kernel refuses a program.
+    pub fn open(dir: &Path) -> Result<(Kernel, Origin)> {
+        if !pins::is_bpffs(dir) {
+            return Err(Error::NotBpffs(dir.to_owned()));
+        }
+        let survey = Survey::of(dir)?;
+        survey.refuse_foreign(dir)?;
+        for leftover in &survey.leftovers {
+            sys::remove_if_there(leftover)
+                .map_err(Error::system(format!("remove the leftover pin {}", leftover.display())))?;
+        }
+        match pinned_state(dir)? {
+            PinnedState::Sound => Self::adopt(dir),
+            PinnedState::Absent if survey.hooks.is_empty() => Ok((Self::build(dir, false)?, Origin::Fresh)),
+            PinnedState::Absent => {
+                let why = "programs are attached, but their maps are not pinned".into();
+                Ok((Self::build(dir, true)?, Origin::Rebuilt { why }))
+            }
+            PinnedState::Unsound(why) => Ok((Self::build(dir, true)?, Origin::Rebuilt { why })),
+        }
+    }
+
+    /// Loads new programs over new maps.
+    fn build(dir: &Path, guests_everywhere: bool) -> Result<Kernel> {
+        let kernel = Self::assemble(dir, object::load(None)?, false)?;
+        if guests_everywhere {
+            for vip in 0..crate::layout::VIPS_MAX {
+                Bucket::all().for_each(|bucket| kernel.maps.set_flags(vip, bucket, Flags::GUESTS));
+            }
+        }
+        Ok(kernel)
+    }
+
+    /// Loads programs over the pinned maps; when they are no others than those that are pinned, uses the pinned ones.
+    fn adopt(dir: &Path) -> Result<(Kernel, Origin)> {
+        let mut kernel = Self::assemble(dir, object::load(Some(dir))?, true)?;
+        kernel.beats.drain();
+        match pinned_programs(dir, &kernel.programs)? {
+            Some(programs) => {
+                kernel.programs = programs;
+                Ok((kernel, Origin::Adopted))
+            }
+            None => {
+                kernel.pinned = false;
+                Ok((kernel, Origin::Upgraded))
+            }
+        }
+    }
+
+    fn assemble(dir: &Path, loaded: object::Loaded, pinned: bool) -> Result<Kernel> {
+        let object::Loaded { programs, mut maps } = loaded;
+        let mut map_fds = HashMap::new();
+        for (&name, map) in &maps {
+            let fd = map.fd().as_fd().try_clone_to_owned();
+            map_fds.insert(name, fd.map_err(Error::system(format!("keep the map {name}")))?);
+        }
+        let beats = maps.remove("beats").ok_or_else(|| Error::Load {
+            reason: "the object has no ring buffer".into(),
+            hint: String::new(),
+        })?;
+        let fd_of = |name: &str| clone_fd(&map_fds[name]);
+        Ok(Kernel {
+            dir: dir.to_owned(),
+            maps: Arc::new(Maps::new(fd_of, true)?),
+            beats: BeatQueue::new(beats)?,
+            map_fds,
+            programs,
+            preference: AttachPreference::from_env(),
+            interfaces: Vec::new(),
+            pinned,
+        })
+    }
+
+    /// Which way of attaching to choose. By default what [`AttachPreference::from_env`] says.
+    pub fn set_attach_preference(&mut self, preference: AttachPreference) {
+        self.preference = preference;
+    }
+
+    /// Puts a configuration into force. It is written beside the one in force, then one word is flipped: a packet is
+    /// judged by the old or the new one, never by a mixture. Takes some milliseconds (an RCU grace period).
+    ///
+    /// # Errors
+    /// When it holds more VIPs or addresses than fit; then nothing has changed.
+    pub fn set_config(&mut self, config: &KernelConfig) -> Result<()> {
+        self.maps.set_config(config)
+    }
+
+    /// The configuration in force; `None` before the first [`Kernel::set_config`].
+    pub fn config(&self) -> Option<KernelConfig> {
+        self.maps.config()
+    }
+
+    /// The words that say what this node claims; they stay valid as long as anybody holds them.
+    pub fn words(&self) -> Words {
+        Words(Arc::clone(&self.maps))
+    }
+
+    /// [`boot_time_ns`].
+    pub fn boot_time_ns() -> u64 {
+        boot_time_ns()
+    }
+
+    /// Attaches the programs to an interface, atomically in place of older ones of ours, and pins everything, so that
+    /// it outlives the process. Programs of others on the interface are left alone. May be called again, e.g. with
+    /// another `accelerate`.
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses; the message says what is in the way.
+    pub fn attach(&mut self, ifname: &str, accelerate: Accelerate) -> Result<AttachMode> {
+        let ifindex = interface_index(ifname)?;
+        let attacher = Attacher { dir: &self.dir, programs: &self.programs, name: ifname, ifindex };
+        let attached = attacher.attach(accelerate, self.preference)?;
+        let mode = attached.mode;
+        self.interfaces.retain(|other| other.name != ifname && other.ifindex != ifindex);
+        self.interfaces.push(attached);
+        self.pin_all()?;
+        Ok(mode)
+    }
+
+    /// Detaches the programs from every interface that is not one of `ifnames`: what a changed configuration leaves
+    /// behind.
+    ///
+    /// # Errors
+    /// When a link or filter cannot be removed.
+    pub fn detach_all_but(&mut self, ifnames: &[&str]) -> Result<()> {
+        let keep: Vec<u32> = ifnames.iter().filter_map(|name| if_nametoindex(*name).ok()).collect();
+        for (hook, ifindex) in Survey::of(&self.dir)?.hooks {
+            if keep.contains(&ifindex) {
+                continue;
+            }
+            if hook.is_link() {
+                attach::remove_link(&self.dir, hook, ifindex)?;
+            } else {
+                attach::detach_clsact(&self.dir, ifindex)?;
+            }
+        }
+        self.interfaces.retain(|attached| keep.contains(&attached.ifindex));
+        Ok(())
+    }
+
+    /// Looks whether everything is still attached and puts back what is not: detached by hand, or gone with an
+    /// interface that was made anew under the same name. A few microseconds per interface when nothing is amiss.
+    /// An interface that is gone altogether is left for later.
+    ///
+    /// # Errors
+    /// When something is missing and cannot be put back.
+    pub fn ensure_attached(&mut self) -> Result<Vec<Repair>> {
+        let mut repairs = Vec::new();
+        let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
+        for attached in &mut self.interfaces {
+            let Ok(ifindex) = if_nametoindex(attached.name.as_str()) else { continue };
+            let name = attached.name.clone();
+            let attacher = Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };
+            let mut repaired = Vec::new();
+            if ifindex != attached.ifindex {
+                let old = attached.ifindex;
+                *attached = attacher.attach(attached.mode.xdp, self.preference)?;
+                for hook in Hook::ALL {
+                    let path = hook.path(&self.dir, old);
+                    sys::remove_if_there(&path)
+                        .map_err(Error::system(format!("remove the pin {}", path.display())))?;
+                }
+                repaired.push("everything: the interface was made anew");
+            } else {
+                repaired = attacher.repair(attached, &mut tc)?;
+            }
+            repairs.extend(repaired.into_iter().map(|what| Repair { interface: name.clone(), what }));
+        }
+        Ok(repairs)
+    }
+
+    /// How each interface is attached.
+    pub fn attached(&self) -> impl Iterator<Item = (&str, AttachMode)> {
+        self.interfaces.iter().map(|attached| (attached.name.as_str(), attached.mode))
+    }
+
+    /// What the programs have counted.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn counters(&self) -> Result<Counters> {
+        self.maps.counters()
+    }
+
+    /// Becomes readable (`poll`, `epoll`) when a beat arrives. Read all beats before waiting again.
+    pub fn beats_fd(&self) -> BorrowedFd<'_> {
+        self.beats.fd()
+    }
+
+    /// The next beat that has arrived, if any.
+    pub fn next_beat(&mut self) -> Option<Beat> {
+        self.beats.next()
+    }
+
+    /// The loaded programs (ingress, egress, XDP), to be run with [`crate::test_run`] in tests and benchmarks.
+    pub fn program_fds(&self) -> [BorrowedFd<'_>; 3] {
+        self.programs.named().map(|(_, fd)| fd.as_fd())
+    }
+
+    /// The map of the counters, for tests that read single words of it.
+    pub fn counters_fd(&self) -> BorrowedFd<'_> {
+        self.maps.counters_fd().as_fd()
+    }
+
+    /// Pins maps and programs, each in one step in place of what is pinned there.
+    fn pin_all(&mut self) -> Result<()> {
+        if self.pinned {
+            return Ok(());
+        }
+        let maps = MAPS.iter().map(|&name| (name, &self.map_fds[name]));
+        for (name, fd) in maps.chain(self.programs.named()) {
+            let path = self.dir.join(name);
+            sys::pin_over(fd.as_fd(), &path).map_err(Error::system(format!("pin {}", path.display())))?;
+        }
+        self.pinned = true;
+        Ok(())
+    }
+
+    /// Detaches the programs from every interface and removes every pin: no trace is left of the kernel part. Pins
+    /// that are missing, and a directory that is not there, do not matter. Files that are not ours stay.
+    ///
+    /// # Errors
+    /// When something is there and cannot be removed. What could be removed has been.
+    pub fn detach_and_unpin(dir: &Path) -> Result<()> {
+        let survey = Survey::of(dir)?;
+        let mut first_error = None;
+        let mut note = |result: Result<()>| {
+            if let Err(error) = result {
+                first_error.get_or_insert(error);
+            }
+        };
+        for &(hook, ifindex) in survey.hooks.iter().filter(|(hook, _)| hook.is_link()) {
+            note(attach::remove_link(dir, hook, ifindex));
+        }
+        // Filters stay when their markers get lost, so look everywhere.
+        let mut indices: Vec<u32> = survey.hooks.iter().map(|(_, ifindex)| *ifindex).collect();
+        if let Ok(interfaces) = if_nameindex() {
+            indices.extend(interfaces.iter().map(|interface| interface.index()));
+        }
+        indices.sort_unstable();
+        indices.dedup();
+        for ifindex in indices {
+            note(attach::detach_clsact(dir, ifindex));
+        }
+        let objects = survey.objects.iter().map(|name| dir.join(name));
+        for path in objects.chain(survey.leftovers.iter().cloned()) {
+            let removed = sys::remove_if_there(&path);
+            note(removed.map_err(Error::system(format!("remove the pin {}", path.display()))));
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Opens what is pinned under `dir` to look at it, without loading, changing or locking anything: for `status`
+    /// when no daemon answers.
+    ///
+    /// # Errors
+    /// When nothing is pinned there, or it is damaged.
+    pub fn open_pinned(dir: &Path) -> Result<PinnedView> {
+        let maps = Maps::new(
+            |name| match maps::inspect(dir, name)? {
+                Pinned::Sound(fd) => Ok(fd),
+                Pinned::Absent => Err(Error::NotSetUp(dir.join(name))),
+                Pinned::Unsound(why) => Err(Error::Damaged { path: dir.join(name), why }),
+            },
+            false,
+        )?;
+        Ok(PinnedView { dir: dir.to_owned(), maps })
+    }
+}
+
+/// The kernel part as it is pinned, to look at.
+pub struct PinnedView {
+    dir: PathBuf,
+    maps: Maps,
+}
+
+impl PinnedView {
+    /// The configuration in force; `None` when it is damaged.
+    pub fn config(&self) -> Option<KernelConfig> {
+        self.maps.config()
+    }
+
+    /// The state of a bucket. `vip` is below 8.
+    pub fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
+        self.maps.flags(vip, bucket)
+    }
+
+    /// As [`Words::last_syn_ns`].
+    pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
+        self.maps.last_syn_ns(vip, bucket)
+    }
+
+    /// Until when MINE counts, in boot time ns.
+    pub fn lease_deadline_ns(&self) -> u64 {
+        self.maps.lease_deadline_ns()
+    }
+
+    /// What the programs have counted.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn counters(&self) -> Result<Counters> {
+        self.maps.counters()
+    }
+
+    /// Why the pinned maps cannot be trusted, if so.
+    pub fn damage(&self) -> Option<String> {
+        self.maps.damage()
+    }
+
+    /// How the programs are attached, by interface.
+    ///
+    /// # Errors
+    /// When the pin directory cannot be read.
+    pub fn attachments(&self) -> Result<Vec<(String, AttachMode)>> {
+        let name = |ifindex| {
+            nix::net::if_::if_indextoname(ifindex)
+                .map_or_else(|_| format!("(gone: {ifindex})"), |name| name.to_string_lossy().into_owned())
+        };
+        Ok(attach::attachments(&self.dir)?.into_iter().map(|(ifindex, mode)| (name(ifindex), mode)).collect())
+    }
+}
+
+enum PinnedState {
+    Absent,
+    Sound,
+    Unsound(String),
+}
+
+/// Whether the pinned maps, all together, can be trusted.
+fn pinned_state(dir: &Path) -> Result<PinnedState> {
+    let mut fds = HashMap::new();
+    let mut missing = Vec::new();
+    let mut unsound = None;
+    for name in MAPS {
+        match maps::inspect(dir, name)? {
+            Pinned::Sound(fd) => drop(fds.insert(name, fd)),
+            Pinned::Absent => missing.push(name),
+            Pinned::Unsound(why) => unsound = unsound.or(Some(why)),
+        }
+    }
+    if let Some(why) = unsound {
+        return Ok(PinnedState::Unsound(why));
+    }
+    if missing.len() == MAPS.len() {
+        return Ok(PinnedState::Absent);
+    }
+    if !missing.is_empty() {
+        return Ok(PinnedState::Unsound(format!("{} missing", missing.join(", "))));
+    }
+    let maps = Maps::new(|name| clone_fd(&fds[name]), false)?;
+    Ok(maps.damage().map_or(PinnedState::Sound, PinnedState::Unsound))
+}
+
+/// The pinned programs, when they consist of the same instructions as `loaded`.
+fn pinned_programs(dir: &Path, loaded: &Programs) -> Result<Option<Programs>> {
+    let mut pinned = Vec::new();
+    for (name, fd) in loaded.named() {
+        let path = dir.join(name);
+        let Some(old) = pins::open(&path)? else { return Ok(None) };
+        if sys::kind(old.as_fd()) != sys::Kind::Program {
+            return Err(Error::ForeignPin { path, what: "not a Program".into() });
+        }
+        let tag = |fd: BorrowedFd<'_>| {
+            sys::program_info(fd)
+                .map(|info| info.tag)
+                .map_err(Error::system(format!("look at the program {name}")))
+        };
+        if tag(old.as_fd())? != tag(fd.as_fd())? {
+            return Ok(None);
+        }
+        pinned.push(old);
+    }
+    let programs = <[OwnedFd; PROGRAMS.len()]>::try_from(pinned).ok();
+    Ok(programs.map(|[ingress, egress, xdp]| Programs { ingress, egress, xdp }))
+}
+
+fn clone_fd(fd: &OwnedFd) -> Result<OwnedFd> {
+    fd.try_clone().map_err(Error::system("keep a BPF map"))
+}

@@ -1,0 +1,211 @@
+//! The maps as this process sees them: what is in them, whether it can be trusted, and how it is changed.
+
+use crate::config::KernelConfig;
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::layout::{
+    BEATS_BYTES, LAYOUT, MAGIC, PROGRAMS, REASONS_MAX, RawConfig, RawSettings, VIPS_MAX, WORDS,
+};
+use crate::mapped::MappedArray;
+use crate::sys;
+use onevip_core::{BUCKETS, Bucket, Flags};
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const ARRAY: u32 = 2;
+const PERCPU_ARRAY: u32 = 6;
+const RINGBUF: u32 = 27;
+const MMAPABLE: u32 = 1 << 10;
+
+/// No daemon sets a deadline this far ahead; one that is found there is damage.
+pub const LEASE_MAX: Duration = Duration::from_secs(3600);
+
+/// What a map must look like to be ours: kind, key size, value size, entries, flags.
+type Shape = (u32, u32, u32, u32, u32);
+
+/// The shape of the map with this pin name.
+fn shape(map: &str) -> Shape {
+    match map {
+        "config" => (ARRAY, 4, size_of::<RawConfig>() as u32, 1, MMAPABLE),
+        "flags" => (ARRAY, 4, 4, WORDS as u32, MMAPABLE),
+        "last_syn" => (ARRAY, 4, 8, WORDS as u32, MMAPABLE),
+        "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
+        "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
+        "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
+        other => unreachable!("no map is called {other}"),
+    }
+}
+
+/// What a look at one pinned map found.
+pub(crate) enum Pinned {
+    Absent,
+    Sound(OwnedFd),
+    Unsound(String),
+}
+
+/// Looks at the map pinned under this name: is it ours, and of this layout?
+pub(crate) fn inspect(dir: &Path, map: &str) -> Result<Pinned> {
+    let path = dir.join(map);
+    let Some(fd) = crate::pins::open(&path)? else { return Ok(Pinned::Absent) };
+    let kind = sys::kind(fd.as_fd());
+    if kind != sys::Kind::Map {
+        return Err(Error::ForeignPin { path, what: format!("a {kind:?} where a Map belongs") });
+    }
+    let info =
+        sys::map_info(fd.as_fd()).map_err(Error::system(format!("look at the map {}", path.display())))?;
+    let name = sys::name_of(&info.name);
+    if name != format!("onevip_{map}") {
+        return Err(Error::ForeignPin { path, what: format!("a map that is called '{name}'") });
+    }
+    let found = (info.kind, info.key_size, info.value_size, info.max_entries, info.flags);
+    if found != shape(map) {
+        return Ok(Pinned::Unsound(format!("{map} has another layout")));
+    }
+    Ok(Pinned::Sound(fd))
+}
+
+/// The maps that hold words, mapped, and the counters.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    config: MappedArray,
+    flags: MappedArray,
+    last_syn: MappedArray,
+    lease: MappedArray,
+    counters: OwnedFd,
+}
+
+impl Maps {
+    /// Maps what `fd_of` returns for each name.
+    pub(crate) fn new(mut fd_of: impl FnMut(&str) -> Result<OwnedFd>, writable: bool) -> Result<Self> {
+        let mut mapped = |map: &str, writable: bool| {
+            let (_, _, value_size, entries, _) = shape(map);
+            MappedArray::new(fd_of(map)?, value_size as usize, entries as usize, writable)
+                .map_err(Error::system(format!("map the BPF array {map} into memory")))
+        };
+        Ok(Self {
+            config: mapped("config", writable)?,
+            flags: mapped("flags", writable)?,
+            last_syn: mapped("last_syn", false)?,
+            lease: mapped("lease", writable)?,
+            counters: fd_of("counters")?,
+        })
+    }
+
+    /// Why what is in the maps cannot be trusted, if so.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let head = self.config_head();
+        if (head[0], head[1]) == (0, 0) && self.settings(0) == RawSettings::default() {
+            return Some("config was never written".into());
+        }
+        if head[0] != MAGIC {
+            return Some(format!("config begins with {:#010x} instead of {MAGIC:#010x}", head[0]));
+        }
+        if head[1] != LAYOUT {
+            return Some(format!("config has layout {} instead of {LAYOUT}", head[1]));
+        }
+        if head[2] > 1 || self.config().is_none() {
+            return Some("config has a wrong checksum".into());
+        }
+        for word in 0..WORDS {
+            let bits = self.flags.word32(word).load(Ordering::Relaxed);
+            if bits & !Flags::ALL.bits() != 0 {
+                return Some(format!(
+                    "flags of VIP {}, bucket {} are {bits:#x}",
+                    word / BUCKETS,
+                    word % BUCKETS
+                ));
+            }
+        }
+        let ahead = Duration::from_nanos(self.lease_deadline_ns().saturating_sub(crate::boot_time_ns()));
+        (ahead > LEASE_MAX).then(|| format!("lease runs for another {} s", ahead.as_secs()))
+    }
+
+    /// Magic, layout and active half.
+    fn config_head(&self) -> [u32; 3] {
+        let base = self.config.element(0).cast::<u32>();
+        // SAFETY: three words at the start of a mapped, aligned RawConfig. The daemon that may be writing them is
+        // this process or one that only flips the third word; volatile reads see one value or the other.
+        [0, 1, 2].map(|at| unsafe { base.add(at).read_volatile() })
+    }
+
+    fn half(&self, half: usize) -> std::ptr::NonNull<RawSettings> {
+        let offset = offset_of!(RawConfig, halves) + (half & 1) * size_of::<RawSettings>();
+        // SAFETY: both halves lie within the mapped RawConfig.
+        unsafe { self.config.element(0).add(offset).cast() }
+    }
+
+    fn settings(&self, half: usize) -> RawSettings {
+        // SAFETY: the half is mapped and aligned, and every bit pattern is a RawSettings. A reader that races with a
+        // writer gets a torn copy; the checksum tells.
+        unsafe { self.half(half).read_volatile() }
+    }
+
+    /// The configuration in force; `None` when it is damaged.
+    pub(crate) fn config(&self) -> Option<KernelConfig> {
+        self.settings(self.config_head()[2] as usize).decode()
+    }
+
+    /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
+    pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
+        let raw = RawSettings::encode(config)?;
+        let active = self.config_head()[2] & 1;
+        let base = self.config.element(0).cast::<u32>();
+        // SAFETY: the inactive half has no reader (see `wait_for_readers`), and there is one writer: this process.
+        unsafe { self.half(1 - active as usize).write_volatile(raw) };
+        for (at, word) in [(0, MAGIC), (1, LAYOUT)] {
+            // SAFETY: within the mapped RawConfig; no program reads these two.
+            unsafe { base.add(at).write_volatile(word) };
+        }
+        // SAFETY: the third word of a mapped, aligned RawConfig, accessed atomically by everybody.
+        let flip = unsafe { base.add(2).cast::<std::sync::atomic::AtomicU32>().as_ref() };
+        flip.store(1 - active, Ordering::Release);
+        wait_for_readers();
+        Ok(())
+    }
+
+    pub(crate) fn set_flags(&self, vip: usize, bucket: Bucket, flags: Flags) {
+        self.flags.word32(word(vip, bucket)).store(flags.bits(), Ordering::Release);
+    }
+
+    pub(crate) fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
+        Flags::from_bits(self.flags.word32(word(vip, bucket)).load(Ordering::Acquire))
+    }
+
+    pub(crate) fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
+        self.last_syn.word64(word(vip, bucket)).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_lease_deadline_ns(&self, deadline_ns: u64) {
+        self.lease.word64(0).store(deadline_ns, Ordering::Release);
+    }
+
+    pub(crate) fn lease_deadline_ns(&self) -> u64 {
+        self.lease.word64(0).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn counters(&self) -> Result<Counters> {
+        Counters::read(self.counters.as_fd())
+    }
+
+    pub(crate) fn counters_fd(&self) -> &OwnedFd {
+        &self.counters
+    }
+}
+
+fn word(vip: usize, bucket: Bucket) -> usize {
+    assert!(vip < VIPS_MAX, "VIP {vip} of at most {VIPS_MAX}");
+    vip * BUCKETS + bucket.index()
+}
+
+/// Waits until every program run that began before has ended: `membarrier(MEMBARRIER_CMD_GLOBAL)` is an RCU grace
+/// period. Kernels with isolated CPUs (`nohz_full`) refuse it; there a pause far longer than any packet must do.
+fn wait_for_readers() {
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: takes no pointers.
+    if unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) } != 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,172 @@
+//! Loading the compiled object: programs and maps, or why not.
+
+use crate::error::{Error, Result};
+use crate::features::KernelFeatures;
+use crate::pins::{MAPS, PROGRAMS};
+use aya::maps::{Map, MapData};
+use aya::programs::{Program, ProgramError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Lines of the verifier's log that an error message shows; the refusal is at its end.
+const LOG_LINES: usize = 24;
+
+/// The three programs.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub ingress: OwnedFd,
+    pub egress: OwnedFd,
+    pub xdp: OwnedFd,
+}
+
+impl Programs {
+    /// The programs with the names of their pins, in the order of [`PROGRAMS`].
+    pub(crate) fn named(&self) -> [(&'static str, &OwnedFd); 3] {
+        let [ingress, egress, xdp] = PROGRAMS;
+        [(ingress, &self.ingress), (egress, &self.egress), (xdp, &self.xdp)]
+    }
+}
+
+/// A freshly loaded object.
+pub(crate) struct Loaded {
+    pub programs: Programs,
+    /// By the name of their pin.
+    pub maps: HashMap<&'static str, MapData>,
+}
+
+/// Loads the programs. With `pinned`, they use the maps pinned in that directory, which the caller has checked.
+pub(crate) fn load(pinned: Option<&Path>) -> Result<Loaded> {
+    load_object(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/onevip.bpf.o")), pinned)
+}
+
+fn load_object(object: &[u8], pinned: Option<&Path>) -> Result<Loaded> {
+    let names = MAPS.map(|map| format!("onevip_{map}"));
+    let mut loader = EbpfLoader::new();
+    if let Some(dir) = pinned {
+        for (map, name) in MAPS.iter().zip(&names) {
+            loader.map_pin_path(name, dir.join(map));
+        }
+    }
+    let mut ebpf = loader.load(object).map_err(load_error)?;
+    let programs = Programs {
+        ingress: load_program(&mut ebpf, "onevip_ingress")?,
+        egress: load_program(&mut ebpf, "onevip_egress")?,
+        xdp: load_program(&mut ebpf, "onevip_xdp")?,
+    };
+    let mut maps = HashMap::new();
+    for (map, name) in MAPS.iter().zip(&names) {
+        maps.insert(*map, take_map(&mut ebpf, name)?);
+    }
+    Ok(Loaded { programs, maps })
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<MapData> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(map) | Map::PerCpuArray(map) | Map::RingBuf(map)) => Ok(map),
+        _ => Err(Error::Load { reason: format!("the object has no map {name}"), hint: String::new() }),
+    }
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd> {
+    let missing = || Error::Load { reason: format!("the object has no program {name}"), hint: String::new() };
+    let program = ebpf.program_mut(name).ok_or_else(missing)?;
+    let loaded = match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        _ => return Err(missing()),
+    };
+    loaded.map_err(|error| program_error(name, error))?;
+    let fd = program.fd().map_err(|error| program_error(name, error))?;
+    fd.as_fd().try_clone_to_owned().map_err(Error::system(format!("keep the program {name}")))
+}
+
+fn load_error(error: EbpfError) -> Error {
+    let reason = chain(&error);
+    let hint = match io_error(&error) {
+        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => {
+            crate::error::privilege_hint(io).to_owned()
+        }
+        _ => KernelFeatures::probe().hint(),
+    };
+    Error::Load { reason, hint }
+}
+
+fn program_error(name: &str, error: ProgramError) -> Error {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return Error::Load { reason: chain(&error), hint: KernelFeatures::probe().hint() };
+    };
+    // The kernel says EPERM when privilege is missing, and EACCES when the verifier minds the program.
+    let hint = match io_error.raw_os_error() {
+        Some(libc::EPERM) => crate::error::privilege_hint(&io_error).to_owned(),
+        _ => KernelFeatures::probe().hint(),
+    };
+    Error::Refused {
+        program: name.to_owned(),
+        reason: io_error.to_string(),
+        hint,
+        log: log_end(&verifier_log.to_string()),
+    }
+}
+
+/// The last lines of a verifier's log, indented, without the statistics that follow the refusal.
+fn log_end(log: &str) -> String {
+    let lines: Vec<&str> = log
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| {
+            !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time")
+        })
+        .collect();
+    let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    let mut text = String::new();
+    if shown.len() < lines.len() {
+        text.push_str(&format!("  verifier: … ({} lines before)\n", lines.len() - shown.len()));
+    }
+    for line in shown {
+        text.push_str(&format!("  verifier: {line}\n"));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// An error with everything that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(io) = error.downcast_ref() {
+            return Some(io);
+        }
+        current = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_a_long_verifier_log_is_shown() {
+        let log: String = (0..100).map(|line| format!("line {line}\n")).collect::<String>()
+            + "R1 invalid mem access 'scalar'\n\nprocessed 12 insns (limit 1000000) max_states_per_insn 0\n";
+        let shown = log_end(&log);
+        assert!(shown.ends_with("verifier: R1 invalid mem access 'scalar'"), "{shown}");
+        assert_eq!(shown.lines().count(), LOG_LINES + 1);
+    }
+}

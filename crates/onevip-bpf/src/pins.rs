@@ -1,0 +1,205 @@
+//! The pin directory: which files are there, what each means, and the bpffs under it.
+//!
+//! | file | what it pins |
+//! | --- | --- |
+//! | `config`, `flags`, `last_syn`, `lease`, `counters`, `beats` | the maps |
+//! | `program_ingress`, `program_egress`, `program_xdp` | the programs in force |
+//! | `ingress_N`, `egress_N` | tcx links on the interface with index N |
+//! | `xdp_N`, `xdpgeneric_N` | XDP links, native or generic |
+//! | `clsact_N` | says that the programs are attached to interface N as clsact filters |
+//! | `qdisc_N` | says that the clsact qdisc of interface N was made for that |
+//!
+//! (A bpffs allows no dots in names, and interface names may have some: hence the indices.)
+
+use crate::error::{Error, Result};
+use crate::sys;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What a pin is called while it is about to replace another.
+pub(crate) const FRESH_SUFFIX: &str = "_fresh";
+
+/// The maps: name of the pin.
+pub(crate) const MAPS: [&str; 6] = ["config", "flags", "last_syn", "lease", "counters", "beats"];
+
+/// The programs: name of the pin.
+pub(crate) const PROGRAMS: [&str; 3] = ["program_ingress", "program_egress", "program_xdp"];
+
+/// A pin that belongs to one interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hook {
+    Ingress,
+    Egress,
+    XdpNative,
+    XdpGeneric,
+    Clsact,
+    Qdisc,
+}
+
+impl Hook {
+    pub(crate) const ALL: [Hook; 6] =
+        [Hook::Ingress, Hook::Egress, Hook::XdpNative, Hook::XdpGeneric, Hook::Clsact, Hook::Qdisc];
+
+    pub(crate) const fn prefix(self) -> &'static str {
+        match self {
+            Hook::Ingress => "ingress",
+            Hook::Egress => "egress",
+            Hook::XdpNative => "xdp",
+            Hook::XdpGeneric => "xdpgeneric",
+            Hook::Clsact => "clsact",
+            Hook::Qdisc => "qdisc",
+        }
+    }
+
+    /// Whether a link is pinned there; else a program, as a mere marker.
+    pub(crate) const fn is_link(self) -> bool {
+        !matches!(self, Hook::Clsact | Hook::Qdisc)
+    }
+
+    pub(crate) fn path(self, dir: &Path, ifindex: u32) -> PathBuf {
+        dir.join(format!("{}_{ifindex}", self.prefix()))
+    }
+
+    fn parse(name: &str) -> Option<(Hook, u32)> {
+        let (prefix, number) = name.rsplit_once('_')?;
+        let hook = Hook::ALL.into_iter().find(|hook| hook.prefix() == prefix)?;
+        Some((hook, number.parse().ok()?))
+    }
+}
+
+/// What lies in a pin directory, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Pins of maps and programs.
+    pub objects: Vec<String>,
+    /// Pins that belong to an interface, with its index.
+    pub hooks: Vec<(Hook, u32)>,
+    /// Pins that were about to replace others when a process died.
+    pub leftovers: Vec<PathBuf>,
+    /// Everything else, which nobody but an administrator may touch.
+    pub foreign: Vec<PathBuf>,
+}
+
+impl Survey {
+    /// Looks into `dir`. A directory that is not there holds nothing.
+    pub(crate) fn of(dir: &Path) -> Result<Self> {
+        let mut survey = Self::default();
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(survey),
+            other => other.map_err(Error::system(format!("read the pin directory {}", dir.display())))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::system(format!("read the pin directory {}", dir.display())))?;
+            survey.sort_in(entry.file_name().to_string_lossy().into_owned(), entry.path());
+        }
+        Ok(survey)
+    }
+
+    fn sort_in(&mut self, name: String, path: PathBuf) {
+        if MAPS.contains(&name.as_str()) || PROGRAMS.contains(&name.as_str()) {
+            self.objects.push(name);
+        } else if let Some(hook) = Hook::parse(&name) {
+            self.hooks.push(hook);
+        } else if name.ends_with(FRESH_SUFFIX) {
+            self.leftovers.push(path);
+        } else if !name.contains('.') {
+            // Nobody can make a name with a dot in a bpffs; the kernel's own `maps.debug` and `progs.debug` have one.
+            self.foreign.push(path);
+        }
+    }
+
+    /// Refuses a directory in which somebody else keeps something.
+    pub(crate) fn refuse_foreign(&self, dir: &Path) -> Result<()> {
+        if let Some(path) = self.foreign.first() {
+            return Err(Error::ForeignPin { path: path.clone(), what: "no name that onevip uses".into() });
+        }
+        for &(hook, ifindex) in &self.hooks {
+            let path = hook.path(dir, ifindex);
+            let wanted = if hook.is_link() { sys::Kind::Link } else { sys::Kind::Program };
+            let found = open(&path)?.map(|fd| sys::kind(std::os::fd::AsFd::as_fd(&fd)));
+            if let Some(found) = found
+                && found != wanted
+            {
+                return Err(Error::ForeignPin {
+                    path,
+                    what: format!("a {found:?} where a {wanted:?} belongs"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a pin; `None` when there is none.
+pub(crate) fn open(path: &Path) -> Result<Option<std::os::fd::OwnedFd>> {
+    match sys::open(path) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::System { action: format!("open the pin {}", path.display()), source }),
+    }
+}
+
+/// Whether `dir` is in a bpffs.
+pub fn is_bpffs(dir: &Path) -> bool {
+    statfs(dir).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Makes sure that `dir` exists and is in a bpffs: mounts one there, readable by root alone, unless it is one already.
+/// True when it had to mount it.
+///
+/// # Errors
+/// When the directory cannot be made or the mount is refused.
+pub fn ensure_bpffs(dir: &Path) -> Result<bool> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(Error::system(format!("make the pin directory {}", dir.display())))?;
+    if is_bpffs(dir) {
+        return Ok(false);
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), dir, Some("bpf"), flags, Some("mode=0700"))
+        .map_err(|errno| Error::system(format!("mount a bpffs at {}", dir.display()))(errno.into()))?;
+    Ok(true)
+}
+
+/// Unmounts the bpffs at `dir` and removes the directory. What is still pinned in it is gone with it. A directory that
+/// is no mount point, or not there, is left alone.
+///
+/// # Errors
+/// When the unmount is refused (somebody has a file open in it).
+pub fn unmount_bpffs(dir: &Path) -> Result<()> {
+    use nix::errno::Errno;
+    match umount2(dir, MntFlags::empty()) {
+        Ok(()) => {
+            // Best effort: the directory may hold what lay under the mount.
+            let _ = fs::remove_dir(dir);
+            Ok(())
+        }
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(Error::system(format!("unmount the bpffs at {}", dir.display()))(errno.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_pins_are_told_apart() {
+        let mut survey = Survey::default();
+        for name in
+            ["flags", "program_xdp", "ingress_3", "xdpgeneric_12", "lease_fresh", "readme", "ingress_x"]
+        {
+            survey.sort_in(name.into(), name.into());
+        }
+        assert_eq!(survey.objects, ["flags", "program_xdp"]);
+        assert_eq!(survey.hooks, [(Hook::Ingress, 3), (Hook::XdpGeneric, 12)]);
+        assert_eq!(survey.leftovers, [PathBuf::from("lease_fresh")]);
+        assert_eq!(survey.foreign, [PathBuf::from("readme"), PathBuf::from("ingress_x")]);
+    }
+}

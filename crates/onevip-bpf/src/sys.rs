@@ -1,0 +1,326 @@
+//! The bpf(2) system call, as far as this crate speaks it itself.
+//!
+//! aya loads the programs; pins, links and test runs are done here, because a link that aya owns is detached when the
+//! process exits, and ours must outlive it.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+// enum bpf_cmd of <linux/bpf.h>.
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// `enum bpf_attach_type`: where a link attaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AttachPoint {
+    TcxIngress = 46,
+    TcxEgress = 47,
+    Xdp = 37,
+}
+
+/// `BPF_F_BEFORE`: with no program named, before all others.
+pub(crate) const BEFORE_ALL: u32 = 1 << 3;
+/// `XDP_FLAGS_SKB_MODE`.
+pub(crate) const XDP_GENERIC: u32 = 1 << 1;
+/// `XDP_FLAGS_DRV_MODE`.
+pub(crate) const XDP_NATIVE: u32 = 1 << 2;
+
+/// Runs `command` with `attr`, which must be the layout that `command` expects.
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: `attr` is a live, exclusively borrowed value of exactly the size given; the kernel reads and writes
+    // only within it and within the buffers it names, which the callers below keep alive across the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as libc::c_uint)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+fn bpf_fd<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attr)?;
+    // SAFETY: the command succeeded and returns a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn path_c(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ObjAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Pins `fd` at `path`, which must not exist.
+pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = path_c(path)?;
+    let mut attr = ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: fd.as_raw_fd() as u32, file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// Pins `fd` at `path`, in place of whatever is pinned there.
+pub(crate) fn pin_over(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(crate::pins::FRESH_SUFFIX);
+    let fresh = Path::new(&fresh);
+    remove_if_there(fresh)?;
+    pin(fd, fresh)?;
+    fs::rename(fresh, path)
+}
+
+/// Removes a file; one that is not there is as good as removed.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Opens what is pinned at `path`.
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = path_c(path)?;
+    bpf_fd(BPF_OBJ_GET, &mut ObjAttr { pathname: path.as_ptr() as u64, ..ObjAttr::default() })
+}
+
+/// What kind of object a descriptor is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Map,
+    Program,
+    Link,
+    Other,
+}
+
+/// The kind of object behind `fd`: asking one kind of object for another kind's info gives nonsense, not an error.
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> Kind {
+    let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
+    match name.to_string_lossy().as_ref() {
+        "anon_inode:bpf-map" => Kind::Map,
+        "anon_inode:bpf-prog" => Kind::Program,
+        "anon_inode:bpf_link" | "anon_inode:bpf-link" => Kind::Link,
+        _ => Kind::Other,
+    }
+}
+
+#[repr(C)]
+struct InfoAttr {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+fn info<T>(fd: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    let mut attr = InfoAttr {
+        bpf_fd: fd.as_raw_fd() as u32,
+        info_len: size_of::<T>() as u32,
+        info: std::ptr::from_mut(info) as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
+}
+
+/// The head of `struct bpf_map_info`.
+#[repr(C)]
+#[derive(Default, Debug, Clone, Copy)]
+pub(crate) struct MapInfo {
+    pub kind: u32,
+    pub id: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    pub flags: u32,
+    pub name: [u8; 16],
+}
+
+pub(crate) fn map_info(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let mut map = MapInfo::default();
+    info(fd, &mut map)?;
+    Ok(map)
+}
+
+/// The head of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Default, Debug, Clone, Copy)]
+pub(crate) struct ProgramInfo {
+    pub kind: u32,
+    pub id: u32,
+    /// Hash over the instructions, without what differs from one load to the next.
+    pub tag: [u8; 8],
+    lengths_and_buffers: [u64; 3],
+    pub load_time_ns: u64,
+    uid: u32,
+    map_count: u32,
+    map_ids: u64,
+    pub name: [u8; 16],
+}
+
+pub(crate) fn program_info(fd: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    let mut program = ProgramInfo::default();
+    info(fd, &mut program)?;
+    Ok(program)
+}
+
+/// The head of `struct bpf_link_info`, as tcx and XDP links fill it in.
+#[repr(C)]
+#[derive(Default, Debug, Clone, Copy)]
+pub(crate) struct LinkInfo {
+    pub kind: u32,
+    pub id: u32,
+    pub program_id: u32,
+    padding: u32,
+    /// 0 once the link has been detached or its interface is gone.
+    pub ifindex: u32,
+    /// tcx only.
+    pub attach_type: u32,
+}
+
+/// `BPF_LINK_TYPE_XDP`.
+pub(crate) const LINK_XDP: u32 = 6;
+/// `BPF_LINK_TYPE_TCX`.
+pub(crate) const LINK_TCX: u32 = 11;
+
+pub(crate) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut link = LinkInfo::default();
+    info(fd, &mut link)?;
+    Ok(link)
+}
+
+/// A name as the kernel keeps it, up to its NUL.
+pub(crate) fn name_of(name: &[u8; 16]) -> String {
+    String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+#[repr(C)]
+struct LinkCreateAttr {
+    program: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: u32,
+    padding: u32,
+    expected_revision: u64,
+}
+
+/// Attaches a program to an interface for as long as the link is open or pinned.
+pub(crate) fn link_create(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    at: AttachPoint,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreateAttr {
+        program: program.as_raw_fd() as u32,
+        ifindex,
+        attach_type: at as u32,
+        flags,
+        relative: 0,
+        padding: 0,
+        expected_revision: 0,
+    };
+    bpf_fd(BPF_LINK_CREATE, &mut attr)
+}
+
+#[repr(C)]
+struct LinkUpdateAttr {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+/// Puts another program in the place of a link's, without a packet in between that meets none.
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdateAttr {
+        link: link.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
+        flags: 0,
+        old_program: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Detaches a link now, whoever else still has it open.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &mut (link.as_raw_fd() as u32)).map(drop)
+}
+
+#[repr(C)]
+struct ElementAttr {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Reads one element of an array into `value`, which must be as large as the kernel will write.
+pub(crate) fn array_read(map: BorrowedFd<'_>, index: u32, value: &mut [u64]) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map: map.as_raw_fd() as u32,
+        padding: 0,
+        key: std::ptr::from_ref(&index) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttr {
+    program: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration_ns: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+}
+
+/// Outcome of [`test_run`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What the program returned the last time.
+    pub returned: u32,
+    /// Mean duration of one run, in whole ns.
+    pub duration_ns: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// Runs a loaded program over `frame` as often as `repeat` says (`BPF_PROG_TEST_RUN`), in the network namespace of
+/// the calling thread. For tests and benchmarks. Frames shorter than an Ethernet header are refused by the kernel.
+pub fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<TestRun> {
+    let mut out = vec![0u8; frame.len() + 256];
+    let mut attr = TestRunAttr {
+        program: program.as_raw_fd() as u32,
+        data_size_in: frame.len() as u32,
+        data_in: frame.as_ptr() as u64,
+        data_size_out: out.len() as u32,
+        data_out: out.as_mut_ptr() as u64,
+        repeat,
+        ..TestRunAttr::default()
+    };
+    bpf(BPF_PROG_TEST_RUN, &mut attr)?;
+    out.truncate(attr.data_size_out as usize);
+    Ok(TestRun { returned: attr.retval, duration_ns: attr.duration_ns, frame: out })
+}

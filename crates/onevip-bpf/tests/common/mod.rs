@@ -1,0 +1,73 @@
+//! What the tests here share: a namespace of their own, a configuration, frames.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod frame;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use onevip_bpf::{KernelConfig, VipConfig, ensure_bpffs};
+use onevip_core::{Bucket, Flags, Hasher};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+pub const CLUSTER_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x33, 0x64, 0x0a];
+pub const BEAT_PORT: u16 = 1112;
+/// The VIP's index.
+pub const V: usize = 0;
+
+/// Runs a test in network and mount namespaces of its own, with a bpffs at the directory it is given. Everything it
+/// makes there is gone with it, also when it fails.
+pub fn isolated<T: Send>(test: impl FnOnce(&Path) -> T + Send) -> T {
+    assert!(nix::unistd::geteuid().is_root(), "these tests load BPF programs: run them as root");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("namespaces of our own");
+            let none: Option<&str> = None;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+            mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs at /mnt");
+            run("ip link set lo up");
+            let dir = PathBuf::from("/mnt/onevip");
+            assert!(ensure_bpffs(&dir).expect("a bpffs"));
+            test(&dir)
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Runs a command, which must succeed, and returns what it prints.
+pub fn run(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output().expect(command);
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits until `condition` holds, five seconds at most.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: waited until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// One VIP with one IPv4 address.
+pub fn config() -> KernelConfig {
+    KernelConfig { vips: vec![vip(Hasher::DEFAULT)] }
+}
+
+pub fn vip(hasher: Hasher) -> VipConfig {
+    VipConfig { addresses: vec![VIP.into()], hasher, beat_port: BEAT_PORT, cluster_mac: CLUSTER_MAC }
+}
+
+/// The bucket of a client by its address.
+pub fn bucket_of(client: Ipv4Addr) -> Bucket {
+    Hasher::DEFAULT.bucket(client.into(), 0, 0)
+}
+
+pub fn flags(bits: &[Flags]) -> Flags {
+    bits.iter().fold(Flags::NONE, |all, &flag| all.with(flag))
+}

@@ -1,0 +1,280 @@
+//! The reference verdict: what a node does with a packet, as a pure function of what it knows.
+//!
+//! One arm per row of the verdict table in `docs/design.md`. The kernel part makes the same decision in C;
+//! the differential test in `onevip-bpf` holds the two against each other, reason by reason. What the node knows is
+//! asked for through [`Facts`], so that the cost of an answer (a socket lookup, a look at the clock) is paid only
+//! where the decision rests on it.
+
+use crate::ids::Bucket;
+use crate::packet::{Flow, Packet, Place, Plain};
+use std::fmt;
+
+/// The state of a bucket on this node: one word, written by the daemon alone, read once per packet.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// Nothing is known of the bucket and nothing claimed.
+    pub const NONE: Self = Self(0);
+    /// This node claims the bucket: it answers new connections while its lease lives.
+    pub const MINE: Self = Self(1);
+    /// A scan found sockets of this bucket here.
+    pub const GUESTS: Self = Self(2);
+    /// Another living kernel may hold flows of this bucket, so no orphan may be reset.
+    pub const ELSEWHERE: Self = Self(4);
+    /// Every bit that has a meaning; any other bit in a stored word means corruption.
+    pub const ALL: Self = Self(7);
+
+    /// The flags in this word, as it is stored.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The word as it is stored.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of `other` are set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These and `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These without `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(Self::MINE, "MINE"), (Self::GUESTS, "GUESTS"), (Self::ELSEWHERE, "ELSEWHERE")];
+        let set = names.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name);
+        write!(f, "Flags({})", set.collect::<Vec<_>>().join("|"))
+    }
+}
+
+/// What this node's kernel knows of a TCP flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Socket {
+    /// No socket at all.
+    None,
+    /// Only a listener; `cookie_valid` when the segment is an ACK that carries a SYN cookie issued here.
+    Listener {
+        /// The kernel accepts the segment's SYN cookie.
+        cookie_valid: bool,
+    },
+    /// A connection in any state that is neither half open nor TIME_WAIT.
+    Connected,
+    /// A half-open connection: our SYN-ACK with this sequence number awaits its ACK.
+    Request {
+        /// Initial sequence number of the SYN-ACK (`snt_isn`).
+        sent_isn: u32,
+    },
+    /// A connection in TIME_WAIT.
+    TimeWait,
+}
+
+/// What the decision may ask about the node.
+pub trait Facts {
+    /// The flags of a bucket. Asked once per packet.
+    fn flags(&self, vip: usize, bucket: Bucket) -> Flags;
+    /// Whether the lease has not yet run out.
+    fn lease_live(&self) -> bool;
+    /// Whether a SYN of this bucket passed here within the last [`SYN_MEMORY_SECS`].
+    fn syn_recently(&self, vip: usize, bucket: Bucket) -> bool;
+    /// What the kernel has for this flow.
+    fn socket(&self, flow: &Flow) -> Socket;
+}
+
+/// How long after a passed SYN its bucket counts as having guests, in seconds. It bridges the time until a scan has
+/// seen the new socket: longer than any handshake (`tcp_synack_retries` = 5 gives up after 63 s).
+pub const SYN_MEMORY_SECS: u64 = 120;
+
+/// What happens to a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Goes on to this host's network stack.
+    Pass,
+    /// Disappears without an answer.
+    Drop,
+    /// Is handed to the daemon and never reaches the stack.
+    ToDaemon,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $action:ident, $label:literal;)+) => {
+        /// Why a packet met its verdict; the number is the index of its counter.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u32)]
+        pub enum Reason { $($(#[doc = $doc])+ $name = $number,)+ }
+
+        impl Reason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &[Reason] = &[$(Reason::$name),+];
+
+            /// What happens to a packet for this reason.
+            pub const fn action(self) -> Action {
+                match self { $(Reason::$name => Action::$action,)+ }
+            }
+
+            /// The name in `status`, metrics and logs.
+            pub const fn label(self) -> &'static str {
+                match self { $(Reason::$name => $label,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Does not concern a VIP.
+    NotOurs = 0, Pass, "not-ours";
+    /// Names a VIP, but cannot be read.
+    Malformed = 1, Drop, "malformed";
+    /// A beat.
+    Beat = 2, ToDaemon, "beat";
+    /// A beat for which the ring buffer had no room. Only the kernel part can find that.
+    BeatLost = 3, Drop, "beat-lost";
+    /// ARP request of a claimed bucket: our kernel answers.
+    ArpAnswer = 4, Pass, "arp-answer";
+    /// ARP request that another node answers.
+    ArpForeign = 5, Drop, "arp-foreign";
+    /// ARP reply to the VIP: every node may have asked.
+    ArpToVip = 6, Pass, "arp-to-vip";
+    /// Another node's announcement of the VIP.
+    ArpEcho = 7, Drop, "arp-echo";
+    /// Somebody outside the cluster announces the VIP.
+    ArpStranger = 8, Drop, "arp-stranger";
+    /// SYN of a claimed bucket.
+    SynOwn = 9, Pass, "syn-own";
+    /// SYN that another node answers.
+    SynForeign = 10, Drop, "syn-foreign";
+    /// SYN of a bucket that would be claimed had the lease not run out.
+    SynLapsed = 11, Drop, "syn-lapsed";
+    /// Segment of a connection that lives here.
+    TcpHeld = 12, Pass, "tcp-held";
+    /// Segment of a bucket in which nothing lives here: dropped without a socket lookup.
+    TcpForeign = 13, Drop, "tcp-foreign";
+    /// Segment of a bucket with guests, but of no connection that lives here.
+    TcpNotHere = 14, Drop, "tcp-not-here";
+    /// The ACK that completes a handshake begun here, or the RST that ends it.
+    TcpHalfOpen = 15, Pass, "tcp-half-open";
+    /// A half-open socket is here, but the segment acknowledges somebody else's SYN-ACK.
+    TcpHalfOpenStale = 16, Drop, "tcp-half-open-stale";
+    /// Segment for a TIME_WAIT socket that may answer it.
+    TcpTimeWait = 17, Pass, "tcp-time-wait";
+    /// Segment for a TIME_WAIT socket of a bucket that another node claims.
+    TcpTimeWaitForeign = 18, Drop, "tcp-time-wait-foreign";
+    /// ACK that carries a SYN cookie which this kernel issued.
+    TcpCookie = 19, Pass, "tcp-cookie";
+    /// Segment of a claimed bucket's connection that lives nowhere: the stack resets it.
+    TcpOrphan = 20, Pass, "tcp-orphan";
+    /// Segment of a claimed bucket's connection that may live elsewhere.
+    TcpElsewhere = 21, Drop, "tcp-elsewhere";
+    /// ICMP error about something that is ours.
+    IcmpErrorOwn = 22, Pass, "icmp-error-own";
+    /// ICMP error about something that another node sent.
+    IcmpErrorForeign = 23, Drop, "icmp-error-foreign";
+    /// ICMP of a claimed bucket.
+    IcmpOwn = 24, Pass, "icmp-own";
+    /// ICMP that another node answers.
+    IcmpForeign = 25, Drop, "icmp-foreign";
+    /// UDP of a claimed bucket.
+    UdpOwn = 26, Pass, "udp-own";
+    /// UDP that another node answers.
+    UdpForeign = 27, Drop, "udp-foreign";
+    /// Later fragment of a claimed bucket, or of one with guests.
+    FragmentOwn = 28, Pass, "fragment-own";
+    /// Later fragment that another node reassembles.
+    FragmentForeign = 29, Drop, "fragment-foreign";
+    /// Other protocol of a claimed bucket.
+    OtherOwn = 30, Pass, "other-own";
+    /// Other protocol that another node answers.
+    OtherForeign = 31, Drop, "other-foreign";
+}
+
+/// The verdict on `packet` by a node for which `facts` hold.
+pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
+    let claimed = |at: &Place| claims(facts.flags(at.vip, at.bucket), facts);
+    let owner = |at: &Place, own, foreign| if claimed(at) { own } else { foreign };
+    match packet {
+        Packet::NotOurs => Reason::NotOurs,
+        Packet::Malformed => Reason::Malformed,
+        Packet::Beat { .. } => Reason::Beat,
+        Packet::ArpRequest(at) => owner(at, Reason::ArpAnswer, Reason::ArpForeign),
+        Packet::ArpReplyToVip => Reason::ArpToVip,
+        Packet::ArpEcho => Reason::ArpEcho,
+        Packet::ArpStranger => Reason::ArpStranger,
+        Packet::TcpSyn(at) => judge_syn(facts.flags(at.vip, at.bucket), facts),
+        Packet::Tcp { place, flow, fin, rst, ack } => {
+            judge_segment(facts, *place, flow, Segment { fin: *fin, rst: *rst, ack: *ack })
+        }
+        Packet::IcmpErrorTcp { flow, .. } => match facts.socket(flow) {
+            Socket::Connected | Socket::Request { .. } | Socket::TimeWait => Reason::IcmpErrorOwn,
+            Socket::Listener { .. } | Socket::None => Reason::IcmpErrorForeign,
+        },
+        Packet::IcmpErrorOther(at) => owner(at, Reason::IcmpErrorOwn, Reason::IcmpErrorForeign),
+        Packet::Fragment(at) => {
+            let flags = facts.flags(at.vip, at.bucket);
+            let wanted = flags.has(Flags::GUESTS) || claims(flags, facts);
+            if wanted { Reason::FragmentOwn } else { Reason::FragmentForeign }
+        }
+        Packet::Plain(Plain::Udp, at) => owner(at, Reason::UdpOwn, Reason::UdpForeign),
+        Packet::Plain(Plain::Icmp, at) => owner(at, Reason::IcmpOwn, Reason::IcmpForeign),
+        Packet::Plain(Plain::Other, at) => owner(at, Reason::OtherOwn, Reason::OtherForeign),
+    }
+}
+
+fn claims(flags: Flags, facts: &impl Facts) -> bool {
+    flags.has(Flags::MINE) && facts.lease_live()
+}
+
+fn judge_syn(flags: Flags, facts: &impl Facts) -> Reason {
+    match (flags.has(Flags::MINE), claims(flags, facts)) {
+        (_, true) => Reason::SynOwn,
+        (true, false) => Reason::SynLapsed,
+        (false, false) => Reason::SynForeign,
+    }
+}
+
+struct Segment {
+    fin: bool,
+    rst: bool,
+    ack: Option<u32>,
+}
+
+/// A segment that opens nothing. MINE sends it to the socket lookup even when the lease has run out: the daemon of a
+/// hung node cannot mark its guests any more, and its sessions must live on.
+fn judge_segment(facts: &impl Facts, at: Place, flow: &Flow, segment: Segment) -> Reason {
+    let flags = facts.flags(at.vip, at.bucket);
+    let may_live_here =
+        flags.has(Flags::MINE) || flags.has(Flags::GUESTS) || facts.syn_recently(at.vip, at.bucket);
+    if !may_live_here {
+        return Reason::TcpForeign;
+    }
+    match facts.socket(flow) {
+        Socket::Connected => Reason::TcpHeld,
+        // A reset cannot provoke an answer, and a stale half-open socket is better gone.
+        Socket::Request { sent_isn } if segment.rst || segment.ack == Some(sent_isn.wrapping_add(1)) => {
+            Reason::TcpHalfOpen
+        }
+        Socket::Request { .. } => Reason::TcpHalfOpenStale,
+        Socket::TimeWait if segment.fin || claims(flags, facts) => Reason::TcpTimeWait,
+        Socket::TimeWait => Reason::TcpTimeWaitForeign,
+        Socket::Listener { cookie_valid: true } => Reason::TcpCookie,
+        Socket::Listener { cookie_valid: false } | Socket::None => {
+            match (claims(flags, facts), flags.has(Flags::ELSEWHERE)) {
+                (false, _) => Reason::TcpNotHere,
+                (true, true) => Reason::TcpElsewhere,
+                (true, false) => Reason::TcpOrphan,
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The verdict table, row by row: what a node knows, what arrives, what it does, and the sentence that says why.
+//! The same rows run through the real programs in `onevip-bpf`.
+
+#![allow(clippy::unwrap_used)]
+
+use onevip_core::packet::{Place, Plain};
+use onevip_core::verdict::Reason::{self, *};
+use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge};
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr};
+
+const NONE: Flags = Flags::NONE;
+const MINE: Flags = Flags::MINE;
+const GUESTS: Flags = Flags::GUESTS;
+const ELSEWHERE: Flags = Flags::ELSEWHERE;
+
+struct Node {
+    flags: Flags,
+    lease: bool,
+    recent: bool,
+    socket: Option<Socket>,
+}
+
+impl Facts for Node {
+    fn flags(&self, _: usize, _: Bucket) -> Flags {
+        self.flags
+    }
+    fn lease_live(&self) -> bool {
+        self.lease
+    }
+    fn syn_recently(&self, _: usize, _: Bucket) -> bool {
+        self.recent
+    }
+    fn socket(&self, _: &Flow) -> Socket {
+        self.socket.expect("this row must not cost a socket lookup")
+    }
+}
+
+fn place() -> Place {
+    Place { vip: 0, bucket: Bucket::new(7).unwrap() }
+}
+
+fn flow() -> Flow {
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(198, 51, 100, last));
+    Flow { remote: ip(100), remote_port: 40000, local: ip(10), local_port: 22 }
+}
+
+fn segment(fin: bool, rst: bool, ack: Option<u32>) -> Packet {
+    Packet::Tcp { place: place(), flow: flow(), fin, rst, ack }
+}
+
+#[test]
+fn every_row_of_the_verdict_table_holds() {
+    let syn = Packet::TcpSyn(place());
+    let data = segment(false, false, Some(1001));
+    let (fin, rst) = (segment(true, false, Some(1)), segment(false, true, None));
+    let arp = Packet::ArpRequest(place());
+    let icmp_error = Packet::IcmpErrorTcp { vip: 0, flow: flow() };
+    let half_open = Some(Socket::Request { sent_isn: 1000 });
+    let stale = Some(Socket::Request { sent_isn: 7777 });
+    let cookie = |cookie_valid| Some(Socket::Listener { cookie_valid });
+    let none = Some(Socket::None);
+    let live = |flags, socket| Node { flags, lease: true, recent: false, socket };
+    let lapsed = |flags, socket| Node { flags, lease: false, recent: false, socket };
+    let recent = |flags, socket| Node { flags, lease: true, recent: true, socket };
+
+    let rows: Vec<(&str, Packet, Node, Reason)> = vec![
+        ("what is not ours passes untouched", Packet::NotOurs, live(NONE, None), NotOurs),
+        ("what names the VIP but cannot be read is dropped", Packet::Malformed, live(MINE, None), Malformed),
+        ("a beat goes to the daemon, claimed or not", Packet::Beat { vip: 0 }, live(NONE, None), Beat),
+        ("the owner of the asker's bucket answers ARP", arp, live(MINE, None), ArpAnswer),
+        ("nobody else does", arp, live(GUESTS, None), ArpForeign),
+        ("an owner whose lease ran out does not either", arp, lapsed(MINE, None), ArpForeign),
+        ("an ARP reply to the VIP reaches every node", Packet::ArpReplyToVip, live(NONE, None), ArpToVip),
+        ("our own announcement is no news", Packet::ArpEcho, live(MINE, None), ArpEcho),
+        ("a stranger's claim to the VIP is not believed", Packet::ArpStranger, live(MINE, None), ArpStranger),
+        ("a SYN is answered by the node that claims its bucket", syn, live(MINE, None), SynOwn),
+        ("also while flows of the bucket live elsewhere", syn, live(MINE.with(ELSEWHERE), None), SynOwn),
+        ("a SYN of another's bucket is dropped, guests or not", syn, live(GUESTS, None), SynForeign),
+        ("a claim without a lease is no claim", syn, lapsed(MINE, None), SynLapsed),
+        ("a foreign segment costs no lookup", data, live(NONE, None), TcpForeign),
+        ("not even when flows live elsewhere", data, live(ELSEWHERE, None), TcpForeign),
+        ("a held session goes on in another's bucket", data, live(GUESTS, Some(Socket::Connected)), TcpHeld),
+        ("and in our own", data, live(MINE, Some(Socket::Connected)), TcpHeld),
+        ("and when the daemon has hung", data, lapsed(MINE, Some(Socket::Connected)), TcpHeld),
+        ("and before the first scan saw it", data, recent(NONE, Some(Socket::Connected)), TcpHeld),
+        ("the ACK of our SYN-ACK completes the handshake", data, live(GUESTS, half_open), TcpHalfOpen),
+        (
+            "an ACK of another's SYN-ACK does not reach a stale half-open",
+            data,
+            live(MINE, stale),
+            TcpHalfOpenStale,
+        ),
+        ("a RST may end a half-open", rst, live(GUESTS, stale), TcpHalfOpen),
+        ("TIME_WAIT of a claimed bucket may answer", data, live(MINE, Some(Socket::TimeWait)), TcpTimeWait),
+        (
+            "TIME_WAIT of another's bucket keeps silent",
+            data,
+            live(GUESTS, Some(Socket::TimeWait)),
+            TcpTimeWaitForeign,
+        ),
+        ("except to a FIN", fin, live(GUESTS, Some(Socket::TimeWait)), TcpTimeWait),
+        ("a valid cookie is honoured where it was issued", data, live(GUESTS, cookie(true)), TcpCookie),
+        ("an orphan of a claimed bucket is reset at once", data, live(MINE, none), TcpOrphan),
+        ("also in front of a listener", data, live(MINE, cookie(false)), TcpOrphan),
+        ("unless it may live elsewhere", data, live(MINE.with(ELSEWHERE), none), TcpElsewhere),
+        ("an unclaimed flow is never reset", data, live(GUESTS, none), TcpNotHere),
+        ("nor one whose claim lost its lease", data, lapsed(MINE, none), TcpNotHere),
+        ("an ICMP error reaches the holder", icmp_error, live(NONE, Some(Socket::Connected)), IcmpErrorOwn),
+        ("and nobody else", icmp_error, live(MINE, none), IcmpErrorForeign),
+        ("a listener holds no flow", icmp_error, live(MINE, cookie(false)), IcmpErrorForeign),
+        (
+            "other errors go by the quoted client",
+            Packet::IcmpErrorOther(place()),
+            live(MINE, None),
+            IcmpErrorOwn,
+        ),
+        ("and only there", Packet::IcmpErrorOther(place()), live(NONE, None), IcmpErrorForeign),
+        ("ping is answered once", Packet::Plain(Plain::Icmp, place()), live(MINE, None), IcmpOwn),
+        ("by the owner", Packet::Plain(Plain::Icmp, place()), live(GUESTS, None), IcmpForeign),
+        ("UDP goes by bucket", Packet::Plain(Plain::Udp, place()), live(MINE, None), UdpOwn),
+        ("and only there", Packet::Plain(Plain::Udp, place()), lapsed(MINE, None), UdpForeign),
+        ("so do other protocols", Packet::Plain(Plain::Other, place()), live(MINE, None), OtherOwn),
+        ("and only there", Packet::Plain(Plain::Other, place()), live(NONE, None), OtherForeign),
+        ("a later fragment follows its bucket", Packet::Fragment(place()), live(MINE, None), FragmentOwn),
+        ("or a guest it may belong to", Packet::Fragment(place()), live(GUESTS, None), FragmentOwn),
+        ("else it is dropped", Packet::Fragment(place()), live(ELSEWHERE, None), FragmentForeign),
+    ];
+    for (sentence, packet, node, expected) in &rows {
+        assert_eq!(judge(packet, node), *expected, "{sentence}");
+    }
+    let covered: std::collections::BTreeSet<_> = rows.iter().map(|row| row.3).collect();
+    let missing: Vec<_> = Reason::ALL.iter().filter(|reason| !covered.contains(reason)).collect();
+    assert_eq!(missing, [&BeatLost], "only the kernel part can lose a beat");
+}
+
+#[test]
+fn reasons_are_numbered_without_gaps_and_named_once() {
+    for (index, reason) in Reason::ALL.iter().enumerate() {
+        assert_eq!(*reason as usize, index);
+    }
+    let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+}
+
+fn vips() -> Vec<VipView> {
+    vec![VipView {
+        addresses: vec![Ipv4Addr::new(198, 51, 100, 10).into()],
+        hasher: Hasher::DEFAULT,
+        beat_port: 7077,
+        cluster_mac: [1, 0, 0x5e, 0x33, 0x64, 0x0a],
+    }]
+}
+
+/// An IPv4 frame to the VIP: Ethernet, a 20-byte header, then `payload`.
+fn ipv4_frame(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![1, 0, 0x5e, 0x33, 0x64, 0x0a, 2, 0, 0, 0, 0, 9, 8, 0];
+    let total = (20 + payload.len() as u16).to_be_bytes();
+    let fragment = fragment.to_be_bytes();
+    frame.extend([0x45, 0, total[0], total[1], 0, 0, fragment[0], fragment[1], 64, protocol, 0, 0]);
+    frame.extend([198, 51, 100, 100, 198, 51, 100, 10]);
+    frame.extend(payload);
+    frame
+}
+
+fn tcp_header(flags: u8) -> Vec<u8> {
+    let mut header = vec![0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 3, 0xe9, 0x50, flags, 0xff, 0xff];
+    header.extend([0; 4]);
+    header
+}
+
+#[test]
+fn frames_are_read_as_what_they_are() {
+    let vips = vips();
+    let parse = |frame: &[u8]| Packet::parse(frame, &vips);
+    let here = Place { vip: 0, bucket: Hasher::DEFAULT.bucket(flow().remote, 0, 0) };
+
+    assert_eq!(parse(&ipv4_frame(6, 0, &tcp_header(0x02))), Packet::TcpSyn(here));
+    let expected = Packet::Tcp { place: here, flow: flow(), fin: false, rst: false, ack: Some(1001) };
+    assert_eq!(parse(&ipv4_frame(6, 0, &tcp_header(0x10))), expected);
+    assert_eq!(parse(&ipv4_frame(6, 0, &tcp_header(0x12))), expected, "a SYN-ACK opens nothing here");
+    assert_eq!(parse(&ipv4_frame(6, 0, &tcp_header(0x02)[..19])), Packet::Malformed);
+    assert_eq!(parse(&ipv4_frame(6, 1, &[])), Packet::Fragment(here));
+    assert_eq!(parse(&ipv4_frame(17, 0, &[0, 9, 0x1b, 0xa5, 0, 8, 0, 0])), Packet::Beat { vip: 0 });
+    let fragmented = parse(&ipv4_frame(17, 0x2000, &[0, 9, 0x1b, 0xa5, 0, 8, 0, 0]));
+    assert_eq!(fragmented, Packet::Plain(Plain::Udp, here), "a fragment is never a beat");
+    assert_eq!(parse(&ipv4_frame(1, 0, &[8, 0, 0, 0, 0, 0, 0, 0])), Packet::Plain(Plain::Icmp, here));
+
+    let mut elsewhere = ipv4_frame(6, 0, &tcp_header(0x02));
+    elsewhere[33] = 11;
+    assert_eq!(parse(&elsewhere), Packet::NotOurs);
+}
+
+#[test]
+fn an_icmp_error_is_read_by_what_it_quotes() {
+    let mut quoted = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 51, 100, 10, 198, 51, 100, 100];
+    quoted.extend([0, 22, 0x9c, 0x40, 0, 0, 0, 1]);
+    let message = [&[3, 4, 0, 0, 0, 0, 5, 0][..], &quoted].concat();
+    let vips = vips();
+    assert_eq!(
+        Packet::parse(&ipv4_frame(1, 0, &message), &vips),
+        Packet::IcmpErrorTcp { vip: 0, flow: flow() }
+    );
+    let cut = Packet::parse(&ipv4_frame(1, 0, &message[..message.len() - 1]), &vips);
+    assert!(matches!(cut, Packet::Plain(Plain::Icmp, _)), "a quotation cut short says nothing: {cut:?}");
+}
+
+#[test]
+fn a_priority_tag_is_skipped_and_another_vlan_is_not_ours() {
+    let frame = ipv4_frame(6, 0, &tcp_header(0x02));
+    let tagged = |tag: [u8; 4]| [&frame[..12], &tag, &frame[12..]].concat();
+    let vips = vips();
+    assert!(matches!(Packet::parse(&tagged([0x81, 0, 0xe0, 0]), &vips), Packet::TcpSyn(_)));
+    assert_eq!(Packet::parse(&tagged([0x81, 0, 0, 5]), &vips), Packet::NotOurs);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_reach_a_verdict(frame in prop::collection::vec(any::<u8>(), 0..200), start in 0usize..2) {
+        // Half of the frames begin like a real one, so that the deeper layers are reached.
+        let frame = if start == 0 { frame } else { [ipv4_frame(6, 0, &[])[..14].to_vec(), frame].concat() };
+        let node = Node { flags: Flags::NONE, lease: true, recent: false, socket: Some(Socket::None) };
+        let reason = judge(&Packet::parse(&frame, &vips()), &node);
+        prop_assert!(reason.action() == Action::Drop || matches!(reason, NotOurs | ArpToVip | Beat));
+    }
+}

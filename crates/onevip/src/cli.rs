@@ -1,0 +1,116 @@
+//! The command line: options, subcommands, and how an error leaves the program.
+//!
+//! Each subcommand is a file of `cmd/`. An error goes to standard error; the exit code is 0 when all is well, 1 when
+//! something failed, 2 when the command line or the configuration is wrong.
+
+use crate::cmd;
+use crate::config::Diagnostics;
+use clap::{Parser, Subcommand};
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit code for a wrong command line or configuration.
+pub const EXIT_WRONG: u8 = 2;
+
+/// Several hosts, one SSH address, no load balancer.
+#[derive(Parser, Debug)]
+#[command(name = "onevip", version, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file; conf.d/*.toml beside it is read, too
+    #[arg(long, global = true, value_name = "PATH", default_value = "/etc/onevip/onevip.toml")]
+    pub config: PathBuf,
+    /// Where the running daemon keeps its state
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/onevip")]
+    pub run_dir: PathBuf,
+    /// Name of this node [default: the hostname]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub node: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve the VIPs on this host
+    Run,
+    /// Remove every trace of onevip from this host
+    Teardown,
+    /// Check a configuration: all mistakes at once
+    Check {
+        /// The file to check [default: the one of --config]
+        file: Option<PathBuf>,
+    },
+    /// Which node answers a client, and why
+    Where(cmd::r#where::Args),
+    /// What this node does right now
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What every subcommand knows.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where the running daemon keeps its state.
+    pub run_dir: PathBuf,
+    /// The name given with `--node`.
+    pub node: Option<String>,
+    /// Whether the output shall be JSON.
+    pub json: bool,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut ctx = Context { config: cli.config, run_dir: cli.run_dir, node: cli.node, json: false };
+    match cli.command {
+        Command::Run => cmd::run::run(&ctx),
+        Command::Teardown => cmd::teardown::run(&ctx),
+        Command::Check { file } => {
+            ctx.config = file.unwrap_or(ctx.config);
+            cmd::check::run(&ctx)
+        }
+        Command::Where(args) => {
+            ctx.json = args.json;
+            cmd::r#where::run(&ctx, &args)
+        }
+        Command::Status { json } => {
+            ctx.json = json;
+            cmd::status::run(&ctx)
+        }
+    }
+}
+
+/// Shows an error and chooses the exit code. Mistakes of the configuration are shown in full.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let mut err = std::io::stderr();
+    // Nothing can be done about an error stream that is gone.
+    if let Some(mistakes) = error.downcast_ref::<Diagnostics>() {
+        let _ = writeln!(err, "{}", mistakes.render(colour(&err)));
+        return ExitCode::from(EXIT_WRONG);
+    }
+    let is_broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(is_broken_pipe) {
+        // The reader has seen enough (`onevip where … | head -1`).
+        return ExitCode::SUCCESS;
+    }
+    let _ = writeln!(err, "onevip: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Whether a stream takes colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+pub fn colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

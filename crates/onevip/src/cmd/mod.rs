@@ -1,0 +1,7 @@
+//! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
+
+pub mod check;
+pub mod run;
+pub mod status;
+pub mod teardown;
+pub mod r#where;

@@ -1,0 +1,28 @@
+//! `onevip run`: serves the VIPs on this host until SIGTERM.
+
+use crate::cli::Context;
+use crate::config::Config;
+use crate::daemon::{self, run_dir::RunDir};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Reads the configuration and becomes the daemon.
+pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
+    log_to_stderr();
+    let config = Config::load(&ctx.config)?;
+    let node = config.this_node(ctx.node.as_deref())?;
+    daemon::run(&config, node, &RunDir::new(&ctx.run_dir))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line per event that matters. Under systemd the journal adds the time itself.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("ONEVIP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().init() } else { lines.init() }
+}

@@ -1,0 +1,35 @@
+//! `onevip status`: what this node does right now.
+
+use crate::cli::Context;
+use crate::config::Config;
+use crate::daemon::{control, gather::Gatherer, plan::Plan, run_dir::RunDir};
+use crate::status::Status;
+use std::process::ExitCode;
+
+/// Asks the daemon; without one, looks at the kernel part itself.
+pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
+    let run_dir = RunDir::new(&ctx.run_dir);
+    let status: Status = match control::ask(&run_dir.control(), &control::Request::Status)? {
+        Some(status) => status,
+        None => without_daemon(ctx, &run_dir)?,
+    };
+    if ctx.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{}", status.page());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn without_daemon(ctx: &Context, run_dir: &RunDir) -> anyhow::Result<Status> {
+    let config = Config::load(&ctx.config)?;
+    let node = config.this_node(ctx.node.as_deref())?;
+    if !run_dir.pins().exists() {
+        anyhow::bail!(
+            "onevip does not run on this host and left nothing behind ({} does not exist); start it with `onevip run`",
+            run_dir.pins().display()
+        );
+    }
+    let plan = Plan::new(&config, node)?;
+    Gatherer::without_daemon(&config, &plan, run_dir)?.gather()
+}

@@ -1,0 +1,284 @@
+//! What a configuration says, as plain data: no spans, no strings that still need checking.
+//!
+//! A [`Config`] that exists is valid as a whole (`validate.rs` sees to that): node numbers are unique, every node that a
+//! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
+//! node *this* host is, is asked separately ([`Config::this_node`]).
+
+use super::mac::MacAddr;
+use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet, Table, Weight};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole configuration, checked.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Name of the cluster; separates clusters that share a LAN. 1 to 63 of `a-z 0-9 -`.
+    pub cluster: String,
+    /// How the nodes know who is alive.
+    pub membership: Membership,
+    /// Time between two beats, 10 ms to 1 s. All other times of the protocol derive from it.
+    pub beat: Duration,
+    /// When a returning node takes its buckets back.
+    pub failback: Failback,
+    /// The key that seals beats, an absolute path. Read only with living membership.
+    pub key_file: PathBuf,
+    /// The group that may use the control socket, besides root.
+    pub control_group: Option<String>,
+    /// The VIPs, in the order of the file; at least one.
+    pub vips: Vec<Vip>,
+    /// The nodes, by ascending number; at least one, at most 64.
+    pub nodes: Vec<Node>,
+}
+
+/// How the nodes know who is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Membership {
+    /// Every configured node counts as alive, always.
+    #[default]
+    Static,
+    /// Nodes hear each other's beats and take over from those that fall silent.
+    Living,
+}
+
+/// When a returning node takes its buckets back from those that stood in for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Failback {
+    /// Idle buckets at once, busy ones when their sessions have ended.
+    #[default]
+    Idle,
+    /// All at once. Sessions stay where they are; a user's next login lands elsewhere.
+    Now,
+    /// Only by `onevip rebalance`.
+    Manual,
+}
+
+/// A shared address, or several, and who answers for it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Vip {
+    /// Its name, unique. 1 to 63 of `a-z 0-9 -`.
+    pub name: String,
+    /// Its addresses in the order of the file, 1 to 8 (8 over all VIPs), unicast and unique.
+    pub addresses: Vec<IpAddr>,
+    /// The interface that bears it (or an altname of it); `None`: the one that routes to its first address.
+    pub interface: Option<String>,
+    /// The nodes that serve it; at least one.
+    pub nodes: NodeSet,
+    /// What of a source selects the bucket.
+    pub hash: HashMode,
+    /// Seed of the hash and of the table.
+    pub seed: u32,
+    /// How buckets are dealt to nodes.
+    pub mapping: Mapping,
+    /// How addresses enter the hash.
+    pub address_order: AddressOrder,
+    /// How a frame reaches every node.
+    pub delivery: Delivery,
+    /// The cluster MAC: a group address exactly with [`Delivery::Multicast`].
+    pub mac: MacAddr,
+    /// Whether an XDP program drops early.
+    pub accelerate: Accelerate,
+    /// The UDP port of the VIP on which beats arrive. No UDP service of the VIP lies on it.
+    pub beat_port: u16,
+    /// What is served there, sorted by protocol and port, without overlap; at least one (SSH when the file has none).
+    pub services: Vec<Service>,
+}
+
+/// How buckets are dealt to nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mapping {
+    /// By weight, exactly balanced, minimally disrupted by a change.
+    #[default]
+    Balanced,
+    /// In contiguous blocks, so that each client meets the node that `CLUSTERIP` would have chosen.
+    ClusterIp,
+}
+
+/// How a frame for the VIP reaches every node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Delivery {
+    /// The cluster MAC is a group address.
+    #[default]
+    Multicast,
+    /// The cluster MAC is a unicast address from which nobody ever sends, so switches flood it.
+    Flood,
+}
+
+/// Whether an XDP program drops what the authority would certainly drop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Accelerate {
+    /// No XDP program.
+    #[default]
+    Off,
+    /// In the driver.
+    Xdp,
+    /// In the generic path, for drivers without XDP.
+    XdpGeneric,
+}
+
+/// A port, or a range of ports, that a VIP serves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The ports, 1 to 65535, not empty.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A host of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Its name as its hostname, unique without regard to case.
+    pub name: String,
+    /// Its number, unique.
+    pub id: NodeId,
+    /// Its own addresses: one IPv4, one IPv6, or one of each. Unicast, unique, never a VIP.
+    pub addresses: Vec<IpAddr>,
+    /// Its share of the buckets relative to the others', 0 to 10000. 0: it claims nothing, but serves what it holds.
+    pub weight: u16,
+}
+
+impl Config {
+    /// The node of this number.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// The node of this name, upper and lower case alike as in hostnames.
+    pub fn node_by_name(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The VIP of this name.
+    pub fn vip(&self, name: &str) -> Option<&Vip> {
+        self.vips.iter().find(|vip| vip.name == name)
+    }
+
+    /// The nodes that serve `vip`, by ascending number.
+    pub fn nodes_of<'a>(&'a self, vip: &'a Vip) -> impl Iterator<Item = &'a Node> + Clone {
+        self.nodes.iter().filter(|node| vip.nodes.contains(node.id))
+    }
+
+    /// Who owns which bucket of `vip` when all its nodes are alive and weigh what the file says.
+    pub fn full_table(&self, vip: &Vip) -> Table {
+        let nodes: Vec<(NodeId, Weight)> = self
+            .nodes_of(vip)
+            .map(|node| (node.id, Weight::new(node.weight).unwrap_or(Weight::NORMAL)))
+            .collect();
+        Table::compute(&nodes, vip.seed, vip.table_mapping())
+    }
+}
+
+impl Vip {
+    /// What decides the bucket of a source for this VIP.
+    pub fn hasher(&self) -> Hasher {
+        let blocks = match self.mapping {
+            Mapping::Balanced => None,
+            Mapping::ClusterIp => Some(self.nodes.len() as u8),
+        };
+        Hasher { mode: self.hash, seed: self.seed, order: self.address_order, blocks }
+    }
+
+    /// The word of the file for its hash mode.
+    pub const fn hash_word(&self) -> &'static str {
+        match self.hash {
+            HashMode::SourceIp => "source-ip",
+            HashMode::SourceIpPort => "source-ip-port",
+            HashMode::SourceIpPortDestPort => "source-ip-port-dest-port",
+            HashMode::SourceNet { .. } => "source-net",
+        }
+    }
+
+    /// How the table deals the buckets of this VIP.
+    pub fn table_mapping(&self) -> onevip_core::Mapping {
+        match self.mapping {
+            Mapping::Balanced => onevip_core::Mapping::Balanced,
+            Mapping::ClusterIp => onevip_core::Mapping::ClusterIp { total: self.nodes.len() as u8 },
+        }
+    }
+
+    /// Its IPv4 addresses, in the order of the file.
+    pub fn v4(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Its IPv6 addresses, in the order of the file.
+    pub fn v6(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(*v6),
+        })
+    }
+}
+
+impl Node {
+    /// Its own IPv4 address.
+    pub fn v4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Its own IPv6 address.
+    pub fn v6(&self) -> Option<Ipv6Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(*v6),
+        })
+    }
+}
+
+/// Gives an enum of the file its words: `ALL` for reading, `as_str` for showing.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every word that the file may have here, and what it means.
+            pub const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+
+            /// The word of the file.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words!(Membership { Static = "static", Living = "living" });
+words!(Failback { Idle = "idle", Now = "now", Manual = "manual" });
+words!(Mapping { Balanced = "balanced", ClusterIp = "clusterip" });
+words!(Delivery { Multicast = "multicast", Flood = "flood" });
+words!(Accelerate { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
+words!(Protocol { Tcp = "tcp", Udp = "udp" });
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (first, last) = (self.ports.start(), self.ports.end());
+        if first == last {
+            write!(f, "{} {first}", self.protocol)
+        } else {
+            write!(f, "{} {first}-{last}", self.protocol)
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Gathers what `onevip status` shows: from the pinned maps, the sockets and, where there is one, the daemon.
+
+use super::plan::{Plan, VipPlan};
+use super::run_dir::RunDir;
+use crate::config::Config;
+use crate::host::sockets;
+use crate::status::{Attached, Daemon, Lease, Node, Status, Vip};
+use anyhow::Context;
+use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
+use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, Reason};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// What only the running daemon knows.
+pub struct Running {
+    /// When it began to serve.
+    pub since: Instant,
+    /// Whether the beat loop has real-time rights.
+    pub realtime: Arc<AtomicBool>,
+    /// Whether memory is locked.
+    pub memory_locked: bool,
+    /// Sessions by VIP, from the newest scan.
+    pub sessions: Vec<Arc<AtomicUsize>>,
+}
+
+/// Knows where to look.
+pub struct Gatherer {
+    config: Config,
+    plan: Plan,
+    kernel: PinnedView,
+    running: Option<Running>,
+}
+
+impl Gatherer {
+    /// For the daemon.
+    ///
+    /// # Errors
+    /// The pins cannot be opened.
+    pub fn of_daemon(
+        config: &Config,
+        plan: &Plan,
+        run_dir: &RunDir,
+        running: Running,
+    ) -> anyhow::Result<Self> {
+        Self::new(config, plan, run_dir, Some(running))
+    }
+
+    /// For a command that found no daemon.
+    ///
+    /// # Errors
+    /// The pins cannot be opened: nothing was ever set up, or not by this user.
+    pub fn without_daemon(config: &Config, plan: &Plan, run_dir: &RunDir) -> anyhow::Result<Self> {
+        Self::new(config, plan, run_dir, None)
+    }
+
+    fn new(config: &Config, plan: &Plan, run_dir: &RunDir, running: Option<Running>) -> anyhow::Result<Self> {
+        let kernel = Kernel::open_pinned(&run_dir.pins())?;
+        Ok(Self { config: config.clone(), plan: plan.clone(), kernel, running })
+    }
+
+    /// Looks.
+    ///
+    /// # Errors
+    /// The kernel part or the socket table cannot be read.
+    pub fn gather(&self) -> anyhow::Result<Status> {
+        let sessions = match &self.running {
+            Some(running) => running.sessions.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            None => self.count_sessions()?,
+        };
+        let vips = self.plan.vips.iter().zip(sessions).enumerate();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.config.cluster.clone(),
+            node: self.plan.node.name.clone(),
+            node_id: self.plan.node.id.get(),
+            membership: self.config.membership.to_string(),
+            config_digest: self.config.digest_hex(),
+            daemon: self.running.as_ref().map(|running| Daemon {
+                pid: std::process::id(),
+                up_seconds: running.since.elapsed().as_secs(),
+                realtime: running.realtime.load(Ordering::Relaxed),
+                memory_locked: running.memory_locked,
+            }),
+            lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
+            attached: self.attached()?,
+            vips: vips.map(|(index, (plan, sessions))| self.vip(index, plan, sessions)).collect(),
+            verdicts: self.verdicts()?,
+        })
+    }
+
+    fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
+        let connections = sockets::connections().context("cannot list the sockets of this host")?;
+        let of = |vip: &VipPlan| {
+            connections.iter().filter(|c| c.is_session && vip.vip.addresses.contains(&c.flow.local)).count()
+        };
+        Ok(self.plan.vips.iter().map(of).collect())
+    }
+
+    fn vip(&self, index: usize, plan: &VipPlan, sessions: usize) -> Vip {
+        let flagged = |flag| -> BucketSet {
+            Bucket::all().filter(|bucket| self.kernel.flags(index, *bucket).has(flag)).collect()
+        };
+        let vip = &plan.vip;
+        let table = self.config.full_table(vip);
+        let node = |node: &crate::config::Node| {
+            let wants = table.owned_by(node.id).len();
+            Node {
+                name: node.name.clone(),
+                id: node.id.get(),
+                addresses: node.addresses.clone(),
+                weight: node.weight,
+                this: node.id == self.plan.node.id,
+                alive: true,
+                wants,
+                share_percent: wants as f64 * 100.0 / BUCKETS as f64,
+            }
+        };
+        Vip {
+            name: vip.name.clone(),
+            addresses: vip.addresses.clone(),
+            cluster_mac: vip.mac.to_string(),
+            interface: plan.link.name.clone(),
+            hash: vip.hash_word().to_owned(),
+            claims: flagged(Flags::MINE).len(),
+            guests: flagged(Flags::GUESTS).len(),
+            elsewhere: flagged(Flags::ELSEWHERE).len(),
+            sessions,
+            nodes: self.config.nodes_of(vip).map(node).collect(),
+        }
+    }
+
+    fn attached(&self) -> anyhow::Result<Vec<Attached>> {
+        let attached = |(interface, mode): (String, AttachMode)| Attached {
+            interface,
+            mode: mode.tc.to_string(),
+            xdp: (mode.xdp != Accelerate::Off).then(|| mode.xdp.to_string()),
+        };
+        Ok(self.kernel.attachments()?.into_iter().map(attached).collect())
+    }
+
+    fn verdicts(&self) -> anyhow::Result<BTreeMap<String, BTreeMap<String, u64>>> {
+        let counters = self.kernel.counters()?;
+        let row = |count: &dyn Fn(Reason) -> u64| -> BTreeMap<String, u64> {
+            Reason::ALL.iter().map(|reason| (reason.label().to_owned(), count(*reason))).collect()
+        };
+        let guard = [("rewrote", counters.guard_rewrote), ("failed", counters.guard_failed)];
+        Ok(BTreeMap::from([
+            ("ingress".to_owned(), row(&|reason| counters.ingress_of(reason))),
+            ("xdp".to_owned(), row(&|reason| counters.xdp_of(reason))),
+            ("guard".to_owned(), guard.into_iter().map(|(label, count)| (label.to_owned(), count)).collect()),
+        ]))
+    }
+}
+
+fn lease(deadline_ns: u64, now_ns: u64) -> Lease {
+    let left_ms = (deadline_ns as i64 - now_ns as i64) / 1_000_000;
+    Lease { live: deadline_ns > now_ns, left_ms: if deadline_ns == 0 { 0 } else { left_ms } }
+}

@@ -1,0 +1,204 @@
+//! The daemon: puts a node's VIPs in place and keeps them there.
+//!
+//! Three threads. The *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and programs in place
+//! and scans sockets; the *control* thread answers commands. The main thread sets everything up, waits for a signal
+//! and ends the others. What must survive the daemon (programs, maps, address, cluster MAC) stays when it ends.
+
+pub mod beat_loop;
+pub mod control;
+pub mod gather;
+pub mod plan;
+pub mod realtime;
+pub mod run_dir;
+pub mod warden;
+
+use crate::config::{Accelerate, Config, Membership, Node};
+use crate::host::journal::Journal;
+use crate::host::netlink::Netlink;
+use crate::host::{Stage, probe, sockets};
+use anyhow::{Context, bail};
+use beat_loop::{BeatLoop, Command, VipState};
+use nix::sys::signal::{SigSet, Signal};
+use onevip_bpf::{Kernel, Origin};
+use onevip_core::BucketSet;
+use plan::Plan;
+use run_dir::RunDir;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+use warden::{Scanned, Warden};
+
+/// Stack of the beat loop and the other threads, in bytes. Only touched pages are locked in memory.
+const STACK: usize = 512 * 1024;
+
+/// Serves the VIPs of `node` until a signal ends it.
+///
+/// # Errors
+/// Anything that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
+pub fn run(config: &Config, node: &Node, run_dir: &RunDir) -> anyhow::Result<()> {
+    require_root()?;
+    if config.membership == Membership::Living {
+        bail!("membership = \"living\" is not there yet; set membership = \"static\"");
+    }
+    run_dir.create()?;
+    let _lock = run_dir.lock()?;
+    let plan = Plan::new(config, node)?;
+    // Blocked before any thread starts, so that all of them leave signals to the main thread.
+    let signals = blocked_signals()?;
+    let memory_locked = realtime::lock_memory().inspect_err(|error| {
+        tracing::warn!("cannot lock memory ({error}): beats may be late when this host swaps");
+    });
+
+    let mut journal = Journal::open(run_dir.path())?;
+    let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
+    let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
+
+    let scanned = Scanned::of(&plan);
+    let states = initial_states(config, &plan, &scanned)?;
+    let realtime_rights = Arc::new(AtomicBool::new(false));
+    let (to_loop, commands) = mpsc::channel();
+    let beat_loop = BeatLoop::new(kernel.words(), states, config.beat, Arc::clone(&realtime_rights));
+    let beats = spawn("beats", move || beat_loop.run(&commands))?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
+    let gatherer = gather::Gatherer::of_daemon(
+        config,
+        &plan,
+        run_dir,
+        gather::Running {
+            since: Instant::now(),
+            realtime: realtime_rights,
+            memory_locked: memory_locked.is_ok(),
+            sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
+        },
+    )?;
+    let warden =
+        Warden { kernel, stages, journal, scanned, beat_loop: to_loop.clone(), stop: Arc::clone(&stop) };
+    let warden = spawn("warden", move || warden.run())?;
+    spawn("control", move || {
+        control::serve(&listener, |request| match request {
+            control::Request::Status => gatherer.gather(),
+        });
+    })?;
+
+    tracing::info!("{} serves {}", node.name, served(&plan));
+    let signal = signals.wait().context("cannot wait for signals")?;
+    tracing::info!("{signal}: ending; sessions stay with the kernel part, `onevip teardown` removes it");
+    stop.store(true, Ordering::Relaxed);
+    // The lease is left to run out: a daemon that is back within it is not missed.
+    let _ = to_loop.send(Command::Stop { release: false });
+    beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
+    warden.join().map_err(|_| anyhow::anyhow!("the warden panicked"))??;
+    std::fs::remove_file(run_dir.control()).context("cannot remove the control socket")
+}
+
+/// Refuses to go on without root.
+///
+/// # Errors
+/// The effective user is not root.
+pub fn require_root() -> anyhow::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    bail!("this needs root (it attaches programs to the network and changes addresses); run it with sudo")
+}
+
+/// Kernel part first, then the address: no packet for the VIP ever meets a host without a verdict.
+fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal) -> anyhow::Result<Kernel> {
+    let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
+    refuse_strangers(plan, &mut netlink)?;
+    onevip_bpf::ensure_bpffs(&run_dir.pins())?;
+    let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
+    match origin {
+        Origin::Fresh => tracing::info!("kernel part loaded"),
+        Origin::Adopted => tracing::info!("kernel part adopted from an earlier daemon"),
+        Origin::Upgraded => tracing::info!("kernel part of an earlier version replaced, its state kept"),
+        Origin::Rebuilt { why } => tracing::warn!("kernel part rebuilt: {why}"),
+    }
+    kernel.set_config(&plan.kernel_config())?;
+    for (interface, accelerate) in plan.attachments() {
+        let attached = kernel.attach(&interface, early_drop(accelerate))?;
+        tracing::info!("attached to {interface}: {attached}");
+    }
+    for stage in stages {
+        for done in stage.ensure(&mut netlink, journal)? {
+            tracing::info!("set up {done}");
+        }
+    }
+    Ok(kernel)
+}
+
+/// A VIP that is not here yet may be somebody else's. One that is here already is ours: an earlier daemon's, or the
+/// administrator's.
+fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
+    let present = netlink.addresses().context("cannot list the addresses of this host")?;
+    for vip in &plan.vips {
+        for address in vip.vip.addresses.iter().filter(|ip| !present.iter().any(|known| known.ip == **ip)) {
+            let IpAddr::V4(v4) = *address else {
+                bail!("vip {}: {address}: IPv6 is not served yet; remove it from `addresses`", vip.vip.name)
+            };
+            let stranger = probe::find_stranger(&vip.link, v4, vip.vip.mac.0)
+                .with_context(|| format!("cannot probe for {address} on {}", vip.link.name))?;
+            if let Some(mac) = stranger {
+                bail!(
+                    "vip {}: {address} is already used on the LAN of {} by the host with MAC {}, which is not of this \
+                     cluster (whose MAC is {}); take the address away there, or choose another",
+                    vip.vip.name,
+                    vip.link.name,
+                    crate::config::MacAddr(mac),
+                    vip.vip.mac
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
+    match accelerate {
+        Accelerate::Off => onevip_bpf::Accelerate::Off,
+        Accelerate::Xdp => onevip_bpf::Accelerate::Xdp,
+        Accelerate::XdpGeneric => onevip_bpf::Accelerate::XdpGeneric,
+    }
+}
+
+/// With a fixed set of nodes nobody says what the others hold, so a flow that is not here must be taken to live
+/// elsewhere, unless there is no elsewhere.
+fn initial_states(config: &Config, plan: &Plan, scanned: &[Scanned]) -> anyhow::Result<Vec<VipState>> {
+    let connections = sockets::connections().context("cannot list the sockets of this host")?;
+    let state = |(vip, scanned): (&plan::VipPlan, &Scanned)| VipState {
+        claims: plan::static_claims(config, &vip.vip, plan.node.id),
+        guests: scanned.guests(&connections),
+        elsewhere: if vip.vip.nodes.len() > 1 { BucketSet::FULL } else { BucketSet::EMPTY },
+    };
+    Ok(plan.vips.iter().zip(scanned).map(state).collect())
+}
+
+fn served(plan: &Plan) -> String {
+    let one = |vip: &plan::VipPlan| {
+        let addresses: Vec<_> = vip.vip.addresses.iter().map(ToString::to_string).collect();
+        format!("{} ({}) on {}", vip.vip.name, addresses.join(", "), vip.link.name)
+    };
+    plan.vips.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn blocked_signals() -> anyhow::Result<SigSet> {
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    signals.thread_block().context("cannot block signals")?;
+    Ok(signals)
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<thread::JoinHandle<T>> {
+    thread::Builder::new()
+        .name(format!("onevip-{name}"))
+        .stack_size(STACK)
+        .spawn(work)
+        .with_context(|| format!("cannot start the {name} thread"))
+}

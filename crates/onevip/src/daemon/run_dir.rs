@@ -1,0 +1,128 @@
+//! The run directory: one per daemon, guarded by a lock, so that no two daemons ever serve the same VIP on one host.
+
+use anyhow::{Context, bail};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where everything that belongs to one daemon lies.
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// The run directory at `path`, whether it exists or not.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The BPF file system in which everything of the kernel part is pinned.
+    pub fn pins(&self) -> PathBuf {
+        self.0.join("bpf")
+    }
+
+    /// The daemon's control socket.
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
+    /// Makes sure that the directory exists, open to its owner and, for the control socket, to its group.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create(&self) -> anyhow::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(&self.0)
+            .with_context(|| format!("cannot create the run directory {}", self.0.display()))
+    }
+
+    /// Takes the lock for as long as the returned value lives.
+    ///
+    /// # Errors
+    /// Another process has it; the message names its pid.
+    pub fn lock(&self) -> anyhow::Result<Lock> {
+        let path = self.0.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let mut holder = String::new();
+        file.read_to_string(&mut holder).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+                "another onevip (pid {}) already runs here with the run directory {}; stop it first, or give this \
+                 one a --run-dir of its own",
+                holder.trim(),
+                self.0.display()
+            ),
+            Err((_, error)) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        };
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Lock(lock))
+    }
+
+    /// Removes the directory and what is left of ours in it; files of others stay, and so does the directory then.
+    ///
+    /// # Errors
+    /// Something of ours cannot be removed.
+    pub fn remove(&self) -> anyhow::Result<()> {
+        for name in ["control.sock", "lock"] {
+            gone_is_fine(fs::remove_file(self.0.join(name)))
+                .with_context(|| format!("cannot remove {name} in {}", self.0.display()))?;
+        }
+        for path in [self.pins(), self.0.clone()] {
+            match fs::remove_dir(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+                done => gone_is_fine(done).with_context(|| format!("cannot remove {}", path.display()))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Proof that no other daemon uses the run directory.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its lock")] Flock<File>);
+
+fn gone_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_who_the_first_is() {
+        let path = std::env::temp_dir().join(format!("onevip-lock-{}", std::process::id()));
+        let dir = RunDir::new(&path);
+        dir.create().unwrap();
+        let first = dir.lock().unwrap();
+        let refused = dir.lock().expect_err("the lock is taken").to_string();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        drop(first);
+        dir.lock().expect("the lock is free again");
+        dir.remove().unwrap();
+        assert!(!path.exists());
+        dir.remove().expect("removing what is not there is no error");
+    }
+}

@@ -1,0 +1,173 @@
+//! The warden: keeps on this host what others remove, and looks at its sockets.
+//!
+//! Addresses and links are watched over netlink and put back when they change. Programs and the cluster MAC can vanish
+//! without a word from the kernel, so they are looked at every [`TICK`]. All of it may wait for the kernel's network
+//! lock, which is why none of it happens in the beat loop.
+
+use super::beat_loop::Command;
+use super::plan::Plan;
+use crate::host::Stage;
+use crate::host::journal::Journal;
+use crate::host::netlink::{Netlink, Watch};
+use crate::host::sockets::{self, Connection};
+use anyhow::Context;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use onevip_bpf::Kernel;
+use onevip_core::{BucketSet, Hasher};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// How often programs and cluster MAC are looked at: what is removed by hand is back within 100 ms.
+const TICK: Duration = Duration::from_millis(50);
+/// How often everything is looked at even though the kernel reported no change.
+const FULL_LOOK: Duration = Duration::from_secs(5);
+/// How often sockets are scanned. The kernel part bridges the time in between by itself (SYN_MEMORY_SECS).
+const SCAN: Duration = Duration::from_secs(2);
+/// How long to wait before saying again that a repair failed.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(30);
+
+/// How to tell the sockets of one VIP, and what was found.
+pub struct Scanned {
+    addresses: Vec<IpAddr>,
+    hasher: Hasher,
+    /// Established connections found by the newest scan.
+    pub sessions: Arc<AtomicUsize>,
+}
+
+impl Scanned {
+    /// One entry for each VIP of the plan.
+    pub fn of(plan: &Plan) -> Vec<Self> {
+        let entry = |vip: &super::plan::VipPlan| Self {
+            addresses: vip.vip.addresses.clone(),
+            hasher: vip.vip.hasher(),
+            sessions: Arc::default(),
+        };
+        plan.vips.iter().map(entry).collect()
+    }
+
+    /// The buckets in which there are sockets; counts the sessions on the way.
+    pub fn guests(&self, connections: &[Connection]) -> BucketSet {
+        let ours = connections.iter().filter(|c| self.addresses.contains(&c.flow.local));
+        let (mut guests, mut sessions) = (BucketSet::EMPTY, 0);
+        for connection in ours {
+            let flow = connection.flow;
+            guests.insert(self.hasher.bucket(flow.remote, flow.remote_port, flow.local_port));
+            sessions += usize::from(connection.is_session);
+        }
+        self.sessions.store(sessions, Ordering::Relaxed);
+        guests
+    }
+}
+
+/// The state of the warden.
+pub struct Warden {
+    /// The kernel part, for its attachments.
+    pub kernel: Kernel,
+    /// What each VIP needs on its interface.
+    pub stages: Vec<Stage>,
+    /// What was changed on this host.
+    pub journal: Journal,
+    /// What to look for among the sockets.
+    pub scanned: Vec<Scanned>,
+    /// The way to the beat loop.
+    pub beat_loop: Sender<Command>,
+    /// Set when the daemon ends.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Warden {
+    /// Watches until told to stop.
+    ///
+    /// # Errors
+    /// The kernel refuses the netlink sockets.
+    pub fn run(mut self) -> anyhow::Result<()> {
+        let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
+        let mut watch = Watch::open().context("cannot watch the network over netlink")?;
+        let (mut next_look, mut next_scan) = (Instant::now(), Instant::now());
+        let mut complaint = Complaint::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            let changed = wait(&mut watch)?;
+            let now = Instant::now();
+            complaint.about(self.ensure_programs());
+            if changed || now >= next_look {
+                complaint.about(self.ensure_stages(&mut netlink));
+                next_look = now + FULL_LOOK;
+            } else {
+                complaint.about(self.ensure_macs());
+            }
+            if now >= next_scan {
+                complaint.about(self.scan());
+                next_scan = now + SCAN;
+            }
+        }
+        Ok(())
+    }
+
+    fn ensure_programs(&mut self) -> anyhow::Result<()> {
+        for repair in self.kernel.ensure_attached().context("cannot attach the kernel part again")? {
+            tracing::warn!("somebody removed {repair}; it is back");
+        }
+        Ok(())
+    }
+
+    fn ensure_stages(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        for stage in &self.stages {
+            for missing in stage.ensure(netlink, &mut self.journal)? {
+                tracing::warn!("somebody removed {missing}; it is back");
+            }
+        }
+        Ok(())
+    }
+
+    fn ensure_macs(&mut self) -> anyhow::Result<()> {
+        for stage in &self.stages {
+            if stage.ensure_mac(&mut self.journal)? {
+                tracing::warn!("somebody removed the cluster MAC from {}; it is back", stage.interface);
+            }
+        }
+        Ok(())
+    }
+
+    fn scan(&self) -> anyhow::Result<()> {
+        let connections = sockets::connections().context("cannot list the sockets of this host")?;
+        for (vip, scanned) in self.scanned.iter().enumerate() {
+            let buckets = scanned.guests(&connections);
+            // The loop is gone only when the daemon ends.
+            let _ = self.beat_loop.send(Command::Guests { vip, buckets });
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a change of the network or the next tick; true for a change.
+fn wait(watch: &mut Watch) -> anyhow::Result<bool> {
+    let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+    let ready = match poll(&mut fds, PollTimeout::from(TICK.as_millis() as u16)) {
+        Err(nix::errno::Errno::EINTR) => 0,
+        ready => ready.context("cannot wait for changes of the network")?,
+    };
+    Ok(ready > 0 && watch.changed())
+}
+
+/// Says what goes wrong, but not twenty times a second.
+#[derive(Default)]
+struct Complaint {
+    last: Option<(String, Instant)>,
+}
+
+impl Complaint {
+    fn about(&mut self, result: anyhow::Result<()>) {
+        let Err(error) = result else { return };
+        let text = format!("{error:#}");
+        let known =
+            self.last.as_ref().is_some_and(|(last, at)| *last == text && at.elapsed() < COMPLAIN_AGAIN);
+        if !known {
+            tracing::error!("{text}");
+            self.last = Some((text, Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The VIP on this host: address, cluster MAC, ARP settings; put there, kept there, taken away again.
+//!
+//! What is wanted is described by a [`Stage`]; [`Stage::ensure`] makes it so, whether for the first time or because
+//! somebody undid it. Every change goes through the [`journal`], so that `teardown` leaves the host as it was.
+//! Programs and their maps are not handled here but in `onevip-bpf`.
+
+pub mod cluster_mac;
+pub mod journal;
+pub mod netlink;
+pub mod probe;
+pub mod sockets;
+
+use crate::config::MacAddr;
+use anyhow::{Context, bail};
+use journal::{Change, Journal};
+use netlink::{Address, Link, Netlink};
+use std::io;
+use std::net::IpAddr;
+
+/// What one VIP needs on its interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Name of the interface.
+    pub interface: String,
+    /// The VIP's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The cluster MAC.
+    pub cluster_mac: [u8; 6],
+}
+
+impl Stage {
+    /// Makes sure of everything and returns what had been missing, in words for the log.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses a change.
+    pub fn ensure(&self, netlink: &mut Netlink, journal: &mut Journal) -> anyhow::Result<Vec<String>> {
+        let link = find_link(netlink, &self.interface)?;
+        let mut missing = Vec::new();
+        // The kernel would otherwise name the VIP as the sender when it asks for a client's or the gateway's MAC.
+        let arp_announce = format!("net/ipv4/conf/{}/arp_announce", self.interface);
+        if self.addresses.iter().any(IpAddr::is_ipv4) && journal::set_sysctl(journal, &arp_announce, "2")? {
+            missing.push(format!("setting {arp_announce} = 2"));
+        }
+        if self.ensure_mac(journal)? {
+            missing.push(format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface));
+        }
+        let present = netlink.addresses().context("cannot list the addresses of this host")?;
+        for &address in &self.addresses {
+            if present.iter().any(|known| known.link == link.index && known.ip == address) {
+                continue;
+            }
+            journal.note(Change::Address { interface: self.interface.clone(), address })?;
+            match netlink.add_address(link.index, address) {
+                Ok(()) => missing.push(format!("address {address} on {}", self.interface)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot add {address} to interface {}", self.interface));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Makes sure of the cluster MAC alone; true when it had been missing.
+    ///
+    /// Joining anew is harmless and one call; asking first costs reading a listing of all interfaces, so it is asked
+    /// only while somebody else's membership would serve as well.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
+        let (interface, mac) = (&self.interface, self.cluster_mac);
+        let change = Change::Mac { interface: interface.clone(), mac };
+        let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
+        if !journal.has(&change) {
+            if cluster_mac::is_joined(interface, mac).with_context(failed)? {
+                return Ok(false);
+            }
+            journal.note(change)?;
+        }
+        cluster_mac::join(interface, mac).with_context(failed)
+    }
+}
+
+/// The interface of this name, be it the first name or an alternative one.
+///
+/// # Errors
+/// There is none; the message lists those there are.
+pub fn find_link(netlink: &mut Netlink, name: &str) -> anyhow::Result<Link> {
+    let links = netlink.links().context("cannot list the interfaces of this host")?;
+    if let Some(link) =
+        links.iter().find(|link| link.name == name || link.altnames.iter().any(|alt| alt == name))
+    {
+        return Ok(link.clone());
+    }
+    let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+    bail!("interface {name} (vip.interface) does not exist; this host has: {}", names.join(", "))
+}
+
+/// The interface for a VIP: the named one, else the one in whose network the address lies, else the one through which
+/// the routing table would send a packet for it.
+///
+/// # Errors
+/// The named interface does not exist, or nothing leads to the address.
+pub fn resolve_interface(netlink: &mut Netlink, named: Option<&str>, vip: IpAddr) -> anyhow::Result<Link> {
+    if let Some(name) = named {
+        return find_link(netlink, name);
+    }
+    let addresses = netlink.addresses().context("cannot list the addresses of this host")?;
+    let on_link = addresses
+        .iter()
+        .filter(|address| address.ip != vip && address.network_contains(vip))
+        .max_by_key(|address: &&Address| address.prefix_len)
+        .map(|address| address.link);
+    let index = match on_link {
+        Some(index) => Some(index),
+        None => netlink.route_to(vip).with_context(|| format!("cannot look up the route to {vip}"))?,
+    };
+    let links = netlink.links().context("cannot list the interfaces of this host")?;
+    links.into_iter().find(|link| Some(link.index) == index).with_context(|| {
+        format!("no interface of this host has a network that contains {vip}; name one with vip.interface")
+    })
+}

@@ -1,0 +1,333 @@
+//! Conversations with the kernel over netlink: links, addresses, routes, and notice when they change.
+//!
+//! Synchronous on purpose: the daemon has two threads with a poll loop each and no need for a runtime. `sockets.rs`
+//! uses the same [`dialogue`] for socket dumps.
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// A network interface of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Kernel's number of the interface.
+    pub index: u32,
+    /// Its name, at most 15 bytes.
+    pub name: String,
+    /// Its alternative names (`ip link property add … altname`).
+    pub altnames: Vec<String>,
+    /// Its own hardware address, where it has one of six bytes.
+    pub mac: Option<[u8; 6]>,
+    /// Whether it is administratively up.
+    pub up: bool,
+}
+
+/// An IP address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Index of the interface.
+    pub link: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of its prefix in bits.
+    pub prefix_len: u8,
+}
+
+impl Address {
+    /// Whether `ip` lies in this address's network.
+    pub fn network_contains(&self, ip: IpAddr) -> bool {
+        let shift = |width: u8| u32::from(width.saturating_sub(self.prefix_len));
+        match (self.ip, ip) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// A socket to ask and tell the kernel about the network of this namespace.
+pub struct Netlink(Socket);
+
+impl Netlink {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// The kernel's, where it refuses the socket.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self(connected(NETLINK_ROUTE)?))
+    }
+
+    /// All interfaces.
+    ///
+    /// # Errors
+    /// The kernel's answer where it is one.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let replies = dialogue(
+            &self.0,
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            NLM_F_REQUEST | NLM_F_DUMP,
+        )?;
+        Ok(replies
+            .into_iter()
+            .filter_map(|reply| match reply {
+                RouteNetlinkMessage::NewLink(message) => Some(link(message)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// All addresses of all interfaces, both families.
+    ///
+    /// # Errors
+    /// The kernel's answer where it is one.
+    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
+        let replies = dialogue(
+            &self.0,
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            NLM_F_REQUEST | NLM_F_DUMP,
+        )?;
+        Ok(replies
+            .into_iter()
+            .filter_map(|reply| match reply {
+                RouteNetlinkMessage::NewAddress(message) => address(&message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Gives the interface a VIP as /32 or /128.
+    ///
+    /// IPv6 without duplicate address detection (every node has it) and deprecated from the start, or the node would
+    /// choose the VIP as the source of its own traffic.
+    ///
+    /// # Errors
+    /// The kernel's answer; [`io::ErrorKind::AlreadyExists`] when the interface has that address already.
+    pub fn add_address(&mut self, link: u32, ip: IpAddr) -> io::Result<()> {
+        let mut message = host_address(link, ip);
+        if ip.is_ipv6() {
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_preferred = 0;
+            lifetime.ifa_valid = u32::MAX;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        }
+        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        dialogue(&self.0, RouteNetlinkMessage::NewAddress(message), flags).map(drop)
+    }
+
+    /// Takes a VIP from the interface.
+    ///
+    /// # Errors
+    /// The kernel's answer; [`io::ErrorKind::AddrNotAvailable`] when the interface has no such address.
+    pub fn remove_address(&mut self, link: u32, ip: IpAddr) -> io::Result<()> {
+        let message = RouteNetlinkMessage::DelAddress(host_address(link, ip));
+        dialogue(&self.0, message, NLM_F_REQUEST | NLM_F_ACK).map(drop)
+    }
+
+    /// The index of the interface through which packets to `ip` leave; `None` when there is no route, or when the
+    /// address is this host's own.
+    ///
+    /// # Errors
+    /// The kernel's answer, other than that the network is unreachable.
+    pub fn route_to(&mut self, ip: IpAddr) -> io::Result<Option<u32>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(ip);
+        message.header.destination_prefix_length = host_prefix(ip);
+        message.attributes.push(RouteAttribute::Destination(ip.into()));
+        let replies = match dialogue(&self.0, RouteNetlinkMessage::GetRoute(message), NLM_F_REQUEST) {
+            Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => return Ok(None),
+            replies => replies?,
+        };
+        let route = replies.into_iter().find_map(|reply| match reply {
+            RouteNetlinkMessage::NewRoute(route) => Some(route),
+            _ => None,
+        });
+        Ok(route.filter(|route| route.header.kind != RouteType::Local).and_then(|route| {
+            route.attributes.into_iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(index),
+                _ => None,
+            })
+        }))
+    }
+}
+
+/// Tells when links, addresses or tc filters of this namespace change.
+pub struct Watch(Socket);
+
+impl Watch {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// The kernel's, where it refuses the socket or a group.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.set_non_blocking(true)?;
+        let groups =
+            [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR, libc::RTNLGRP_TC];
+        for group in groups {
+            socket.add_membership(group)?;
+        }
+        Ok(Self(socket))
+    }
+
+    /// Reads away what has been told; true when something changed. What exactly is not of interest: the repair looks
+    /// at everything anyway, and a flood of changes then costs one look.
+    pub fn changed(&mut self) -> bool {
+        let mut buffer = Vec::with_capacity(16 * 1024);
+        let mut changed = false;
+        loop {
+            buffer.clear();
+            match self.0.recv(&mut buffer, 0) {
+                Ok(_) => changed = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return changed,
+                // ENOBUFS: messages were lost, so something did change.
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor belongs to the socket, which lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+/// A socket that talks to the kernel and nobody else.
+pub(crate) fn connected(protocol: isize) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Sends `request` and collects what the kernel answers to it.
+pub(crate) fn dialogue<T>(socket: &Socket, request: T, flags: u16) -> io::Result<Vec<T>>
+where
+    T: NetlinkSerializable + NetlinkDeserializable,
+{
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+
+    let one_reply = flags & (NLM_F_DUMP | NLM_F_ACK) == 0;
+    let mut replies = Vec::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full()?;
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<T>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            let length = (message.header.length as usize).next_multiple_of(4).max(16);
+            rest = rest.get(length..).unwrap_or_default();
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(replies),
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(replies),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(inner) => replies.push(inner),
+                _ => {}
+            }
+        }
+        if one_reply {
+            return Ok(replies);
+        }
+    }
+}
+
+fn link(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        altnames: Vec::new(),
+        mac: None,
+        up: message.header.flags.contains(LinkFlags::Up),
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok(),
+            LinkAttribute::PropList(properties) => {
+                link.altnames.extend(properties.into_iter().filter_map(|property| match property {
+                    Prop::AltIfName(name) => Some(name),
+                    _ => None,
+                }));
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+/// The kernel calls the address of this end IFA_LOCAL where the other end has one of its own.
+fn address(message: &AddressMessage) -> Option<Address> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
+    let ip = local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
+    })?;
+    Some(Address { link: message.header.index, ip, prefix_len: message.header.prefix_len })
+}
+
+fn host_address(link: u32, ip: IpAddr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(ip);
+    message.header.prefix_len = host_prefix(ip);
+    message.header.index = link;
+    message.attributes.push(AddressAttribute::Local(ip));
+    message.attributes.push(AddressAttribute::Address(ip));
+    message
+}
+
+fn family(ip: IpAddr) -> AddressFamily {
+    if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn host_prefix(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_found_with_its_address() {
+        let mut netlink = Netlink::open().unwrap();
+        let links = netlink.links().unwrap();
+        let lo = links.iter().find(|link| link.name == "lo").expect("every host has lo");
+        let addresses = netlink.addresses().unwrap();
+        let own = addresses.iter().find(|a| a.link == lo.index && a.ip.is_ipv4()).expect("lo has an address");
+        assert!(own.network_contains("127.1.2.3".parse().unwrap()));
+        assert!(!own.network_contains("128.0.0.1".parse().unwrap()));
+        assert!(!own.network_contains("::1".parse().unwrap()));
+        assert_eq!(
+            netlink.route_to("127.0.0.1".parse().unwrap()).unwrap(),
+            None,
+            "own addresses have no way out"
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! What `onevip status` shows: the state of this node as plain data, and as a page for people.
+//!
+//! The daemon gathers it and sends it over the control socket; without a daemon the command gathers it itself from the
+//! pinned maps, because that is when it is needed most.
+
+use onevip_core::Reason;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+/// Everything about this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program that gathered this.
+    pub version: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of this node.
+    pub node: String,
+    /// Its number.
+    pub node_id: u8,
+    /// `static` or `living`.
+    pub membership: String,
+    /// First bytes of the configuration's digest, in hex; equal on all nodes with the same configuration.
+    pub config_digest: String,
+    /// The daemon; `None` when none runs.
+    pub daemon: Option<Daemon>,
+    /// The lease under which this node claims anything.
+    pub lease: Lease,
+    /// Where the kernel part is attached.
+    pub attached: Vec<Attached>,
+    /// The VIPs that this node serves.
+    pub vips: Vec<Vip>,
+    /// Packets by program (`ingress`, `xdp`, `guard`) and reason, since the programs were first loaded.
+    pub verdicts: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// The running daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it began to serve.
+    pub up_seconds: u64,
+    /// Whether its beat loop has real-time rights.
+    pub realtime: bool,
+    /// Whether its memory is locked.
+    pub memory_locked: bool,
+}
+
+/// The lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Whether it has not yet run out.
+    pub live: bool,
+    /// Milliseconds until it runs out; negative since it has. 0 when there never was one.
+    pub left_ms: i64,
+}
+
+/// The programs on one interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The interface.
+    pub interface: String,
+    /// `tcx` or `clsact`.
+    pub mode: String,
+    /// `xdp` or `xdp-generic`, where the early dropper is attached.
+    pub xdp: Option<String>,
+}
+
+/// One VIP on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vip {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The cluster MAC.
+    pub cluster_mac: String,
+    /// The interface that bears it here.
+    pub interface: String,
+    /// The hash mode.
+    pub hash: String,
+    /// Buckets that this node claims.
+    pub claims: usize,
+    /// Buckets in which this node has sockets.
+    pub guests: usize,
+    /// Buckets in which another kernel may hold flows.
+    pub elsewhere: usize,
+    /// Established TCP connections to the VIP that this node holds.
+    pub sessions: usize,
+    /// The nodes that serve it.
+    pub nodes: Vec<Node>,
+}
+
+/// A node as this one sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: u8,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its weight.
+    pub weight: u16,
+    /// Whether it is this node.
+    pub this: bool,
+    /// Whether it counts as alive.
+    pub alive: bool,
+    /// Buckets that the table gives it.
+    pub wants: usize,
+    /// Those as a share of all, in percent.
+    pub share_percent: f64,
+}
+
+/// Width of the bar that shows a share, in characters.
+const BAR: usize = 24;
+
+impl Status {
+    /// The page for people.
+    pub fn page(&self) -> Page<'_> {
+        Page(self)
+    }
+}
+
+/// Shows a [`Status`] to people.
+pub struct Page<'a>(&'a Status);
+
+impl fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        writeln!(
+            f,
+            "{} (node {}) of cluster {} · membership {} · configuration {}",
+            status.node, status.node_id, status.cluster, status.membership, status.config_digest
+        )?;
+        writeln!(f, "daemon  {}", daemon_line(status))?;
+        writeln!(f, "lease   {}", lease_line(&status.lease))?;
+        for attached in &status.attached {
+            let xdp = attached.xdp.as_ref().map(|mode| format!(" behind {mode}")).unwrap_or_default();
+            writeln!(f, "kernel  {} on {}{xdp}", attached.mode, attached.interface)?;
+        }
+        for vip in &status.vips {
+            write_vip(f, vip)?;
+        }
+        for (program, reasons) in &status.verdicts {
+            write_verdicts(f, program, reasons)?;
+        }
+        Ok(())
+    }
+}
+
+fn daemon_line(status: &Status) -> String {
+    let Some(daemon) = &status.daemon else {
+        let sessions: usize = status.vips.iter().map(|vip| vip.sessions).sum();
+        return format!(
+            "not running: nothing new is answered here; sessions held by the kernel part: {sessions}"
+        );
+    };
+    let mut line =
+        format!("running for {} (pid {}, {})", duration(daemon.up_seconds), daemon.pid, status.version);
+    if !daemon.realtime {
+        line.push_str(" · without real-time rights: beats may be late under load");
+    }
+    if !daemon.memory_locked {
+        line.push_str(" · memory not locked: beats may be late when the host swaps");
+    }
+    line
+}
+
+fn lease_line(lease: &Lease) -> String {
+    match (lease.live, lease.left_ms) {
+        (true, left) => format!("live, {left} ms left"),
+        (false, 0) => "none: this node claims nothing".to_owned(),
+        (false, left) => {
+            format!("ran out {} ago: this node claims nothing", duration((-left / 1000).max(0) as u64))
+        }
+    }
+}
+
+fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
+    let addresses: Vec<_> = vip.addresses.iter().map(ToString::to_string).collect();
+    writeln!(
+        f,
+        "\nvip {}  {} at {} on {} · by {}",
+        vip.name,
+        addresses.join(", "),
+        vip.cluster_mac,
+        vip.interface,
+        vip.hash
+    )?;
+    let name_width = vip.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0).max(4);
+    let largest = vip.nodes.iter().map(|node| node.wants).max().unwrap_or(0).max(1);
+    for node in &vip.nodes {
+        let filled = (node.wants * BAR).div_ceil(largest);
+        let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
+        let here = if node.this {
+            format!("← claims {}, holds {} sessions", vip.claims, vip.sessions)
+        } else if node.alive {
+            String::new()
+        } else {
+            "not alive".to_owned()
+        };
+        let line = format!(
+            "  {:>2} {:name_width$} {bar} {:>4} buckets {:>5.1} %  {here}",
+            node.id, node.name, node.wants, node.share_percent
+        );
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    if vip.guests > 0 || vip.elsewhere > 0 {
+        writeln!(
+            f,
+            "  buckets with guests here {}, with flows perhaps elsewhere {}",
+            vip.guests, vip.elsewhere
+        )?;
+    }
+    Ok(())
+}
+
+/// Reasons with what they did, most frequent first; those that never happened are left out.
+fn write_verdicts(f: &mut fmt::Formatter<'_>, program: &str, reasons: &BTreeMap<String, u64>) -> fmt::Result {
+    let mut seen: Vec<_> = reasons.iter().filter(|(_, count)| **count > 0).collect();
+    if seen.is_empty() {
+        return Ok(());
+    }
+    seen.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    writeln!(f, "\nverdicts of {program}")?;
+    for (label, count) in seen {
+        let action = Reason::ALL.iter().find(|reason| reason.label() == label).map_or("", |reason| {
+            match reason.action() {
+                onevip_core::Action::Pass => "pass",
+                onevip_core::Action::Drop => "drop",
+                onevip_core::Action::ToDaemon => "take",
+            }
+        });
+        writeln!(f, "  {count:>12}  {action:4}  {label}")?;
+    }
+    Ok(())
+}
+
+fn duration(seconds: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
