@@ -65,8 +65,8 @@ pub fn remove_host(name: &Name, host: Host) -> Result<()> {
     net::remove_netns(name, host)
 }
 
-/// Lets daemons end by themselves and take their kernel part down, all at once. Failures do not matter: whatever
-/// they leave goes away with the namespaces and the mounts.
+/// Lets daemons end by themselves and take their kernel part down, all at once. A failure is only reported:
+/// whatever they leave goes away with the namespaces and the mounts.
 fn stop_daemons(name: &Name) {
     let nodes = (1..=NODES_MAX).filter(|&id| daemon::pid_path(name, id).exists());
     std::thread::scope(|scope| {
@@ -76,8 +76,12 @@ fn stop_daemons(name: &Name) {
                 if let Some(pid) = daemon::pid_in(name, id, &daemon::pid_path(name, id)) {
                     daemon::stop(pid);
                 }
-                if netns::netns_path(name, Host::Node(id)).exists() {
-                    let _ = daemon::teardown(name, id);
+                if netns::netns_path(name, Host::Node(id)).exists()
+                    && let Err(error) = daemon::teardown(name, id)
+                {
+                    eprintln!(
+                        "onevip-lab: `onevip teardown` failed on unix{id}, so force was used: {error:#}"
+                    );
                 }
             });
         }

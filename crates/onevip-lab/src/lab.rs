@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::netns::{self, Entrance};
+use crate::node::Node;
 use crate::plan::{Host, Name, Plan, ROOT};
 use crate::process::{check_interrupt, clear_interrupt, run, wait_until};
 use crate::ssh::{self, Login};
@@ -244,12 +245,12 @@ impl Lab {
     /// When the lab has no node of that number.
     pub fn node(&self, id: u8) -> Node<'_> {
         assert!((1..=self.plan().nodes).contains(&id), "lab {} has no node {id}", self.name());
-        Node { lab: self, id }
+        Node::of(self, id)
     }
 
     /// All nodes, by number.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        self.plan().node_ids().map(|id| Node { lab: self, id })
+        self.plan().node_ids().map(|id| Node::of(self, id))
     }
 
     /// The IPv4 addresses of `client`.
@@ -376,97 +377,6 @@ impl Drop for Lab {
             if let Err(error) = cleanup::remove_lab(self.name()) {
                 eprintln!("onevip-lab: {error:#}");
             }
-        }
-    }
-}
-
-/// One node of a running lab.
-#[derive(Clone, Copy)]
-pub struct Node<'a> {
-    lab: &'a Lab,
-    /// Its number, from 1.
-    pub id: u8,
-}
-
-impl Node<'_> {
-    /// Its hostname, `unixK`.
-    pub fn name(self) -> String {
-        Host::Node(self.id).to_string()
-    }
-
-    /// Its own IPv4 address.
-    pub fn address(self) -> IpAddr {
-        self.lab.plan().addresses4(Host::Node(self.id))[0].into()
-    }
-
-    /// Its own MAC, in lower case.
-    pub fn mac(self) -> String {
-        Plan::mac(Host::Node(self.id))
-    }
-
-    /// Its directory.
-    pub fn dir(self) -> PathBuf {
-        self.lab.name().node_dir(self.id)
-    }
-
-    /// The daemon's run directory.
-    pub fn run_dir(self) -> PathBuf {
-        daemon::run_dir(self.lab.name(), self.id)
-    }
-
-    /// Its configuration file, the same for all nodes.
-    pub fn config(self) -> PathBuf {
-        daemon::config_path(self.lab.name(), self.id)
-    }
-
-    /// What its `sshd` has logged.
-    pub fn sshd_log(self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir().join("sshd.log")).unwrap_or_default()).into_owned()
-    }
-
-    /// What its daemon has logged.
-    pub fn onevip_log(self) -> String {
-        let log = fs::read(daemon::log_path(self.lab.name(), self.id)).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
-    }
-
-    /// The process id of its `sshd`, while that lives.
-    pub fn sshd(self) -> Option<i32> {
-        daemon::pid_in(self.lab.name(), self.id, &self.dir().join("sshd.pid"))
-    }
-
-    /// The process id of its daemon, while that lives.
-    pub fn onevip(self) -> Option<i32> {
-        daemon::pid_in(self.lab.name(), self.id, &daemon::pid_path(self.lab.name(), self.id))
-    }
-
-    /// Every process of the node.
-    pub fn pids(self) -> Vec<i32> {
-        cgroup::pids(self.lab.name(), Host::Node(self.id))
-    }
-
-    /// `onevip SUBCOMMAND --config … --node … --run-dir …` on the node, to be completed and run.
-    ///
-    /// # Errors
-    /// When the program is missing or the node is powered off.
-    pub fn onevip_command(self, subcommand: &str) -> Result<Command> {
-        daemon::command(self.lab.name(), self.id, subcommand)
-    }
-
-    /// Starts the daemon (which must not run) and waits until it is ready. Returns its process id.
-    ///
-    /// # Errors
-    /// When it does not become ready.
-    pub fn start_onevip(self) -> Result<i32> {
-        let pid = daemon::start(self.lab.name(), self.id)?;
-        daemon::wait_ready(self.lab.name(), self.id, pid)?;
-        Ok(pid)
-    }
-
-    /// Ends the daemon with SIGTERM; its kernel part stays, as in an upgrade.
-    pub fn stop_onevip(self) {
-        if let Some(pid) = self.onevip() {
-            daemon::stop(pid);
         }
     }
 }
