@@ -26,6 +26,26 @@ pub fn all_labs() -> BTreeSet<Name> {
     dirs.chain(namespaces).chain(cgroup::labs()).collect()
 }
 
+/// What a test's lab is called.
+pub fn test_name(name: &str, pid: u32) -> String {
+    format!("t-{name}-{pid}")
+}
+
+/// The process that a test's lab belongs to.
+fn tester(name: &Name) -> Option<i32> {
+    name.as_str().strip_prefix("t-")?.rsplit_once('-')?.1.parse().ok()
+}
+
+/// Removes the labs of tests whose process is gone. Failures are only reported: they are not this test's.
+pub(crate) fn remove_abandoned() {
+    let labs = all_labs();
+    for name in labs.iter().filter(|name| tester(name).is_some_and(|pid| !is_alive(pid))) {
+        if let Err(error) = remove_lab(name) {
+            eprintln!("onevip-lab: {error:#}");
+        }
+    }
+}
+
 /// Removes a lab: daemons orderly, everything else by force.
 ///
 /// # Errors
@@ -146,6 +166,14 @@ fn remove_dir(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tests_lab_tells_its_process() {
+        assert_eq!(tester(&Name::new(&test_name("story-2", 4711)).unwrap()), Some(4711));
+        for other in ["lab", "t-story", "demo-4711", "t-x-y"] {
+            assert_eq!(tester(&Name::new(other).unwrap()), None, "{other}");
+        }
+    }
 
     #[test]
     fn only_mounts_of_this_lab_are_found() {

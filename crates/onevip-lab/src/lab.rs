@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -42,6 +43,14 @@ impl Options {
     /// The defaults under a name.
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true }
+    }
+
+    /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
+    /// ([`Lab::name`] tells the whole of it); labs that killed tests left behind are removed.
+    pub fn test(name: &str) -> Self {
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(cleanup::remove_abandoned);
+        Self::new(&cleanup::test_name(name, std::process::id()))
     }
 
     /// With this many nodes.
@@ -86,7 +95,8 @@ pub(crate) struct State {
 /// [kept](Lab::keep).
 pub struct Lab {
     pub(crate) state: State,
-    down_on_drop: bool,
+    /// There while the lab belongs to this value, and goes with it.
+    owned: Option<UnixListener>,
 }
 
 impl Lab {
@@ -94,7 +104,8 @@ impl Lab {
     /// left is removed first. When anything fails half way, what was built is removed.
     ///
     /// # Errors
-    /// When not root, an option is out of range, a program is missing, or a part does not start.
+    /// When not root, an option is out of range, a program is missing, a part does not start, or a lab of that name
+    /// belongs to a program that runs (and goes on for a minute).
     pub fn up(options: Options) -> Result<Self> {
         ensure!(nix::unistd::geteuid().is_root(), "a lab needs root: it makes network namespaces");
         let plan = Plan::new(&options.name, options.nodes, options.clients, options.onevip)?;
@@ -103,10 +114,11 @@ impl Lab {
         }
         let text = options.config.unwrap_or_else(|| config::generate(&plan));
         let summary = config::summarise(&text)?;
+        let owned = own(&plan.name)?;
         let _lock = lock(&plan.name)?;
         cleanup::remove_lab(&plan.name)?;
         let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
-        let lab = Self { state, down_on_drop: true };
+        let lab = Self { state, owned: Some(owned) };
         lab.build(&text)?;
         Ok(lab)
     }
@@ -127,12 +139,12 @@ impl Lab {
                 path.display()
             )
         })?;
-        Ok(Self { state, down_on_drop: false })
+        Ok(Self { state, owned: None })
     }
 
     /// Leaves the lab running when this value is dropped.
     pub fn keep(mut self) {
-        self.down_on_drop = false;
+        self.owned = None;
     }
 
     /// Takes the lab down and removes every trace of it.
@@ -140,7 +152,7 @@ impl Lab {
     /// # Errors
     /// Names what could not be removed.
     pub fn down(mut self) -> Result<()> {
-        self.down_on_drop = false;
+        let _owned = self.owned.take();
         down(self.name())
     }
 
@@ -371,7 +383,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if self.down_on_drop {
+        if self.owned.is_some() {
             // An interrupt is why we are here, perhaps; cleaning up must be able to wait all the same.
             clear_interrupt();
             if let Err(error) = cleanup::remove_lab(self.name()) {
@@ -390,17 +402,24 @@ pub fn down(name: &Name) -> Result<()> {
     cleanup::remove_lab(name)
 }
 
-/// Keeps two commands from building or removing the same lab at once. An abstract socket: it needs no file, and is
-/// gone with its process.
+/// Keeps two commands from building or removing the same lab at once.
 pub(crate) fn lock(name: &Name) -> Result<UnixListener> {
-    let address = SocketAddr::from_abstract_name(format!("onevip-lab/{name}"))?;
+    take(name.as_str(), &format!("another command on lab {name} to end"))
+}
+
+/// Keeps a lab that belongs to a running program (a test, the demo) from being replaced by the `up` of another one.
+fn own(name: &Name) -> Result<UnixListener> {
+    take(&format!("{name}/owner"), &format!("the program to end whose lab {name} is (use another --name)"))
+}
+
+/// A lock is an abstract socket: it needs no file, and is gone with its process.
+fn take(lock: &str, what: &str) -> Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(format!("onevip-lab/{lock}"))?;
     let mut listener = None;
-    let waited =
-        wait_until(Duration::from_secs(60), &format!("another command on lab {name} to end"), || {
-            listener = UnixListener::bind_addr(&address).ok();
-            listener.is_some()
-        });
-    waited?;
+    wait_until(Duration::from_secs(60), what, || {
+        listener = UnixListener::bind_addr(&address).ok();
+        listener.is_some()
+    })?;
     listener.context("a lock that was taken is there")
 }
 

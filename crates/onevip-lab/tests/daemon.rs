@@ -22,7 +22,7 @@ fn up(name: &str) -> Lab {
         nix::unistd::geteuid().is_root(),
         "these tests build network namespaces: run them as root (make test)"
     );
-    Lab::up(Options::new(name).nodes(2).clients(8)).unwrap()
+    Lab::up(Options::test(name).nodes(2).clients(8)).unwrap()
 }
 
 fn host_of(lab: &Lab, client: usize) -> String {
@@ -33,21 +33,22 @@ fn host_of(lab: &Lab, client: usize) -> String {
 
 #[test]
 fn clients_log_in_to_the_vip_and_down_leaves_nothing_behind() {
-    let lab = up("t-daemon");
+    let lab = up("daemon");
     let hosts: BTreeSet<String> = (0..8).map(|client| host_of(&lab, client)).collect();
     assert!(hosts.iter().all(|host| host == "unix1" || host == "unix2"), "{hosts:?}");
     let mut session = lab.session(None).unwrap();
     assert_eq!((session.host.clone(), session.client.0), (host_of(&lab, 0), lab.clients()[0]));
     session.echo(PATIENCE).unwrap();
     let pids: Vec<i32> = lab.nodes().flat_map(|node| node.pids()).collect();
+    let name = lab.name().clone();
     lab.down().unwrap();
-    assert_eq!(traces("t-daemon"), BTreeSet::new());
+    assert_eq!(traces(&name), BTreeSet::new());
     assert!(pids.into_iter().all(|pid| !is_alive(pid)));
 }
 
 #[test]
 fn a_killed_daemon_is_started_again_by_healing() {
-    let lab = up("t-kill");
+    let lab = up("kill");
     let old = lab.node(1).onevip().unwrap();
     lab.fault(&Fault::KillOnevip(1)).unwrap();
     assert!(!is_alive(old) && lab.node(1).onevip().is_none());
@@ -65,7 +66,7 @@ fn state(pid: i32) -> char {
 
 #[test]
 fn a_frozen_daemon_stands_still_alone() {
-    let lab = up("t-fdaemon");
+    let lab = up("fdaemon");
     let (daemon, sshd) = (lab.node(1).onevip().unwrap(), lab.node(1).sshd().unwrap());
     lab.fault(&Fault::FreezeOnevip(1)).unwrap();
     assert_eq!(state(daemon), 'T');
@@ -77,10 +78,11 @@ fn a_frozen_daemon_stands_still_alone() {
 
 #[test]
 fn a_node_boots_with_its_daemon() {
-    let lab = up("t-boot");
+    let lab = up("boot");
     lab.fault(&Fault::PowerOff(2)).unwrap();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains("/onevip-lab/t-boot/nodes/unix2/"), "no pins outlive the power: {mounts}");
+    let pins = lab.node(2).run_dir().display().to_string();
+    assert!(!mounts.contains(&pins), "no pins outlive the power: {mounts}");
     lab.heal(Some("unix2")).unwrap();
     assert!(lab.node(2).onevip().is_some());
     (0..8).for_each(|client| drop(host_of(&lab, client)));
@@ -88,9 +90,10 @@ fn a_node_boots_with_its_daemon() {
 
 #[test]
 fn down_copes_with_daemons_that_were_frozen_or_killed() {
-    let lab = up("t-rough");
+    let lab = up("rough");
     lab.fault(&Fault::FreezeOnevip(1)).unwrap();
     lab.fault(&Fault::Freeze(2)).unwrap();
+    let name = lab.name().clone();
     lab.down().unwrap();
-    assert_eq!(traces("t-rough"), BTreeSet::new());
+    assert_eq!(traces(&name), BTreeSet::new());
 }

@@ -9,14 +9,14 @@ use std::path::Path;
 use onevip_lab::{Name, netns};
 
 /// Everything of a lab that can be seen from outside, in words.
-pub fn traces(name: &str) -> BTreeSet<String> {
-    let wanted = Name::new(name).unwrap();
+pub fn traces(wanted: &Name) -> BTreeSet<String> {
+    let name = wanted.as_str();
     let mut traces = BTreeSet::new();
     if wanted.dir().exists() {
         traces.insert(format!("directory {}", wanted.dir().display()));
     }
     traces.extend(
-        netns::list().iter().filter(|(lab, _)| *lab == wanted).map(|(_, host)| format!("netns {host}")),
+        netns::list().iter().filter(|(lab, _)| lab == wanted).map(|(_, host)| format!("netns {host}")),
     );
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let of_lab = |line: &&str| line.contains(&format!("/onevip-lab/{name}/"));
