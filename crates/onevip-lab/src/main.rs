@@ -18,6 +18,22 @@ struct Arguments {
     command: Sub,
 }
 
+/// The faults in words, for `fault --help`.
+const KINDS: &str = "\
+Kinds:
+  power-off       processes, kernel state and link gone at once; healing boots the node
+  freeze          every process of the node is stopped, its kernel lives
+  freeze-onevip   the daemon is stopped
+  freeze-sshd     the sshd that listens is stopped; sessions go on
+  kill-onevip     the daemon is killed; healing starts it again
+  cut             the node's link is down
+  mute            nothing the node sends arrives
+  deaf            the node hears nothing
+  loss=PERCENT    so many percent of all frames are lost, in each direction
+  split           hosts on different sides do not hear each other: split 'unix1,unix2|unix3,unix4';
+                  client is on the first side and client2 on the second, unless named elsewhere
+  snoop           the bridge withholds IP multicast that nobody asked for";
+
 /// Which lab is meant.
 #[derive(Args)]
 struct Which {
@@ -91,8 +107,8 @@ enum Sub {
         #[arg(long)]
         fast: bool,
     },
-    /// Make something go wrong: power-off, freeze, freeze-onevip, freeze-sshd, kill-onevip, cut, mute, deaf,
-    /// loss=PERCENT, split, snoop
+    /// Make something go wrong on purpose
+    #[command(after_help = KINDS)]
     Fault {
         #[command(flatten)]
         which: Which,
