@@ -28,6 +28,13 @@ pub enum Decider {
     Living(Box<Living>),
 }
 
+impl Decider {
+    /// Claims that do not change, under a lease that is renewed once per beat time.
+    pub const fn fixed(beat: Duration) -> Self {
+        Self::Static { beat, next: Time::ZERO, left: false }
+    }
+}
+
 /// What living membership takes.
 pub struct Living {
     /// The protocol.
