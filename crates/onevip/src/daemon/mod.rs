@@ -121,7 +121,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &prober_of_news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
-    spawn("control", move || control::serve(&listener, &steward_of_control))?;
+    spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
 
     tracing::info!("{} serves {}", node.name, served(&plan));
     wait_for_the_end(&signals, &steward_of_signals)?;

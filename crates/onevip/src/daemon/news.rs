@@ -8,7 +8,7 @@ use super::mailbox::Mailbox;
 use super::prober::Question;
 use crate::config::Config;
 use onevip_core::NodeId;
-use onevip_core::membership::{Event, WhyLost};
+use onevip_core::membership::{Event, WhyLost, WhyOut};
 use serde::{Deserialize, Serialize};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,13 +106,7 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
     let (kind, node, text) = match event {
         Event::Heard { node, .. } => ("node-heard", Some(*node), format!("{} is heard", called(*node))),
         Event::Lost { node, why } => {
-            let why = match why {
-                WhyLost::Silent => "nothing arrives from it any more",
-                WhyLost::DoesNotHearUs => "it speaks, but does not hear us",
-                WhyLost::Left => "it said goodbye",
-                WhyLost::Restarted => "its daemon started anew",
-            };
-            ("node-out", Some(*node), format!("{} is out: {why}", called(*node)))
+            ("node-out", Some(*node), format!("{} is out: {}", called(*node), why_lost(*why)))
         }
         Event::KernelGone(node) => {
             let text = format!("the kernel of {} no longer answers: its sessions are reset", called(*node));
@@ -160,5 +154,28 @@ pub fn state_word(state: onevip_core::beat::NodeState) -> &'static str {
         NodeState::Serving => "serving",
         NodeState::Draining => "draining",
         NodeState::Leaving => "leaving",
+    }
+}
+
+/// Why a node is no longer heard.
+pub fn why_lost(why: WhyLost) -> &'static str {
+    match why {
+        WhyLost::Silent => "nothing arrives from it any more",
+        WhyLost::DoesNotHearUs => "it speaks, but does not hear us",
+        WhyLost::Left => "it said goodbye",
+        WhyLost::Restarted => "its daemon started anew",
+    }
+}
+
+/// Why this node takes no share.
+pub fn why_out(why: WhyOut) -> &'static str {
+    match why {
+        WhyOut::Listening => "it listens before it begins",
+        WhyOut::Held => "another host has its number, or its key does not open the others' beats",
+        WhyOut::Drained => "it was drained",
+        WhyOut::Leaving => "it leaves",
+        WhyOut::Unhealthy => "others feel better",
+        WhyOut::NoWeight => "its weight is 0",
+        WhyOut::NoLease => "nobody acknowledges its beats",
     }
 }
