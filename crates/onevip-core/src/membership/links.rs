@@ -55,6 +55,7 @@ impl Engine {
             self.table = Table::compute(&members, self.config.seed, self.config.mapping);
             self.owned = members.iter().map(|(node, _)| (*node, self.table.owned_by(*node))).collect();
             self.members = members;
+            self.asked = [BucketSet::EMPTY; 2]; // Who asked for something may not be its wanted owner any more.
             self.urgent = true;
         }
     }

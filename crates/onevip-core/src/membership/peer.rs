@@ -1,6 +1,6 @@
 //! What we know of one other node, and when we believe that it hears us.
 
-use super::{Engine, Event, Family, Output, WhyLost};
+use super::{Engine, Event, Family, Output, Timing, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
 use crate::ids::{BucketSet, NodeId};
 use crate::time::Time;
@@ -22,6 +22,8 @@ pub(super) struct Peer {
     pub since: Time,
     /// Why it is not heard.
     pub why_lost: Option<WhyLost>,
+    /// Since when its beats do not acknowledge what they should.
+    pub stale_since: Option<Time>,
     /// The newest beat of ours that it acknowledged.
     pub acked: Seq,
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
@@ -41,6 +43,7 @@ impl Peer {
             heard: false,
             since: now,
             why_lost: None,
+            stale_since: None,
             acked: Seq(0),
             known_guests: BucketSet::FULL,
             kernel: super::kernels::Kernel::unknown(now),
@@ -95,7 +98,7 @@ impl Engine {
         if acked.is_some() {
             self.spoken_to = now;
         }
-        let death = self.config.timing.death;
+        let Timing { death, beat: beat_time, .. } = self.config.timing;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
         let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
         if self.relays && peer.newest.as_deref().is_none_or(changed) {
@@ -110,7 +113,10 @@ impl Engine {
         peer.kernel.alive(now);
         peer.newest = Some(Box::new(beat.clone()));
         let why = if gone { WhyLost::Left } else { WhyLost::DoesNotHearUs };
-        self.set_heard(now, beat.from, fresh && !gone, Some(why));
+        // One stale beat proves nothing: its sender may have been stopped, and spoken before it read what we sent.
+        peer.stale_since = if fresh { None } else { peer.stale_since.or(Some(now)) };
+        let stays = peer.heard && acked.is_some() && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
+        self.set_heard(now, beat.from, (fresh || stays) && !gone, Some(why));
         if beat.answer {
             self.urgent = true;
         }

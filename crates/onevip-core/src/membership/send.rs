@@ -95,7 +95,7 @@ impl Engine {
         for peer in self.peers.values().filter(|peer| peer.heard) {
             next = next.min(peer.arrived.max(self.woke) + timing.death);
         }
-        if !self.claims.is_empty() {
+        if !self.claims.is_empty() && self.lease_until > now {
             next = next.min(self.lease_until);
         }
         if self.spoken_to + timing.alone > now {

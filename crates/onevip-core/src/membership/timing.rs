@@ -29,7 +29,8 @@ pub struct Timing {
     pub alone: Duration,
     /// So long after two nodes begin to receive each other they know it, or never will: 3 beats.
     pub meet: Duration,
-    /// A peer that speaks, but does not acknowledge a beat we sent this long ago, does not hear us: 4 beats.
+    /// A peer that speaks, but does not acknowledge a beat we sent this long ago, does not hear us if its beats go on
+    /// like that for another beat time: 3 beats.
     pub deaf: Duration,
     /// Our claims are valid for this long after the *sending* of the newest beat that anybody acknowledged: 5 beats.
     pub lease: Duration,
@@ -62,7 +63,7 @@ impl Timing {
             probe_gone: times(beat, 20, 1),
             alone: times(beat, 3, 1),
             meet: times(beat, 3, 1),
-            deaf: times(beat, 4, 1),
+            deaf: times(beat, 3, 1),
             lease: times(beat, 5, 1),
             death: times(beat, 21, 4),
             listen: times(beat, 20, 1),
