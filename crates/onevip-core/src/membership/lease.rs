@@ -22,7 +22,7 @@ impl Engine {
             return;
         }
         if now >= self.expected + self.config.timing.alone {
-            self.quiet_until = now + self.config.timing.meet;
+            self.quiet_until = now + self.config.timing.death;
             for peer in self.peers.values_mut() {
                 peer.known_guests = BucketSet::FULL;
             }

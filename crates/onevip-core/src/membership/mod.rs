@@ -142,7 +142,8 @@ pub struct Engine {
     spoken_to: Time,
     /// End of our last stall.
     woke: Time,
-    /// After a long stall nothing is gained before then: others may have come meanwhile.
+    /// After a long stall nothing is gained before then: others may have come meanwhile, whom we hear within a beat, or
+    /// who stop in their turn and then keep their lease for a while.
     quiet_until: Time,
     expected: Time,
 

@@ -1,6 +1,6 @@
 //! What we know of one other node, and when we believe that it hears us.
 
-use super::{Engine, Event, Family, Output, Timing, WhyLost};
+use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
 use crate::ids::{BucketSet, NodeId};
 use crate::time::Time;
@@ -12,8 +12,6 @@ pub(super) struct Peer {
     pub newest: Option<Box<Beat>>,
     /// When that came.
     pub arrived: Time,
-    /// Since when it speaks without a longer silence, as far as we were awake to hear it.
-    pub speaks_since: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
     /// We hear it, and it hears us.
@@ -38,7 +36,6 @@ impl Peer {
         Self {
             newest: None,
             arrived: Time::ZERO,
-            speaks_since: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
             heard: false,
             since: now,
@@ -97,15 +94,14 @@ impl Engine {
         let fresh = fresh || self.is(super::Mutation::NoFreshness);
         if acked.is_some() {
             self.spoken_to = now;
+        } else {
+            return self.note_unproven(now, beat);
         }
-        let Timing { death, beat: beat_time, .. } = self.config.timing;
+        let beat_time = self.config.timing.beat;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
         let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
         if self.relays && peer.newest.as_deref().is_none_or(changed) {
             self.urgent = true;
-        }
-        if now >= peer.arrived + death {
-            peer.speaks_since = now;
         }
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
@@ -115,7 +111,7 @@ impl Engine {
         let why = if gone { WhyLost::Left } else { WhyLost::DoesNotHearUs };
         // One stale beat proves nothing: its sender may have been stopped, and spoken before it read what we sent.
         peer.stale_since = if fresh { None } else { peer.stale_since.or(Some(now)) };
-        let stays = peer.heard && acked.is_some() && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
+        let stays = peer.heard && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
         self.set_heard(now, beat.from, (fresh || stays) && !gone, Some(why));
         if beat.answer {
             self.urgent = true;
@@ -123,6 +119,16 @@ impl Engine {
         if beat.rebalance > self.rebalance {
             self.rebalance = beat.rebalance;
             self.rebalance_until = now + self.config.timing.rebalance;
+        }
+    }
+
+    /// A beat whose sender does not know this incarnation of us. It may be a recording from before our start, so it
+    /// changes nothing but what we acknowledge; if its sender lives, its next beat knows us.
+    fn note_unproven(&mut self, now: Time, beat: &Beat) {
+        self.set_heard(now, beat.from, false, Some(WhyLost::DoesNotHearUs));
+        if let Some(peer) = self.peers.get_mut(&beat.from) {
+            peer.acked = Seq(0);
+            peer.newest = Some(Box::new(beat.clone()));
         }
     }
 

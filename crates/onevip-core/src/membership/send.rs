@@ -69,11 +69,10 @@ impl Engine {
         }
     }
 
-    /// What we know of everybody who spoke lately.
+    /// What we know of everybody who ever spoke, so that whoever comes back finds that we know it.
     fn reports(&self, now: Time) -> Vec<PeerReport> {
-        let lately = self.config.timing.death * 2;
         let report = |(node, peer): (&_, &super::Peer)| {
-            let beat = peer.newest.as_ref().filter(|_| now < peer.arrived + lately)?;
+            let beat = peer.newest.as_ref()?;
             Some(PeerReport {
                 node: *node,
                 incarnation: beat.incarnation,
