@@ -237,9 +237,9 @@ impl Engine {
         engine
     }
 
-    /// A beat arrived whose seal and number are right (see [`crate::beat::seal`], [`crate::beat::replay`]).
+    /// A beat arrived whose seal and number are right (see [`crate::beat::replay::Door`]).
     ///
-    /// Call it for every copy, with the VIP family it came by; only the first copy is looked into. After a stall, read
+    /// `family` is that of the VIP it was sent to; for further copies there is [`Engine::copy_received`]. After a stall, read
     /// what is queued before calling [`Engine::timeout`].
     pub fn beat_received(&mut self, now: Time, family: Family, beat: &Beat) {
         self.wake(now);
@@ -249,6 +249,13 @@ impl Engine {
             self.hear(now, family, beat);
         }
         self.settle(now);
+    }
+
+    /// Another copy of a beat that was received already came by `family`.
+    pub fn copy_received(&mut self, now: Time, family: Family, from: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.arrived_by[family.index()] = now;
+        }
     }
 
     /// Frames of this cluster arrive that no key opens: while joining, that is a reason not to begin alone.

@@ -22,6 +22,8 @@ pub(super) struct Peer {
     pub why_lost: Option<WhyLost>,
     /// Since when its beats do not acknowledge what they should.
     pub stale_since: Option<Time>,
+    /// When we last said that another host has its number.
+    pub duplicate_told: Time,
     /// The newest beat of ours that it acknowledged.
     pub acked: Seq,
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
@@ -41,6 +43,7 @@ impl Peer {
             since: now,
             why_lost: None,
             stale_since: None,
+            duplicate_told: Time::ZERO,
             acked: Seq(0),
             known_guests: BucketSet::FULL,
             kernel: super::kernels::Kernel::unknown(now),
@@ -64,20 +67,27 @@ impl Engine {
         if !self.config.nodes.contains(beat.from) && !self.peers.contains_key(&beat.from) {
             self.outputs.push_back(Output::Event(Event::NotInFile(beat.from)));
         }
+        let listen = self.config.timing.listen;
         let peer = self.peers.entry(beat.from).or_insert_with(|| Peer::unheard(now));
-        peer.arrived_by[family.index()] = now;
         if let Some(newest) = &peer.newest {
-            if newest.host != beat.host && peer.heard {
-                let event = Event::Duplicate { node: beat.from, host: beat.host };
-                self.outputs.push_back(Output::Event(event));
+            let same_host = newest.host == beat.host;
+            if !same_host && peer.heard {
+                if now >= peer.duplicate_told + listen {
+                    peer.duplicate_told = now;
+                    let event = Event::Duplicate { node: beat.from, host: beat.host };
+                    self.outputs.push_back(Output::Event(event));
+                }
                 return;
             }
-            if (beat.incarnation, beat.seq) <= (newest.incarnation, newest.seq) {
+            if same_host && (beat.incarnation, beat.seq) <= (newest.incarnation, newest.seq) {
                 return;
             }
             if beat.incarnation > newest.incarnation && peer.heard {
                 self.set_heard(now, beat.from, false, Some(WhyLost::Restarted));
             }
+        }
+        if let Some(peer) = self.peers.get_mut(&beat.from) {
+            peer.arrived_by[family.index()] = now;
         }
         self.take_in(now, beat);
     }

@@ -69,6 +69,7 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         clock_ppm: if rng.one_in(2) { 10_000 } else { 100 },
         mutation: plan.mutation,
         trace: plan.trace,
+        wire: rng.one_in(16),
         measure: false,
     };
     let mut world = World::new(setup, rng.clone());

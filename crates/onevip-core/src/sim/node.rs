@@ -2,7 +2,8 @@
 
 use crate::beat::{Beat, Incarnation};
 use crate::ids::{BUCKETS, BucketSet, NodeId};
-use crate::membership::{Config, Engine};
+use crate::beat::replay::Door;
+use crate::membership::{Config, Engine, Family};
 use crate::time::Time;
 use std::rc::Rc;
 
@@ -63,6 +64,8 @@ impl Clock {
 pub enum Input {
     /// A beat.
     Beat(Rc<Beat>),
+    /// A beat as it travels, by the IPv6 VIP or by the IPv4 one.
+    Datagram(Rc<Vec<u8>>, Family),
     /// A node's kernel answered.
     KernelAnswered(NodeId),
 }
@@ -74,6 +77,8 @@ pub struct Node {
     pub config: Config,
     /// Its daemon, if that runs.
     pub engine: Option<Engine>,
+    /// Its daemon's door, in lives where beats are sealed.
+    pub door: Option<Door>,
     /// Of the newest daemon.
     pub incarnation: Incarnation,
     /// Its kernel.
