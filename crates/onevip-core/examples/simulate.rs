@@ -41,26 +41,34 @@ fn campaign(args: &Args) -> bool {
     let lives = args.lives.unwrap_or(if limit.is_some() { u64::MAX } else { 10_000 });
     let next = std::sync::atomic::AtomicU64::new(0);
     let failures = std::sync::Mutex::new(Vec::<Outcome>::new());
-    let (beats, twice, sessions) =
-        (std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0));
+    let (beats, twice, sessions) = (
+        std::sync::atomic::AtomicU64::new(0),
+        std::sync::atomic::AtomicU64::new(0),
+        std::sync::atomic::AtomicU64::new(0),
+    );
     use std::sync::atomic::Ordering::Relaxed;
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(|| loop {
-                let number = next.fetch_add(1, Relaxed);
-                if number >= lives || limit.is_some_and(|limit| began.elapsed() > limit) {
-                    break;
-                }
-                let outcome = live(first + number, &args.plan);
-                beats.fetch_add(outcome.beats, Relaxed);
-                twice.fetch_add(outcome.answered_twice, Relaxed);
-                sessions.fetch_add(outcome.sessions, Relaxed);
-                if let Some(violation) = &outcome.violation {
-                    println!("seed {}: {:?}, {} nodes: {violation:?}", outcome.seed, outcome.kind, outcome.nodes);
-                    failures.lock().expect("no panic while locked").push(outcome);
-                }
-                if number % 1000 == 999 {
-                    println!("{} lives, {:?}", number + 1, began.elapsed());
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Relaxed);
+                    if number >= lives || limit.is_some_and(|limit| began.elapsed() > limit) {
+                        break;
+                    }
+                    let outcome = live(first + number, &args.plan);
+                    beats.fetch_add(outcome.beats, Relaxed);
+                    twice.fetch_add(outcome.answered_twice, Relaxed);
+                    sessions.fetch_add(outcome.sessions, Relaxed);
+                    if let Some(violation) = &outcome.violation {
+                        println!(
+                            "seed {}: {:?}, {} nodes: {violation:?}",
+                            outcome.seed, outcome.kind, outcome.nodes
+                        );
+                        failures.lock().expect("no panic while locked").push(outcome);
+                    }
+                    if number % 1000 == 999 {
+                        println!("{} lives, {:?}", number + 1, began.elapsed());
+                    }
                 }
             });
         }
@@ -94,14 +102,18 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
             "--lives" => parsed.lives = Some(number()?),
             "--seed" => parsed.seed = Some(number()?),
             "--minutes" => parsed.minutes = Some(number()?),
-            "--nodes" => parsed.plan.nodes = range(&value).ok_or(format!("--nodes {value}: not like 2..5"))?,
+            "--nodes" => {
+                parsed.plan.nodes = range(&value).ok_or(format!("--nodes {value}: not like 2..5"))?
+            }
             "--kind" => {
                 let kind = Kind::ALL.into_iter().find(|k| format!("{k:?}").eq_ignore_ascii_case(&value));
                 parsed.plan.kind = Some(kind.ok_or(format!("--kind {value}: one of {:?}", Kind::ALL))?);
             }
             "--mutation" => {
-                let mutation = Mutation::ALL.into_iter().find(|m| format!("{m:?}").eq_ignore_ascii_case(&value));
-                parsed.plan.mutation = mutation.ok_or(format!("--mutation {value}: one of {:?}", Mutation::ALL))?;
+                let mutation =
+                    Mutation::ALL.into_iter().find(|m| format!("{m:?}").eq_ignore_ascii_case(&value));
+                parsed.plan.mutation =
+                    mutation.ok_or(format!("--mutation {value}: one of {:?}", Mutation::ALL))?;
             }
             _ => return Err(format!("{arg}: unknown; see the head of the file")),
         }

@@ -111,9 +111,11 @@ impl Keyring {
             return Err(Unopened::UnknownKey(header.key));
         }
         let nonce = nonce(header);
-        let opened = self.accept.iter().filter(|key| key.id == header.key).find_map(|key| {
-            key.cipher.decrypt(&nonce, Payload { msg: sealed, aad: clear }).ok()
-        });
+        let opened = self
+            .accept
+            .iter()
+            .filter(|key| key.id == header.key)
+            .find_map(|key| key.cipher.decrypt(&nonce, Payload { msg: sealed, aad: clear }).ok());
         Ok(codec::read_body(header, &opened.ok_or(Unopened::Forged)?)?)
     }
 }

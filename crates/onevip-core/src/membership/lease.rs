@@ -23,9 +23,7 @@ impl Engine {
         }
         if now >= self.expected + self.config.timing.alone {
             self.quiet_until = now + self.config.timing.death;
-            for peer in self.peers.values_mut() {
-                peer.known_guests = BucketSet::FULL;
-            }
+            self.know_nothing_of_guests();
         }
         self.woke = now;
         self.spoken_to = now;
@@ -52,7 +50,8 @@ impl Engine {
     pub(super) fn renew_lease(&mut self, now: Time) {
         let timing = &self.config.timing;
         let acked = self.peers.values().filter(|peer| peer.heard).map(|peer| peer.acked).max();
-        let sent = acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
+        let sent =
+            acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
         let alone = now >= self.spoken_to + timing.alone;
         let from = if alone { Some(now) } else { sent };
         let lease = timing.lease;

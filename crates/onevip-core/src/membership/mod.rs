@@ -148,6 +148,8 @@ pub struct Engine {
     expected: Time,
 
     heard: NodeSet,
+    /// Something changed that the table may depend on.
+    news: bool,
     hidden: NodeSet,
     members: Vec<(NodeId, Weight)>,
     view: u32,
@@ -206,6 +208,7 @@ impl Engine {
             quiet_until: now,
             expected: now,
             heard: NodeSet::EMPTY,
+            news: true,
             hidden: NodeSet::EMPTY,
             members: Vec::new(),
             view: 0,
@@ -278,6 +281,7 @@ impl Engine {
         self.wake(now);
         if self.health != health {
             self.health = health;
+            self.news = true;
             self.urgent = true;
             self.outputs.push_back(Output::Event(Event::Health(health)));
         }
@@ -329,6 +333,7 @@ impl Engine {
         }
         self.members.clear();
         self.config = config;
+        self.news = true;
         self.urgent = true;
         self.settle(now);
     }
@@ -386,7 +391,7 @@ impl Engine {
     /// Draws all conclusions. The order is that of the outputs: releases, lease, elsewhere, gains, beat.
     fn settle(&mut self, now: Time) {
         self.drop_silent_peers(now);
-        self.look_around(now);
+        self.look_around();
         self.begin_serving(now);
         self.resolve_conflicts(now);
         let periodic = now >= self.next_periodic;
@@ -406,6 +411,7 @@ impl Engine {
     fn enter(&mut self, now: Time, state: NodeState) {
         self.state = state;
         self.state_since = now;
+        self.news = true;
         self.urgent = true;
         self.outputs.push_back(Output::Event(Event::State(state)));
     }
@@ -420,7 +426,7 @@ impl Engine {
         let listen = if others_serve { timing.listen } else { timing.listen_alone };
         if now >= self.started + listen {
             self.enter(now, NodeState::Serving);
-            self.look_around(now);
+            self.look_around();
         }
     }
 

@@ -2,8 +2,11 @@
 
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
-use crate::ids::{BucketSet, NodeId};
+use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::time::Time;
+
+/// More missing beats in a row than this, and we were away. A node sends at most eight per beat time.
+const ABSENT_BEATS: u32 = 8;
 
 /// One other node.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -14,6 +17,8 @@ pub(super) struct Peer {
     pub arrived: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
+    /// Whom it hears.
+    pub hears: NodeSet,
     /// We hear it, and it hears us.
     pub heard: bool,
     /// Since when `heard` is what it is.
@@ -39,6 +44,7 @@ impl Peer {
             newest: None,
             arrived: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
+            hears: NodeSet::EMPTY,
             heard: false,
             since: now,
             why_lost: None,
@@ -102,17 +108,23 @@ impl Engine {
         let fresh = acked.is_some_and(|seq| self.is_fresh(now, seq));
         #[cfg(feature = "sim")]
         let fresh = fresh || self.is(super::Mutation::NoFreshness);
-        if acked.is_some() {
-            self.spoken_to = now;
-        } else {
+        if acked.is_none() && !fresh {
             return self.note_unproven(now, beat);
         }
+        self.spoken_to = now;
         let beat_time = self.config.timing.beat;
+        if self.was_absent(beat) {
+            self.know_nothing_of_guests();
+        }
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
         let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
         if self.relays && peer.newest.as_deref().is_none_or(changed) {
             self.urgent = true;
         }
+        let hears = beat.hears();
+        self.news |=
+            peer.newest.as_ref().is_none_or(|old| old.standing != beat.standing) || hears != peer.hears;
+        peer.hears = hears;
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
         peer.known_guests = beat.guests.or(&beat.claims);
@@ -129,6 +141,19 @@ impl Engine {
         if beat.rebalance > self.rebalance {
             self.rebalance = beat.rebalance;
             self.rebalance_until = now + self.config.timing.rebalance;
+        }
+    }
+
+    /// Whether so many beats of one sender are missing that we must have been away, though our clock says nothing of it.
+    fn was_absent(&self, beat: &Beat) -> bool {
+        let newest = self.peers.get(&beat.from).and_then(|peer| peer.newest.as_ref());
+        newest.is_some_and(|old| old.incarnation == beat.incarnation && beat.seq.0 > old.seq.0 + ABSENT_BEATS)
+    }
+
+    /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
+    pub(super) fn know_nothing_of_guests(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.known_guests = BucketSet::FULL;
         }
     }
 
@@ -179,6 +204,7 @@ impl Engine {
         }
         peer.heard = heard;
         peer.since = now;
+        self.news = true;
         self.urgent = true;
         if heard {
             self.heard.insert(node);

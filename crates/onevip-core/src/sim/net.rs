@@ -46,10 +46,7 @@ impl Net {
 
     /// Whether frames get from `from` to `to` at all.
     pub fn passes(&self, from: usize, to: usize) -> bool {
-        !self.mute[from]
-            && !self.deaf[to]
-            && self.side[from] == self.side[to]
-            && !self.blocked[from][to]
+        !self.mute[from] && !self.deaf[to] && self.side[from] == self.side[to] && !self.blocked[from][to]
     }
 
     /// Whether frames get there and back.

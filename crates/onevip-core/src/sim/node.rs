@@ -1,8 +1,8 @@
 //! One simulated host: a kernel that outlives its daemon, a daemon that may be stopped, and a clock of its own.
 
+use crate::beat::replay::Door;
 use crate::beat::{Beat, Incarnation};
 use crate::ids::{BUCKETS, BucketSet, NodeId};
-use crate::beat::replay::Door;
 use crate::membership::{Config, Engine, Family};
 use crate::time::Time;
 use std::rc::Rc;

@@ -373,8 +373,12 @@ impl World {
             n.cost_ns += began.elapsed().as_nanos() as u64;
         }
         match admitted {
-            Some(Ok(Admitted::Beat(beat))) => self.act(to, |engine, now| engine.beat_received(now, family, &beat)),
-            Some(Ok(Admitted::Copy(from))) => self.act(to, |engine, now| engine.copy_received(now, family, from)),
+            Some(Ok(Admitted::Beat(beat))) => {
+                self.act(to, |engine, now| engine.beat_received(now, family, &beat))
+            }
+            Some(Ok(Admitted::Copy(from))) => {
+                self.act(to, |engine, now| engine.copy_received(now, family, from))
+            }
             Some(Err(_)) | None => {}
         }
     }
