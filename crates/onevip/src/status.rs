@@ -262,7 +262,11 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
         writeln!(f, "{}", line.trim_end())?;
     }
     if vip.guests > 0 || vip.elsewhere > 0 {
-        writeln!(f, "  buckets with guests here {}, with flows perhaps elsewhere {}", vip.guests, vip.elsewhere)?;
+        writeln!(
+            f,
+            "  buckets with guests here {}, with flows perhaps elsewhere {}",
+            vip.guests, vip.elsewhere
+        )?;
     }
     let rejected = vip.membership.iter().flat_map(|membership| &membership.beats_rejected);
     for (why, count) in rejected.filter(|(_, count)| **count > 0) {

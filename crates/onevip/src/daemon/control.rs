@@ -174,10 +174,8 @@ impl Conversation {
     /// The line does not come in time or cannot be understood.
     pub fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
         let mut line = String::new();
-        let length = self
-            .lines
-            .read_line(&mut line)
-            .context("the daemon does not answer; is its host overloaded?")?;
+        let length =
+            self.lines.read_line(&mut line).context("the daemon does not answer; is its host overloaded?")?;
         if length == 0 {
             return Ok(None);
         }

@@ -97,7 +97,9 @@ impl Gatherer {
             }),
             lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
             attached: self.attached()?,
-            vips: vips.map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index))).collect(),
+            vips: vips
+                .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))
+                .collect(),
             verdicts: self.verdicts()?,
         })
     }
@@ -160,7 +162,10 @@ impl Gatherer {
             }
         };
         let configured = self.config.nodes_of(vip).map(|node| entry(node.id, Some(node)));
-        let others = engine.into_iter().flat_map(|engine| &engine.peers).filter(|peer| !peer.in_file && peer.said.is_some());
+        let others = engine
+            .into_iter()
+            .flat_map(|engine| &engine.peers)
+            .filter(|peer| !peer.in_file && peer.said.is_some());
         configured.chain(others.map(|peer| entry(peer.node, None))).collect()
     }
 

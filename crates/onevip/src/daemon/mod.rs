@@ -110,15 +110,23 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let steward = steward::Steward::new(config, &plan, paths, to_loop.clone(), watchers.clone(), running)?;
     let stop = Arc::new(AtomicBool::new(false));
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
-    let warden =
-        Warden { kernel, stages, journal, scanned, beat_loop: to_loop.clone(), facts, stop: Arc::clone(&stop) };
+    let warden = Warden {
+        kernel,
+        stages,
+        journal,
+        scanned,
+        beat_loop: to_loop.clone(),
+        facts,
+        stop: Arc::clone(&stop),
+    };
 
     let beats = spawn("beats", move || beat_loop.run())?;
     let prober = spawn("prober", move || prober.run())?;
     let warden = spawn("warden", move || warden.run())?;
     let vip_names: Vec<_> = plan.vips.iter().map(|vip| vip.vip.name.clone()).collect();
     let (config_of_news, prober_of_news) = (config.clone(), to_prober.clone());
-    let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &prober_of_news, &watchers))?;
+    let news =
+        spawn("news", move || news::run(&config_of_news, &vip_names, &news, &prober_of_news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
     spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
@@ -140,7 +148,9 @@ fn wait_for_the_end(signals: &SigSet, steward: &steward::Steward) -> anyhow::Res
     loop {
         let signal = signals.wait().context("cannot wait for signals")?;
         if signal != Signal::SIGHUP {
-            tracing::info!("{signal}: ending; sessions stay with the kernel part, `onevip teardown` removes it");
+            tracing::info!(
+                "{signal}: ending; sessions stay with the kernel part, `onevip teardown` removes it"
+            );
             return Ok(());
         }
         match steward.reload() {
@@ -235,7 +245,8 @@ fn vip_loops(
         .enumerate()
         .map(|(index, (vip, scanned))| {
             let guests = scanned.guests(&connections);
-            let new = |claims, elsewhere, decider| VipLoop::new(index, words, claims, guests, elsewhere, decider);
+            let new =
+                |claims, elsewhere, decider| VipLoop::new(index, words, claims, guests, elsewhere, decider);
             Ok(match founding {
                 Some(founding) => {
                     let decider = founding.decider(config, plan, vip, guests)?;

@@ -60,7 +60,13 @@ impl Watchers {
 }
 
 /// Passes news on until the beat loop has ended.
-pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, prober: &Mailbox<Question>, watchers: &Watchers) {
+pub fn run(
+    config: &Config,
+    vips: &[String],
+    news: &Receiver<Notice>,
+    prober: &Mailbox<Question>,
+    watchers: &Watchers,
+) {
     for notice in news {
         match notice {
             Notice::Left => return,
@@ -128,19 +134,28 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
         Event::Twin { host } => (
             "twin",
             None,
-            format!("another host (number {host:08x}) beats with this node's number: one of them has a wrong `id`"),
+            format!(
+                "another host (number {host:08x}) beats with this node's number: one of them has a wrong `id`"
+            ),
         ),
         Event::Duplicate { node, host } => (
             "duplicate",
             Some(*node),
-            format!("two hosts beat as {} (the newcomer's number is {host:08x}, ignored): check `id`", called(*node)),
+            format!(
+                "two hosts beat as {} (the newcomer's number is {host:08x}, ignored): check `id`",
+                called(*node)
+            ),
         ),
-        Event::NotInFile(node) => {
-            ("not-in-file", Some(*node), format!("node {node} beats, but is not in this node's configuration"))
-        }
-        Event::Unreadable => {
-            ("unreadable", None, "beats of this cluster arrive that no key here opens: compare key files".to_owned())
-        }
+        Event::NotInFile(node) => (
+            "not-in-file",
+            Some(*node),
+            format!("node {node} beats, but is not in this node's configuration"),
+        ),
+        Event::Unreadable => (
+            "unreadable",
+            None,
+            "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
+        ),
     };
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     Line { time, vip: vip.to_owned(), event: kind.to_owned(), node: node.map(called), text }

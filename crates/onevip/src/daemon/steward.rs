@@ -65,7 +65,9 @@ impl Steward {
             Request::Status => self.status().map(|status| Outcome::Status(Box::new(status))),
             Request::Drain => {
                 self.order(Command::Drain)?;
-                Ok(Outcome::Done("draining: new connections go elsewhere, sessions stay until they end".to_owned()))
+                Ok(Outcome::Done(
+                    "draining: new connections go elsewhere, sessions stay until they end".to_owned(),
+                ))
             }
             Request::Undrain => {
                 self.order(Command::Undrain)?;
@@ -96,7 +98,8 @@ impl Steward {
         let changes = differences(old, old_plan, &new, &plan)?;
         if new.membership == Membership::Living {
             // All keys are read before anything is applied.
-            let sealers = plan.vips.iter().map(|vip| living::sealer(&new, vip)).collect::<anyhow::Result<Vec<_>>>()?;
+            let sealers =
+                plan.vips.iter().map(|vip| living::sealer(&new, vip)).collect::<anyhow::Result<Vec<_>>>()?;
             for ((index, vip), sealer) in plan.vips.iter().enumerate().zip(sealers) {
                 let config = Box::new(living::engine_config(&new, &plan, vip));
                 self.beat_loop.send(Command::Reconfigure { vip: index, config, sealer: Box::new(sealer) });

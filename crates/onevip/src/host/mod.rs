@@ -81,8 +81,9 @@ impl Stage {
     /// # Errors
     /// The interface is gone, or the kernel refuses.
     pub fn rejoin_mac(&self) -> anyhow::Result<()> {
-        cluster_mac::join(&self.interface, self.cluster_mac)
-            .with_context(|| format!("cannot join {} on interface {}", MacAddr(self.cluster_mac), self.interface))
+        cluster_mac::join(&self.interface, self.cluster_mac).with_context(|| {
+            format!("cannot join {} on interface {}", MacAddr(self.cluster_mac), self.interface)
+        })
     }
 }
 
