@@ -5,9 +5,13 @@
 
 mod arbitrary;
 mod codec;
+mod flood;
+mod guard;
+mod keys;
+mod restart;
 mod seal;
 
-use onevip_core::beat::{Key, Keyring, Sealer};
+use onevip_core::beat::{Key, Keyring, Receiver, Sealer};
 
 const CLUSTER: &str = "login";
 const VIP: &str = "ssh";
@@ -22,4 +26,8 @@ fn sealer_with(byte: u8) -> Sealer {
 
 fn sealer() -> Sealer {
     sealer_with(7)
+}
+
+fn receiver() -> Receiver {
+    Receiver::new(sealer())
 }
