@@ -85,7 +85,7 @@ fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
         cluster_mac: CLUSTER_MAC,
     };
     kernel.set_config(&KernelConfig { vips: vec![vip] })?;
-    kernel.set_lease_deadline_ns(boot_time_ns() + 3_000_000_000_000);
+    kernel.words().set_lease_deadline_ns(boot_time_ns() + 3_000_000_000_000);
     let listener = TcpListener::bind((VIP, 22))?;
     let mut session = TcpStream::connect((VIP, 22))?;
     session.write_all(b"held")?;
@@ -97,7 +97,7 @@ fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
     let buckets = [address, NEWCOMER].map(|client| Hasher::DEFAULT.bucket(client.into(), 0, 0));
     for _ in 0..rounds {
         for (number, case) in cases.iter_mut().enumerate() {
-            buckets.iter().for_each(|&bucket| kernel.set_flags(0, bucket, case.flags));
+            buckets.iter().for_each(|&bucket| kernel.words().set_flags(0, bucket, case.flags));
             let [ingress, _, xdp] = kernel.program_fds();
             let (tc, xdp) = if number == 0 { (empty.0.as_fd(), empty.1.as_fd()) } else { (ingress, xdp) };
             case.round(tc, xdp, repeat)?;

@@ -9,6 +9,7 @@ use crate::object::Programs;
 use crate::pins::{self, Hook, Survey};
 use crate::sys::{self, AttachPoint};
 use nix::net::if_::{if_nameindex, if_nametoindex};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -25,6 +26,16 @@ pub enum Accelerate {
     XdpGeneric,
 }
 
+impl fmt::Display for Accelerate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+        })
+    }
+}
+
 /// How the tc programs are attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TcMode {
@@ -34,6 +45,15 @@ pub enum TcMode {
     Clsact,
 }
 
+impl fmt::Display for TcMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
+}
+
 /// How the programs are attached to an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AttachMode {
@@ -41,6 +61,15 @@ pub struct AttachMode {
     pub tc: TcMode,
     /// The early dropper; `Off` when there is none.
     pub xdp: Accelerate,
+}
+
+impl fmt::Display for AttachMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.xdp {
+            Accelerate::Off => write!(f, "{}", self.tc),
+            xdp => write!(f, "{} behind {xdp}", self.tc),
+        }
+    }
 }
 
 /// Which way of attaching to tc to choose.
@@ -70,6 +99,12 @@ pub struct Repair {
     pub interface: String,
     /// What had to be attached again: "ingress program", "egress program", "XDP program".
     pub what: &'static str,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} from {}", self.what, self.interface)
+    }
 }
 
 /// Where the programs are attached on one interface.

@@ -3,7 +3,7 @@
 use crate::attach::{
     self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Repair, interface_index,
 };
-use crate::beats::{Beat, BeatQueue};
+use crate::beats::Beats;
 use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -12,11 +12,13 @@ use crate::netlink::TrafficControl;
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
 use crate::sys;
+use crate::words::Words;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use onevip_core::{Bucket, Flags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What [`Kernel::open`] found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,9 +40,8 @@ pub enum Origin {
 /// Maps and programs, loaded. Dropping it changes nothing: what is attached stays attached.
 pub struct Kernel {
     dir: PathBuf,
-    maps: Maps,
+    maps: Arc<Maps>,
     map_fds: HashMap<&'static str, OwnedFd>,
-    beats: BeatQueue,
     programs: Programs,
     preference: AttachPreference,
     interfaces: Vec<Attached>,
@@ -87,7 +88,7 @@ impl Kernel {
         let kernel = Self::assemble(dir, object::load(None)?, false)?;
         if guests_everywhere {
             for vip in 0..crate::layout::VIPS_MAX {
-                Bucket::all().for_each(|bucket| kernel.set_flags(vip, bucket, Flags::GUESTS));
+                Bucket::all().for_each(|bucket| kernel.maps.set_flags(vip, bucket, Flags::GUESTS));
             }
         }
         Ok(kernel)
@@ -96,7 +97,7 @@ impl Kernel {
     /// Loads programs over the pinned maps; when they are no others than those that are pinned, uses the pinned ones.
     fn adopt(dir: &Path) -> Result<(Kernel, Origin)> {
         let mut kernel = Self::assemble(dir, object::load(Some(dir))?, true)?;
-        kernel.beats.drain();
+        kernel.beats()?.drain();
         match pinned_programs(dir, &kernel.programs)? {
             Some(programs) => {
                 kernel.programs = programs;
@@ -110,21 +111,16 @@ impl Kernel {
     }
 
     fn assemble(dir: &Path, loaded: object::Loaded, pinned: bool) -> Result<Kernel> {
-        let object::Loaded { programs, mut maps } = loaded;
+        let object::Loaded { programs, maps } = loaded;
         let mut map_fds = HashMap::new();
         for (&name, map) in &maps {
             let fd = map.fd().as_fd().try_clone_to_owned();
             map_fds.insert(name, fd.map_err(Error::system(format!("keep the map {name}")))?);
         }
-        let beats = maps.remove("beats").ok_or_else(|| Error::Load {
-            reason: "the object has no ring buffer".into(),
-            hint: String::new(),
-        })?;
         let fd_of = |name: &str| clone_fd(&map_fds[name]);
         Ok(Kernel {
             dir: dir.to_owned(),
-            maps: Maps::new(fd_of, true)?,
-            beats: BeatQueue::new(beats)?,
+            maps: Arc::new(Maps::new(fd_of, true)?),
             map_fds,
             programs,
             preference: AttachPreference::from_env(),
@@ -152,29 +148,9 @@ impl Kernel {
         self.maps.config()
     }
 
-    /// Sets the state of a bucket: one store, at once seen by the programs. `vip` is below 8.
-    pub fn set_flags(&self, vip: usize, bucket: Bucket, flags: Flags) {
-        self.maps.set_flags(vip, bucket, flags);
-    }
-
-    /// The state of a bucket. `vip` is below 8.
-    pub fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
-        self.maps.flags(vip, bucket)
-    }
-
-    /// Boot time in ns when a SYN of this bucket last passed; 0 when that never was or is more than two minutes ago.
-    pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
-        self.maps.last_syn_ns(vip, bucket)
-    }
-
-    /// Until when MINE counts, in boot time ns. More than an hour ahead would be taken for damage by the next daemon.
-    pub fn set_lease_deadline_ns(&self, deadline_ns: u64) {
-        self.maps.set_lease_deadline_ns(deadline_ns);
-    }
-
-    /// Until when MINE counts, in boot time ns.
-    pub fn lease_deadline_ns(&self) -> u64 {
-        self.maps.lease_deadline_ns()
+    /// The words that say what this node claims; they stay valid as long as anybody holds them.
+    pub fn words(&self) -> Words {
+        Words(Arc::clone(&self.maps))
     }
 
     /// [`boot_time_ns`].
@@ -264,14 +240,13 @@ impl Kernel {
         self.maps.counters()
     }
 
-    /// Becomes readable (`poll`, `epoll`) when a beat arrives. Read all beats before waiting again.
-    pub fn beats_fd(&self) -> BorrowedFd<'_> {
-        self.beats.fd()
-    }
-
-    /// The next beat that has arrived, if any.
-    pub fn next_beat(&mut self) -> Option<Beat> {
-        self.beats.next()
+    /// The reading end of the ring buffer, for the one thread that reads beats: two readers would steal from each
+    /// other.
+    ///
+    /// # Errors
+    /// When the kernel refuses to map the buffer into memory.
+    pub fn beats(&self) -> Result<Beats> {
+        Beats::new(clone_fd(&self.map_fds["beats"])?)
     }
 
     /// The loaded programs (ingress, egress, XDP), to be run with [`crate::test_run`] in tests and benchmarks.
@@ -367,7 +342,7 @@ impl PinnedView {
         self.maps.flags(vip, bucket)
     }
 
-    /// As [`Kernel::last_syn_ns`].
+    /// As [`Words::last_syn_ns`].
     pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
         self.maps.last_syn_ns(vip, bucket)
     }

@@ -29,8 +29,8 @@ fn ready(dir: &Path, preference: AttachPreference, accelerate: Accelerate) -> Ke
 
 fn claim(kernel: &mut Kernel) {
     kernel.set_config(&config()).unwrap();
-    kernel.set_flags(V, bucket_of(CLIENT), Flags::MINE);
-    kernel.set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
+    kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
+    kernel.words().set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
 }
 
 fn ways() -> [(AttachPreference, Accelerate); 4] {
@@ -83,7 +83,7 @@ fn every_way_of_attaching_judges_packets_outlives_its_process_and_leaves_no_trac
 
             let (mut kernel, origin) = Kernel::open(dir).unwrap();
             assert_eq!(origin, Origin::Adopted);
-            assert!(kernel.flags(V, bucket_of(CLIENT)).has(Flags::MINE));
+            assert!(kernel.words().flags(V, bucket_of(CLIENT)).has(Flags::MINE));
             kernel.set_attach_preference(preference);
             kernel.attach(NODE, accelerate).unwrap();
             assert_eq!(kernel.ensure_attached().unwrap(), []);
@@ -142,7 +142,7 @@ fn headers_that_lie_scattered_in_memory_are_read() {
         for interface in [NODE, "wire0"] {
             run(&format!("ip link set {interface} mtu 9000"));
         }
-        let mut kernel = ready(dir, AttachPreference::Auto, Accelerate::Off);
+        let kernel = ready(dir, AttachPreference::Auto, Accelerate::Off);
         let wire = Wire::open_scattering();
         let mut syn = frame::tcp(CLIENT, 40000, 22, frame::SYN);
         syn.resize(6000, 0);
@@ -152,7 +152,7 @@ fn headers_that_lie_scattered_in_memory_are_read() {
         wire.send_scattered(&beat);
         let mut got = None;
         wait_until("the beat is there", || {
-            got = kernel.next_beat();
+            got = kernel.beats().unwrap().next();
             got.is_some()
         });
         assert_eq!(got.unwrap().datagram, beat[14..14 + 1600]);
@@ -300,9 +300,9 @@ fn flags_are_taken_over_and_may_be_read_by_everybody() {
         veth();
         let kernel = ready(dir, AttachPreference::Auto, Accelerate::Off);
         let bucket = bucket_of(CLIENT);
-        kernel.set_flags(V, bucket, flags(&[Flags::GUESTS, Flags::ELSEWHERE]));
+        kernel.words().set_flags(V, bucket, flags(&[Flags::GUESTS, Flags::ELSEWHERE]));
         let view = Kernel::open_pinned(dir).unwrap();
         assert_eq!(view.flags(V, bucket), flags(&[Flags::GUESTS, Flags::ELSEWHERE]));
-        assert_eq!(view.lease_deadline_ns(), kernel.lease_deadline_ns());
+        assert_eq!(view.lease_deadline_ns(), kernel.words().lease_deadline_ns());
     });
 }

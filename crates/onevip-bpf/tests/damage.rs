@@ -19,7 +19,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
 fn left_behind(dir: &Path) {
     veth();
     let mut kernel = kernel(dir);
-    kernel.set_flags(V, bucket_of(CLIENT), Flags::MINE);
+    kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
     kernel.attach(NODE, Accelerate::Off).unwrap();
 }
 
@@ -109,7 +109,7 @@ fn damaged_pins_are_rebuilt_in_one_step_and_sessions_live_on() {
                 Origin::Rebuilt { why } => assert!(why.contains(damage.why), "{}: {why}", damage.what),
                 other => panic!("{}: {other:?}", damage.what),
             }
-            let flags = kernel.flags(V, bucket_of(CLIENT));
+            let flags = kernel.words().flags(V, bucket_of(CLIENT));
             assert_eq!(
                 flags,
                 Flags::GUESTS,
@@ -117,7 +117,7 @@ fn damaged_pins_are_rebuilt_in_one_step_and_sessions_live_on() {
                 damage.what
             );
             kernel.set_config(&config()).unwrap();
-            kernel.set_flags(V, bucket_of(CLIENT), Flags::MINE);
+            kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
             renew(&kernel);
             kernel.attach(NODE, Accelerate::Off).unwrap();
             Wire::open().send(&frame::tcp(CLIENT, 40000, 22, frame::SYN));

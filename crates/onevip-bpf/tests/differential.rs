@@ -243,11 +243,11 @@ fn shake(random: &mut Random, kernel: &Kernel, last_syn: &mut Array<MapData, u64
     let now = boot_time_ns();
     for vip in [V, V + 1] {
         for bucket in Bucket::all() {
-            kernel.set_flags(vip, bucket, Flags::from_bits(random.below(8) as u32));
+            kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(8) as u32));
             // Neither so close to two minutes that the two sides might see it differently.
             let ages = [None, None, None, None, Some(1), Some(60), Some(125), Some(4000)];
             let then = random.of(&ages).map_or(0, |seconds: u64| now.saturating_sub(seconds * 1_000_000_000));
-            if kernel.last_syn_ns(vip, bucket) != then {
+            if kernel.words().last_syn_ns(vip, bucket) != then {
                 last_syn.set((vip * 1024 + bucket.index()) as u32, then, 0).unwrap();
             }
         }
@@ -256,7 +256,7 @@ fn shake(random: &mut Random, kernel: &Kernel, last_syn: &mut Array<MapData, u64
     if live {
         renew(kernel)
     } else {
-        kernel.set_lease_deadline_ns(now)
+        kernel.words().set_lease_deadline_ns(now)
     }
     live
 }
@@ -318,6 +318,6 @@ fn compare(
         }
         let total: u64 = kernel.counters().unwrap().ingress.iter().sum();
         assert_eq!(total - total_before, ours, "ONEVIP_SEED={seed}: something was counted twice");
-        while kernel.next_beat().is_some() {}
+        while kernel.beats().unwrap().next().is_some() {}
     }
 }

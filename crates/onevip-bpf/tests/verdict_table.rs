@@ -44,12 +44,12 @@ struct Table<'a> {
 
 impl Table<'_> {
     fn row(&mut self, sentence: &str, flags: Flags, frame: &[u8], reason: Reason) {
-        self.known.kernel.set_flags(V, self.bucket, flags);
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
         let got = all_agree(&self.known, &views(&config()), frame);
         if got.as_ref() != Ok(&reason) {
             self.failures.push(format!("{sentence}\n  wanted {reason:?}, got {got:?}"));
         }
-        self.known.kernel.set_flags(V, self.bucket, NONE);
+        self.known.kernel.words().set_flags(V, self.bucket, NONE);
         self.syn_passed(None);
     }
 
@@ -61,7 +61,11 @@ impl Table<'_> {
     /// Lets the lease of the rows that follow be live or not.
     fn lease(&mut self, live: bool) {
         self.known.lease_live = live;
-        if live { renew(self.known.kernel) } else { self.known.kernel.set_lease_deadline_ns(boot_time_ns()) }
+        if live {
+            renew(self.known.kernel)
+        } else {
+            self.known.kernel.words().set_lease_deadline_ns(boot_time_ns())
+        }
     }
 
     /// Lets the last SYN of the bucket have passed so long ago, in seconds.
@@ -349,33 +353,33 @@ fn what_is_not_ours_and_what_cannot_be_read() {
 #[test]
 fn a_beat_reaches_the_daemon_whole_and_a_full_buffer_is_counted() {
     isolated(|dir: &Path| {
-        let mut kernel: Kernel = kernel(dir);
+        let kernel: Kernel = kernel(dir);
         let payload: Vec<u8> = (0..700u32).map(|byte| byte as u8).collect();
         let beat = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, &payload));
         let before = boot_time_ns();
         let [ingress, ..] = kernel.program_fds();
         test_run(ingress, &beat, 1).unwrap();
-        let got = kernel.next_beat().unwrap();
+        let got = kernel.beats().unwrap().next().unwrap();
         assert_eq!((got.vip, got.address, got.length), (0, 0, beat.len() - 14));
         assert_eq!(got.datagram, beat[14..]);
         assert!((before..=boot_time_ns()).contains(&got.received_ns));
-        assert_eq!(kernel.next_beat(), None);
+        assert_eq!(kernel.beats().unwrap().next(), None);
 
         let long = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, &[7; 3000]));
         let [ingress, ..] = kernel.program_fds();
         test_run(ingress, &long, 1).unwrap();
-        let got = kernel.next_beat().unwrap();
+        let got = kernel.beats().unwrap().next().unwrap();
         assert_eq!((got.length, got.datagram.len()), (long.len() - 14, 1600));
 
         let [ingress, ..] = kernel.program_fds();
         test_run(ingress, &beat, 1000).unwrap();
         let counters = kernel.counters().unwrap();
         assert!(counters.of(Reason::BeatLost) > 0);
-        let arrived = std::iter::from_fn(|| kernel.next_beat()).count() as u64;
+        let arrived = std::iter::from_fn(|| kernel.beats().unwrap().next()).count() as u64;
         assert_eq!(arrived + counters.of(Reason::BeatLost), 1000);
         let [ingress, ..] = kernel.program_fds();
         test_run(ingress, &beat, 1).unwrap();
-        assert!(kernel.next_beat().is_some(), "there is room again");
+        assert!(kernel.beats().unwrap().next().is_some(), "there is room again");
     });
 }
 
@@ -401,11 +405,11 @@ fn hashing_by_ports_and_networks_chooses_the_bucket_that_the_core_chooses() {
                         let client = Ipv4Addr::new(203, 0, 113, last);
                         let port = 1000 + u16::from(last) * 777;
                         let bucket = hasher.bucket(client.into(), port, SSH);
-                        kernel.set_flags(V, bucket, MINE);
+                        kernel.words().set_flags(V, bucket, MINE);
                         let [ingress, ..] = kernel.program_fds();
                         let run = test_run(ingress, &frame::tcp(client, port, SSH, SYN), 1).unwrap();
                         assert_eq!(run.returned, u32::MAX, "{hasher:?} {client}:{port}");
-                        kernel.set_flags(V, bucket, NONE);
+                        kernel.words().set_flags(V, bucket, NONE);
                         let [ingress, ..] = kernel.program_fds();
                         let run = test_run(ingress, &frame::tcp(client, port, SSH, SYN), 1).unwrap();
                         assert_eq!(run.returned, 2, "{hasher:?} {client}:{port}");

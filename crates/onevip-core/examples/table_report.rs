@@ -60,35 +60,39 @@ const CHANGES: [(&str, Change); 12] = [
 ];
 
 fn main() {
-    println!("Balance, equal weights: most buckets on one node / mean (exact shares: at most one bucket apart)\n");
+    println!(
+        "Balance, equal weights: most buckets on one node / mean (exact shares: at most one bucket apart)\n"
+    );
     header("");
     for (name, method) in METHODS {
         print!("{name:40}");
         for n in SIZES {
             let owners = method(&equal(n), 1);
             let most = shares(&owners).into_iter().max().unwrap_or(0);
-            print!("{:>14.3}", most as f64 * n as f64 / BUCKETS as f64);
+            print!("{:>15.3}", most as f64 * n as f64 / BUCKETS as f64);
         }
         println!();
     }
     println!("\nMoved buckets / buckets that must move because shares change: over all trials (worst trial)");
     for (name, method) in METHODS {
+        // The greedy one takes 5 ms per table.
+        let trials = if name == "greedy with quotas" { 20 } else { 200 };
         println!();
         header(name);
         for (kind, change) in CHANGES {
             print!("{kind:40}");
             for n in SIZES {
-                print!("{:>14}", ratio(method, change, n, if name == "onevip" { 200 } else { 40 }));
+                print!("{:>15}", ratio(method, change, n, trials));
             }
             println!();
         }
     }
-    println!("\nTime for one table in microseconds\n");
+    println!("\nTime for one table with unequal weights, in microseconds, the quickest of 300\n");
     header("");
     for (name, ready) in [("Table::compute", false), ("Table::compute_with, clocks kept", true)] {
         print!("{name:40}");
         for n in SIZES {
-            print!("{:>14.1}", microseconds(n, ready));
+            print!("{:>15.1}", microseconds(n, ready));
         }
         println!();
     }
@@ -96,7 +100,9 @@ fn main() {
 
 fn header(title: &str) {
     print!("{title:40}");
-    SIZES.map(|n| print!("{:>14}", format!("N={n}")));
+    for n in SIZES {
+        print!("{:>15}", format!("N={n}"));
+    }
     println!();
 }
 
@@ -127,16 +133,17 @@ fn ratio(method: Method, change: Change, n: usize, trials: u32) -> String {
 fn microseconds(n: usize, ready: bool) -> f64 {
     let nodes = nodes(&weights(n, |i| 100 + i as u16));
     let clocks = Clocks::new(1);
-    let rounds = 200;
-    let start = Instant::now();
-    for seed in 0..rounds {
+    // The quickest of many: what else runs on the machine is not of interest here.
+    let once = |seed| {
+        let start = Instant::now();
         std::hint::black_box(if ready {
             Table::compute_with(&clocks, &nodes, Mapping::Balanced)
         } else {
             Table::compute(&nodes, seed, Mapping::Balanced)
         });
-    }
-    start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
+        start.elapsed()
+    };
+    (0..300).map(once).min().unwrap_or_default().as_secs_f64() * 1e6
 }
 
 fn onevip(cluster: &Cluster, seed: u32) -> Owners {
@@ -196,7 +203,10 @@ fn clock(seed: u32, bucket: usize, node: usize) -> f64 {
 }
 
 fn nodes(cluster: &Cluster) -> Vec<(NodeId, Weight)> {
-    NodeId::all().zip(cluster).filter_map(|(id, &w)| Some((id, Weight::new(w).filter(|w| w.get() > 0)?))).collect()
+    NodeId::all()
+        .zip(cluster)
+        .filter_map(|(id, &w)| Some((id, Weight::new(w).filter(|w| w.get() > 0)?)))
+        .collect()
 }
 
 fn shares(owners: &Owners) -> [usize; 64] {

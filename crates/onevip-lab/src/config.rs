@@ -4,7 +4,7 @@
 //! know where to go.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 
@@ -63,17 +63,14 @@ pub fn summarise(text: &str) -> Result<Summary> {
         })
         .collect::<Result<_>>()?;
     ensure!(!vip.is_empty(), "the configuration has no [[vip]] with addresses; a lab needs one to log in to");
-    let given = first.and_then(|vip| vip.get("mac").or(vip.get("cluster_mac"))).and_then(toml::Value::as_str);
-    let cluster_mac = given.map_or_else(|| multicast_mac(first_v4(&vip)), str::to_owned);
+    let given = first.and_then(|vip| vip.get("mac")).and_then(toml::Value::as_str);
+    let flooded = first.and_then(|vip| vip.get("delivery")).and_then(toml::Value::as_str) == Some("flood");
+    ensure!(
+        !flooded || given.is_some(),
+        "with delivery = \"flood\", write `mac` as well: the lab must know it"
+    );
+    let cluster_mac = given.map_or_else(|| multicast_mac(&vip), str::to_lowercase);
     Ok(Summary { vip, cluster_mac })
-}
-
-fn first_v4(vip: &[IpAddr]) -> Ipv4Addr {
-    let v4 = vip.iter().find_map(|a| match a {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    v4.unwrap_or_else(vip4)
 }
 
 #[cfg(test)]
@@ -99,6 +96,17 @@ mod tests {
     fn a_lab_of_one_needs_no_range() {
         let text = generate(&Plan::new("solo", 1, 1, true).unwrap());
         assert!(text.contains("nodes = [\"unix1\"]"), "{text}");
+    }
+
+    #[test]
+    fn the_mac_is_the_files_own_where_it_has_one() {
+        let vip = "[[vip]]\naddresses = [\"198.51.100.10\"]\n";
+        let flood = format!("{vip}delivery = \"flood\"\n");
+        assert!(summarise(&flood).unwrap_err().to_string().contains("`mac`"));
+        assert_eq!(
+            summarise(&format!("{flood}mac = \"02:6F:76:00:00:01\"")).unwrap().cluster_mac,
+            "02:6f:76:00:00:01"
+        );
     }
 
     #[test]

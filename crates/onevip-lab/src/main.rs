@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Fault, Lab, Name, Options, cleanup, lab, process};
+use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, lab, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -17,6 +17,22 @@ struct Arguments {
     #[command(subcommand)]
     command: Sub,
 }
+
+/// The faults in words, for `fault --help`.
+const KINDS: &str = "\
+Kinds:
+  power-off       processes, kernel state and link gone at once; healing boots the node
+  freeze          every process of the node is stopped, its kernel lives
+  freeze-onevip   the daemon is stopped
+  freeze-sshd     the sshd that listens is stopped; sessions go on
+  kill-onevip     the daemon is killed; healing starts it again
+  cut             the node's link is down
+  mute            nothing the node sends arrives
+  deaf            the node hears nothing
+  loss=PERCENT    so many percent of all frames are lost, in each direction
+  split           hosts on different sides do not hear each other: split 'unix1,unix2|unix3,unix4';
+                  client is on the first side and client2 on the second, unless named elsewhere
+  snoop           the bridge withholds IP multicast that nobody asked for";
 
 /// Which lab is meant.
 #[derive(Args)]
@@ -82,8 +98,17 @@ enum Sub {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Make something go wrong: power-off, freeze, freeze-onevip, freeze-sshd, kill-onevip, cut, mute, deaf,
-    /// loss=PERCENT, split, snoop
+    /// Tell the story of onevip in the terminal, live
+    Demo {
+        /// Number of nodes, 2 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// No pauses for reading
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Make something go wrong on purpose
+    #[command(after_help = KINDS)]
     Fault {
         #[command(flatten)]
         which: Which,
@@ -126,6 +151,10 @@ fn run(command: Sub) -> Result<()> {
         Sub::Status { which, json } => status(&which.name, json),
         Sub::Ssh { which, from, command } => ssh(&which.name, from, &command),
         Sub::Exec { which, host, command } => exec(&which.name, &host, &command),
+        Sub::Demo { nodes, fast } => {
+            process::catch_interrupts()?;
+            demo::run(nodes, fast)
+        }
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }

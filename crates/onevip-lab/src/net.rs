@@ -31,7 +31,7 @@ pub fn create_switch(name: &Name) -> Result<()> {
     netns::inside(name, Host::Switch, || -> Result<()> {
         // Ports need no addresses; the bridge gets a link-local one, without which it could be no MLD querier.
         sysctl("ipv6/conf/default/disable_ipv6", "1")?;
-        quiet_ipv6()?;
+        settle()?;
         // Frames are only forwarded here: no detour through the IP rules of whatever firewall is loaded.
         let _ = sysctl("bridge/bridge-nf-call-iptables", "0");
         let _ = sysctl("bridge/bridge-nf-call-ip6tables", "0");
@@ -58,7 +58,7 @@ pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
     let name = &plan.name;
     add_netns(name, stations)?;
     for &host in stations {
-        netns::inside(name, host, quiet_ipv6)??;
+        netns::inside(name, host, settle)??;
     }
     let mut ports = String::new();
     for &host in stations {
@@ -86,12 +86,17 @@ fn addresses(plan: &Plan, host: Host) -> String {
     batch
 }
 
-/// No waiting for duplicate addresses, no routers to look for.
-fn quiet_ipv6() -> Result<()> {
+/// The same start for every lab: a new namespace copies some settings of the machine it is on. No forwarding, no
+/// opinion about ARP or source addresses; no waiting for duplicate addresses, no routers to look for.
+fn settle() -> Result<()> {
+    sysctl("ipv4/ip_forward", "0")?;
     for group in ["all", "default"] {
-        sysctl(&format!("ipv6/conf/{group}/accept_dad"), "0")?;
-        sysctl(&format!("ipv6/conf/{group}/accept_ra"), "0")?;
-        sysctl(&format!("ipv6/conf/{group}/router_solicitations"), "0")?;
+        for setting in ["rp_filter", "arp_ignore", "arp_announce", "arp_filter"] {
+            sysctl(&format!("ipv4/conf/{group}/{setting}"), "0")?;
+        }
+        for setting in ["accept_dad", "accept_ra", "router_solicitations"] {
+            sysctl(&format!("ipv6/conf/{group}/{setting}"), "0")?;
+        }
     }
     Ok(())
 }

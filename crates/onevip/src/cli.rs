@@ -101,6 +101,11 @@ fn report(error: &anyhow::Error) -> ExitCode {
         let _ = writeln!(err, "{}", mistakes.render(colour(&err)));
         return ExitCode::from(EXIT_WRONG);
     }
+    let is_broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(is_broken_pipe) {
+        // The reader has seen enough (`onevip where … | head -1`).
+        return ExitCode::SUCCESS;
+    }
     let _ = writeln!(err, "onevip: {error:#}");
     ExitCode::FAILURE
 }

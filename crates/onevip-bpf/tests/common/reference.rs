@@ -30,7 +30,7 @@ pub struct Known<'a> {
 
 impl Facts for Known<'_> {
     fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
-        self.kernel.flags(vip, bucket)
+        self.kernel.words().flags(vip, bucket)
     }
 
     fn lease_live(&self) -> bool {
@@ -38,7 +38,7 @@ impl Facts for Known<'_> {
     }
 
     fn syn_recently(&self, vip: usize, bucket: Bucket) -> bool {
-        let last = self.kernel.last_syn_ns(vip, bucket);
+        let last = self.kernel.words().last_syn_ns(vip, bucket);
         last != 0 && boot_time_ns() - last < SYN_MEMORY_SECS * 1_000_000_000
     }
 
@@ -67,11 +67,11 @@ pub fn kernel(dir: &std::path::Path) -> Kernel {
 }
 
 pub fn renew(kernel: &Kernel) {
-    kernel.set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
+    kernel.words().set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
 }
 
 pub fn set(kernel: &Kernel, bucket: Bucket, flags: Flags) {
-    kernel.set_flags(V, bucket, flags);
+    kernel.words().set_flags(V, bucket, flags);
 }
 
 /// Runs a frame through XDP, then tc, and the reference, and says what disagrees. Returns the common reason.

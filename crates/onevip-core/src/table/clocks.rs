@@ -12,13 +12,15 @@
 
 use crate::ids::{BUCKETS, NODES_MAX};
 
-/// The clocks of all pairs of bucket and node for one seed. 256 KiB; costs more to make than a table.
+/// The clocks of all pairs of bucket and node for one seed: up to 256 KiB, and more work to make than a table.
 #[derive(Clone)]
 pub struct Clocks {
-    /// For each bucket one row of [`NODES_MAX`] times in units of 2⁻²⁴; only the first `nodes` entries are drawn.
-    times: Vec<[u32; NODES_MAX]>,
-    nodes: usize,
+    /// For each node index the times of all buckets, in units of 2⁻²⁴.
+    times: Vec<Times>,
 }
+
+/// When one node's clocks ring, by bucket.
+type Times = [u32; BUCKETS];
 
 impl Clocks {
     /// The clocks for this seed, for every node number there can be.
@@ -28,28 +30,19 @@ impl Clocks {
 
     /// The clocks of the nodes 1 to `nodes` only, which is quicker. They are the same as those of [`Clocks::new`].
     pub(super) fn up_to(nodes: usize, seed: u32) -> Self {
-        let mut clocks = Self { times: vec![[0; NODES_MAX]; BUCKETS], nodes };
         let mut podium = Podium::new();
-        for node in 0..nodes {
-            podium.admit(node, seed, &mut clocks.times);
-        }
-        clocks
+        Self { times: (0..nodes).map(|node| podium.admit(node, seed)).collect() }
     }
 
-    /// How many nodes have clocks.
-    pub(super) fn nodes(&self) -> usize {
-        self.nodes
-    }
-
-    /// The times of one bucket, by node index.
-    pub(super) fn of(&self, bucket: usize) -> &[u32] {
-        &self.times[bucket][..self.nodes]
+    /// The times of one node, by bucket.
+    pub(super) fn of(&self, node: usize) -> &Times {
+        &self.times[node]
     }
 }
 
 impl std::fmt::Debug for Clocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "clocks of {} nodes", self.nodes)
+        write!(f, "clocks of {} nodes", self.times.len())
     }
 }
 
@@ -80,7 +73,8 @@ impl Podium {
     }
 
     /// Draws the clocks of the next node.
-    fn admit(&mut self, node: usize, seed: u32, times: &mut [[u32; NODES_MAX]]) {
+    fn admit(&mut self, node: usize, seed: u32) -> Times {
+        let mut times = [0; BUCKETS];
         let draws: [Draw; BUCKETS] = std::array::from_fn(|bucket| Draw::new(seed, node, bucket));
         let places = self.places(node, &draws);
         for (bucket, draw) in draws.iter().enumerate() {
@@ -90,7 +84,7 @@ impl Podium {
                 Place::Second => draw.between(first.1, second.1),
                 Place::Later => draw.after(if node < 2 { first.1 } else { second.1.max(first.1) }),
             };
-            times[bucket][node] = time;
+            times[bucket] = time;
             match places[bucket] {
                 Place::First => {
                     self.second[bucket] = first;
@@ -101,6 +95,7 @@ impl Podium {
                 Place::Later => {}
             }
         }
+        times
     }
 
     /// Where the new node comes first and where second.
@@ -109,28 +104,56 @@ impl Podium {
             return [Place::First; BUCKETS];
         }
         let mut places = [Place::Later; BUCKETS];
-        let mut by_owner: Vec<u16> = (0..BUCKETS as u16).collect();
-        by_owner.sort_by_key(|&bucket| self.first[usize::from(bucket)].0);
-        for owned in by_owner.chunk_by(|&a, &b| self.first[usize::from(a)].0 == self.first[usize::from(b)].0) {
-            let owner = usize::from(self.first[usize::from(owned[0])].0);
-            self.place_first(owned, owned.len() - even_quota(owner, node + 1), draws, &mut places);
+        let by_owner = self.by_owner(node);
+        let mut rest = &by_owner[..];
+        let quotas = std::array::from_fn(|n| if n <= node { even_quota(n, node + 1) } else { 0 });
+        for owner in 0..node {
+            let (owned, others) = rest.split_at(even_quota(owner, node));
+            rest = others;
+            self.place_first(owned, owned.len() - quotas[owner], draws, &mut places);
             if node >= 2 {
-                self.place_second(owned, owner, node, draws, &mut places);
+                self.place_second(owned, owner, node, quotas, draws, &mut places);
             }
         }
         places
     }
 
+    /// All buckets, those of the first of `nodes` owners in front; ascending within each.
+    fn by_owner(&self, nodes: usize) -> [u16; BUCKETS] {
+        let mut next = [0; NODES_MAX];
+        for owner in 1..nodes {
+            next[owner] = next[owner - 1] + even_quota(owner - 1, nodes);
+        }
+        let mut sorted = [0; BUCKETS];
+        for (bucket, &(owner, _)) in self.first.iter().enumerate() {
+            let place = &mut next[usize::from(owner)];
+            sorted[*place] = bucket as u16;
+            *place += 1;
+        }
+        sorted
+    }
+
     /// Of the buckets of one owner, gives `wanted` to the new node: those where its clock is most ahead.
-    fn place_first(&self, owned: &[u16], wanted: usize, draws: &[Draw; BUCKETS], places: &mut [Place; BUCKETS]) {
-        if wanted == 0 {
+    fn place_first(
+        &self,
+        owned: &[u16],
+        wanted: usize,
+        draws: &[Draw; BUCKETS],
+        places: &mut [Place; BUCKETS],
+    ) {
+        // The bucket number makes keys unique: which ones are chosen must not depend on the selection algorithm.
+        let mut lead = owned.iter().map(|&bucket| {
+            let b = usize::from(bucket);
+            (i64::from(draws[b].wish) - i64::from(self.first[b].1), bucket)
+        });
+        if wanted <= 1 {
+            // By far the most frequent in large clusters.
+            if let Some((_, bucket)) = (&mut lead).min().filter(|_| wanted == 1) {
+                places[usize::from(bucket)] = Place::First;
+            }
             return;
         }
-        // The bucket number makes keys unique: which ones are chosen must not depend on the selection algorithm.
-        let mut lead: Vec<(i64, u16)> = owned
-            .iter()
-            .map(|&b| (i64::from(draws[usize::from(b)].wish) - i64::from(self.first[usize::from(b)].1), b))
-            .collect();
+        let mut lead: Vec<_> = lead.collect();
         lead.select_nth_unstable(wanted - 1);
         for &(_, bucket) in &lead[..wanted] {
             places[usize::from(bucket)] = Place::First;
@@ -143,18 +166,18 @@ impl Podium {
         owned: &[u16],
         owner: usize,
         node: usize,
+        quotas: [usize; NODES_MAX],
         draws: &[Draw; BUCKETS],
         places: &mut [Place; BUCKETS],
     ) {
         // What each would have if the owner left.
-        let mut load: [usize; NODES_MAX] =
-            std::array::from_fn(|n| if n <= node { even_quota(n, node + 1) } else { 0 });
+        let mut load = quotas;
         for &bucket in owned {
             if places[usize::from(bucket)] == Place::Later {
                 load[usize::from(self.second[usize::from(bucket)].0)] += 1;
             }
         }
-        let total: usize = (0..=node).filter(|&n| n != owner).map(|n| load[n]).sum();
+        let total = load.iter().sum::<usize>() - load[owner];
         let (low, high) = (total / node, total.div_ceil(node));
         // First where the clock is early enough by itself, then wherever it helps.
         for (natural, level) in [(true, high), (true, low), (false, high), (false, low)] {
@@ -273,7 +296,8 @@ mod tests {
     #[test]
     fn fewer_nodes_have_the_same_clocks() {
         let (all, some) = (Clocks::new(7), Clocks::up_to(5, 7));
-        assert!((0..BUCKETS).all(|bucket| all.of(bucket)[..5] == *some.of(bucket)));
+        assert_eq!(some.times.len(), 5);
+        assert!((0..5).all(|node| all.of(node) == some.of(node)));
     }
 
     #[test]

@@ -14,23 +14,21 @@ pub(super) type Owners = [u8; BUCKETS];
 /// A number for each node index: weights, quotas.
 pub(super) type PerNode = [u32; NODES_MAX];
 
-/// The node whose clock rings first in `bucket` when each runs at the speed `weights` says and only nodes that `may`
-/// take part; of equal ones the highest number.
-pub(super) fn winner(clocks: &Clocks, bucket: usize, weights: &PerNode, may: impl Fn(usize) -> bool) -> Option<usize> {
-    let times = clocks.of(bucket);
-    let mut best: Option<(usize, u64, u64)> = None;
-    for (node, &time) in times.iter().enumerate() {
+/// Who wins each bucket when the clock of each node runs at the speed `weights` says; of equal ones the highest number.
+pub(super) fn race(clocks: &Clocks, weights: &PerNode) -> Owners {
+    let mut owners = [NOBODY; BUCKETS];
+    // The earliest time so far is best.0 / best.1; compared by cross multiplication, without dividing.
+    let mut best = [(u64::from(u32::MAX), 1u64); BUCKETS];
+    for node in (0..NODES_MAX).filter(|&node| weights[node] > 0) {
         let weight = u64::from(weights[node]);
-        if weight == 0 || !may(node) {
-            continue;
-        }
-        // time / weight against time / weight, without dividing.
-        let time = u64::from(time);
-        if best.is_none_or(|(_, best_time, best_weight)| time * best_weight <= best_time * weight) {
-            best = Some((node, time, weight));
+        for ((owner, best), &time) in owners.iter_mut().zip(&mut best).zip(clocks.of(node)) {
+            let time = u64::from(time);
+            if time * best.1 <= best.0 * weight {
+                (*owner, *best) = (node as u8, (time, weight));
+            }
         }
     }
-    best.map(|(node, ..)| node)
+    owners
 }
 
 /// How many buckets each node has.
@@ -46,14 +44,24 @@ pub(super) fn shares(owners: &Owners) -> PerNode {
 ///
 /// Buckets that are not with their `home` go first, then those that lose least by it. The sum of the quotas must be the
 /// number of buckets owned.
-pub(super) fn settle(owners: &mut Owners, home: &Owners, quotas: &PerNode, weights: &PerNode, clocks: &Clocks) {
+pub(super) fn settle(
+    owners: &mut Owners,
+    home: &Owners,
+    quotas: &PerNode,
+    weights: &PerNode,
+    clocks: &Clocks,
+) {
     let mut shares = shares(owners);
+    let takers: Vec<usize> = (0..NODES_MAX).filter(|&node| shares[node] < quotas[node]).collect();
     let offer = |owners: &Owners, shares: &PerNode, bucket: usize| {
-        let owner = usize::from(owners[bucket]);
-        let to = winner(clocks, bucket, weights, |node| shares[node] < quotas[node])?;
-        let times = clocks.of(bucket);
-        let slower = u64::from(times[to]) * u64::from(weights[owner]) << 16;
-        let loss = slower / (u64::from(times[owner]) * u64::from(weights[to])).max(1);
+        let clock = |node: usize| (u64::from(clocks.of(node)[bucket]), u64::from(weights[node]));
+        let to =
+            takers.iter().copied().filter(|&node| shares[node] < quotas[node]).reduce(|best, node| {
+                let ((best_time, best_weight), (time, weight)) = (clock(best), clock(node));
+                if time * best_weight <= best_time * weight { node } else { best }
+            })?;
+        let ((time, weight), (own_time, own_weight)) = (clock(to), clock(usize::from(owners[bucket])));
+        let loss = ((time * own_weight) << 16) / (own_time * weight).max(1);
         Some(Reverse((home[bucket] == owners[bucket], loss, bucket, to)))
     };
     let above = |owners: &Owners, shares: &PerNode, bucket: usize| {

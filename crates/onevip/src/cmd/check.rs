@@ -5,7 +5,7 @@ use crate::config::{Config, Node, Vip, nodelist};
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Checks the file of `ctx.config`. The exit code is 2 when it has mistakes.
+/// Checks the file of `ctx.config`, and with `--node` that it has this node. The exit code is 2 when it has mistakes.
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     let (config, found) = Config::inspect(&ctx.config);
     let mut err = std::io::stderr();
@@ -13,6 +13,12 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
         writeln!(err, "{}", found.render(colour(&err)))?;
     }
     let Some(config) = config else { return Ok(ExitCode::from(EXIT_WRONG)) };
+    if ctx.node.is_some()
+        && let Err(unknown) = config.this_node(ctx.node.as_deref())
+    {
+        writeln!(err, "error: {unknown}")?;
+        return Ok(ExitCode::from(EXIT_WRONG));
+    }
     if !found.is_empty() {
         writeln!(err)?;
     }

@@ -6,6 +6,8 @@
 use super::source::Place;
 use std::fmt::{self, Write as _};
 
+/// How many are kept. Beyond that they are counted only, so that a hostile file costs little memory.
+const KEPT_MAX: usize = 1000;
 /// How many are shown at once; a file of noise must not scroll away what stands first.
 const SHOWN_MAX: usize = 100;
 /// The longest piece of a line that is shown, in characters.
@@ -73,7 +75,11 @@ impl Diagnostic {
 
 /// Everything found in a configuration, in the order of the files and lines.
 #[derive(Clone, Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    /// Mistakes beyond [`KEPT_MAX`].
+    beyond: usize,
+}
 
 impl Diagnostics {
     /// Nothing found.
@@ -83,7 +89,19 @@ impl Diagnostics {
 
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
+        if self.list.len() < KEPT_MAX {
+            self.list.push(diagnostic);
+        } else if diagnostic.severity == Severity::Mistake {
+            self.beyond += 1;
+        }
+    }
+
+    /// Adds all of `others`.
+    pub(super) fn append(&mut self, others: Self) {
+        self.beyond += others.beyond;
+        for one in others.list {
+            self.push(one);
+        }
     }
 
     /// Adds a mistake.
@@ -93,33 +111,33 @@ impl Diagnostics {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// How many mistakes and how much advice there is.
     pub fn counts(&self) -> (usize, usize) {
-        let mistakes = self.0.iter().filter(|one| one.severity == Severity::Mistake).count();
-        (mistakes, self.0.len() - mistakes)
+        let mistakes = self.list.iter().filter(|one| one.severity == Severity::Mistake).count();
+        (mistakes + self.beyond, self.list.len() - mistakes)
     }
 
     /// Whether the configuration cannot be used.
     pub fn has_mistakes(&self) -> bool {
-        self.counts().0 > 0
+        self.beyond > 0 || self.list.iter().any(|one| one.severity == Severity::Mistake)
     }
 
     /// Whether nothing was found at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// Keeps only those for which `keep` holds.
     pub(super) fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
-        self.0.retain(keep);
+        self.list.retain(keep);
     }
 
     /// Sorts by file (in the order in which `files` has them) and place.
     pub(super) fn sort(&mut self, files: &[std::sync::Arc<super::source::Source>]) {
-        self.0.sort_by_key(|one| {
+        self.list.sort_by_key(|one| {
             let file = files.iter().position(|file| std::sync::Arc::ptr_eq(file, one.place.source()));
             (file, one.place.span().map(|span| span.start), one.severity == Severity::Advice)
         });
@@ -129,12 +147,13 @@ impl Diagnostics {
     pub fn render(&self, colour: bool) -> String {
         let paint = Paint { colour };
         let mut out = String::new();
-        for one in self.0.iter().take(SHOWN_MAX) {
+        for one in self.list.iter().take(SHOWN_MAX) {
             render_one(&mut out, one, paint);
             out.push('\n');
         }
-        if self.0.len() > SHOWN_MAX {
-            let _ = writeln!(out, "… and {} more\n", self.0.len() - SHOWN_MAX);
+        let more = self.list.len().saturating_sub(SHOWN_MAX) + self.beyond;
+        if more > 0 {
+            let _ = writeln!(out, "… and {more} more\n");
         }
         out.push_str(&self.summary(paint));
         out
@@ -210,8 +229,10 @@ fn render_lines(out: &mut String, one: &Diagnostic, margin: usize, colour: &str,
     for (place, mark, note) in places {
         let line = place.line_column().map(|(line, _)| line);
         if is_other(place) {
-            let dots = paint.in_colour(BLUE, ":::");
+            let (bar, dots) = (paint.in_colour(BLUE, "|"), paint.in_colour(BLUE, ":::"));
+            let _ = writeln!(out, "{:margin$} {bar}", "");
             let _ = writeln!(out, "{:margin$}{dots} {}", "", printable(&place.to_string()));
+            let _ = writeln!(out, "{:margin$} {bar}", "");
         } else if last.zip(line).is_some_and(|(last, line)| line > last + 1) {
             let _ = writeln!(out, "{}", paint.in_colour(BLUE, "..."));
         }

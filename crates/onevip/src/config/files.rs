@@ -89,6 +89,12 @@ fn read(path: &Path, out: &mut Diagnostics) -> Option<Arc<Source>> {
     }
 }
 
+/// The message of the TOML parser without what helps nobody.
+pub(super) fn syntax_reason(message: &str) -> &str {
+    let useless = [", expected literal string", ", expected nothing"];
+    useless.iter().find_map(|end| message.trim().strip_suffix(end)).unwrap_or(message.trim())
+}
+
 /// What to do about a syntax error of the TOML parser.
 pub(super) fn syntax_remedy(reason: &str) -> &'static str {
     const REMEDIES: &[(&str, &str)] = &[
@@ -101,7 +107,7 @@ pub(super) fn syntax_remedy(reason: &str) -> &'static str {
         ("missing comma", "put a comma in between"),
         ("missing opening quote", "put the whole value in double quotes"),
         ("invalid basic string", "close the string with a double quote on the same line"),
-        ("leading zero", "leave the zeros out, or put the value in double quotes"),
+        ("leading zero", "leave the zeros in front out"),
         ("missing assignment", "write key = value, one on each line"),
         ("key with no value", "write key = value, one on each line"),
         ("missing value", "write key = value, one on each line"),

@@ -31,6 +31,7 @@ pub use suggest::nearest;
 
 use reader::{Document, Section};
 use source::{Place, Source};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::de::DeTable;
@@ -70,31 +71,43 @@ fn examine(sources: &[Arc<Source>], found: Diagnostics) -> (Option<Config>, Diag
         .and_then(|draft| validate::validate(draft, &mut meaning));
     if syntax.has_mistakes() {
         // What cannot be read is missing further on: do not report the echo as well.
-        meaning.retain(|one| !one.absence && !syntax.iter().any(|cause| same_line(&cause.place, &one.place)));
+        let causes: HashSet<_> = syntax.iter().flat_map(|cause| shadow(&cause.place)).collect();
+        meaning.retain(|one| !one.absence && !line_of(&one.place).is_some_and(|line| causes.contains(&line)));
     }
     let config = config.filter(|_| !syntax.has_mistakes());
-    for one in meaning.iter() {
-        syntax.push(one.clone());
-    }
+    syntax.append(meaning);
     syntax.sort(sources);
     (config, syntax)
 }
 
-/// The tables of a file, as far as they can be read.
+/// The tables of a file, as far as they can be read. Of several errors on a line the first is reported.
 fn document<'a>(source: &'a Arc<Source>, out: &mut Diagnostics) -> Document<'a> {
     let (root, errors) = DeTable::parse_recoverable(source.text());
+    let mut lines = HashSet::new();
     for error in errors {
         let place = error.span().map_or_else(|| Place::whole(source), |span| Place::new(source, span));
-        let reason = error.message().trim();
-        if !out.iter().any(|earlier| same_line(&earlier.place, &place)) {
+        let reason = files::syntax_reason(error.message());
+        if lines.insert(line_of(&place)) {
             out.mistake(&place, format!("not TOML: {reason}"), files::syntax_remedy(reason));
         }
     }
     Document { source, root: root.into_inner() }
 }
 
-/// Whether two places begin on the same line of the same file.
-fn same_line(a: &Place, b: &Place) -> bool {
-    let line = |place: &Place| place.line_column().map(|(line, _)| line);
-    Arc::ptr_eq(a.source(), b.source()) && line(a).is_some() && line(a) == line(b)
+/// The lines that cannot be trusted because of a syntax error: its own, and after a broken header all to the next
+/// header, since their keys count for the section before.
+fn shadow(cause: &Place) -> Vec<(*const Source, usize)> {
+    let Some((source, first)) = line_of(cause) else { return Vec::new() };
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    let lines = cause.source().text().lines().skip(first - 1);
+    let mut length = 1;
+    if cause.line().is_some_and(|(line, _)| is_header(line)) {
+        length += lines.skip(1).take_while(|line| !is_header(line)).count();
+    }
+    (first..first + length).map(|line| (source, line)).collect()
+}
+
+/// The line on which a place begins, in which file.
+fn line_of(place: &Place) -> Option<(*const Source, usize)> {
+    place.line_number().map(|line| (Arc::as_ptr(place.source()), line))
 }

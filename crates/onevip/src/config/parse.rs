@@ -15,8 +15,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The UDP port of a VIP on which beats arrive, unless the file says otherwise: not assigned by IANA, below the
-/// ephemeral ports of Linux (from 32768) and away from those of mosh (from 60000).
+/// The UDP port of a VIP on which beats arrive, unless the file says otherwise: no UDP service of Debian's
+/// `/etc/services` has it, and it lies below the ephemeral ports of Linux (from 32768) and the ports of mosh (from
+/// 60000).
 pub const BEAT_PORT: u16 = 7077;
 /// Time between two beats, unless the file says otherwise.
 pub const BEAT: Duration = Duration::from_millis(50);

@@ -6,6 +6,7 @@
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::source::{Place, Source, Spot};
 use super::suggest::nearest;
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
@@ -77,19 +78,19 @@ impl<'a> Section<'a> {
     pub fn top(documents: &'a [Document<'a>], out: &mut Diagnostics) -> Option<Self> {
         let place = Place::new(documents.first()?.source, 0..0);
         let mut entries: Vec<Entry<'a>> = Vec::new();
-        for document in documents {
-            for entry in entries_of(&document.root, document.source) {
-                let earlier = entries.iter().find(|earlier| earlier.key == entry.key);
-                match earlier.filter(|earlier| !(is_tables(earlier.value) && is_tables(entry.value))) {
-                    Some(earlier) => out.push(
-                        Diagnostic::mistake(
-                            &entry.key_place,
-                            format!("`{}` is set in two files", entry.key),
-                            "keep one of the two; files in conf.d add to the main file, they do not override it",
-                        )
-                        .also(&earlier.key_place, "set here first"),
-                    ),
-                    None => entries.push(entry),
+        let mut first: HashMap<&str, Entry<'a>> = HashMap::new();
+        for entry in documents.iter().flat_map(|document| entries_of(&document.root, document.source)) {
+            match first.get(entry.key).filter(|first| !(is_tables(first.value) && is_tables(entry.value))) {
+                Some(first) => {
+                    let reason = format!("`{}` is set in two files", entry.key);
+                    let remedy =
+                        "keep one of the two; files in conf.d add to the main file, they do not override it";
+                    let mistake = Diagnostic::mistake(&entry.key_place, reason, remedy);
+                    out.push(mistake.also(&first.key_place, "set here first"));
+                }
+                None => {
+                    first.entry(entry.key).or_insert_with(|| entry.clone());
+                    entries.push(entry);
                 }
             }
         }
@@ -261,9 +262,11 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that nobody asked for.
     pub fn finish(self, out: &mut Diagnostics) {
+        // Of two keys equally near, the one that is not there yet is meant.
+        let mut known = self.asked.clone();
+        known.sort_by_key(|key| self.has(key));
         for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key)) {
-            let unused = self.asked.iter().copied().filter(|known| !self.has(known));
-            let remedy = match nearest(entry.key, unused.chain(self.asked.iter().copied())) {
+            let remedy = match nearest(entry.key, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("{} takes: {}", self.title, self.asked.join(", ")),
             };

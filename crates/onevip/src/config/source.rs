@@ -13,17 +13,27 @@ use std::sync::Arc;
 pub struct Source {
     path: PathBuf,
     text: String,
+    /// Where each line begins, so that the line of a place is found without reading the file again.
+    line_starts: Vec<usize>,
 }
 
 impl Source {
     /// A file of this name with this text.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { path: path.into(), text: text.into() })
+        let text = text.into();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Arc::new(Self { path: path.into(), text, line_starts })
     }
 
     /// The name of the file, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The line (from 0) that the byte `at` lies on, and where it begins.
+    fn line_at(&self, at: usize) -> (usize, usize) {
+        let line = self.line_starts.partition_point(|start| *start <= at).saturating_sub(1);
+        (line, self.line_starts[line])
     }
 
     /// The whole text.
@@ -73,16 +83,21 @@ impl Place {
 
     /// Line (from 1) and column in characters (from 1), or `None` for the file as a whole.
     pub fn line_column(&self) -> Option<(usize, usize)> {
-        let before = &self.source.text()[..self.span.as_ref()?.start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+        let at = self.span.as_ref()?.start;
+        let (line, start) = self.source.line_at(at);
+        Some((line + 1, self.source.text()[start..at].chars().count() + 1))
+    }
+
+    /// The line (from 1) on which the place begins, or `None` for the file as a whole.
+    pub fn line_number(&self) -> Option<usize> {
+        self.span.as_ref().map(|span| self.source.line_at(span.start).0 + 1)
     }
 
     /// The line on which the place begins, without its end, and the place within that line, in bytes.
     pub fn line(&self) -> Option<(&str, Range<usize>)> {
         let span = self.span.clone()?;
         let text = self.source.text();
-        let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let (_, start) = self.source.line_at(span.start);
         let end = text[span.start..].find('\n').map_or(text.len(), |newline| span.start + newline);
         let line = text[start..end].trim_end_matches('\r');
         let within = |at: usize| (at - start).min(line.len());

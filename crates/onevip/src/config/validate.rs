@@ -19,8 +19,11 @@ use std::net::IpAddr;
 const VIP_ADDRESSES_MAX: usize = 8;
 
 /// The configuration that the draft describes, if nothing is wrong with it.
-pub(super) fn validate(draft: Draft, out: &mut Diagnostics) -> Option<Config> {
+pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config> {
     counts(&draft, out);
+    // What is too much was reported; comparing all of it with all the rest would only take time.
+    draft.nodes.truncate(NODES_MAX + 1);
+    draft.vips.truncate(VIP_ADDRESSES_MAX + 1);
     unique_names(&draft, out);
     unique_addresses(&draft, out);
     let nodes = nodes(&draft.nodes, out);

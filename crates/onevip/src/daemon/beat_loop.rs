@@ -53,7 +53,7 @@ impl VipState {
 
 /// The state of the loop.
 pub struct BeatLoop {
-    words: Arc<Words>,
+    words: Words,
     vips: Vec<VipState>,
     beat: Duration,
     realtime: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ pub struct BeatLoop {
 impl BeatLoop {
     /// A loop that will claim what `vips` say, one entry for each VIP of the kernel part. Writes all flags once: what
     /// an earlier daemon left is forgotten, except that a bucket never loses its guests on the way.
-    pub fn new(words: Arc<Words>, vips: Vec<VipState>, beat: Duration, realtime: Arc<AtomicBool>) -> Self {
+    pub fn new(words: Words, vips: Vec<VipState>, beat: Duration, realtime: Arc<AtomicBool>) -> Self {
         for (index, vip) in vips.iter().enumerate() {
             for bucket in Bucket::all() {
                 words.set_flags(index, bucket, vip.flags(bucket));

@@ -38,7 +38,12 @@ impl Gatherer {
     ///
     /// # Errors
     /// The pins cannot be opened.
-    pub fn of_daemon(config: &Config, plan: &Plan, run_dir: &RunDir, running: Running) -> anyhow::Result<Self> {
+    pub fn of_daemon(
+        config: &Config,
+        plan: &Plan,
+        run_dir: &RunDir,
+        running: Running,
+    ) -> anyhow::Result<Self> {
         Self::new(config, plan, run_dir, Some(running))
     }
 

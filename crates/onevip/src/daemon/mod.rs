@@ -12,7 +12,7 @@ pub mod realtime;
 pub mod run_dir;
 pub mod warden;
 
-use crate::config::{Config, Membership, Node};
+use crate::config::{Accelerate, Config, Membership, Node};
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
 use crate::host::{Stage, probe, sockets};
@@ -65,12 +65,17 @@ pub fn run(config: &Config, node: &Node, run_dir: &RunDir) -> anyhow::Result<()>
 
     let stop = Arc::new(AtomicBool::new(false));
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
-    let gatherer = gather::Gatherer::of_daemon(config, &plan, run_dir, gather::Running {
-        since: Instant::now(),
-        realtime: realtime_rights,
-        memory_locked: memory_locked.is_ok(),
-        sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
-    })?;
+    let gatherer = gather::Gatherer::of_daemon(
+        config,
+        &plan,
+        run_dir,
+        gather::Running {
+            since: Instant::now(),
+            realtime: realtime_rights,
+            memory_locked: memory_locked.is_ok(),
+            sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
+        },
+    )?;
     let warden =
         Warden { kernel, stages, journal, scanned, beat_loop: to_loop.clone(), stop: Arc::clone(&stop) };
     let warden = spawn("warden", move || warden.run())?;
@@ -116,7 +121,7 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     }
     kernel.set_config(&plan.kernel_config())?;
     for (interface, accelerate) in plan.attachments() {
-        let attached = kernel.attach(&interface, accelerate.into())?;
+        let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
     }
     for stage in stages {
@@ -151,6 +156,14 @@ fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
+    match accelerate {
+        Accelerate::Off => onevip_bpf::Accelerate::Off,
+        Accelerate::Xdp => onevip_bpf::Accelerate::Xdp,
+        Accelerate::XdpGeneric => onevip_bpf::Accelerate::XdpGeneric,
+    }
 }
 
 /// With a fixed set of nodes nobody says what the others hold, so a flow that is not here must be taken to live

@@ -6,10 +6,10 @@
 
 use super::beat_loop::Command;
 use super::plan::Plan;
+use crate::host::Stage;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
 use crate::host::sockets::{self, Connection};
-use crate::host::Stage;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::Kernel;
@@ -163,7 +163,8 @@ impl Complaint {
     fn about(&mut self, result: anyhow::Result<()>) {
         let Err(error) = result else { return };
         let text = format!("{error:#}");
-        let known = self.last.as_ref().is_some_and(|(last, at)| *last == text && at.elapsed() < COMPLAIN_AGAIN);
+        let known =
+            self.last.as_ref().is_some_and(|(last, at)| *last == text && at.elapsed() < COMPLAIN_AGAIN);
         if !known {
             tracing::error!("{text}");
             self.last = Some((text, Instant::now()));

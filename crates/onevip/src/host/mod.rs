@@ -62,9 +62,14 @@ impl Stage {
         Ok(missing)
     }
 
+    /// Makes sure of the cluster MAC alone; true when it had been missing.
+    ///
     /// Joining anew is harmless and one call; asking first costs reading a listing of all interfaces, so it is asked
     /// only while somebody else's membership would serve as well.
-    fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
         let (interface, mac) = (&self.interface, self.cluster_mac);
         let change = Change::Mac { interface: interface.clone(), mac };
         let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));

@@ -33,3 +33,14 @@ fn a_deep_nest_is_refused_before_the_stack_ends() {
     let (config, found) = Config::inspect_text("f", text);
     assert!(config.is_none() && found.has_mistakes());
 }
+
+#[test]
+fn noise_is_counted_in_full_but_kept_and_shown_in_part() {
+    let (config, found) = Config::inspect_text("f", "x\n".repeat(5000));
+    assert!(config.is_none());
+    assert_eq!(found.counts(), (5000, 0));
+    assert_eq!(found.iter().count(), 1000);
+    let shown = found.render(false);
+    assert_eq!(shown.matches("not TOML").count(), 100);
+    assert!(shown.ends_with("… and 4900 more\n\n5000 mistakes"), "{}", &shown[shown.len() - 80..]);
+}

@@ -324,6 +324,8 @@ fn syntax_errors_come_with_the_other_mistakes_but_without_their_echo() {
     top("beat = 50ms # here", "not TOML", "double quotes");
     top("cluster = \"a\"\ncluster = \"b\" # here", "duplicate key", "keep one of the two");
     top("cluster lab # here", "not TOML", "key = value");
+    let header = file("", "", &node(1, "")).replace("[[node]]", "[[node] # here");
+    finds(&header, "not TOML: unclosed array table", "close it with ]]");
     let both = found(&file("beat = # here\nfailback = \"idel\"", "", ""));
     assert_eq!(both.len(), 2, "{both:#?}");
     assert!(both[1].1.contains("failback"));
