@@ -318,40 +318,34 @@ static __always_inline bool judge_quickly(struct inquiry *on, void *data, struct
 	return true;
 }
 
-/* The verdict on a frame of which the first HEADERS_MAX bytes (or all) lie between data and end. */
-static __always_inline struct judged judge(void *ctx, const struct onevip_settings *settings, void *data, void *end,
-					   bool authority)
+/* The long way: the verdict on any frame of which the first HEADERS_MAX bytes, or all, lie between data and on->end. */
+static __always_inline void judge_thoroughly(struct inquiry *on, void *data, struct judged *judged)
 {
-	struct inquiry on = { .ctx = ctx, .end = end, .settings = settings, .authority = authority };
-	struct judged judged = { .reason = ONEVIP_NOT_OURS };
 	struct arp_message *arp;
 	struct iphdr *ip;
 	struct link link;
 	int address;
 
-	if (judge_quickly(&on, data, &judged))
-		return judged;
-	if (!link_read(data, end, &link))
-		return judged;
-	judged.network = link.network;
+	if (!link_read(data, on->end, &link))
+		return;
+	judged->network = link.network;
 	if (link.type == bpf_htons(ETH_P_ARP)) {
-		arp = arp_read(data + link.network, end);
+		arp = arp_read(data + link.network, on->end);
 		if (arp)
-			judged.reason = judge_arp(&on, arp, &judged.address);
-		return judged;
+			judged->reason = judge_arp(on, arp, &judged->address);
+		return;
 	}
 	if (link.type != bpf_htons(ETH_P_IP))
-		return judged;
+		return;
 	ip = data + link.network;
-	if ((void *)(ip + 1) > end)
-		return judged;
-	address = address_find_ipv4(settings, ip->daddr);
+	if ((void *)(ip + 1) > on->end)
+		return;
+	address = address_find_ipv4(on->settings, ip->daddr);
 	if (address < 0)
-		return judged;
-	judged.address = address;
-	on.vip = address_vip(settings, address);
-	judged.reason = judge_ipv4(&on, ip);
-	return judged;
+		return;
+	judged->address = address;
+	on->vip = address_vip(on->settings, address);
+	judged->reason = judge_ipv4(on, ip);
 }
 
 /* Whether a packet of this reason goes on to this host's stack. */
