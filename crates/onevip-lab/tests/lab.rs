@@ -180,6 +180,10 @@ fn hosts_are_what_they_should_be() {
     let log = lab.node(2).sshd_log();
     assert!(log.contains("Accepted publickey for root from 198.51.100.102 "), "{log}");
     assert!(pings(&lab, "client", "2001:db8::12") && pings(&lab, "client2", "198.51.100.11"));
+    let (to, from): (IpAddr, IpAddr) = ("2001:db8::12".parse().unwrap(), "2001:db8::103".parse().unwrap());
+    let session = lab.session_to(to, Some(from)).unwrap();
+    assert_eq!((session.host.as_str(), session.client.0), ("unix2", from));
+    session.close().unwrap();
     let client = lab.exec_ok("client", &["ip", "-br", "addr", "show", "eth0"]).unwrap();
     assert!(client.contains("198.51.100.103/24") && !client.contains("198.51.100.104"), "{client}");
     // No way out, and no VIP anywhere.

@@ -4,6 +4,7 @@
 //! somebody undid it. Every change goes through the [`journal`], so that `teardown` leaves the host as it was.
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
+pub mod arp;
 pub mod cluster_mac;
 pub mod journal;
 pub mod netlink;
