@@ -84,7 +84,6 @@ int onevip_ingress(struct __sk_buff *skb)
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .authority = true,
 	};
 	struct judged judged = { .reason = ONEVIP_NOT_OURS };
-	__u32 vip;
 
 	/* The VLAN device has a program of its own. (The tag may be a leftover when vlan_present is not set.) */
 	if (!on.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
@@ -93,13 +92,12 @@ int onevip_ingress(struct __sk_buff *skb)
 		skb_judge_thoroughly(skb, &on, &judged);
 	if (judged.reason == ONEVIP_NOT_OURS)
 		return TC_ACT_UNSPEC;
-	vip = address_vip(on.settings, judged.address);
-	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, vip))
+	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
 		judged.reason = ONEVIP_BEAT_LOST;
 	count(ONEVIP_INGRESS, judged.reason);
 	if (!reason_passes(judged.reason))
 		return TC_ACT_SHOT;
-	packet_accept(skb, &on.settings->vips[vip]);
+	packet_accept(skb, &on.settings->vips[address_vip(on.settings, judged.address)]);
 	return TC_ACT_UNSPEC;
 }
 
