@@ -35,12 +35,14 @@ pub struct Options {
     pub config: Option<String>,
     /// Whether daemons run. Without, no host has the VIP.
     pub onevip: bool,
+    /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
+    pub env: Vec<String>,
 }
 
 impl Options {
     /// The defaults under a name.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true }
+        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true, env: Vec::new() }
     }
 
     /// With this many nodes.
@@ -56,6 +58,12 @@ impl Options {
     /// With this configuration for every node.
     pub fn config(self, text: impl Into<String>) -> Self {
         Self { config: Some(text.into()), ..self }
+    }
+
+    /// With a variable in the environment of every daemon.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push(format!("{name}={value}"));
+        self
     }
 
     /// Without daemons.
@@ -97,7 +105,7 @@ impl Lab {
         cleanup::remove_lab(&plan.name)?;
         let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
         let lab = Self { state, down_on_drop: true };
-        lab.build(&text)?;
+        lab.build(&text, &options.env)?;
         Ok(lab)
     }
 
@@ -134,8 +142,9 @@ impl Lab {
         down(self.name())
     }
 
-    fn build(&self, config: &str) -> Result<()> {
+    fn build(&self, config: &str, env: &[String]) -> Result<()> {
         self.write_files(config)?;
+        fs::write(daemon::environment_path(self.name()), env.join("\n"))?;
         check_interrupt()?;
         let (plan, name) = (self.plan(), self.name());
         let stations = plan.stations();
