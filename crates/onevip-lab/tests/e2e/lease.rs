@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use onevip_core::Reason;
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
@@ -30,7 +31,7 @@ fn a_daemon_that_is_stopped_or_killed_claims_nothing_any_more(mode: Mode) {
         lab.heal(None).unwrap();
         wait("the lease to live again", || pings(&lab, client));
         assert_eq!(landed(&lab, client), format!("unix{victim}"), "{fault} healed");
-        assert!(verdicts(&lab, victim, "syn-lapsed") > lapsed_before);
+        assert!(verdicts(&lab, victim, Reason::SynLapsed) > lapsed_before);
     }
     assert!(session.echoes());
     assert_eq!(resets.seen(), []);
@@ -39,7 +40,7 @@ fn a_daemon_that_is_stopped_or_killed_claims_nothing_any_more(mode: Mode) {
 /// Brings the fault about and waits for its consequences: no ARP answer, no echo, no connection. Returns how many SYNs
 /// had met a lapsed lease before.
 fn fallen_silent(lab: &Lab, fault: &Fault, victim: u8, client: IpAddr) -> u64 {
-    let before = verdicts(lab, victim, "syn-lapsed");
+    let before = verdicts(lab, victim, Reason::SynLapsed);
     let words = words(lab, victim);
     lab.fault(fault).unwrap();
     let stopped = Instant::now();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use onevip_core::Flags;
+use onevip_core::{Flags, Reason};
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
@@ -94,7 +94,7 @@ fn nobody_resets_or_answers_a_session_whose_bucket_moves(mode: Mode) {
         }
         move_bucket(bucket, &one, &two);
         assert_eq!(landed(&lab, client), "unix2", "new sessions go to the new owner");
-        wait("the new owner to see the old session", || verdicts(&lab, 2, "tcp-elsewhere") > 100);
+        wait("the new owner to see the old session", || verdicts(&lab, 2, Reason::TcpElsewhere) > 100);
     });
     println!("{mode:?}: longest echo of 20 kB through 400 handovers: {longest:?}");
     assert!(longest < LONG.max(PATIENCE / 10), "{longest:?}");
@@ -116,7 +116,7 @@ fn an_orphan_of_a_booted_node_meets_silence() {
     lab.heal(Some("unix1")).unwrap();
     let resets = Watch::resets(&lab);
     session.types();
-    wait("the orphan's segments", || verdicts(&lab, 1, "tcp-elsewhere") >= 2);
+    wait("the orphan's segments", || verdicts(&lab, 1, Reason::TcpElsewhere) >= 2);
     assert!(session.is_open());
     assert_eq!(resets.seen(), []);
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use onevip::config::Config;
 use onevip_bpf::{Kernel, Origin, Words};
-use onevip_core::{Bucket, Flags};
+use onevip_core::{Bucket, Flags, Reason};
 use onevip_lab::process::run;
 use onevip_lab::{Lab, Options, daemon, wait_until};
 
@@ -187,9 +187,10 @@ pub fn status(lab: &Lab, node: u8) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// How often the authority of a node had this reason.
-pub fn verdicts(lab: &Lab, node: u8, reason: &str) -> u64 {
-    status(lab, node)["verdicts"]["ingress"][reason].as_u64().unwrap()
+/// How often a node judged a packet for this reason, in the authority or, early, in XDP.
+pub fn verdicts(lab: &Lab, node: u8, reason: Reason) -> u64 {
+    let verdicts = &status(lab, node)["verdicts"];
+    ["ingress", "xdp"].iter().map(|program| verdicts[program][reason.label()].as_u64().unwrap()).sum()
 }
 
 /// A grip on the words of a node's kernel part, beside the daemon, which writes only the words that change.
