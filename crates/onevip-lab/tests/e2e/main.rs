@@ -7,7 +7,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod arp;
 mod common;
 mod lease;
+mod repair;
 mod sessions;
 mod stale;
+mod teardown;

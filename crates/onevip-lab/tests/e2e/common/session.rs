@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -50,11 +50,12 @@ impl Session {
         }
     }
 
-    /// Types, all the time, while `story` goes on; nothing that is typed may fail to come back, unchanged.
+    /// Types, all the time, while `story` goes on; nothing that is typed may fail to come back, unchanged. The story
+    /// can look how many echoes have come back so far.
     ///
     /// Returns what the story returns, and the longest time that an echo took.
-    pub fn while_typing<T>(&mut self, bytes: usize, story: impl FnOnce() -> T) -> (T, Duration) {
-        let done = AtomicBool::new(false);
+    pub fn while_typing<T>(&mut self, bytes: usize, story: impl FnOnce(&AtomicU32) -> T) -> (T, Duration) {
+        let (done, echoes) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
             let typist = scope.spawn(|| {
                 let mut longest = Duration::ZERO;
@@ -62,15 +63,16 @@ impl Session {
                     let start = Instant::now();
                     assert!(self.echoes_within(bytes, PATIENCE), "the session of port {} is lost", self.port);
                     longest = longest.max(start.elapsed());
+                    echoes.fetch_add(1, Ordering::Relaxed);
                 }
                 longest
             });
             // Also a story that fails must let the typist end.
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(story));
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| story(&echoes)));
             done.store(true, Ordering::Relaxed);
-            let longest = typist.join().unwrap();
+            let longest = typist.join();
             match result {
-                Ok(told) => (told, longest),
+                Ok(told) => (told, longest.unwrap()),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })

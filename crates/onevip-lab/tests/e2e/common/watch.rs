@@ -1,8 +1,8 @@
 //! Eyes on the wire: a thread that looks at every frame that arrives somewhere, and keeps what a story is about.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ const LAST_FRAMES: Duration = Duration::from_millis(50);
 /// Watches one interface until it is asked what it saw.
 pub struct Watch<T> {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<T>>,
+    thread: JoinHandle<()>,
+    seen: Arc<Mutex<Vec<T>>>,
 }
 
 impl<T: Send + 'static> Watch<T> {
@@ -26,23 +27,29 @@ impl<T: Send + 'static> Watch<T> {
         let tap = lab.tap(host, interface).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
-            let mut seen = Vec::new();
+            let keep = |frame: Vec<u8>| kept.lock().unwrap().extend(of(&frame));
+            // A link that goes down says so once; the tap hears again when it is up.
             while !stopped.load(Ordering::Relaxed) {
-                let frames = tap.next(Instant::now() + LAST_FRAMES).unwrap();
-                seen.extend(frames.iter().filter_map(|frame| of(frame)));
+                tap.next(Instant::now() + LAST_FRAMES).unwrap_or_default().into_iter().for_each(keep);
             }
-            let rest = tap.until(Instant::now() + LAST_FRAMES).unwrap();
-            seen.extend(rest.iter().filter_map(|frame| of(frame)));
-            seen
+            tap.until(Instant::now() + LAST_FRAMES).unwrap_or_default().into_iter().for_each(keep);
         });
-        Self { stop, thread }
+        Self { stop, thread, seen }
     }
 
-    /// What it saw.
+    /// What it has seen so far, looked at while it goes on.
+    pub fn so_far<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+        look(&self.seen.lock().unwrap())
+    }
+
+    /// Everything that it saw.
     pub fn seen(self) -> Vec<T> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.thread.join().unwrap();
+        std::mem::take(&mut *self.seen.lock().unwrap())
     }
 }
 
