@@ -114,7 +114,11 @@ impl Lab {
     /// mounts and the namespace with all its sockets.
     fn power_off(&self, id: u8) -> Result<()> {
         ip_batch(self.name(), Host::Switch, &format!("link set {} down\n", Host::Node(id)))?;
-        cleanup::remove_host(self.name(), Host::Node(id))
+        cleanup::remove_host(self.name(), Host::Node(id))?;
+        // The kernel takes a namespace apart in its own time; the port must be free when the node boots. One that is
+        // gone already is as good.
+        let _ = ip_batch(self.name(), Host::Switch, &format!("link del {}\n", Host::Node(id)));
+        Ok(())
     }
 
     fn apply_to_switch(&self, faults: &[Fault]) -> Result<()> {

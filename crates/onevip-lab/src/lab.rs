@@ -37,12 +37,14 @@ pub struct Options {
     pub config: Option<String>,
     /// Whether daemons run. Without, no host has the VIP.
     pub onevip: bool,
+    /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
+    pub env: Vec<String>,
 }
 
 impl Options {
     /// The defaults under a name.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true }
+        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true, env: Vec::new() }
     }
 
     /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
@@ -75,6 +77,12 @@ impl Options {
     pub fn edit_config(self, edit: impl FnOnce(String) -> String) -> Result<Self> {
         let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
         Ok(self.config(edit(config::generate(&plan))))
+    }
+
+    /// With a variable in the environment of every daemon.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push(format!("{name}={value}"));
+        self
     }
 
     /// Without daemons.
@@ -119,7 +127,7 @@ impl Lab {
         cleanup::remove_lab(&plan.name)?;
         let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
         let lab = Self { state, owned: Some(owned) };
-        lab.build(&text)?;
+        lab.build(&text, &options.env)?;
         Ok(lab)
     }
 
@@ -156,8 +164,9 @@ impl Lab {
         down(self.name())
     }
 
-    fn build(&self, config: &str) -> Result<()> {
+    fn build(&self, config: &str, env: &[String]) -> Result<()> {
         self.write_files(config)?;
+        fs::write(daemon::environment_path(self.name()), env.join("\n"))?;
         check_interrupt()?;
         let (plan, name) = (self.plan(), self.name());
         let stations = plan.stations();
