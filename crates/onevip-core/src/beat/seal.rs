@@ -13,7 +13,7 @@
 //! | 22 | 4 | incarnation |
 //! | 26 | 4 | number of the beat |
 //! | 30 | 8 | salt |
-//! | 38 | | the body ([`codec`](super::codec)), encrypted |
+//! | 38 | | the body ([`codec`]), encrypted |
 //! | end − 16 | 16 | tag |
 //!
 //! The first 13 bytes stay the same in all versions, so that a node can tell "one of us that I cannot read" from a
