@@ -62,10 +62,10 @@ impl Stage {
         Ok(missing)
     }
 
-    /// Makes sure of the cluster MAC alone; true when it had been missing.
+    /// Makes sure of the cluster MAC alone; true when it is new here.
     ///
-    /// Joining anew is harmless and one call; asking first costs reading a listing of all interfaces, so it is asked
-    /// only while somebody else's membership would serve as well.
+    /// What was joined before is joined again without a look: that is one call, which does nothing where nothing is
+    /// missing, while looking means to read a listing of all interfaces.
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses.
@@ -73,13 +73,15 @@ impl Stage {
         let (interface, mac) = (&self.interface, self.cluster_mac);
         let change = Change::Mac { interface: interface.clone(), mac };
         let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
-        if !journal.has(&change) {
+        let is_new = !journal.has(&change);
+        if is_new {
             if cluster_mac::is_joined(interface, mac).with_context(failed)? {
                 return Ok(false);
             }
             journal.note(change)?;
         }
-        cluster_mac::join(interface, mac).with_context(failed)
+        cluster_mac::join(interface, mac).with_context(failed)?;
+        Ok(is_new)
     }
 }
 
