@@ -139,7 +139,8 @@ fn marked(lab: &Lab, node: usize, set: &str) -> Marked {
     let words = ["nft", "-j", "list", "set", "ip", "story", set];
     let text = lab.exec_ok(&format!("unix{node}"), &words).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let elements = json["nftables"].as_array().unwrap().iter().find_map(|item| item["set"]["elem"].as_array());
+    let elements =
+        json["nftables"].as_array().unwrap().iter().find_map(|item| item["set"]["elem"].as_array());
     let pair = |element: &serde_json::Value| {
         let pair = &element.get("elem").map_or(element, |elem| &elem["val"])["concat"];
         (pair[0].as_str().unwrap().parse().unwrap(), pair[1].as_u64().unwrap() as u32)

@@ -10,8 +10,8 @@ use onevip_lab::process::run;
 use onevip_lab::{Host, Lab, daemon};
 
 use crate::common::{
-    Mode, PATIENCE, Session, VIP, Watch, bpf, client_of, complaint, config, in_every_mode, kill_daemon, landed,
-    onevip, status,
+    Mode, PATIENCE, Session, VIP, Watch, bpf, client_of, complaint, config, in_every_mode, kill_daemon,
+    landed, onevip, status,
 };
 
 in_every_mode!(damaged_maps_are_rebuilt_without_touching_sessions);
@@ -53,9 +53,11 @@ fn who_is_not_root_is_told_so() {
     };
     let outputs = ["run", "teardown", "status"].map(as_nobody);
     fs::remove_dir_all(&dir).unwrap();
-    for (output, wanted) in
-        outputs.into_iter().zip(["run it with sudo", "run it with sudo", "you may not talk to the onevip daemon"])
-    {
+    for (output, wanted) in outputs.into_iter().zip([
+        "run it with sudo",
+        "run it with sudo",
+        "you may not talk to the onevip daemon",
+    ]) {
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(wanted), "{said}");
@@ -68,7 +70,10 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_there_is() {
     let text = config(name, 1, "").replace("\"eth0\"", "\"eth7\"");
     let lab = Lab::up(Mode::Tcx.options(name, 1, 3).config(text).no_onevip()).unwrap();
     let said = complaint(&lab, 1, &["run"]);
-    assert!(said.contains("interface eth7 (vip.interface) does not exist; this host has: lo, eth0"), "{said}");
+    assert!(
+        said.contains("interface eth7 (vip.interface) does not exist; this host has: lo, eth0"),
+        "{said}"
+    );
     fs::write(lab.dir().join("onevip.toml"), config(name, 1, "")).unwrap();
     lab.exec_ok("unix1", &["ip", "link", "set", "eth0", "down"]).unwrap();
     let said = complaint(&lab, 1, &["run"]);
@@ -148,7 +153,9 @@ fn status_tells_with_and_without_the_daemon() {
     for same in ["cluster", "node", "node_id", "config_digest", "attached"] {
         assert_eq!(without[same], with[same], "{same}");
     }
-    for same in ["addresses", "cluster_mac", "interface", "claims", "guests", "elsewhere", "sessions", "nodes"] {
+    for same in
+        ["addresses", "cluster_mac", "interface", "claims", "guests", "elsewhere", "sessions", "nodes"]
+    {
         assert_eq!(without["vips"][0][same], with["vips"][0][same], "{same}");
     }
     assert_eq!(with["vips"][0]["claims"], 512);
@@ -169,7 +176,9 @@ fn damaged_maps_are_rebuilt_without_touching_sessions(mode: Mode) {
     let pins = lab.node(1).run_dir().join("bpf");
     let damages: [(&str, fn(&Path)); 4] = [
         ("flags of VIP 7, bucket 0", |pins| bpf::write_element(&pins.join("flags"), 7 * 1024, &[0xff; 4])),
-        ("lease runs for another", |pins| bpf::write_element(&pins.join("lease"), 0, &u64::MAX.to_ne_bytes())),
+        ("lease runs for another", |pins| {
+            bpf::write_element(&pins.join("lease"), 0, &u64::MAX.to_ne_bytes())
+        }),
         ("config has a wrong checksum", flip_a_bit),
         ("last_syn missing", |pins| fs::remove_file(pins.join("last_syn")).unwrap()),
     ];
