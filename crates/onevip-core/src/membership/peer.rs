@@ -142,7 +142,7 @@ impl Engine {
         if beat.answer {
             self.urgent = true;
         }
-        if beat.rebalance > self.rebalance {
+        if fresh && beat.rebalance > self.rebalance {
             self.rebalance = beat.rebalance;
             self.rebalance_until = now + self.config.timing.rebalance;
         }

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use onevip_lab::wire::ArpMessage;
 use onevip_lab::{Lab, netns};
 
-use crate::common::{CLUSTER_MAC, Mode, VIP, Watch, client_of, in_every_mode, kill_daemon, onevip, pings, wait};
+use crate::common::{
+    CLUSTER_MAC, Mode, VIP, Watch, client_of, in_every_mode, kill_daemon, onevip, pings, wait,
+};
 
 in_every_mode!(no_arp_message_binds_the_vip_to_a_nodes_own_mac);
 

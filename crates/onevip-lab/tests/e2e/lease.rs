@@ -8,7 +8,8 @@ use onevip_core::Reason;
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
-    Mode, PATIENCE, Session, VIP, Watch, client_of, in_every_mode, landed, owner, pings, verdicts, wait, words,
+    Mode, PATIENCE, Session, VIP, Watch, client_of, in_every_mode, landed, owner, pings, verdicts, wait,
+    words,
 };
 
 in_every_mode!(a_daemon_that_is_stopped_or_killed_claims_nothing_any_more);

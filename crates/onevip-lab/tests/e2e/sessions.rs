@@ -10,8 +10,8 @@ use onevip_core::{Flags, Reason};
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
-    Mode, Segment, Session, Watch, bpf, bucket, client_of, in_every_mode, kill_daemon, landed,
-    move_bucket, status, verdicts, wait, words,
+    Mode, Segment, Session, Watch, bpf, bucket, client_of, in_every_mode, kill_daemon, landed, move_bucket,
+    status, verdicts, wait, words,
 };
 
 in_every_mode!(

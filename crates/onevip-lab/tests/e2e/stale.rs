@@ -11,8 +11,8 @@ use onevip_core::{Flags, Reason};
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
-    Mode, PATIENCE, Session, VIP, Watch, bucket, client_of, in_every_mode, move_bucket, pings,
-    take_over, verdicts, wait,
+    Mode, PATIENCE, Session, VIP, Watch, bucket, client_of, in_every_mode, move_bucket, pings, take_over,
+    verdicts, wait,
 };
 
 in_every_mode!(

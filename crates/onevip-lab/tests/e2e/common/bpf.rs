@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
@@ -53,6 +54,20 @@ pub fn write_element(path: &Path, index: u32, value: &[u8]) {
     let map = open(path).unwrap();
     let (key, value) = ((&raw const index) as u64, value.as_ptr() as u64);
     call(MAP_UPDATE_ELEM, &mut [map.as_raw_fd() as u64, key, value, 0, 0, 0, 0, 0]).unwrap();
+}
+
+/// Reads an element of `size` bytes out of a pinned array.
+pub fn read_element(path: &Path, index: u32, size: usize) -> Vec<u8> {
+    let map = open(path).unwrap();
+    let mut value = vec![0; size];
+    let (key, into) = ((&raw const index) as u64, value.as_mut_ptr() as u64);
+    call(MAP_LOOKUP_ELEM, &mut [map.as_raw_fd() as u64, key, into, 0, 0, 0, 0, 0]).unwrap();
+    value
+}
+
+/// The size of an element of a pinned array, in bytes.
+pub fn value_size(path: &Path) -> usize {
+    info(path).unwrap()[3] as usize
 }
 
 /// The first words of the kernel's description of a pinned object.

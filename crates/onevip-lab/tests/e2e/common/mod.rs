@@ -98,7 +98,8 @@ pub(crate) use in_every_mode;
 /// A configuration for `nodes` nodes with a fixed membership, with `vip_lines` in its `[[vip]]`.
 pub fn config(name: &str, nodes: usize, vip_lines: &str) -> String {
     let list = if nodes == 1 { "unix1".into() } else { format!("unix[1-{nodes}]") };
-    let node = |id| format!("[[node]]\nname = \"unix{id}\"\nid = {id}\naddress = \"198.51.100.{}\"\n", 10 + id);
+    let node =
+        |id| format!("[[node]]\nname = \"unix{id}\"\nid = {id}\naddress = \"198.51.100.{}\"\n", 10 + id);
     let nodes: String = (1..=nodes).map(node).collect();
     format!(
         "cluster = \"{name}\"\nmembership = \"static\"\n\

@@ -27,7 +27,10 @@ impl Session {
     /// Logs in to the VIP.
     pub fn open(lab: &Lab, from: IpAddr) -> Self {
         let mut command = lab.ssh_command(lab.vip()[0], Some(from)).unwrap();
-        command.arg("echo $(hostname) $SSH_CONNECTION; exec cat").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("echo $(hostname) $SSH_CONNECTION; exec cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut ssh = command.spawn().unwrap();
         let (keys, screen) = (ssh.stdin.take().unwrap(), ssh.stdout.take().unwrap());
         let mut session = Self { ssh, keys, screen, host: String::new(), port: 0, typed: 0 };

@@ -23,7 +23,12 @@ pub struct Watch<T> {
 
 impl<T: Send + 'static> Watch<T> {
     /// Keeps what `of` makes of the frames that arrive at an interface of a host (see [`Lab::tap`]).
-    pub fn on(lab: &Lab, host: &str, interface: &str, of: impl Fn(&[u8]) -> Option<T> + Send + 'static) -> Self {
+    pub fn on(
+        lab: &Lab,
+        host: &str,
+        interface: &str,
+        of: impl Fn(&[u8]) -> Option<T> + Send + 'static,
+    ) -> Self {
         let tap = lab.tap(host, interface).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
