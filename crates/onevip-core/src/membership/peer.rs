@@ -217,6 +217,8 @@ impl Engine {
             return;
         }
         peer.why_lost = why;
+        // It may have gained what it intended, and taken in sessions, before we hear of it.
+        peer.known_guests = peer.known_guests.or(&peer.intents());
         self.heard.remove(node);
         let why = why.unwrap_or(WhyLost::Silent);
         if matches!(why, WhyLost::Silent | WhyLost::DoesNotHearUs) {
