@@ -57,6 +57,9 @@ fn print_figures(repeats: u64) {
     for nodes in [2, 3, 4, 8] {
         println!("{nodes} nodes: {:?}", figures::stall(nodes, 60 * repeats, 5));
     }
+    for (nodes, percent) in [(4, 5), (4, 30), (3, 30), (2, 30), (8, 30)] {
+        println!("{nodes} nodes, one loses {percent} %: {:?}", figures::lossy(nodes, percent * 10_000, 3));
+    }
     println!("64 nodes: {:?}", figures::measure(Incident::PowerOff, 64, 1));
     println!("64 nodes: {:?}", figures::cost(64, 10));
 }

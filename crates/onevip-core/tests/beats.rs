@@ -49,7 +49,12 @@ fn door() -> Door {
 const NOW: Time = Time::from_nanos(1_000_000_000);
 
 fn any_state() -> impl Strategy<Value = NodeState> {
-    prop::sample::select(vec![NodeState::Joining, NodeState::Serving, NodeState::Draining, NodeState::Leaving])
+    prop::sample::select(vec![
+        NodeState::Joining,
+        NodeState::Serving,
+        NodeState::Draining,
+        NodeState::Leaving,
+    ])
 }
 
 fn any_standing() -> impl Strategy<Value = Standing> {

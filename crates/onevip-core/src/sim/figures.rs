@@ -242,3 +242,32 @@ pub fn cost(nodes: usize, seconds: u64) -> Cost {
         beats_per_second: world.beats as f64 / nodes as f64 / seconds as f64,
     }
 }
+
+/// What a minute in which one of `nodes` nodes loses part of its frames did to a healthy cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lossy {
+    /// Claims of the lossy node at the end.
+    pub claims: usize,
+    /// How often any node claimed something.
+    pub gains: u64,
+    /// How often a node lost sight of another.
+    pub losses: u64,
+    /// How often a lease ran out.
+    pub lapses: u64,
+    /// New connections that two nodes answered.
+    pub answered_twice: u64,
+    /// Of so many.
+    pub sessions: u64,
+}
+
+/// The last of `nodes` nodes loses `ppm` millionths of what it sends and receives, for a minute.
+pub fn lossy(nodes: usize, ppm: u32, seed: u64) -> Lossy {
+    let mut world = healthy(nodes, seed, false);
+    world.check.lossy = true;
+    (world.gains, world.losses, world.lapses, world.sessions) = (0, 0, 0, 0);
+    world.inflict(Fault::Loss(nodes - 1, ppm));
+    world.run_until(world.now + 60_000_000_000);
+    let claims = world.nodes[nodes - 1].kernel.mine.len();
+    let (answered_twice, sessions) = (world.answered_twice, world.sessions);
+    Lossy { claims, gains: world.gains, losses: world.losses, lapses: world.lapses, answered_twice, sessions }
+}
