@@ -10,8 +10,8 @@ use onevip_core::{Flags, Reason};
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
-    Mode, Segment, Session, Watch, bpf, bucket, client_of, in_every_mode, kill_daemon, landed, move_bucket,
-    status, verdicts, wait, words,
+    Mode, Segment, Session, Watch, all_claim, bpf, bucket, client_of, in_every_mode, kill_daemon, landed,
+    move_bucket, status, verdicts, wait, words,
 };
 
 in_every_mode!(
@@ -58,7 +58,7 @@ fn restarts(lab: &Lab, pins: &Path, found: &str, same_program: bool) {
     assert!(log[said..].contains(found), "{}", &log[said..]);
     assert!(!log[said..].contains("it is back"), "something had been missing: {}", &log[said..]);
     assert_eq!(bpf::id(&pins.join("program_egress")).unwrap() == before, same_program);
-    assert_eq!(status(lab, 1)["lease"]["live"], true);
+    all_claim(lab);
 }
 
 /// Lets two pins change places.
