@@ -7,6 +7,7 @@
 use super::beat_loop::Command;
 use super::plan::Plan;
 use crate::host::Stage;
+use crate::host::cluster_mac::Control;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
 use crate::host::sockets::{self, Connection};
@@ -87,6 +88,7 @@ impl Warden {
     pub fn run(mut self) -> anyhow::Result<()> {
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
         let mut watch = Watch::open().context("cannot watch the network over netlink")?;
+        let control = Control::open().context("cannot speak to the interfaces of this host")?;
         let (mut next_look, mut next_scan) = (Instant::now(), Instant::now());
         let mut complaint = Complaint::default();
         while !self.stop.load(Ordering::Relaxed) {
@@ -97,7 +99,7 @@ impl Warden {
                 complaint.about(self.ensure_stages(&mut netlink));
                 next_look = now + FULL_LOOK;
             } else {
-                complaint.about(self.ensure_macs());
+                complaint.about(self.ensure_macs(&control));
             }
             if now >= next_scan {
                 complaint.about(self.scan());
@@ -123,9 +125,9 @@ impl Warden {
         Ok(())
     }
 
-    fn ensure_macs(&mut self) -> anyhow::Result<()> {
+    fn ensure_macs(&mut self, control: &Control) -> anyhow::Result<()> {
         for stage in &self.stages {
-            if stage.ensure_mac(&mut self.journal)? {
+            if stage.ensure_mac(control, &mut self.journal)? {
                 tracing::warn!("somebody removed the cluster MAC from {}; it is back", stage.interface);
             }
         }

@@ -41,7 +41,8 @@ impl Stage {
         if self.addresses.iter().any(IpAddr::is_ipv4) && journal::set_sysctl(journal, &arp_announce, "2")? {
             missing.push(format!("setting {arp_announce} = 2"));
         }
-        if self.ensure_mac(journal)? {
+        let control = cluster_mac::Control::open().context("cannot speak to the interfaces of this host")?;
+        if self.ensure_mac(&control, journal)? {
             missing.push(format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface));
         }
         let present = netlink.addresses().context("cannot list the addresses of this host")?;
@@ -69,7 +70,7 @@ impl Stage {
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses.
-    pub fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
+    pub fn ensure_mac(&self, control: &cluster_mac::Control, journal: &mut Journal) -> anyhow::Result<bool> {
         let (interface, mac) = (&self.interface, self.cluster_mac);
         let change = Change::Mac { interface: interface.clone(), mac };
         let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
@@ -80,7 +81,7 @@ impl Stage {
             }
             journal.note(change)?;
         }
-        cluster_mac::join(interface, mac).with_context(failed)?;
+        control.join(interface, mac).with_context(failed)?;
         Ok(is_new)
     }
 }
