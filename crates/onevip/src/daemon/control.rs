@@ -105,12 +105,12 @@ fn converse<T: Serialize>(
     (&mut &*stream).write_all(&text).context("answering")
 }
 
-/// Asks the daemon behind `path`; `None` when there is none.
+/// Asks the daemon behind `path`; `None` when there is none, or when it ends before it answers.
 ///
 /// # Errors
 /// It is there but does not answer, refuses, or may not be asked by this user.
 pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> anyhow::Result<Option<T>> {
-    use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, PermissionDenied};
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => return Ok(None),
@@ -123,11 +123,14 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> anyhow::Resul
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_vec(request)?;
     text.push(b'\n');
-    (&stream).write_all(&text).context("cannot ask the daemon")?;
     let mut line = String::new();
-    BufReader::new(&stream)
-        .read_line(&mut line)
-        .context("the daemon does not answer; is its host overloaded?")?;
+    let conversation = (&stream).write_all(&text).and_then(|()| BufReader::new(&stream).read_line(&mut line));
+    match conversation {
+        Ok(0) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => return Ok(None),
+        Err(error) => return Err(error).context("the daemon does not answer; is its host overloaded?"),
+    }
     match serde_json::from_str(&line)
         .context("the daemon's answer cannot be understood; is it of another version?")?
     {
@@ -153,6 +156,17 @@ mod tests {
         nonsense.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("refused"), "{answer}");
         assert_eq!(ask::<u32>(&path, &Request::Status).unwrap(), Some(7));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_ends_before_it_answers_is_none() {
+        let path = std::env::temp_dir().join(format!("onevip-ending-{}.sock", std::process::id()));
+        let listener = listen(&path, None).unwrap();
+        // Hangs up with the request unread, as the kernel does for one that was killed: a reset.
+        let ending = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        assert_eq!(ask::<u32>(&path, &Request::Status).unwrap(), None);
+        ending.join().unwrap();
         fs::remove_file(&path).unwrap();
     }
 
