@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, lab, process};
+use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -57,6 +57,9 @@ enum Sub {
         /// A onevip.toml to use instead of the generated one
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// A fixed set of nodes instead of living membership
+        #[arg(long = "static", conflicts_with = "config")]
+        is_static: bool,
         /// Start no daemon: plain hosts, none of which has the VIP
         #[arg(long)]
         no_onevip: bool,
@@ -118,6 +121,9 @@ enum Sub {
         #[arg(value_name = "NODE")]
         target: Option<String>,
     },
+    /// Greet and echo on port 7, as the node of this number
+    #[command(hide = true)]
+    Echo { id: u8 },
     /// Heal the faults of a node (or split, or snoop), or all of them
     Heal {
         #[command(flatten)]
@@ -140,9 +146,10 @@ fn main() -> ExitCode {
 
 fn run(command: Sub) -> Result<()> {
     match command {
-        Sub::Up { which, nodes, clients, config, no_onevip } => {
+        Sub::Up { which, nodes, clients, config, is_static, no_onevip } => {
             let mut options = Options::new(&which.name).nodes(nodes).clients(clients);
             options.onevip = !no_onevip;
+            options.living = !is_static;
             options.config = config.map(|path| read_config(&path)).transpose()?;
             up(options)
         }
@@ -158,6 +165,7 @@ fn run(command: Sub) -> Result<()> {
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
+        Sub::Echo { id } => load::echo::serve(id),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }
