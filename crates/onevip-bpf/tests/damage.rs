@@ -8,6 +8,7 @@ use aya::maps::{Array, Map, MapData};
 use common::host::{NODE, Wire, veth};
 use common::reference::{kernel, renew};
 use common::{V, bucket_of, config, frame, isolated, run, wait_until};
+use onevip_bpf::layout::WORDS;
 use onevip_bpf::{Accelerate, Error, Kernel, Origin, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::net::Ipv4Addr;
@@ -37,7 +38,11 @@ struct Damage {
 const DAMAGES: &[Damage] = &[
     Damage {
         what: "a flag bit that has no meaning",
-        make: |dir| word::<u32>(dir, "flags").set(1030, 0x100, 0).unwrap(),
+        make: |dir| {
+            let mut words = [0; WORDS];
+            words[1030] = 0x100;
+            word::<[u32; WORDS]>(dir, "flags").set(0, words, 0).unwrap();
+        },
         why: "flags of VIP 1, bucket 6 are 0x100",
     },
     Damage {

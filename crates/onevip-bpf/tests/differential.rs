@@ -13,8 +13,9 @@ use common::frame::{self, ACK};
 use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, isolated};
+use onevip_bpf::layout::WORDS;
 use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
-use onevip_core::{AddressOrder, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
+use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -239,19 +240,18 @@ fn icmp(random: &mut Random, world: &World, dest: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Gives every bucket new flags and a new memory of SYNs, and sometimes lets the lease run out.
-fn shake(random: &mut Random, kernel: &Kernel, last_syn: &mut Array<MapData, u64>) -> bool {
-    let now = boot_time_ns();
+fn shake(random: &mut Random, kernel: &Kernel, last_syn: &mut Array<MapData, [u64; WORDS]>) -> bool {
+    let (now, mut memory) = (boot_time_ns(), [0; WORDS]);
     for vip in [V, V + 1] {
         for bucket in Bucket::all() {
             kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(8) as u32));
             // Neither so close to two minutes that the two sides might see it differently.
             let ages = [None, None, None, None, Some(1), Some(60), Some(125), Some(4000)];
             let then = random.of(&ages).map_or(0, |seconds: u64| now.saturating_sub(seconds * 1_000_000_000));
-            if kernel.words().last_syn_ns(vip, bucket) != then {
-                last_syn.set((vip * 1024 + bucket.index()) as u32, then, 0).unwrap();
-            }
+            memory[vip * BUCKETS + bucket.index()] = then;
         }
     }
+    last_syn.set(0, memory, 0).unwrap();
     let live = random.chance(80);
     if live {
         renew(kernel)

@@ -11,6 +11,7 @@ use common::frame::{self, ACK, FIN, RST, SYN};
 use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, kernel, renew, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, isolated};
+use onevip_bpf::layout::WORDS;
 use onevip_bpf::{Accelerate, Kernel, boot_time_ns, test_run};
 use onevip_core::verdict::Reason::{self, *};
 use onevip_core::{Bucket, Flags, Hasher, Socket};
@@ -38,7 +39,7 @@ struct Table<'a> {
     known: Known<'a>,
     /// Whose bucket a row's flags are for.
     bucket: Bucket,
-    last_syn: Array<MapData, u64>,
+    last_syn: Array<MapData, [u64; WORDS]>,
     failures: Vec<String>,
 }
 
@@ -71,7 +72,9 @@ impl Table<'_> {
     /// Lets the last SYN of the bucket have passed so long ago, in seconds.
     fn syn_passed(&mut self, seconds_ago: Option<u64>) {
         let then = seconds_ago.map_or(0, |seconds| boot_time_ns() - seconds * 1_000_000_000);
-        self.last_syn.set(self.bucket.index() as u32, then, 0).unwrap();
+        let mut words = [0; WORDS];
+        words[self.bucket.index()] = then;
+        self.last_syn.set(0, words, 0).unwrap();
     }
 }
 

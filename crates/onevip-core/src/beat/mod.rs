@@ -1,13 +1,22 @@
-//! What a beat says, apart from how it is written ([`codec`]) and protected ([`seal`], [`replay`]).
+//! What a beat says, apart from how it is written ([`codec`]), protected ([`key`], [`seal`]) and let in ([`replay`],
+//! [`receive`]).
 //!
 //! Made by `membership`, carried by the daemon, read by the `membership` of every other node.
 
 pub mod codec;
+pub mod key;
+pub mod key_file;
+pub mod receive;
 pub mod replay;
 pub mod seal;
 
 use crate::ids::{BUCKETS, Bucket, BucketSet, NodeId, NodeSet};
 use crate::table::Weight;
+
+pub use key::{Key, KeyId, Keyring};
+pub use key_file::{KeyFile, KeyFileError};
+pub use receive::{Counters, Receiver};
+pub use seal::{Rejected, Sealer};
 
 /// Which life of a node's daemon: larger at each start, also across reboots (e.g. seconds since 1970, but at least
 /// one more than the last one that was stored).

@@ -89,6 +89,11 @@ impl Engine {
     /// Tells the kernel, if it changed, which buckets may have sessions elsewhere.
     pub(super) fn tell_elsewhere(&mut self, now: Time) {
         let elsewhere = self.elsewhere_now(now);
+        #[cfg(feature = "sim")]
+        let elsewhere = match self.mutation {
+            super::Mutation::ElsewhereAfterMine => elsewhere.and(&self.claims),
+            _ => elsewhere,
+        };
         if elsewhere != self.elsewhere {
             self.elsewhere = elsewhere;
             self.outputs.push_back(Output::Elsewhere(elsewhere));

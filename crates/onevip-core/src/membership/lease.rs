@@ -22,10 +22,8 @@ impl Engine {
             return;
         }
         if now >= self.expected + self.config.timing.alone {
-            self.quiet_until = now + self.config.timing.meet;
-            for peer in self.peers.values_mut() {
-                peer.known_guests = BucketSet::FULL;
-            }
+            self.quiet_until = now + self.config.timing.death;
+            self.know_nothing_of_guests();
         }
         self.woke = now;
         self.spoken_to = now;

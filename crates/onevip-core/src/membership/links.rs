@@ -8,7 +8,6 @@ use crate::beat::{Health, Incarnation, NodeState, PeerReport, Seq, Standing};
 use crate::hash::jhash2;
 use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::table::{Mapping, Table, Weight};
-use crate::time::Time;
 use std::collections::BTreeMap;
 
 impl Engine {
@@ -38,7 +37,11 @@ impl Engine {
     }
 
     /// Finds out who is alive and recomputes the table if that changed it.
-    pub(super) fn look_around(&mut self, _now: Time) {
+    pub(super) fn look_around(&mut self) {
+        if !self.news && self.hidden.is_empty() {
+            return;
+        }
+        self.news = false;
         let hidden = self.hidden_reports();
         self.hidden = hidden.keys().copied().collect();
         let mut members: Vec<(NodeId, Standing)> = Vec::with_capacity(self.heard.len() + 1);
@@ -55,6 +58,7 @@ impl Engine {
             self.table = Table::compute(&members, self.config.seed, self.config.mapping);
             self.owned = members.iter().map(|(node, _)| (*node, self.table.owned_by(*node))).collect();
             self.members = members;
+            self.asked = [BucketSet::EMPTY; 2]; // Who asked for something may not be its wanted owner any more.
             self.urgent = true;
         }
     }
@@ -62,6 +66,11 @@ impl Engine {
     /// The nodes that we do not hear but somebody we hear does, with the newest that is known of them.
     fn hidden_reports(&self) -> BTreeMap<NodeId, (Incarnation, Seq, Standing)> {
         let mut hidden = BTreeMap::new();
+        let known = self.heard.with(self.config.me);
+        let heard = self.peers.values().filter(|peer| peer.heard);
+        if heard.fold(NodeSet::EMPTY, |all, peer| all.or(peer.hears)).minus(known).is_empty() {
+            return hidden;
+        }
         for node in self.heard.iter() {
             let Some(beat) = self.peers.get(&node).and_then(|peer| peer.newest.as_ref()) else { continue };
             for report in beat.peers.iter().filter(|report| self.is_hidden(report)) {

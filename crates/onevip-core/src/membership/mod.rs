@@ -142,11 +142,14 @@ pub struct Engine {
     spoken_to: Time,
     /// End of our last stall.
     woke: Time,
-    /// After a long stall nothing is gained before then: others may have come meanwhile.
+    /// After a long stall nothing is gained before then: others may have come meanwhile, whom we hear within a beat, or
+    /// who stop in their turn and then keep their lease for a while.
     quiet_until: Time,
     expected: Time,
 
     heard: NodeSet,
+    /// Something changed that the table may depend on.
+    news: bool,
     hidden: NodeSet,
     members: Vec<(NodeId, Weight)>,
     view: u32,
@@ -205,6 +208,7 @@ impl Engine {
             quiet_until: now,
             expected: now,
             heard: NodeSet::EMPTY,
+            news: true,
             hidden: NodeSet::EMPTY,
             members: Vec::new(),
             view: 0,
@@ -236,7 +240,7 @@ impl Engine {
         engine
     }
 
-    /// A beat arrived whose seal and number are right (see [`crate::beat::seal`], [`crate::beat::replay`]).
+    /// A beat arrived whose seal and number are right (see [`crate::beat::Receiver`]).
     ///
     /// Call it for every copy, with the VIP family it came by; only the first copy is looked into. After a stall, read
     /// what is queued before calling [`Engine::timeout`].
@@ -270,6 +274,7 @@ impl Engine {
         self.wake(now);
         if self.health != health {
             self.health = health;
+            self.news = true;
             self.urgent = true;
             self.outputs.push_back(Output::Event(Event::Health(health)));
         }
@@ -321,6 +326,7 @@ impl Engine {
         }
         self.members.clear();
         self.config = config;
+        self.news = true;
         self.urgent = true;
         self.settle(now);
     }
@@ -378,7 +384,7 @@ impl Engine {
     /// Draws all conclusions. The order is that of the outputs: releases, lease, elsewhere, gains, beat.
     fn settle(&mut self, now: Time) {
         self.drop_silent_peers(now);
-        self.look_around(now);
+        self.look_around();
         self.begin_serving(now);
         self.resolve_conflicts(now);
         let periodic = now >= self.next_periodic;
@@ -398,6 +404,7 @@ impl Engine {
     fn enter(&mut self, now: Time, state: NodeState) {
         self.state = state;
         self.state_since = now;
+        self.news = true;
         self.urgent = true;
         self.outputs.push_back(Output::Event(Event::State(state)));
     }
@@ -412,7 +419,7 @@ impl Engine {
         let listen = if others_serve { timing.listen } else { timing.listen_alone };
         if now >= self.started + listen {
             self.enter(now, NodeState::Serving);
-            self.look_around(now);
+            self.look_around();
         }
     }
 

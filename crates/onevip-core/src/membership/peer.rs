@@ -2,8 +2,11 @@
 
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
-use crate::ids::{BucketSet, NodeId};
+use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::time::Time;
+
+/// More missing beats in a row than this, and we were away. A node sends at most eight per beat time.
+const ABSENT_BEATS: u32 = 8;
 
 /// One other node.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -12,16 +15,20 @@ pub(super) struct Peer {
     pub newest: Option<Box<Beat>>,
     /// When that came.
     pub arrived: Time,
-    /// Since when it speaks without a longer silence, as far as we were awake to hear it.
-    pub speaks_since: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
+    /// Whom it hears.
+    pub hears: NodeSet,
     /// We hear it, and it hears us.
     pub heard: bool,
     /// Since when `heard` is what it is.
     pub since: Time,
     /// Why it is not heard.
     pub why_lost: Option<WhyLost>,
+    /// Since when its beats do not acknowledge what they should.
+    pub stale_since: Option<Time>,
+    /// When we last said that another host has its number.
+    pub duplicate_told: Time,
     /// The newest beat of ours that it acknowledged.
     pub acked: Seq,
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
@@ -36,11 +43,13 @@ impl Peer {
         Self {
             newest: None,
             arrived: Time::ZERO,
-            speaks_since: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
+            hears: NodeSet::EMPTY,
             heard: false,
             since: now,
             why_lost: None,
+            stale_since: None,
+            duplicate_told: Time::ZERO,
             acked: Seq(0),
             known_guests: BucketSet::FULL,
             kernel: super::kernels::Kernel::unknown(now),
@@ -64,20 +73,31 @@ impl Engine {
         if !self.config.nodes.contains(beat.from) && !self.peers.contains_key(&beat.from) {
             self.outputs.push_back(Output::Event(Event::NotInFile(beat.from)));
         }
+        let listen = self.config.timing.listen;
         let peer = self.peers.entry(beat.from).or_insert_with(|| Peer::unheard(now));
-        peer.arrived_by[family.index()] = now;
         if let Some(newest) = &peer.newest {
-            if newest.host != beat.host && peer.heard {
-                let event = Event::Duplicate { node: beat.from, host: beat.host };
-                self.outputs.push_back(Output::Event(event));
+            let same_host = newest.host == beat.host;
+            if !same_host && peer.heard {
+                if now >= peer.duplicate_told + listen {
+                    peer.duplicate_told = now;
+                    let event = Event::Duplicate { node: beat.from, host: beat.host };
+                    self.outputs.push_back(Output::Event(event));
+                }
                 return;
             }
-            if (beat.incarnation, beat.seq) <= (newest.incarnation, newest.seq) {
+            let (this, last) = ((beat.incarnation, beat.seq), (newest.incarnation, newest.seq));
+            if same_host && this == last {
+                peer.arrived_by[family.index()] = now;
+            }
+            if same_host && this <= last {
                 return;
             }
             if beat.incarnation > newest.incarnation && peer.heard {
                 self.set_heard(now, beat.from, false, Some(WhyLost::Restarted));
             }
+        }
+        if let Some(peer) = self.peers.get_mut(&beat.from) {
+            peer.arrived_by[family.index()] = now;
         }
         self.take_in(now, beat);
     }
@@ -92,31 +112,62 @@ impl Engine {
         let fresh = acked.is_some_and(|seq| self.is_fresh(now, seq));
         #[cfg(feature = "sim")]
         let fresh = fresh || self.is(super::Mutation::NoFreshness);
-        if acked.is_some() {
-            self.spoken_to = now;
+        if acked.is_none() && !fresh {
+            return self.note_unproven(now, beat);
         }
-        let death = self.config.timing.death;
+        self.spoken_to = now;
+        let beat_time = self.config.timing.beat;
+        if self.was_absent(beat) {
+            self.know_nothing_of_guests();
+        }
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
         let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
         if self.relays && peer.newest.as_deref().is_none_or(changed) {
             self.urgent = true;
         }
-        if now >= peer.arrived + death {
-            peer.speaks_since = now;
-        }
+        let hears = beat.hears();
+        self.news |=
+            peer.newest.as_ref().is_none_or(|old| old.standing != beat.standing) || hears != peer.hears;
+        peer.hears = hears;
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
         peer.known_guests = beat.guests.or(&beat.claims);
         peer.kernel.alive(now);
         peer.newest = Some(Box::new(beat.clone()));
         let why = if gone { WhyLost::Left } else { WhyLost::DoesNotHearUs };
-        self.set_heard(now, beat.from, fresh && !gone, Some(why));
+        // One stale beat proves nothing: its sender may have been stopped, and spoken before it read what we sent.
+        peer.stale_since = if fresh { None } else { peer.stale_since.or(Some(now)) };
+        let stays = peer.heard && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
+        self.set_heard(now, beat.from, (fresh || stays) && !gone, Some(why));
         if beat.answer {
             self.urgent = true;
         }
         if beat.rebalance > self.rebalance {
             self.rebalance = beat.rebalance;
             self.rebalance_until = now + self.config.timing.rebalance;
+        }
+    }
+
+    /// Whether so many beats of one sender are missing that we must have been away, though our clock says nothing of it.
+    fn was_absent(&self, beat: &Beat) -> bool {
+        let newest = self.peers.get(&beat.from).and_then(|peer| peer.newest.as_ref());
+        newest.is_some_and(|old| old.incarnation == beat.incarnation && beat.seq.0 > old.seq.0 + ABSENT_BEATS)
+    }
+
+    /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
+    pub(super) fn know_nothing_of_guests(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.known_guests = BucketSet::FULL;
+        }
+    }
+
+    /// A beat whose sender does not know this incarnation of us. It may be a recording from before our start, so it
+    /// changes nothing but what we acknowledge; if its sender lives, its next beat knows us.
+    fn note_unproven(&mut self, now: Time, beat: &Beat) {
+        self.set_heard(now, beat.from, false, Some(WhyLost::DoesNotHearUs));
+        if let Some(peer) = self.peers.get_mut(&beat.from) {
+            peer.acked = Seq(0);
+            peer.newest = Some(Box::new(beat.clone()));
         }
     }
 
@@ -157,6 +208,7 @@ impl Engine {
         }
         peer.heard = heard;
         peer.since = now;
+        self.news = true;
         self.urgent = true;
         if heard {
             self.heard.insert(node);

@@ -48,11 +48,9 @@ impl Engine {
     fn contested_by_strangers(&self, known: NodeSet) -> BucketSet {
         let mut contested = BucketSet::EMPTY;
         for x in known.iter() {
-            let Some(x_beat) = self.newest(x) else { continue };
-            let strangers = known.minus(x_beat.hears()).without(x);
-            if strangers.is_empty() {
-                continue;
-            }
+            let hears = self.peers.get(&x).map_or(NodeSet::EMPTY, |peer| peer.hears);
+            let strangers = known.minus(hears).without(x);
+            let Some(x_beat) = self.newest(x).filter(|_| !strangers.is_empty()) else { continue };
             let occupied = x_beat.claims.or(&x_beat.intents);
             for y_beat in strangers.iter().filter_map(|y| self.newest(y)) {
                 contested = contested.or(&occupied.and(&y_beat.claims.or(&y_beat.intents)));

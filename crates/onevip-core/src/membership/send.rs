@@ -69,11 +69,10 @@ impl Engine {
         }
     }
 
-    /// What we know of everybody who spoke lately.
+    /// What we know of everybody who ever spoke, so that whoever comes back finds that we know it.
     fn reports(&self, now: Time) -> Vec<PeerReport> {
-        let lately = self.config.timing.death * 2;
         let report = |(node, peer): (&_, &super::Peer)| {
-            let beat = peer.newest.as_ref().filter(|_| now < peer.arrived + lately)?;
+            let beat = peer.newest.as_ref()?;
             Some(PeerReport {
                 node: *node,
                 incarnation: beat.incarnation,
@@ -95,7 +94,7 @@ impl Engine {
         for peer in self.peers.values().filter(|peer| peer.heard) {
             next = next.min(peer.arrived.max(self.woke) + timing.death);
         }
-        if !self.claims.is_empty() {
+        if !self.claims.is_empty() && self.lease_until > now {
             next = next.min(self.lease_until);
         }
         if self.spoken_to + timing.alone > now {

@@ -3,6 +3,7 @@
 use super::{Engine, Family, WhyLost};
 use crate::beat::{Facts, Incarnation, NodeState, Standing};
 use crate::ids::{NodeId, NodeSet};
+use crate::table::Weight;
 use crate::time::Time;
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub struct Status {
     pub lease_left: Duration,
     /// Everybody alive, this node included.
     pub alive: NodeSet,
+    /// Those among whom the table deals, and their weights.
+    pub members: Vec<(NodeId, Weight)>,
     /// Digest of what the table is made of.
     pub view: u32,
     /// The others.
@@ -97,6 +100,7 @@ impl Engine {
             share: self.owned_by(self.config.me).len(),
             lease_left: self.lease_until.since(now),
             alive: self.alive(),
+            members: self.members.clone(),
             view: self.view,
             peers: self.peers.keys().map(|node| self.peer_status(now, *node)).collect(),
         }

@@ -210,8 +210,9 @@ fn engine_id(index: usize) -> NodeId {
     NodeId::from_index(index).expect("at most 64 nodes")
 }
 
+/// Whether `a` hears `b`; a stopped daemon hears nobody.
 fn hears(nodes: &[Node], a: usize, b: usize) -> bool {
-    nodes[a].engine.as_ref().is_some_and(|engine| engine.hears(engine_id(b)))
+    nodes[a].runs() && nodes[a].engine.as_ref().is_some_and(|engine| engine.hears(engine_id(b)))
 }
 
 /// Whether a part hears nodes outside that do not hear it: it must fall silent rather than serve.

@@ -69,6 +69,7 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         clock_ppm: if rng.one_in(2) { 10_000 } else { 100 },
         mutation: plan.mutation,
         trace: plan.trace,
+        wire: rng.one_in(16),
         measure: false,
     };
     let mut world = World::new(setup, rng.clone());
@@ -100,9 +101,10 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
 /// Mostly small clusters, sometimes large ones.
 fn size(rng: &mut Rng, range: &RangeInclusive<usize>) -> usize {
     let (low, high) = (*range.start() as u64, *range.end() as u64);
-    let high = match rng.below(100) {
+    let high = match rng.below(500) {
         0 => high,
-        1..=9 => high.min(12),
+        1..=5 => high.min(24),
+        6..=50 => high.min(10),
         _ => high.min(5),
     };
     rng.between(low, high.max(low)) as usize

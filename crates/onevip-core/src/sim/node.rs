@@ -1,8 +1,9 @@
 //! One simulated host: a kernel that outlives its daemon, a daemon that may be stopped, and a clock of its own.
 
+use crate::beat::Receiver;
 use crate::beat::{Beat, Incarnation};
 use crate::ids::{BUCKETS, BucketSet, NodeId};
-use crate::membership::{Config, Engine};
+use crate::membership::{Config, Engine, Family};
 use crate::time::Time;
 use std::rc::Rc;
 
@@ -63,6 +64,8 @@ impl Clock {
 pub enum Input {
     /// A beat.
     Beat(Rc<Beat>),
+    /// A beat as it travels, by the IPv6 VIP or by the IPv4 one.
+    Datagram(Rc<Vec<u8>>, Family),
     /// A node's kernel answered.
     KernelAnswered(NodeId),
 }
@@ -74,6 +77,8 @@ pub struct Node {
     pub config: Config,
     /// Its daemon, if that runs.
     pub engine: Option<Engine>,
+    /// What opens its beats, in lives where beats are sealed.
+    pub receiver: Option<Receiver>,
     /// Of the newest daemon.
     pub incarnation: Incarnation,
     /// Its kernel.

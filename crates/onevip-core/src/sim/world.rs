@@ -5,6 +5,7 @@ use super::net::Net;
 use super::node::{Clock, Input, Kernel, Node};
 use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
+use crate::beat::{Key, Keyring, Receiver, Sealer};
 use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
 use crate::membership::{Config, Engine, Failback, Family, Mutation, Output, Timing};
 use crate::table::{Mapping, Weight};
@@ -58,6 +59,8 @@ pub struct Setup {
     pub mutation: Mutation,
     /// Print everything that happens.
     pub trace: bool,
+    /// Beats are sealed, travel as bytes by both families, and are opened.
+    pub wire: bool,
     /// Measure the engine's real time.
     pub measure: bool,
 }
@@ -77,6 +80,7 @@ pub struct World {
     /// The timers.
     pub timing: Timing,
     pub(super) setup: Setup,
+    sealer: Sealer,
     queue: BinaryHeap<Reverse<Entry>>,
     entries: u64,
     /// Beats sent.
@@ -112,6 +116,7 @@ impl World {
                     timing,
                 },
                 engine: None,
+                receiver: None,
                 incarnation: Incarnation(100),
                 kernel: Kernel::booted(),
                 clock: Clock {
@@ -140,6 +145,7 @@ impl World {
             check,
             timing,
             setup,
+            sealer: Sealer::new(&Keyring::new(Key::from_bytes([7; 32]), []), "sim", "vip"),
             queue: BinaryHeap::new(),
             entries: 0,
             beats: 0,
@@ -222,6 +228,7 @@ impl World {
         let mut engine = Engine::new(n.config.clone(), n.incarnation, n.kernel.held, local);
         engine.mutate(self.setup.mutation);
         n.engine = Some(engine);
+        n.receiver = self.setup.wire.then(|| Receiver::new(self.sealer.clone()));
         if self.setup.trace {
             self.trace(node, &format!("starts, incarnation {}", self.nodes[node].incarnation.0));
         }
@@ -307,15 +314,21 @@ impl World {
 
     fn send(&mut self, from: usize, beat: Beat) {
         self.beats += 1;
-        let beat = Rc::new(beat);
+        let inputs = if self.setup.wire {
+            let datagram = Rc::new(self.sealer.seal(&beat));
+            self.beat_bytes_max = self.beat_bytes_max.max(datagram.len());
+            vec![Input::Datagram(datagram.clone(), Family::V4), Input::Datagram(datagram, Family::V6)]
+        } else {
+            vec![Input::Beat(Rc::new(beat))]
+        };
         for to in 0..self.nodes.len() {
             if to == from || !self.net.passes(from, to) || self.net.loses(from, to, &mut self.rng) {
                 continue;
             }
             let copies = 1 + u64::from(self.rng.chance_ppm(self.net.duplicate_ppm));
-            for _ in 0..copies {
+            for input in (0..copies).flat_map(|_| &inputs) {
                 let span = self.net.delay(self.timing.beat.as_nanos() as u64, &mut self.rng);
-                self.after(span, Happening::Arrive(to, Input::Beat(beat.clone())));
+                self.after(span, Happening::Arrive(to, input.clone()));
             }
         }
     }
@@ -345,7 +358,21 @@ impl World {
     fn take(&mut self, to: usize, input: Input) {
         match input {
             Input::Beat(beat) => self.act(to, |engine, now| engine.beat_received(now, Family::V4, &beat)),
+            Input::Datagram(datagram, family) => self.open(to, family, &datagram),
             Input::KernelAnswered(node) => self.act(to, |engine, now| engine.kernel_answered(now, node)),
+        }
+    }
+
+    fn open(&mut self, to: usize, family: Family, datagram: &[u8]) {
+        let n = &mut self.nodes[to];
+        let began = self.setup.measure.then(std::time::Instant::now);
+        let received = n.receiver.as_mut().map(|receiver| receiver.receive(family, datagram));
+        if let Some(began) = began {
+            n.cost_ns += began.elapsed().as_nanos() as u64;
+        }
+        match received {
+            Some(Ok(beat)) => self.act(to, |engine, now| engine.beat_received(now, family, &beat)),
+            Some(Err(_)) | None => {}
         }
     }
 

@@ -135,8 +135,10 @@ impl BeatLoop {
     fn wait(&self) {
         let next = self.vips.iter().map(VipLoop::poll_timeout).min().unwrap_or(Time::NEVER);
         let left = next.since(now()).min(Duration::from_secs(1));
-        let mut fds =
-            [PollFd::new(self.beats.as_fd(), PollFlags::POLLIN), PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [
+            PollFd::new(self.beats.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
+        ];
         // An interrupted wait is a short one.
         let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(left)), None::<SigSet>);
     }
@@ -156,9 +158,13 @@ impl BeatLoop {
             let now = now();
             match command {
                 Command::Guests { vip, buckets, as_of, facts } => {
-                    self.with_vip(vip, |vip, outside| vip.guests_scanned(now, buckets, as_of, facts, outside));
+                    self.with_vip(vip, |vip, outside| {
+                        vip.guests_scanned(now, buckets, as_of, facts, outside)
+                    });
                 }
-                Command::KernelAnswered(node) => self.for_each_engine(|engine| engine.kernel_answered(now, node)),
+                Command::KernelAnswered(node) => {
+                    self.for_each_engine(|engine| engine.kernel_answered(now, node))
+                }
                 Command::Drain => self.for_each_engine(|engine| engine.drain(now)),
                 Command::Undrain => self.for_each_engine(|engine| engine.undrain(now)),
                 Command::Rebalance => self.for_each_engine(|engine| engine.rebalance(now)),

@@ -35,7 +35,10 @@ pub fn read(path: &Path) -> anyhow::Result<KeyFile> {
     }
     let me = nix::unistd::geteuid().as_raw();
     if meta.uid() != me && meta.uid() != 0 {
-        bail!("the key file {shown} belongs to user {}, who could change it: `chown root {shown}`", meta.uid());
+        bail!(
+            "the key file {shown} belongs to user {}, who could change it: `chown root {shown}`",
+            meta.uid()
+        );
     }
     let mut text = String::new();
     file.read_to_string(&mut text).with_context(|| format!("cannot read the key file {shown}"))?;

@@ -8,7 +8,7 @@ use super::mailbox::Mailbox;
 use super::prober::Question;
 use crate::config::Config;
 use onevip_core::NodeId;
-use onevip_core::membership::{Event, WhyLost};
+use onevip_core::membership::{Event, WhyLost, WhyOut};
 use serde::{Deserialize, Serialize};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +60,13 @@ impl Watchers {
 }
 
 /// Passes news on until the beat loop has ended.
-pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, prober: &Mailbox<Question>, watchers: &Watchers) {
+pub fn run(
+    config: &Config,
+    vips: &[String],
+    news: &Receiver<Notice>,
+    prober: &Mailbox<Question>,
+    watchers: &Watchers,
+) {
     for notice in news {
         match notice {
             Notice::Left => return,
@@ -106,13 +112,7 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
     let (kind, node, text) = match event {
         Event::Heard { node, .. } => ("node-heard", Some(*node), format!("{} is heard", called(*node))),
         Event::Lost { node, why } => {
-            let why = match why {
-                WhyLost::Silent => "nothing arrives from it any more",
-                WhyLost::DoesNotHearUs => "it speaks, but does not hear us",
-                WhyLost::Left => "it said goodbye",
-                WhyLost::Restarted => "its daemon started anew",
-            };
-            ("node-out", Some(*node), format!("{} is out: {why}", called(*node)))
+            ("node-out", Some(*node), format!("{} is out: {}", called(*node), why_lost(*why)))
         }
         Event::KernelGone(node) => {
             let text = format!("the kernel of {} no longer answers: its sessions are reset", called(*node));
@@ -134,19 +134,28 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
         Event::Twin { host } => (
             "twin",
             None,
-            format!("another host (number {host:08x}) beats with this node's number: one of them has a wrong `id`"),
+            format!(
+                "another host (number {host:08x}) beats with this node's number: one of them has a wrong `id`"
+            ),
         ),
         Event::Duplicate { node, host } => (
             "duplicate",
             Some(*node),
-            format!("two hosts beat as {} (the newcomer's number is {host:08x}, ignored): check `id`", called(*node)),
+            format!(
+                "two hosts beat as {} (the newcomer's number is {host:08x}, ignored): check `id`",
+                called(*node)
+            ),
         ),
-        Event::NotInFile(node) => {
-            ("not-in-file", Some(*node), format!("node {node} beats, but is not in this node's configuration"))
-        }
-        Event::Unreadable => {
-            ("unreadable", None, "beats of this cluster arrive that no key here opens: compare key files".to_owned())
-        }
+        Event::NotInFile(node) => (
+            "not-in-file",
+            Some(*node),
+            format!("node {node} beats, but is not in this node's configuration"),
+        ),
+        Event::Unreadable => (
+            "unreadable",
+            None,
+            "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
+        ),
     };
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     Line { time, vip: vip.to_owned(), event: kind.to_owned(), node: node.map(called), text }
@@ -160,5 +169,28 @@ pub fn state_word(state: onevip_core::beat::NodeState) -> &'static str {
         NodeState::Serving => "serving",
         NodeState::Draining => "draining",
         NodeState::Leaving => "leaving",
+    }
+}
+
+/// Why a node is no longer heard.
+pub fn why_lost(why: WhyLost) -> &'static str {
+    match why {
+        WhyLost::Silent => "nothing arrives from it any more",
+        WhyLost::DoesNotHearUs => "it speaks, but does not hear us",
+        WhyLost::Left => "it said goodbye",
+        WhyLost::Restarted => "its daemon started anew",
+    }
+}
+
+/// Why this node takes no share.
+pub fn why_out(why: WhyOut) -> &'static str {
+    match why {
+        WhyOut::Listening => "it listens before it begins",
+        WhyOut::Held => "another host has its number, or its key does not open the others' beats",
+        WhyOut::Drained => "it was drained",
+        WhyOut::Leaving => "it leaves",
+        WhyOut::Unhealthy => "others feel better",
+        WhyOut::NoWeight => "its weight is 0",
+        WhyOut::NoLease => "nobody acknowledges its beats",
     }
 }

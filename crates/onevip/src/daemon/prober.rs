@@ -61,7 +61,8 @@ impl Prober {
     pub fn run(self) {
         loop {
             {
-                let mut fds: Vec<_> = self.sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
+                let mut fds: Vec<_> =
+                    self.sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
                 fds.push(PollFd::new(self.questions.as_fd(), PollFlags::POLLIN));
                 // An interrupted wait is a short one.
                 let _ = poll(&mut fds, PollTimeout::NONE);

@@ -28,6 +28,13 @@ pub enum Decider {
     Living(Box<Living>),
 }
 
+impl Decider {
+    /// Claims that do not change, under a lease that is renewed once per beat time.
+    pub const fn fixed(beat: Duration) -> Self {
+        Self::Static { beat, next: Time::ZERO, left: false }
+    }
+}
+
 /// What living membership takes.
 pub struct Living {
     /// The protocol.
@@ -168,13 +175,7 @@ impl VipLoop {
     }
 
     /// Other settings, other keys.
-    pub fn reconfigure(
-        &mut self,
-        now: Time,
-        config: EngineConfig,
-        sealer: Sealer,
-        outside: &Outside<'_>,
-    ) {
+    pub fn reconfigure(&mut self, now: Time, config: EngineConfig, sealer: Sealer, outside: &Outside<'_>) {
         if let Decider::Living(living) = &mut self.decider {
             living.receiver.rekey(sealer);
             living.engine.reconfigure(now, config);
@@ -207,9 +208,15 @@ impl VipLoop {
         while let Decider::Living(living) = &mut self.decider {
             let Some(output) = living.engine.poll_output() else { return };
             match output {
-                Output::Release(buckets) => self.change(outside.words, |vip| &mut vip.claims, |s| s.minus(&buckets)),
-                Output::Gain(buckets) => self.change(outside.words, |vip| &mut vip.claims, |s| s.or(&buckets)),
-                Output::Elsewhere(buckets) => self.change(outside.words, |vip| &mut vip.elsewhere, |_| buckets),
+                Output::Release(buckets) => {
+                    self.change(outside.words, |vip| &mut vip.claims, |s| s.minus(&buckets))
+                }
+                Output::Gain(buckets) => {
+                    self.change(outside.words, |vip| &mut vip.claims, |s| s.or(&buckets))
+                }
+                Output::Elsewhere(buckets) => {
+                    self.change(outside.words, |vip| &mut vip.elsewhere, |_| buckets)
+                }
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
                 // The receiver of notices ends after this loop.

@@ -3,7 +3,7 @@
 //! Sent on a packet socket, so that a beat takes exactly the way of a client's packet and no routing table or firewall
 //! of this host has a say. Received through the ingress program, which hands over whole datagrams.
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket, LinkAddr};
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use onevip_core::membership::Family;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -135,7 +135,10 @@ fn link_address(link: u32) -> LinkAddr {
     raw.sll_halen = 6;
     // SAFETY: `raw` is a complete sockaddr_ll of the AF_PACKET family, as long as its type says.
     let address = unsafe {
-        nix::sys::socket::SockaddrLike::from_raw((&raw const raw).cast(), Some(size_of::<libc::sockaddr_ll>() as u32))
+        nix::sys::socket::SockaddrLike::from_raw(
+            (&raw const raw).cast(),
+            Some(size_of::<libc::sockaddr_ll>() as u32),
+        )
     };
     address.expect("the family is AF_PACKET and the length is right")
 }

@@ -23,16 +23,15 @@ nix::ioctl_write_ptr_bad!(
 /// Where the kernel lists the link-level multicast addresses of this namespace.
 const LISTING: &str = "/proc/thread-self/net/dev_mcast";
 
-/// Makes the interface accept frames to `mac`; true when it did not before.
+/// Makes the interface accept frames to `mac`. Once more does no harm and counts as once.
 ///
 /// # Errors
 /// The kernel's: the interface is gone, rights are missing, the NIC's filter is full.
-pub fn join(interface: &str, mac: [u8; 6]) -> io::Result<bool> {
+pub fn join(interface: &str, mac: [u8; 6]) -> io::Result<()> {
     let (control, request) = prepare(interface, mac)?;
     // SAFETY: the request is a complete ifreq that outlives the call, which only reads it.
     match unsafe { add_multicast(control.as_raw_fd(), &request) } {
-        Ok(_) => Ok(true),
-        Err(nix::errno::Errno::EEXIST) => Ok(false),
+        Ok(_) | Err(nix::errno::Errno::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -63,24 +63,27 @@ impl Stage {
         Ok(missing)
     }
 
-    /// Makes sure of the cluster MAC alone; true when it had been missing.
-    ///
-    /// Joining anew is harmless and one call; asking first costs reading a listing of all interfaces, so it is asked
-    /// only while somebody else's membership would serve as well.
+    /// Makes sure of the cluster MAC; true when it had been missing.
+    fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
+        let (interface, mac) = (&self.interface, self.cluster_mac);
+        let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
+        if cluster_mac::is_joined(interface, mac).with_context(failed)? {
+            return Ok(false);
+        }
+        journal.note(Change::Mac { interface: interface.clone(), mac })?;
+        cluster_mac::join(interface, mac).with_context(failed)?;
+        Ok(true)
+    }
+
+    /// Joins the cluster MAC whether it is missing or not: one system call, where asking first would mean to read a
+    /// listing of all interfaces.
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses.
-    pub fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
-        let (interface, mac) = (&self.interface, self.cluster_mac);
-        let change = Change::Mac { interface: interface.clone(), mac };
-        let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
-        if !journal.has(&change) {
-            if cluster_mac::is_joined(interface, mac).with_context(failed)? {
-                return Ok(false);
-            }
-            journal.note(change)?;
-        }
-        cluster_mac::join(interface, mac).with_context(failed)
+    pub fn rejoin_mac(&self) -> anyhow::Result<()> {
+        cluster_mac::join(&self.interface, self.cluster_mac).with_context(|| {
+            format!("cannot join {} on interface {}", MacAddr(self.cluster_mac), self.interface)
+        })
     }
 }
 
