@@ -14,7 +14,7 @@ use crate::lab::{Lab, lock};
 use crate::net::ip_batch;
 use crate::plan::Host;
 use crate::process::{is_alive, signal, wait_until};
-use crate::{cgroup, cleanup, switch};
+use crate::{cgroup, cleanup, net, switch};
 
 impl Lab {
     /// The faults in force.
@@ -114,7 +114,8 @@ impl Lab {
     /// mounts and the namespace with all its sockets.
     fn power_off(&self, id: u8) -> Result<()> {
         ip_batch(self.name(), Host::Switch, &format!("link set {} down\n", Host::Node(id)))?;
-        cleanup::remove_host(self.name(), Host::Node(id))
+        cleanup::remove_host(self.name(), Host::Node(id))?;
+        net::unplug(self.name(), Host::Node(id))
     }
 
     fn apply_to_switch(&self, faults: &[Fault]) -> Result<()> {

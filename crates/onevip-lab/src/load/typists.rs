@@ -44,7 +44,7 @@ impl Typist {
     /// # Errors
     /// When the login fails.
     pub fn log_in(lab: &Lab, from: IpAddr) -> Result<Self> {
-        let mut session = lab.session(Some(from))?;
+        let mut session = lab.quiet_session(from)?;
         let host = session.host.clone();
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
         let thread = thread::Builder::new().name(format!("typist-{from}")).spawn({
