@@ -6,6 +6,7 @@ use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, Vi
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 const HEAD: usize = 6;
+const VIP: [u8; 4] = [198, 51, 100, 10];
 
 /// What the first bytes of the input say this node knows.
 struct Node<'a>(&'a [u8]);
@@ -44,15 +45,49 @@ impl Facts for Node<'_> {
 fuzz_target!(|data: &[u8]| {
     let Some((head, frame)) = data.split_at_checked(HEAD) else { return };
     let vips = [VipView {
-        addresses: vec![Ipv4Addr::new(198, 51, 100, 10).into(), Ipv6Addr::LOCALHOST.into()],
+        addresses: vec![Ipv4Addr::from(VIP).into(), Ipv6Addr::LOCALHOST.into()],
         hasher: Hasher::DEFAULT,
         beat_port: 7077,
         cluster_mac: [1, 0, 0x5e, 0x33, 0x64, 0x0a],
     }];
-    let packet = Packet::parse(frame, &vips);
+    let mut frame = frame.to_vec();
+    name_the_vip(head[0] >> 5, &mut frame);
+    let packet = Packet::parse(&frame, &vips);
     let action = judge(&packet, &Node(head)).action();
     assert_eq!(action == Action::ToDaemon, matches!(packet, Packet::Beat { .. }));
     if packet == Packet::NotOurs {
         assert_eq!(action, Action::Pass, "what is not about a VIP is none of our business");
     }
 });
+
+/// Writes the fields without which a frame is none of ours, because the fuzzer would hardly ever guess them.
+fn name_the_vip(how: u8, frame: &mut [u8]) {
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = frame.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    match how {
+        0 | 1 => {
+            put(12, &[0x08, 0x00]);
+            put(30, &VIP);
+        }
+        2 => {
+            put(12, &[0x08, 0x00, 0x45]);
+            put(30, &VIP);
+        }
+        3 => {
+            put(12, &[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0]);
+            put(38, &VIP);
+        }
+        4 => {
+            put(12, &[0x08, 0x06, 0, 1, 8, 0, 6, 4, 0]);
+            put(28, &VIP);
+        }
+        5 => {
+            put(12, &[0x81, 0x00, 0, 0, 0x08, 0x00]);
+            put(34, &VIP);
+        }
+        _ => {}
+    }
+}

@@ -58,9 +58,17 @@ pub fn command(name: &Name, id: u8, subcommand: &str) -> Result<Command> {
         OsStr::new("--state-dir"),
         state_dir.as_os_str(),
     ];
-    command.arg(subcommand).args(settings);
+    command.arg(subcommand).args(settings).envs(environment(name));
     Entrance::open(name, Host::Node(id))?.apply(&mut command);
     Ok(command)
+}
+
+/// What the lab's daemons find in their environment besides that of whoever starts them; a file that is not there says
+/// nothing.
+fn environment(name: &Name) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(environment_path(name)).unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Starts a node's daemon without waiting for it. Returns its process id.
@@ -117,6 +125,11 @@ pub fn teardown(name: &Name, id: u8) -> Result<()> {
 /// Where a node finds the cluster's configuration.
 pub fn config_path(name: &Name, id: u8) -> PathBuf {
     name.node_dir(id).join("onevip.toml")
+}
+
+/// Where a lab keeps the environment of its daemons, a `NAME=VALUE` a line.
+pub fn environment_path(name: &Name) -> PathBuf {
+    name.dir().join("onevip.env")
 }
 
 /// A daemon's run directory.

@@ -44,6 +44,8 @@ pub struct Options {
     pub living: bool,
     /// Whether every node runs the lab's [echo service](crate::load::echo).
     pub echo: bool,
+    /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
+    pub env: Vec<String>,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             onevip: true,
             living: true,
             echo: false,
+            env: Vec::new(),
         }
     }
 
@@ -107,6 +110,12 @@ impl Options {
         Ok(Plan { living: self.living, echo: self.echo, ..plan })
     }
 
+    /// With a variable in the environment of every daemon.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push(format!("{name}={value}"));
+        self
+    }
+
     /// Without daemons.
     pub fn no_onevip(self) -> Self {
         Self { onevip: false, ..self }
@@ -149,7 +158,7 @@ impl Lab {
         cleanup::remove_lab(&plan.name)?;
         let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
         let lab = Self { state, owned: Some(owned) };
-        lab.build(&text)?;
+        lab.build(&text, &options.env)?;
         Ok(lab)
     }
 
@@ -186,8 +195,9 @@ impl Lab {
         down(self.name())
     }
 
-    fn build(&self, config: &str) -> Result<()> {
+    fn build(&self, config: &str, env: &[String]) -> Result<()> {
         self.write_files(config)?;
+        fs::write(daemon::environment_path(self.name()), env.join("\n"))?;
         check_interrupt()?;
         let (plan, name) = (self.plan(), self.name());
         let stations = plan.stations();

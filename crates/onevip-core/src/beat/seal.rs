@@ -13,7 +13,7 @@
 //! | 22 | 4 | incarnation |
 //! | 26 | 4 | number of the beat |
 //! | 30 | 8 | salt |
-//! | 38 | | the body ([`codec`](super::codec)), encrypted |
+//! | 38 | | the body ([`codec`]), encrypted |
 //! | end − 16 | 16 | tag |
 //!
 //! The first 13 bytes stay the same in all versions, so that a node can tell "one of us that I cannot read" from a
@@ -79,8 +79,8 @@ pub enum Rejected {
         "from an earlier incarnation of its sender: a replay, or the sender's clock and state file went back"
     )]
     OldIncarnation,
-    /// The seal is broken: somebody who does not have the key made or changed it.
-    #[error("forged or damaged: the seal is broken")]
+    /// The seal does not match: somebody who does not have the key made or changed it.
+    #[error("forged or damaged: the seal does not match")]
     Forged,
     /// The seal is good, but the content is not a beat.
     #[error("malformed though its seal is good ({0}): run the same release on all nodes")]
@@ -230,7 +230,7 @@ impl Sealer {
         Ok(Envelope { key_id, origin })
     }
 
-    /// Breaks the seal of a datagram whose header was looked at.
+    /// Opens a datagram whose header was looked at.
     pub(super) fn open_envelope(&self, envelope: &Envelope, datagram: &[u8]) -> Result<Beat, Rejected> {
         let (header, rest) = datagram.split_at(HEADER);
         let (body, tag) = rest.split_at(rest.len() - TAG);

@@ -54,6 +54,19 @@ fn a_beat_counts_once_by_each_family() {
 }
 
 #[test]
+fn a_copy_by_the_other_family_must_be_the_same_to_the_last_bit() {
+    let (mut receiver, mut sealed) = (receiver(), sealer().seal(&beat_numbered(1)));
+    assert!(receiver.receive(V4, &sealed).is_ok());
+    for bit in 0..sealed.len() * 8 {
+        sealed[bit / 8] ^= 1 << (bit % 8);
+        assert!(receiver.receive(V6, &sealed).is_err(), "bit {bit}");
+        sealed[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert_eq!(receiver.receive(V6, &sealed), Ok(beat_numbered(1)));
+    assert_eq!(receiver.counters().accepted(), [1, 1]);
+}
+
+#[test]
 fn beats_that_overtake_each_other_all_count_once() {
     let mut receiver = receiver();
     for seq in [5, 3, 130, 4, 131] {

@@ -5,7 +5,7 @@
 
 mod logins;
 mod owner;
-mod ping;
+pub mod ping;
 mod screen;
 mod trick;
 mod upload;

@@ -1,0 +1,16 @@
+//! The cluster end to end: the real daemon, real OpenSSH, real packets, in network namespaces.
+//!
+//! One module for each promise that is put to the test; what they share is in `common`. Stories about the way of a packet
+//! are told in every way of attaching (see [`common::Mode`]). Needs root. Each test has a lab of its own name, so they
+//! run side by side; a test of timing asserts a generous bound and prints what it measured (`--nocapture`).
+
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod arp;
+mod common;
+mod lease;
+mod repair;
+mod sessions;
+mod stale;
+mod teardown;
