@@ -71,15 +71,25 @@ fn with_fault(stage: &mut Stage, event: Event, fault: &Fault, node: u8, repeat: 
         Instant::now() >= least && stage.served().is_some() && (!resets || gone(stage))
     })?;
     let nodes = [node];
+    let own = |_, other| other == node;
     let aim = Aim::of_fault(event);
-    let act = Act { name: event.word(), aim, nodes: &nodes, clients: &clients, from, until: Instant::now() };
+    let act = Act {
+        name: event.word(),
+        aim,
+        nodes: &nodes,
+        own: &own,
+        clients: &clients,
+        from,
+        until: Instant::now(),
+    };
     let fault_take = Take::measure(stage, &act, repeat);
 
     let from = Instant::now();
     stage.lab.heal(None)?;
     let until = back(stage, node, from)?;
     let name = format!("{}, heal", event.word());
-    let act = Act { name: &name, aim: Aim::of_planned(), nodes: &nodes, clients: &clients, from, until };
+    let act =
+        Act { name: &name, aim: Aim::of_planned(), nodes: &nodes, own: &own, clients: &clients, from, until };
     Ok(vec![fault_take, Take::measure(stage, &act, repeat)])
 }
 
@@ -102,6 +112,7 @@ fn back(stage: &mut Stage, node: u8, from: Instant) -> Result<Instant> {
 fn drain(stage: &mut Stage, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let clients = stage.clients_of(node)?;
     let nodes = [node];
+    let own = |_, other| other == node;
     let from = Instant::now();
     run_ok(&mut stage.lab.node(node).onevip_command("drain")?, COMMAND_WITHIN)?;
     let drained = |stage: &mut Stage| {
@@ -111,14 +122,14 @@ fn drain(stage: &mut Stage, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let moved = stage.watch(from + FAULT_MOST, |stage| Instant::now() >= least && drained(stage))?;
     let until = Instant::now();
     let aim = Aim::of_planned();
-    let act = Act { name: "drain", aim, nodes: &nodes, clients: &clients, from, until };
+    let act = Act { name: "drain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     let drain = Take::measure(stage, &act, repeat);
 
     let from = Instant::now();
     run_ok(&mut stage.lab.node(node).onevip_command("undrain")?, COMMAND_WITHIN)?;
     let until = back(stage, node, from)?;
     ensure!(moved, "unix{node} was drained, and still answers after {FAULT_MOST:?}");
-    let act = Act { name: "undrain", aim, nodes: &nodes, clients: &clients, from, until };
+    let act = Act { name: "undrain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     Ok(vec![drain, Take::measure(stage, &act, repeat)])
 }
 
@@ -133,7 +144,8 @@ fn restart(stage: &mut Stage, repeat: u32) -> Result<Vec<Take>> {
     }
     let until = Instant::now();
     let aim = Aim::of_planned();
-    let act = Act { name: "restart of all", aim, nodes: &nodes, clients: &clients, from, until };
+    let own = |_, _| true;
+    let act = Act { name: "restart of all", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     Ok(vec![Take::measure(stage, &act, repeat)])
 }
 
@@ -156,7 +168,8 @@ fn reload(stage: &mut Stage, node: u8, repeat: u32) -> Result<Vec<Take>> {
     }
     let until = Instant::now();
     let aim = Aim::of_planned();
-    let act = Act { name: "reload", aim, nodes: &nodes, clients: &clients, from, until };
+    let own = |_, _| true;
+    let act = Act { name: "reload", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     Ok(vec![Take::measure(stage, &act, repeat)])
 }
 
@@ -172,7 +185,8 @@ fn add(stage: &mut Stage, node: u8, repeat: u32) -> Result<Vec<Take>> {
     stage.lab.node(node).start_onevip()?;
     let until = back(stage, node, from)?;
     let aim = Aim::of_planned();
-    let act = Act { name: "node added", aim, nodes: &[node], clients: &clients, from, until };
+    let own = |_, other| other == node;
+    let act = Act { name: "node added", aim, nodes: &[node], own: &own, clients: &clients, from, until };
     Ok(vec![Take::measure(stage, &act, repeat)])
 }
 
@@ -187,19 +201,23 @@ fn split(stage: &mut Stage, repeat: u32) -> Result<Vec<Take>> {
     let sides = format!("{}|{}", side(1..=half), side(half + 1..=plan.nodes));
     let clients: Vec<Ipv4Addr> = stage.home.keys().copied().collect();
     let nodes: Vec<u8> = plan.node_ids().collect();
-    // Sessions across the split are out of reach while it lasts, which is nobody's fault; they must survive it.
+    // Sessions across the split are out of reach while it lasts.
+    let left = plan.addresses4(Host::Client);
+    let across = |client, node| left.contains(&client) != (node <= half);
     let from = Instant::now();
     stage.lab.fault(&Fault::parse("split", Some(&sides))?)?;
     let least = Instant::now() + FAULT_LEAST;
     stage.watch(from + FAULT_MOST, |stage| Instant::now() >= least && stage.served().is_some())?;
     let until = Instant::now();
-    let act = Act { name: "split", aim: Aim::of_split(), nodes: &nodes, clients: &clients, from, until };
+    let aim = Aim::of_split();
+    let act = Act { name: "split", aim, nodes: &nodes, own: &across, clients: &clients, from, until };
     let split = Take::measure(stage, &act, repeat);
     let from = Instant::now();
     stage.lab.heal(None)?;
     let until = back(stage, 1, from)?;
     let aim = Aim::of_split_heal();
-    let act = Act { name: "split, heal", aim, nodes: &nodes, clients: &clients, from, until };
+    let own = |_, _| false;
+    let act = Act { name: "split, heal", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     Ok(vec![split, Take::measure(stage, &act, repeat)])
 }
 
@@ -210,7 +228,15 @@ fn loss(stage: &mut Stage, node: u8, repeat: u32, length: Duration) -> Result<Ve
     stage.lab.fault(&Fault::Loss { percent: 30, node })?;
     stage.watch(from + length, |_| false)?;
     let until = Instant::now();
-    let act = Act { name: "30 % loss", aim: Aim::of_loss(), nodes: &[node], clients: &clients, from, until };
+    let act = Act {
+        name: "30 % loss",
+        aim: Aim::of_loss(),
+        nodes: &[node],
+        own: &own,
+        clients: &clients,
+        from,
+        until,
+    };
     let mut take = Take::measure(stage, &act, repeat);
     take.outs = watchers.outs();
     stage.lab.heal(None)?;
@@ -240,8 +266,16 @@ fn stress(stage: &mut Stage, repeat: u32, length: Duration) -> Result<Vec<Take>>
     let from = Instant::now();
     stage.watch(from + length, |_| false)?;
     let until = Instant::now();
-    let act =
-        Act { name: "all CPUs busy", aim: Aim::of_stress(), nodes: &nodes, clients: &clients, from, until };
+    let own = |_, _| true;
+    let act = Act {
+        name: "all CPUs busy",
+        aim: Aim::of_stress(),
+        nodes: &nodes,
+        own: &own,
+        clients: &clients,
+        from,
+        until,
+    };
     let mut take = Take::measure(stage, &act, repeat);
     take.outs = watchers.outs();
     Ok(vec![take])

@@ -117,6 +117,8 @@ impl FromStr for Event {
 pub enum NodeAim {
     /// Reset at most so many seconds after the client's next packet, as far as that can be.
     Reset(f64),
+    /// Anything: they cannot be reached.
+    OutOfReach,
     /// None lost: they go on when the node does.
     Kept,
     /// None lost, and none pauses longer than this many seconds.
@@ -169,12 +171,12 @@ impl Aim {
 
     /// When the network falls apart: each side serves its clients soon.
     pub fn of_split() -> Self {
-        Self { gap: Some((0.6, 0.6)), ..Self::NOTHING }
+        Self { gap: Some((0.6, 0.6)), node: NodeAim::OutOfReach, ..Self::NOTHING }
     }
 
     /// When it comes together: for a moment both sides answer.
     pub fn of_split_heal() -> Self {
-        Self { twice_allowed: true, ..Self::of_split() }
+        Self { twice_allowed: true, node: NodeAim::Kept, ..Self::of_split() }
     }
 
     /// Under loss: out and in again at most twice.
@@ -195,6 +197,7 @@ impl Aim {
         }
         match self.node {
             NodeAim::Reset(seconds) => words.push(format!("reset in {seconds} s")),
+            NodeAim::OutOfReach => words.push("0 lost that can be reached".into()),
             NodeAim::Kept => words.push("0 lost".into()),
             NodeAim::NoPause(_) => words.push("0 lost, no pause".into()),
         }

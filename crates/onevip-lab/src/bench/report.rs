@@ -96,6 +96,7 @@ impl Row {
                 miss(self.hanging > 0, format!("{} sessions hang", self.hanging));
                 miss(self.reset_worst.is_some_and(|reset| reset > seconds), "slow reset".into());
             }
+            NodeAim::OutOfReach => {}
             NodeAim::Kept => miss(self.lost_node > 0, format!("{} lost on the node", self.lost_node)),
             NodeAim::NoPause(seconds) => {
                 miss(self.lost_node > 0, format!("{} lost on the node", self.lost_node));

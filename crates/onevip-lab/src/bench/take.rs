@@ -1,7 +1,7 @@
 //! One act of the benchmark, and the figures that come of it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -18,8 +18,10 @@ pub struct Act<'a> {
     pub name: &'a str,
     /// What is wanted.
     pub aim: Aim,
-    /// The nodes that it happens to; their sessions are "on the node", all others "elsewhere".
+    /// The nodes that it happens to.
     pub nodes: &'a [u8],
+    /// Which sessions are "on the node" (or out of reach); all others are "elsewhere".
+    pub own: &'a dyn Fn(Ipv4Addr, u8) -> bool,
     /// The clients whose gap counts.
     pub clients: &'a [Ipv4Addr],
     /// When it began.
@@ -84,7 +86,7 @@ impl Take {
         let gap = |client| stage.tape.gap(client, from, until).map(seconds);
         let others: Vec<Ipv4Addr> = stage.tape.clients().filter(|client| !about(client)).collect();
         let logs = stage.sessions.logs();
-        let (own, other): (Vec<_>, Vec<_>) = logs.iter().partition(|log| act.nodes.contains(&log.node));
+        let (own, other): (Vec<_>, Vec<_>) = logs.iter().partition(|log| (act.own)(log.client, log.node));
         let is_lost = |log: &&&SessionLog| log.lost.as_ref().is_some_and(|(at, _)| *at >= from);
         let lives = |log: &&&SessionLog| log.lost.is_none();
         let longest = |logs: &[&SessionLog]| {
@@ -126,10 +128,14 @@ impl Take {
     }
 
     fn count_typists(&mut self, stage: &Stage, act: &Act) {
-        let hosts: Vec<String> = act.nodes.iter().map(|&node| Host::Node(node).to_string()).collect();
         for typist in &stage.typists {
             let lost = typist.seen().lost.is_some_and(|at| at >= act.from);
-            if hosts.contains(&typist.host) {
+            let node = typist.host.parse().ok().and_then(Host::node_id);
+            let own = match (typist.client, node) {
+                (IpAddr::V4(client), Some(node)) => (act.own)(client, node),
+                _ => false,
+            };
+            if own {
                 self.sessions_node += 1;
                 self.lost_node += usize::from(lost);
             } else if lost {
