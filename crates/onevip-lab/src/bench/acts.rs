@@ -223,6 +223,7 @@ fn split(stage: &mut Stage, repeat: u32) -> Result<Vec<Take>> {
 
 fn loss(stage: &mut Stage, node: u8, repeat: u32, length: Duration) -> Result<Vec<Take>> {
     let clients = stage.clients_of(node)?;
+    let own = |_, other| other == node;
     let watchers = Watchers::start(&stage.lab)?;
     let from = Instant::now();
     stage.lab.fault(&Fault::Loss { percent: 30, node })?;
