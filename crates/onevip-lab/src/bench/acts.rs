@@ -59,7 +59,7 @@ pub fn play(stage: &mut Stage, event: Event, repeat: u32, lengths: Lengths) -> R
 
 fn with_fault(stage: &mut Stage, event: Event, fault: &Fault, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let clients = stage.clients_of(node)?;
-    let resets = matches!(event, Event::PowerOff | Event::Cut | Event::Mute | Event::Deaf);
+    let resets = matches!(event, Event::PowerOff | Event::Cut | Event::Mute);
     let from = Instant::now();
     stage.lab.fault(fault)?;
     let least = Instant::now() + FAULT_LEAST;

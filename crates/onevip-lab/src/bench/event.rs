@@ -156,7 +156,9 @@ impl Aim {
     /// While a fault is there.
     pub fn of_fault(event: Event) -> Self {
         let node = match event {
-            Event::PowerOff | Event::Cut | Event::Mute | Event::Deaf => NodeAim::Reset(1.0),
+            Event::PowerOff | Event::Cut | Event::Mute => NodeAim::Reset(1.0),
+            // It still says that it has them, and so it has.
+            Event::Deaf => NodeAim::OutOfReach,
             // A message every 100 ms, and one retransmission.
             Event::KillOnevip | Event::FreezeOnevip => NodeAim::NoPause(0.35),
             _ => NodeAim::Kept,
