@@ -65,23 +65,37 @@ static __always_inline __u32 address_word(const struct onevip_vip *vip, __be32 a
 	return vip->order == ONEVIP_ORDER_HOST ? bpf_ntohl(address) : address;
 }
 
+/* Any way of choosing a bucket but the default. A function of its own, so that it is there once and out of the way. */
+static __noinline __u32 bucket_ipv4_special(const struct onevip_vip *vip, __be32 source, __u32 ports)
+{
+	__u32 first, second = 0, third = 0, count = 1;
+
+	if (!vip)
+		return 0;
+	first = address_word(vip, source);
+	if (vip->mode == ONEVIP_SOURCE_IP_PORT || vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
+		second = ports >> 16;
+		count = 2;
+		if (vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
+			third = ports & 0xffff;
+			count = 3;
+		}
+	}
+	return bucket_of_hash(jhash_short(first, second, third, count, vip->seed), vip->blocks);
+}
+
 /* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
 static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, __u32 vip_index, __be32 source,
 				       __be16 source_port, __be16 dest_port)
 {
 	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
-	__u32 first = address_word(vip, source), second = 0, third = 0, count = 1;
+	__u32 bucket;
 
-	if (vip->mode == ONEVIP_SOURCE_IP_PORT || vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
-		second = bpf_ntohs(source_port);
-		count = 2;
-		if (vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
-			third = bpf_ntohs(dest_port);
-			count = 3;
-		}
-	}
-	return vip_index * ONEVIP_BUCKETS +
-	       (bucket_of_hash(jhash_short(first, second, third, count, vip->seed), vip->blocks) & (ONEVIP_BUCKETS - 1));
+	if (vip->plain)
+		bucket = reciprocal_scale(jhash_short(source, 0, 0, 1, vip->seed), ONEVIP_BUCKETS);
+	else
+		bucket = bucket_ipv4_special(vip, source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
+	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));
 }
 
 #endif

@@ -9,12 +9,23 @@
 #include <linux/pkt_cls.h>
 #include "verdict.h"
 
-/* Brings the first `length` bytes of the packet (or all of it) where the programs can read them. */
+/* Whether some of the first `length` bytes of the packet lie in pages, where programs cannot read them: the NIC or
+ * GRO may have left them there. (Pointers are compared, not subtracted: the verifier loses track of differences.) */
+static __always_inline bool headers_scattered(struct __sk_buff *skb, __u32 length)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 all;
+
+	if (data + length <= end)
+		return false;
+	all = skb->len;
+	return all > length || data + all > end;
+}
+
+/* Brings the first `length` bytes of the packet, or all of it, into one piece. */
 static __always_inline void headers_gather(struct __sk_buff *skb, __u32 length)
 {
-	__u32 here = skb->data_end - skb->data;
-
-	if (here < length && here < skb->len)
+	if (headers_scattered(skb, length))
 		bpf_skb_pull_data(skb, skb->len < length ? skb->len : length);
 }
 
@@ -52,30 +63,41 @@ static __always_inline void packet_accept(struct __sk_buff *skb, const struct on
 		bpf_skb_change_type(skb, PACKET_HOST);
 }
 
+/* Goes the long way over a frame whose headers may have to be gathered first. Moving bytes costs, so packets that are
+ * not ours are spared as much of it as can be. */
+static __always_inline void skb_judge_thoroughly(struct __sk_buff *skb, struct inquiry *on, struct judged *judged)
+{
+	if (headers_scattered(skb, HEADERS_MAX)) {
+		headers_gather(skb, HEADERS_MIN);
+		if (!frame_concerns_vip(on->settings, (void *)(long)skb->data, (void *)(long)skb->data_end))
+			return;
+		headers_gather(skb, HEADERS_MAX);
+	}
+	on->end = (void *)(long)skb->data_end;
+	judge_thoroughly(on, (void *)(long)skb->data, judged);
+}
+
 SEC("classifier")
 int onevip_ingress(struct __sk_buff *skb)
 {
-	const struct onevip_settings *settings = settings_now();
-	struct judged judged;
-	__u32 vip;
+	struct inquiry on = {
+		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .authority = true,
+	};
+	struct judged judged = { .reason = ONEVIP_NOT_OURS };
 
-	/* The VLAN device has a program of its own. */
-	if (!settings || (skb->vlan_present && skb->vlan_tci & VLAN_ID_MASK))
+	/* The VLAN device has a program of its own. (The tag may be a leftover when vlan_present is not set.) */
+	if (!on.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
 		return TC_ACT_UNSPEC;
-	headers_gather(skb, HEADERS_MIN);
-	if (!frame_concerns_vip(settings, (void *)(long)skb->data, (void *)(long)skb->data_end))
-		return TC_ACT_UNSPEC;
-	headers_gather(skb, HEADERS_MAX);
-	judged = judge(skb, settings, (void *)(long)skb->data, (void *)(long)skb->data_end, true);
+	if (!judge_quickly(&on, (void *)(long)skb->data, &judged))
+		skb_judge_thoroughly(skb, &on, &judged);
 	if (judged.reason == ONEVIP_NOT_OURS)
 		return TC_ACT_UNSPEC;
-	vip = address_vip(settings, judged.address);
-	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, vip))
+	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
 		judged.reason = ONEVIP_BEAT_LOST;
 	count(ONEVIP_INGRESS, judged.reason);
 	if (!reason_passes(judged.reason))
 		return TC_ACT_SHOT;
-	packet_accept(skb, &settings->vips[vip]);
+	packet_accept(skb, &on.settings->vips[address_vip(on.settings, judged.address)]);
 	return TC_ACT_UNSPEC;
 }
 

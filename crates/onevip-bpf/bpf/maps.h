@@ -23,22 +23,23 @@ struct {
 	__type(value, struct onevip_config);
 } onevip_config SEC(".maps");
 
-/* Writer: the daemon, through its mapping. */
+/* Writer: the daemon, through its mapping. All words are one element, so that the map is looked up while the hash is
+ * still being made. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, ONEVIP_WORDS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, __u32[ONEVIP_WORDS]);
 } onevip_flags SEC(".maps");
 
 /* Writer: the ingress program. Boot time of the last SYN that passed, in ns; 0 when that is long ago. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, ONEVIP_WORDS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, __u64[ONEVIP_WORDS]);
 } onevip_last_syn SEC(".maps");
 
 /* Writer: the daemon, through its mapping. Boot time in ns until which MINE counts. One word, so it cannot tear. */
@@ -95,9 +96,18 @@ static __always_inline __u32 address_vip(const struct onevip_settings *settings,
 
 static __always_inline __u32 flags_load(__u32 word)
 {
-	__u32 *flags = bpf_map_lookup_elem(&onevip_flags, &word);
+	__u32 zero = 0;
+	__u32 *flags = bpf_map_lookup_elem(&onevip_flags, &zero);
 
-	return flags ? READ_ONCE(*flags) : 0;
+	return flags ? READ_ONCE(flags[word & (ONEVIP_WORDS - 1)]) : 0;
+}
+
+static __always_inline __u64 *last_syn(__u32 word)
+{
+	__u32 zero = 0;
+	__u64 *all = bpf_map_lookup_elem(&onevip_last_syn, &zero);
+
+	return all ? &all[word & (ONEVIP_WORDS - 1)] : NULL;
 }
 
 /* Whether the lease lives. The clock costs 50 ns, so ask only where MINE decides. Tells the time as well. */
@@ -112,7 +122,7 @@ static __always_inline bool lease_lives(__u64 *now)
 
 static __always_inline void last_syn_store(__u32 word, __u64 now)
 {
-	__u64 *last = bpf_map_lookup_elem(&onevip_last_syn, &word);
+	__u64 *last = last_syn(word);
 
 	if (last)
 		WRITE_ONCE(*last, now);
@@ -124,7 +134,7 @@ static __always_inline void last_syn_store(__u32 word, __u64 now)
  */
 static __always_inline bool last_syn_is_recent(__u32 word, bool authority)
 {
-	__u64 *last = bpf_map_lookup_elem(&onevip_last_syn, &word);
+	__u64 *last = last_syn(word);
 	__u64 then;
 
 	if (!last)

@@ -60,7 +60,7 @@ struct onevip_vip {
 	__u8 blocks; /* 0: balanced buckets; 1..64: contiguous blocks */
 	__u8 v4_prefix; /* bits of an address that count, 32 unless the mode is SOURCE_NET */
 	__u8 v6_prefix;
-	__u8 reserved;
+	__u8 plain; /* 1: IPv4 sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
 	__u16 beat_port;
 	__u8 cluster_mac[6];
 	__u8 reserved2[2];

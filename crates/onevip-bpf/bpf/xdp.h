@@ -14,12 +14,16 @@
 SEC("xdp")
 int onevip_xdp(struct xdp_md *xdp)
 {
-	const struct onevip_settings *settings = settings_now();
-	struct judged judged;
+	void *data = (void *)(long)xdp->data;
+	struct inquiry on = {
+		.ctx = xdp, .end = (void *)(long)xdp->data_end, .settings = settings_now(), .authority = false,
+	};
+	struct judged judged = { .reason = ONEVIP_NOT_OURS };
 
-	if (!settings)
+	if (!on.settings)
 		return XDP_PASS;
-	judged = judge(xdp, settings, (void *)(long)xdp->data, (void *)(long)xdp->data_end, false);
+	if (!judge_quickly(&on, data, &judged))
+		judge_thoroughly(&on, data, &judged);
 	if (judged.reason == ONEVIP_BEAT || reason_passes(judged.reason))
 		return XDP_PASS;
 	count(ONEVIP_XDP, judged.reason);

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::layout::{DATAGRAM_MAX, RawBeat};
 use aya::maps::{Map, MapData, RingBuf};
 use std::mem::size_of;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A beat that arrived: an IP datagram to a VIP's beat port. Nobody has authenticated it yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +22,15 @@ pub struct Beat {
 }
 
 /// The reading end of the ring buffer.
-pub(crate) struct BeatQueue(RingBuf<MapData>);
+pub struct Beats(RingBuf<MapData>);
 
-impl BeatQueue {
-    pub(crate) fn new(map: MapData) -> Result<Self> {
-        let ring = RingBuf::try_from(Map::RingBuf(map)).map_err(|error| Error::System {
+impl Beats {
+    pub(crate) fn new(fd: OwnedFd) -> Result<Self> {
+        let ring = MapData::from_fd(fd).and_then(|map| RingBuf::try_from(Map::RingBuf(map)));
+        ring.map(Self).map_err(|error| Error::System {
             action: "open the ring buffer for beats".into(),
             source: std::io::Error::other(error),
-        })?;
-        Ok(Self(ring))
+        })
     }
 
     /// Throws away what is in the buffer: beats from before this daemon's time say nothing any more.
@@ -43,7 +43,9 @@ impl BeatQueue {
         }
     }
 
-    pub(crate) fn next(&mut self) -> Option<Beat> {
+    /// The next beat that has arrived, if any. Never waits.
+    #[expect(clippy::should_implement_trait, reason = "the end is not an end: more may arrive")]
+    pub fn next(&mut self) -> Option<Beat> {
         loop {
             let beat = decode(&self.0.next()?);
             if beat.is_some() {
@@ -51,8 +53,11 @@ impl BeatQueue {
             }
         }
     }
+}
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+/// Readable (`poll`, `epoll`) when a beat has arrived. Read all beats before waiting again.
+impl AsFd for Beats {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }

@@ -6,6 +6,7 @@ use crate::sys;
 use onevip_core::Reason;
 use std::fs;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 
 const INGRESS_ROW: usize = 0;
 const XDP_ROW: usize = 1;
@@ -42,23 +43,30 @@ impl Counters {
     }
 
     pub(crate) fn read(map: BorrowedFd<'_>) -> Result<Self> {
-        let mut per_cpu = vec![0u64; possible_cpus()];
-        let mut read = |row: usize, number: usize| -> Result<u64> {
-            sys::array_read(map, (row * REASONS_MAX + number) as u32, &mut per_cpu)
-                .map_err(Error::system("read the counters"))?;
-            Ok(per_cpu.iter().sum())
-        };
-        let mut row =
-            |row| (0..Reason::ALL.len()).map(|number| read(row, number)).collect::<Result<Vec<_>>>();
+        let read = |row: usize, number: usize| counter_read(map, (row * REASONS_MAX + number) as u32);
+        let row = |row| (0..Reason::ALL.len()).map(|number| read(row, number)).collect::<Result<Vec<_>>>();
         let (ingress, xdp) = (row(INGRESS_ROW)?, row(XDP_ROW)?);
         Ok(Self { ingress, xdp, guard_rewrote: read(EGRESS_ROW, 0)?, guard_failed: read(EGRESS_ROW, 1)? })
     }
 }
 
+/// One counter by its index in the map, summed over the CPUs: for tests that look at single packets.
+///
+/// # Errors
+/// When the kernel refuses to read the map.
+pub fn counter_read(map: BorrowedFd<'_>, index: u32) -> Result<u64> {
+    let mut per_cpu = vec![0u64; possible_cpus()];
+    sys::array_read(map, index, &mut per_cpu).map_err(Error::system("read the counters"))?;
+    Ok(per_cpu.iter().sum())
+}
+
 /// How many CPUs the kernel keeps a copy for. It lists them as ranges, the last of which ends with the highest.
 fn possible_cpus() -> usize {
-    let list = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-    let highest = list.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<usize>().ok());
-    // A buffer too large does no harm, one too small does.
-    highest.map_or(8192, |highest| highest + 1)
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| {
+        let list = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let highest = list.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<usize>().ok());
+        // A buffer too large does no harm, one too small does.
+        highest.map_or(8192, |highest| highest + 1)
+    })
 }

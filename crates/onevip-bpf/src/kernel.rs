@@ -3,7 +3,7 @@
 use crate::attach::{
     self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Repair, interface_index,
 };
-use crate::beats::{Beat, BeatQueue};
+use crate::beats::Beats;
 use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -41,7 +41,6 @@ pub struct Kernel {
     dir: PathBuf,
     maps: Arc<Maps>,
     map_fds: HashMap<&'static str, OwnedFd>,
-    beats: BeatQueue,
     programs: Programs,
     preference: AttachPreference,
     interfaces: Vec<Attached>,
@@ -97,7 +96,7 @@ impl Kernel {
     /// Loads programs over the pinned maps; when they are no others than those that are pinned, uses the pinned ones.
     fn adopt(dir: &Path) -> Result<(Kernel, Origin)> {
         let mut kernel = Self::assemble(dir, object::load(Some(dir))?, true)?;
-        kernel.beats.drain();
+        kernel.beats()?.drain();
         match pinned_programs(dir, &kernel.programs)? {
             Some(programs) => {
                 kernel.programs = programs;
@@ -111,21 +110,16 @@ impl Kernel {
     }
 
     fn assemble(dir: &Path, loaded: object::Loaded, pinned: bool) -> Result<Kernel> {
-        let object::Loaded { programs, mut maps } = loaded;
+        let object::Loaded { programs, maps } = loaded;
         let mut map_fds = HashMap::new();
         for (&name, map) in &maps {
             let fd = map.fd().as_fd().try_clone_to_owned();
             map_fds.insert(name, fd.map_err(Error::system(format!("keep the map {name}")))?);
         }
-        let beats = maps.remove("beats").ok_or_else(|| Error::Load {
-            reason: "the object has no ring buffer".into(),
-            hint: String::new(),
-        })?;
         let fd_of = |name: &str| clone_fd(&map_fds[name]);
         Ok(Kernel {
             dir: dir.to_owned(),
             maps: Arc::new(Maps::new(fd_of, true)?),
-            beats: BeatQueue::new(beats)?,
             map_fds,
             programs,
             preference: AttachPreference::from_env(),
@@ -248,14 +242,13 @@ impl Kernel {
         self.maps.counters()
     }
 
-    /// Becomes readable (`poll`, `epoll`) when a beat arrives. Read all beats before waiting again.
-    pub fn beats_fd(&self) -> BorrowedFd<'_> {
-        self.beats.fd()
-    }
-
-    /// The next beat that has arrived, if any.
-    pub fn next_beat(&mut self) -> Option<Beat> {
-        self.beats.next()
+    /// The reading end of the ring buffer, for the one thread that reads beats: two readers would steal from each
+    /// other.
+    ///
+    /// # Errors
+    /// When the kernel refuses to map the buffer into memory.
+    pub fn beats(&self) -> Result<Beats> {
+        Beats::new(clone_fd(&self.map_fds["beats"])?)
     }
 
     /// The loaded programs (ingress, egress, XDP), to be run with [`crate::test_run`] in tests and benchmarks.

@@ -54,8 +54,8 @@ pub struct RawVip {
     pub v4_prefix: u8,
     /// Bits of an IPv6 address that count.
     pub v6_prefix: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1 when an IPv4 source hashes whole, alone, in memory order, onto balanced buckets.
+    pub plain: u8,
     /// UDP port of the beats.
     pub beat_port: u16,
     /// The cluster MAC.
@@ -188,7 +188,7 @@ impl RawSettings {
         }
         for vip in &self.vips {
             sum.add(&vip.seed.to_ne_bytes());
-            sum.add(&[vip.mode, vip.order, vip.blocks, vip.v4_prefix, vip.v6_prefix, vip.reserved]);
+            sum.add(&[vip.mode, vip.order, vip.blocks, vip.v4_prefix, vip.v6_prefix, vip.plain]);
             sum.add(&vip.beat_port.to_ne_bytes());
             sum.add(&vip.cluster_mac);
             sum.add(&vip.reserved2);
@@ -214,6 +214,7 @@ fn encode_vip(vip: &VipConfig) -> RawVip {
         HashMode::SourceIpPortDestPort => (2, 32, 128),
         HashMode::SourceNet { v4_prefix, v6_prefix } => (3, v4_prefix, v6_prefix),
     };
+    let plain = mode == 0 && vip.hasher.order == AddressOrder::Memory && vip.hasher.blocks.is_none();
     RawVip {
         seed: vip.hasher.seed,
         mode,
@@ -224,7 +225,7 @@ fn encode_vip(vip: &VipConfig) -> RawVip {
         blocks: vip.hasher.blocks.unwrap_or(0),
         v4_prefix,
         v6_prefix,
-        reserved: 0,
+        plain: plain.into(),
         beat_port: vip.beat_port,
         cluster_mac: vip.cluster_mac,
         reserved2: [0; 2],

@@ -27,13 +27,13 @@ mod sys;
 mod words;
 
 pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
-pub use beats::Beat;
+pub use beats::{Beat, Beats};
 pub use config::{KernelConfig, VipConfig};
-pub use counters::Counters;
+pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};
 pub use features::{Feature, KernelFeatures};
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
-pub use sys::{TestRun, test_run};
+pub use sys::{TestRun, load_empty, test_run};
 pub use words::Words;

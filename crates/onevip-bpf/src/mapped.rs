@@ -7,10 +7,7 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// The kernel keeps array elements this many bytes apart at least.
-const ELEMENT_ALIGN: usize = 8;
-
-/// A mapped array of `entries` elements.
+/// A mapped array of one element, which consists of `entries` words or structs.
 #[derive(Debug)]
 pub(crate) struct MappedArray {
     start: NonNull<u8>,
@@ -26,9 +23,8 @@ unsafe impl Send for MappedArray {}
 unsafe impl Sync for MappedArray {}
 
 impl MappedArray {
-    /// Maps the array behind `fd`, made with `BPF_F_MMAPABLE`, whose elements are `value_size` bytes.
-    pub(crate) fn new(fd: impl AsFd, value_size: usize, entries: usize, writable: bool) -> io::Result<Self> {
-        let stride = value_size.next_multiple_of(ELEMENT_ALIGN);
+    /// Maps the array behind `fd`, made with `BPF_F_MMAPABLE`: `entries` things of `stride` bytes.
+    pub(crate) fn new(fd: impl AsFd, stride: usize, entries: usize, writable: bool) -> io::Result<Self> {
         let len = stride * entries;
         let size = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
         let protection =
@@ -38,17 +34,18 @@ impl MappedArray {
         Ok(Self { start: start.cast(), len, stride, entries })
     }
 
-    /// The element at `index` as a 32-bit word.
+    /// The element at `index`, where elements are 32-bit words.
     pub(crate) fn word32(&self, index: usize) -> &AtomicU32 {
-        // SAFETY: `element` is within the mapping and aligned to 8; the memory lives as long as `self`, and everybody
+        assert!(self.stride == 4);
+        // SAFETY: `element` is within the mapping and aligned to its stride; the memory lives as long as `self`, and everybody
         // who shares it (the programs, other processes) accesses it by whole words.
         unsafe { self.element(index).cast::<AtomicU32>().as_ref() }
     }
 
-    /// The element at `index` as a 64-bit word. The elements must be that large.
+    /// The element at `index`, where elements are 64-bit words.
     pub(crate) fn word64(&self, index: usize) -> &AtomicU64 {
-        assert!(self.stride >= 8);
-        // SAFETY: as in `word32`; an element is at least 8 bytes.
+        assert!(self.stride == 8);
+        // SAFETY: as in `word32`.
         unsafe { self.element(index).cast::<AtomicU64>().as_ref() }
     }
 

@@ -30,8 +30,8 @@ type Shape = (u32, u32, u32, u32, u32);
 fn shape(map: &str) -> Shape {
     match map {
         "config" => (ARRAY, 4, size_of::<RawConfig>() as u32, 1, MMAPABLE),
-        "flags" => (ARRAY, 4, 4, WORDS as u32, MMAPABLE),
-        "last_syn" => (ARRAY, 4, 8, WORDS as u32, MMAPABLE),
+        "flags" => (ARRAY, 4, 4 * WORDS as u32, 1, MMAPABLE),
+        "last_syn" => (ARRAY, 4, 8 * WORDS as u32, 1, MMAPABLE),
         "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
@@ -80,16 +80,16 @@ pub(crate) struct Maps {
 impl Maps {
     /// Maps what `fd_of` returns for each name.
     pub(crate) fn new(mut fd_of: impl FnMut(&str) -> Result<OwnedFd>, writable: bool) -> Result<Self> {
-        let mut mapped = |map: &str, writable: bool| {
-            let (_, _, value_size, entries, _) = shape(map);
-            MappedArray::new(fd_of(map)?, value_size as usize, entries as usize, writable)
+        let mut mapped = |map: &str, word_size: usize, writable: bool| {
+            let (_, _, value_size, _, _) = shape(map);
+            MappedArray::new(fd_of(map)?, word_size, value_size as usize / word_size, writable)
                 .map_err(Error::system(format!("map the BPF array {map} into memory")))
         };
         Ok(Self {
-            config: mapped("config", writable)?,
-            flags: mapped("flags", writable)?,
-            last_syn: mapped("last_syn", false)?,
-            lease: mapped("lease", writable)?,
+            config: mapped("config", size_of::<RawConfig>(), writable)?,
+            flags: mapped("flags", 4, writable)?,
+            last_syn: mapped("last_syn", 8, false)?,
+            lease: mapped("lease", 8, writable)?,
             counters: fd_of("counters")?,
         })
     }

@@ -113,12 +113,11 @@ fn program_error(name: &str, error: ProgramError) -> Error {
 
 /// The last lines of a verifier's log, indented, without the statistics that follow the refusal.
 fn log_end(log: &str) -> String {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time", "stack depth"];
     let lines: Vec<&str> = log
         .lines()
         .map(str::trim_end)
-        .filter(|line| {
-            !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time")
-        })
+        .filter(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
         .collect();
     let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
     let mut text = String::new();
@@ -160,6 +159,33 @@ fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_the_verifier_refuses_is_reported_in_its_own_words() {
+        let dir = std::env::temp_dir().join(format!("onevip-bad-program-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (source, object) = (dir.join("bad.c"), dir.join("bad.o"));
+        let bad = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n\
+            SEC(\"classifier\") int onevip_ingress(struct __sk_buff *skb) { return *(int *)(long)skb->len; }\n\
+            char _license[] SEC(\"license\") = \"Dual BSD/GPL\";\n";
+        std::fs::write(&source, bad).unwrap();
+        let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
+        let mut command = std::process::Command::new(clang);
+        command.args(["-target", "bpf", "-O2", "-g", "-idirafter"]);
+        command.arg(format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH));
+        let built = command.arg("-c").arg(&source).arg("-o").arg(&object).output().unwrap();
+        let bytes = std::fs::read(&object);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+        let error = load_object(&bytes.unwrap(), None).err().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("the kernel refused the program onevip_ingress: Permission denied"),
+            "{text}"
+        );
+        assert!(text.lines().last().unwrap().contains("invalid mem access"), "{text}");
+    }
 
     #[test]
     fn only_the_end_of_a_long_verifier_log_is_shown() {

@@ -13,6 +13,7 @@ use std::path::Path;
 
 // enum bpf_cmd of <linux/bpf.h>.
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
@@ -323,4 +324,27 @@ pub fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Resul
     bpf(BPF_PROG_TEST_RUN, &mut attr)?;
     out.truncate(attr.data_size_out as usize);
     Ok(TestRun { returned: attr.retval, duration_ns: attr.duration_ns, frame: out })
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgramLoadAttr {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+}
+
+/// Loads a program that does nothing but return `result`, to measure what running any program costs. `kind` is a
+/// `BPF_PROG_TYPE_*`: 3 for tc, 6 for XDP.
+pub fn load_empty(kind: u32, result: i32) -> io::Result<OwnedFd> {
+    // mov64 r0, result; exit.
+    let instructions = [0xb7u64 | (result as u32 as u64) << 32, 0x95];
+    let mut attr = ProgramLoadAttr {
+        kind,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"Dual BSD/GPL".as_ptr() as u64,
+    };
+    bpf_fd(BPF_PROG_LOAD, &mut attr)
 }

@@ -1,22 +1,19 @@
 //! Attaching to real interfaces: the programs work there, outlive the process, and come back when taken away.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
-use common::{CLUSTER_MAC, V, VIP, bucket_of, config, flags, frame, isolated, run, wait_until};
+use common::host::{NODE, Wire, veth};
+use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, flags, frame, isolated, run, wait_until};
 use onevip_bpf::{Accelerate, AttachPreference, Kernel, Origin, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
+use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-const NODE: &str = "node0";
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
-
-/// A veth pair: `node0` is the service interface, `wire0` is where the test sends and listens.
-fn veth() {
-    run(&format!("ip link add {NODE} type veth peer name wire0"));
-    run(&format!("ip link set {NODE} up"));
-    run("ip link set wire0 up");
-}
 
 /// A kernel part in force on `node0` that claims the client's bucket.
 fn ready(dir: &Path, preference: AttachPreference, accelerate: Accelerate) -> Kernel {
@@ -34,50 +31,6 @@ fn claim(kernel: &mut Kernel) {
     kernel.set_config(&config()).unwrap();
     kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
     kernel.words().set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
-}
-
-/// Puts a frame onto the wire, towards the node.
-struct Wire(std::os::fd::OwnedFd);
-
-impl Wire {
-    fn open() -> Self {
-        use std::os::fd::{AsRawFd, FromRawFd};
-        let all = i32::from(0x0003u16.to_be());
-        // SAFETY: plain system call without pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, all) };
-        assert!(fd >= 0);
-        // SAFETY: the descriptor is new.
-        let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) };
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: 0x0003u16.to_be(),
-            sll_ifindex: nix::net::if_::if_nametoindex("wire0").unwrap() as i32,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        // SAFETY: the address is alive and as long as said.
-        let bound = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                std::ptr::from_ref(&address).cast(),
-                size_of::<libc::sockaddr_ll>() as u32,
-            )
-        };
-        assert_eq!(bound, 0);
-        Self(socket)
-    }
-
-    fn send(&self, frame: &[u8]) {
-        assert_eq!(nix::unistd::write(&self.0, frame).unwrap(), frame.len());
-    }
-
-    /// The next frame that came from the node, if any is there.
-    fn receive(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0u8; 2048];
-        nix::unistd::read(&self.0, &mut buffer).ok().map(|len| buffer[..len].to_vec())
-    }
 }
 
 fn ways() -> [(AttachPreference, Accelerate); 4] {
@@ -145,6 +98,66 @@ fn every_way_of_attaching_judges_packets_outlives_its_process_and_leaves_no_trac
             Kernel::detach_and_unpin(dir).unwrap();
         });
     }
+}
+
+#[test]
+fn a_killed_daemon_leaves_everything_attached() {
+    for (preference, accelerate) in ways() {
+        isolated(|dir| {
+            veth();
+            let mut daemon = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "attaches_and_waits_to_be_killed", "--ignored", "--nocapture"])
+                .env(
+                    "ONEVIP_TEST_WAY",
+                    ways().iter().position(|way| *way == (preference, accelerate)).unwrap().to_string(),
+                )
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap().contains("attached")), "the daemon came up");
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+            let view = Kernel::open_pinned(dir).unwrap();
+            Wire::open().send(&frame::tcp(CLIENT, 40000, 22, frame::SYN));
+            wait_until("a SYN is judged", || view.counters().unwrap().of(Reason::SynOwn) == 1);
+        });
+    }
+}
+
+#[test]
+#[ignore = "the other half of a_killed_daemon_leaves_everything_attached, in whose namespaces it runs"]
+fn attaches_and_waits_to_be_killed() {
+    let way = std::env::var("ONEVIP_TEST_WAY").unwrap().parse::<usize>().unwrap();
+    let (preference, accelerate) = ways()[way];
+    let _kernel = ready(Path::new("/mnt/onevip"), preference, accelerate);
+    println!("attached");
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn headers_that_lie_scattered_in_memory_are_read() {
+    isolated(|dir| {
+        veth();
+        for interface in [NODE, "wire0"] {
+            run(&format!("ip link set {interface} mtu 9000"));
+        }
+        let kernel = ready(dir, AttachPreference::Auto, Accelerate::Off);
+        let wire = Wire::open_scattering();
+        let mut syn = frame::tcp(CLIENT, 40000, 22, frame::SYN);
+        syn.resize(6000, 0);
+        wire.send_scattered(&syn);
+        let payload: Vec<u8> = (0..5000u32).map(|byte| byte as u8).collect();
+        let beat = frame::to_vip(CLIENT, 17, &frame::udp_datagram(5000, BEAT_PORT, &payload));
+        wire.send_scattered(&beat);
+        let mut got = None;
+        wait_until("the beat is there", || {
+            got = kernel.beats().unwrap().next();
+            got.is_some()
+        });
+        assert_eq!(got.unwrap().datagram, beat[14..14 + 1600]);
+        assert_eq!(kernel.counters().unwrap().of(Reason::SynOwn), 1);
+    });
 }
 
 #[test]

@@ -5,14 +5,20 @@
 //! the kernel part (`onevip-bpf`) is tested against the reference verdict kept here.
 #![forbid(unsafe_code)]
 
+pub mod beat;
 pub mod hash;
 pub mod ids;
+pub mod membership;
 pub mod packet;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod table;
+pub mod time;
 pub mod verdict;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
 pub use table::{Clocks, Mapping, Table, Weight};
+pub use time::Time;
 pub use verdict::{Action, Facts, Flags, Reason, Socket, judge};

@@ -103,7 +103,7 @@ impl Default for Weight {
 }
 
 /// How buckets are laid out over the nodes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mapping {
     /// Exactly balanced by weight, and a change moves little. The default.
     #[default]
@@ -121,7 +121,7 @@ pub enum Mapping {
 }
 
 /// Bucket → wanted owner.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Table {
     owners: Owners,
 }

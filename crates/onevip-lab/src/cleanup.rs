@@ -26,6 +26,26 @@ pub fn all_labs() -> BTreeSet<Name> {
     dirs.chain(namespaces).chain(cgroup::labs()).collect()
 }
 
+/// What a test's lab is called.
+pub fn test_name(name: &str, pid: u32) -> String {
+    format!("t-{name}-{pid}")
+}
+
+/// The process that a test's lab belongs to.
+fn tester(name: &Name) -> Option<i32> {
+    name.as_str().strip_prefix("t-")?.rsplit_once('-')?.1.parse().ok()
+}
+
+/// Removes the labs of tests whose process is gone. Failures are only reported: they are not this test's.
+pub(crate) fn remove_abandoned() {
+    let labs = all_labs();
+    for name in labs.iter().filter(|name| tester(name).is_some_and(|pid| !is_alive(pid))) {
+        if let Err(error) = remove_lab(name) {
+            eprintln!("onevip-lab: {error:#}");
+        }
+    }
+}
+
 /// Removes a lab: daemons orderly, everything else by force.
 ///
 /// # Errors
@@ -58,25 +78,30 @@ pub fn remove_lab(name: &Name) -> Result<()> {
 /// When something stays.
 pub fn remove_host(name: &Name, host: Host) -> Result<()> {
     kill_all(name, &BTreeSet::from([host]))?;
+    cgroup::thaw(name, host);
     if let Host::Node(id) = host {
         unmount_below(&daemon::run_dir(name, id))?;
     }
     net::remove_netns(name, host)
 }
 
-/// Lets daemons end by themselves and take their kernel part down, all at once. Failures do not matter: whatever
-/// they leave goes away with the namespaces and the mounts.
+/// Lets daemons end by themselves and take their kernel part down, all at once. A failure is only reported:
+/// whatever they leave goes away with the namespaces and the mounts.
 fn stop_daemons(name: &Name) {
     let nodes = (1..=NODES_MAX).filter(|&id| daemon::pid_path(name, id).exists());
     std::thread::scope(|scope| {
         for id in nodes {
             scope.spawn(move || {
-                let _ = cgroup::freeze(name, Host::Node(id), false);
+                cgroup::thaw(name, Host::Node(id));
                 if let Some(pid) = daemon::pid_in(name, id, &daemon::pid_path(name, id)) {
                     daemon::stop(pid);
                 }
-                if netns::netns_path(name, Host::Node(id)).exists() {
-                    let _ = daemon::teardown(name, id);
+                if netns::netns_path(name, Host::Node(id)).exists()
+                    && let Err(error) = daemon::teardown(name, id)
+                {
+                    eprintln!(
+                        "onevip-lab: `onevip teardown` failed on unix{id}, so force was used: {error:#}"
+                    );
                 }
             });
         }
@@ -141,6 +166,14 @@ fn remove_dir(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tests_lab_tells_its_process() {
+        assert_eq!(tester(&Name::new(&test_name("story-2", 4711)).unwrap()), Some(4711));
+        for other in ["lab", "t-story", "demo-4711", "t-x-y"] {
+            assert_eq!(tester(&Name::new(other).unwrap()), None, "{other}");
+        }
+    }
 
     #[test]
     fn only_mounts_of_this_lab_are_found() {

@@ -3,18 +3,22 @@
 //! The daemon judges a configuration; the lab only reads the VIP's addresses out of it, so that `ssh` and `status`
 //! know where to go.
 
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::plan::{Host, Plan, multicast_mac, vip4};
+use crate::plan::{Host, Name, Plan, multicast_mac, vip4};
 
-/// The configuration of a lab without `--config`: one IPv4 VIP with SSH on all nodes, fixed membership.
+/// The configuration of a lab without `--config`: one IPv4 VIP with SSH on all nodes, membership as planned.
 pub fn generate(plan: &Plan) -> String {
     let mut text = format!(
         "cluster = \"{}\"\n\
-         membership = \"static\"\n\
+         {}\
          \n\
          [[vip]]\n\
          name = \"login\"\n\
@@ -26,6 +30,7 @@ pub fn generate(plan: &Plan) -> String {
          \x20 protocol = \"tcp\"\n\
          \x20 port = 22\n",
         plan.name,
+        membership(plan),
         vip4(),
         if plan.nodes == 1 { "unix1".into() } else { format!("unix[1-{}]", plan.nodes) },
     );
@@ -35,6 +40,48 @@ pub fn generate(plan: &Plan) -> String {
         let _ = write!(text, "\n[[node]]\nname = \"{host}\"\nid = {id}\naddress = \"{address}\"\n");
     }
     text
+}
+
+fn membership(plan: &Plan) -> String {
+    if plan.living {
+        let key = key_path(&plan.name);
+        format!("membership = \"living\"\nkey_file = \"{}\"\n", key.display())
+    } else {
+        "membership = \"static\"\n".into()
+    }
+}
+
+/// Where the key that seals the beats lies, one file for all nodes.
+pub fn key_path(name: &Name) -> PathBuf {
+    name.dir().join("key")
+}
+
+/// A new key file, readable by its owner alone.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn create_key(path: &Path) -> Result<()> {
+    let mut key = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| writeln!(file, "send {digits}"));
+    written.with_context(|| format!("cannot write the key file {}", path.display()))
+}
+
+/// Whether a configuration has living membership.
+pub fn is_living(text: &str) -> bool {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    table.get("membership").and_then(toml::Value::as_str) == Some("living")
+}
+
+/// The nodes of a configuration whose weight is not 0.
+pub fn weighted(text: &str) -> Vec<u8> {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let nodes = table.get("node").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+    let number = |node: &toml::Value, key| node.get(key).and_then(toml::Value::as_integer);
+    let weighted = nodes.iter().filter(|node| number(node, "weight") != Some(0));
+    weighted.filter_map(|node| u8::try_from(number(node, "id")?).ok()).collect()
 }
 
 /// What the lab reads out of a configuration.
@@ -64,16 +111,13 @@ pub fn summarise(text: &str) -> Result<Summary> {
         .collect::<Result<_>>()?;
     ensure!(!vip.is_empty(), "the configuration has no [[vip]] with addresses; a lab needs one to log in to");
     let given = first.and_then(|vip| vip.get("mac")).and_then(toml::Value::as_str);
-    let cluster_mac = given.map_or_else(|| multicast_mac(first_v4(&vip)), str::to_owned);
+    let flooded = first.and_then(|vip| vip.get("delivery")).and_then(toml::Value::as_str) == Some("flood");
+    ensure!(
+        !flooded || given.is_some(),
+        "with delivery = \"flood\", write `mac` as well: the lab must know it"
+    );
+    let cluster_mac = given.map_or_else(|| multicast_mac(&vip), str::to_lowercase);
     Ok(Summary { vip, cluster_mac })
-}
-
-fn first_v4(vip: &[IpAddr]) -> Ipv4Addr {
-    let v4 = vip.iter().find_map(|a| match a {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    v4.unwrap_or_else(vip4)
 }
 
 #[cfg(test)]
@@ -96,9 +140,34 @@ mod tests {
     }
 
     #[test]
+    fn membership_is_as_planned() {
+        let living = Plan::new("lab", 4, 60, true).unwrap();
+        assert!(is_living(&generate(&living)));
+        assert!(generate(&living).contains("key_file = \"/run/onevip-lab/lab/key\""));
+        assert!(!is_living(&generate(&Plan { living: false, ..living })));
+    }
+
+    #[test]
+    fn a_node_without_weight_is_not_waited_for() {
+        let text = "[[node]]\nid = 1\n[[node]]\nid = 2\nweight = 0\n[[node]]\nid = 3\nweight = 50\n";
+        assert_eq!(weighted(text), [1, 3]);
+    }
+
+    #[test]
     fn a_lab_of_one_needs_no_range() {
         let text = generate(&Plan::new("solo", 1, 1, true).unwrap());
         assert!(text.contains("nodes = [\"unix1\"]"), "{text}");
+    }
+
+    #[test]
+    fn the_mac_is_the_files_own_where_it_has_one() {
+        let vip = "[[vip]]\naddresses = [\"198.51.100.10\"]\n";
+        let flood = format!("{vip}delivery = \"flood\"\n");
+        assert!(summarise(&flood).unwrap_err().to_string().contains("`mac`"));
+        assert_eq!(
+            summarise(&format!("{flood}mac = \"02:6F:76:00:00:01\"")).unwrap().cluster_mac,
+            "02:6f:76:00:00:01"
+        );
     }
 
     #[test]

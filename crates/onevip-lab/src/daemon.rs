@@ -39,14 +39,14 @@ pub fn program() -> Result<PathBuf> {
     })
 }
 
-/// A command of the daemon's program with the three arguments that make it speak of this node:
-/// `onevip SUBCOMMAND --config … --node … --run-dir …`, on the node.
+/// A command of the daemon's program with the arguments that make it speak of this node:
+/// `onevip SUBCOMMAND --config … --node … --run-dir … --state-dir …`, on the node.
 ///
 /// # Errors
 /// When the program or the node is missing.
 pub fn command(name: &Name, id: u8, subcommand: &str) -> Result<Command> {
     let mut command = Command::new(program()?);
-    let (config, run_dir) = (config_path(name, id), run_dir(name, id));
+    let (config, run_dir, state_dir) = (config_path(name, id), run_dir(name, id), state_dir(name, id));
     let node = format!("unix{id}");
     let settings = [
         OsStr::new("--config"),
@@ -55,6 +55,8 @@ pub fn command(name: &Name, id: u8, subcommand: &str) -> Result<Command> {
         OsStr::new(&node),
         OsStr::new("--run-dir"),
         run_dir.as_os_str(),
+        OsStr::new("--state-dir"),
+        state_dir.as_os_str(),
     ];
     command.arg(subcommand).args(settings).envs(environment(name));
     Entrance::open(name, Host::Node(id))?.apply(&mut command);
@@ -133,6 +135,11 @@ pub fn environment_path(name: &Name) -> PathBuf {
 /// A daemon's run directory.
 pub fn run_dir(name: &Name, id: u8) -> PathBuf {
     name.node_dir(id).join("run")
+}
+
+/// What a daemon keeps over reboots.
+pub fn state_dir(name: &Name, id: u8) -> PathBuf {
+    name.dir().join(format!("state/unix{id}"))
 }
 
 /// What a daemon says.

@@ -7,20 +7,25 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
-use std::time::Duration;
+use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config;
+use crate::load::echo;
 use crate::netns::{self, Entrance};
+use crate::node::Node;
 use crate::plan::{Host, Name, Plan, ROOT};
-use crate::process::{check_interrupt, clear_interrupt, run, wait_until};
+use crate::process::{check_interrupt, clear_interrupt, run, tail, wait_until};
 use crate::ssh::{self, Login};
 use crate::{cgroup, cleanup, daemon, net};
 
 /// Longest that [`Lab::exec`] and [`Lab::ssh`] wait for a command to end.
 pub const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+/// Nodes that claim nothing by now will not do so by themselves.
+const SERVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What lab to build. `Options::new("name")` is four nodes, sixty clients, the generated configuration, daemons.
 #[derive(Clone, Debug)]
@@ -35,6 +40,10 @@ pub struct Options {
     pub config: Option<String>,
     /// Whether daemons run. Without, no host has the VIP.
     pub onevip: bool,
+    /// Whether the generated configuration has living membership.
+    pub living: bool,
+    /// Whether every node runs the lab's [echo service](crate::load::echo).
+    pub echo: bool,
     /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
     pub env: Vec<String>,
 }
@@ -42,7 +51,24 @@ pub struct Options {
 impl Options {
     /// The defaults under a name.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true, env: Vec::new() }
+        Self {
+            name: name.into(),
+            nodes: 4,
+            clients: 60,
+            config: None,
+            onevip: true,
+            living: true,
+            echo: false,
+            env: Vec::new(),
+        }
+    }
+
+    /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
+    /// ([`Lab::name`] tells the whole of it); labs that killed tests left behind are removed.
+    pub fn test(name: &str) -> Self {
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(cleanup::remove_abandoned);
+        Self::new(&cleanup::test_name(name, std::process::id()))
     }
 
     /// With this many nodes.
@@ -58,6 +84,30 @@ impl Options {
     /// With this configuration for every node.
     pub fn config(self, text: impl Into<String>) -> Self {
         Self { config: Some(text.into()), ..self }
+    }
+
+    /// With the generated configuration, edited. Call it last: it is generated for the numbers set so far.
+    ///
+    /// # Errors
+    /// When a number is out of range.
+    pub fn edit_config(self, edit: impl FnOnce(String) -> String) -> Result<Self> {
+        let plan = self.plan()?;
+        Ok(self.config(edit(config::generate(&plan))))
+    }
+
+    /// With a fixed set of nodes in the generated configuration, instead of living membership.
+    pub fn static_membership(self) -> Self {
+        Self { living: false, ..self }
+    }
+
+    /// With the [echo service](crate::load::echo) on every node.
+    pub fn echo(self) -> Self {
+        Self { echo: true, ..self }
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
+        Ok(Plan { living: self.living, echo: self.echo, ..plan })
     }
 
     /// With a variable in the environment of every daemon.
@@ -84,7 +134,8 @@ pub(crate) struct State {
 /// [kept](Lab::keep).
 pub struct Lab {
     pub(crate) state: State,
-    down_on_drop: bool,
+    /// There while the lab belongs to this value, and goes with it.
+    owned: Option<UnixListener>,
 }
 
 impl Lab {
@@ -92,19 +143,21 @@ impl Lab {
     /// left is removed first. When anything fails half way, what was built is removed.
     ///
     /// # Errors
-    /// When not root, an option is out of range, a program is missing, or a part does not start.
+    /// When not root, an option is out of range, a program is missing, a part does not start, or a lab of that name
+    /// belongs to a program that runs (and goes on for a minute).
     pub fn up(options: Options) -> Result<Self> {
         ensure!(nix::unistd::geteuid().is_root(), "a lab needs root: it makes network namespaces");
-        let plan = Plan::new(&options.name, options.nodes, options.clients, options.onevip)?;
+        let plan = options.plan()?;
         if plan.onevip {
             daemon::program()?;
         }
         let text = options.config.unwrap_or_else(|| config::generate(&plan));
         let summary = config::summarise(&text)?;
+        let owned = own(&plan.name)?;
         let _lock = lock(&plan.name)?;
         cleanup::remove_lab(&plan.name)?;
         let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
-        let lab = Self { state, down_on_drop: true };
+        let lab = Self { state, owned: Some(owned) };
         lab.build(&text, &options.env)?;
         Ok(lab)
     }
@@ -125,12 +178,12 @@ impl Lab {
                 path.display()
             )
         })?;
-        Ok(Self { state, down_on_drop: false })
+        Ok(Self { state, owned: None })
     }
 
     /// Leaves the lab running when this value is dropped.
     pub fn keep(mut self) {
-        self.down_on_drop = false;
+        self.owned = None;
     }
 
     /// Takes the lab down and removes every trace of it.
@@ -138,7 +191,7 @@ impl Lab {
     /// # Errors
     /// Names what could not be removed.
     pub fn down(mut self) -> Result<()> {
-        self.down_on_drop = false;
+        let _owned = self.owned.take();
         down(self.name())
     }
 
@@ -156,7 +209,31 @@ impl Lab {
             cgroup::create(name, host);
         }
         let nodes: Vec<u8> = plan.node_ids().collect();
-        self.start_services(&nodes)
+        self.start_services(&nodes)?;
+        if plan.onevip { self.wait_serving(SERVES_WITHIN) } else { Ok(()) }
+    }
+
+    /// Waits until every node that has a weight serves: with living membership a daemon that is ready still listens
+    /// for a while before it claims anything.
+    ///
+    /// # Errors
+    /// Names a node that does not get there, and what its status says.
+    pub fn wait_serving(&self, deadline: Duration) -> Result<()> {
+        let text = fs::read_to_string(self.dir().join("onevip.toml"))?;
+        if !config::is_living(&text) {
+            return Ok(());
+        }
+        let known = |id: &u8| self.plan().node_ids().any(|known| known == *id);
+        let until = Instant::now() + deadline;
+        for id in config::weighted(&text).into_iter().filter(known) {
+            let left = until.saturating_duration_since(Instant::now());
+            let serves = || self.node(id).claims().is_some_and(|claims| claims > 0);
+            wait_until(left, &format!("unix{id} to claim its share"), serves).with_context(|| {
+                let log = daemon::log_path(self.name(), id);
+                format!("the last it said ({}):\n{}", log.display(), tail(&log, 15))
+            })?;
+        }
+        Ok(())
     }
 
     fn write_files(&self, config: &str) -> Result<()> {
@@ -168,6 +245,7 @@ impl Lab {
             create_private(&node.join("run"))?;
             symlink("../../onevip.toml", node.join("onevip.toml"))?;
         }
+        config::create_key(&config::key_path(self.name()))?;
         fs::write(dir.join("state.json"), serde_json::to_vec_pretty(&self.state)?)?;
         ssh::create_keys(self.name())
     }
@@ -176,6 +254,9 @@ impl Lab {
     fn start_services(&self, nodes: &[u8]) -> Result<()> {
         let name = self.name();
         on_each(nodes, |id| ssh::start_sshd(name, id).map(drop))?;
+        if self.plan().echo {
+            on_each(nodes, |id| echo::start(name, id))?;
+        }
         if self.plan().onevip { self.start_daemons(nodes) } else { Ok(()) }
     }
 
@@ -184,7 +265,8 @@ impl Lab {
     /// # Errors
     /// When one does not become ready.
     pub fn start_onevip(&self) -> Result<()> {
-        self.start_daemons(&self.plan().node_ids().collect::<Vec<_>>())
+        self.start_daemons(&self.plan().node_ids().collect::<Vec<_>>())?;
+        self.wait_serving(SERVES_WITHIN)
     }
 
     fn start_daemons(&self, nodes: &[u8]) -> Result<()> {
@@ -227,18 +309,29 @@ impl Lab {
         &self.state.cluster_mac
     }
 
+    /// Replaces the configuration file that all nodes share, as an administrator would; no daemon is told.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        // Renamed into place: a daemon that reads meanwhile finds the old file or the new one.
+        let (path, new) = (self.dir().join("onevip.toml"), self.dir().join("onevip.toml.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, &path).with_context(|| format!("cannot replace {}", path.display()))
+    }
+
     /// One node: its files, processes and addresses.
     ///
     /// # Panics
     /// When the lab has no node of that number.
     pub fn node(&self, id: u8) -> Node<'_> {
         assert!((1..=self.plan().nodes).contains(&id), "lab {} has no node {id}", self.name());
-        Node { lab: self, id }
+        Node::of(self, id)
     }
 
     /// All nodes, by number.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        self.plan().node_ids().map(|id| Node { lab: self, id })
+        self.plan().node_ids().map(|id| Node::of(self, id))
     }
 
     /// The IPv4 addresses of `client`.
@@ -359,103 +452,12 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if self.down_on_drop {
+        if self.owned.is_some() {
             // An interrupt is why we are here, perhaps; cleaning up must be able to wait all the same.
             clear_interrupt();
             if let Err(error) = cleanup::remove_lab(self.name()) {
                 eprintln!("onevip-lab: {error:#}");
             }
-        }
-    }
-}
-
-/// One node of a running lab.
-#[derive(Clone, Copy)]
-pub struct Node<'a> {
-    lab: &'a Lab,
-    /// Its number, from 1.
-    pub id: u8,
-}
-
-impl Node<'_> {
-    /// Its hostname, `unixK`.
-    pub fn name(self) -> String {
-        Host::Node(self.id).to_string()
-    }
-
-    /// Its own IPv4 address.
-    pub fn address(self) -> IpAddr {
-        self.lab.plan().addresses4(Host::Node(self.id))[0].into()
-    }
-
-    /// Its own MAC, in lower case.
-    pub fn mac(self) -> String {
-        Plan::mac(Host::Node(self.id))
-    }
-
-    /// Its directory.
-    pub fn dir(self) -> PathBuf {
-        self.lab.name().node_dir(self.id)
-    }
-
-    /// The daemon's run directory.
-    pub fn run_dir(self) -> PathBuf {
-        daemon::run_dir(self.lab.name(), self.id)
-    }
-
-    /// Its configuration file, the same for all nodes.
-    pub fn config(self) -> PathBuf {
-        daemon::config_path(self.lab.name(), self.id)
-    }
-
-    /// What its `sshd` has logged.
-    pub fn sshd_log(self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir().join("sshd.log")).unwrap_or_default()).into_owned()
-    }
-
-    /// What its daemon has logged.
-    pub fn onevip_log(self) -> String {
-        let log = fs::read(daemon::log_path(self.lab.name(), self.id)).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
-    }
-
-    /// The process id of its `sshd`, while that lives.
-    pub fn sshd(self) -> Option<i32> {
-        daemon::pid_in(self.lab.name(), self.id, &self.dir().join("sshd.pid"))
-    }
-
-    /// The process id of its daemon, while that lives.
-    pub fn onevip(self) -> Option<i32> {
-        daemon::pid_in(self.lab.name(), self.id, &daemon::pid_path(self.lab.name(), self.id))
-    }
-
-    /// Every process of the node.
-    pub fn pids(self) -> Vec<i32> {
-        cgroup::pids(self.lab.name(), Host::Node(self.id))
-    }
-
-    /// `onevip SUBCOMMAND --config … --node … --run-dir …` on the node, to be completed and run.
-    ///
-    /// # Errors
-    /// When the program is missing or the node is powered off.
-    pub fn onevip_command(self, subcommand: &str) -> Result<Command> {
-        daemon::command(self.lab.name(), self.id, subcommand)
-    }
-
-    /// Starts the daemon (which must not run) and waits until it is ready. Returns its process id.
-    ///
-    /// # Errors
-    /// When it does not become ready.
-    pub fn start_onevip(self) -> Result<i32> {
-        let pid = daemon::start(self.lab.name(), self.id)?;
-        daemon::wait_ready(self.lab.name(), self.id, pid)?;
-        Ok(pid)
-    }
-
-    /// Ends the daemon with SIGTERM; its kernel part stays, as in an upgrade.
-    pub fn stop_onevip(self) {
-        if let Some(pid) = self.onevip() {
-            daemon::stop(pid);
         }
     }
 }
@@ -469,17 +471,24 @@ pub fn down(name: &Name) -> Result<()> {
     cleanup::remove_lab(name)
 }
 
-/// Keeps two commands from building or removing the same lab at once. An abstract socket: it needs no file, and is
-/// gone with its process.
+/// Keeps two commands from building or removing the same lab at once.
 pub(crate) fn lock(name: &Name) -> Result<UnixListener> {
-    let address = SocketAddr::from_abstract_name(format!("onevip-lab/{name}"))?;
+    take(name.as_str(), &format!("another command on lab {name} to end"))
+}
+
+/// Keeps a lab that belongs to a running program (a test, the demo) from being replaced by the `up` of another one.
+fn own(name: &Name) -> Result<UnixListener> {
+    take(&format!("{name}/owner"), &format!("the program to end whose lab {name} is (use another --name)"))
+}
+
+/// A lock is an abstract socket: it needs no file, and is gone with its process.
+fn take(lock: &str, what: &str) -> Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(format!("onevip-lab/{lock}"))?;
     let mut listener = None;
-    let waited =
-        wait_until(Duration::from_secs(60), &format!("another command on lab {name} to end"), || {
-            listener = UnixListener::bind_addr(&address).ok();
-            listener.is_some()
-        });
-    waited?;
+    wait_until(Duration::from_secs(60), what, || {
+        listener = UnixListener::bind_addr(&address).ok();
+        listener.is_some()
+    })?;
     listener.context("a lock that was taken is there")
 }
 

@@ -16,10 +16,11 @@
 //! ```
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`lab`] the whole, [`cleanup`] the end of it; [`fault`] and
-//! [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
-//! [`demo`] the story.
+//! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
+//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
+//! [`load`] clients at work; [`demo`] the story, [`bench`] the figures.
 
+pub mod bench;
 pub mod cgroup;
 pub mod cleanup;
 pub mod config;
@@ -28,16 +29,21 @@ pub mod demo;
 pub mod fault;
 mod inject;
 pub mod lab;
+pub mod load;
 pub mod net;
 pub mod netns;
+pub mod node;
 pub mod plan;
 pub mod process;
+pub mod session;
 pub mod ssh;
 pub mod status;
 pub mod switch;
 pub mod wire;
 
 pub use fault::Fault;
-pub use lab::{Lab, Node, Options};
+pub use lab::{Lab, Options};
+pub use node::Node;
 pub use plan::{Host, Name};
 pub use process::wait_until;
+pub use session::Session;

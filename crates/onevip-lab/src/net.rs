@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use nix::net::if_::if_nametoindex;
+
 use crate::netns::{self, sysctl};
 use crate::plan::{Host, Name, Plan};
 use crate::process::run_ok;
@@ -31,7 +33,7 @@ pub fn create_switch(name: &Name) -> Result<()> {
     netns::inside(name, Host::Switch, || -> Result<()> {
         // Ports need no addresses; the bridge gets a link-local one, without which it could be no MLD querier.
         sysctl("ipv6/conf/default/disable_ipv6", "1")?;
-        quiet_ipv6()?;
+        settle()?;
         // Frames are only forwarded here: no detour through the IP rules of whatever firewall is loaded.
         let _ = sysctl("bridge/bridge-nf-call-iptables", "0");
         let _ = sysctl("bridge/bridge-nf-call-ip6tables", "0");
@@ -58,7 +60,7 @@ pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
     let name = &plan.name;
     add_netns(name, stations)?;
     for &host in stations {
-        netns::inside(name, host, quiet_ipv6)??;
+        netns::inside(name, host, settle)??;
     }
     let mut ports = String::new();
     for &host in stations {
@@ -86,12 +88,17 @@ fn addresses(plan: &Plan, host: Host) -> String {
     batch
 }
 
-/// No waiting for duplicate addresses, no routers to look for.
-fn quiet_ipv6() -> Result<()> {
+/// The same start for every lab: a new namespace copies some settings of the machine it is on. No forwarding, no
+/// opinion about ARP or source addresses; no waiting for duplicate addresses, no routers to look for.
+fn settle() -> Result<()> {
+    sysctl("ipv4/ip_forward", "0")?;
     for group in ["all", "default"] {
-        sysctl(&format!("ipv6/conf/{group}/accept_dad"), "0")?;
-        sysctl(&format!("ipv6/conf/{group}/accept_ra"), "0")?;
-        sysctl(&format!("ipv6/conf/{group}/router_solicitations"), "0")?;
+        for setting in ["rp_filter", "arp_ignore", "arp_announce", "arp_filter"] {
+            sysctl(&format!("ipv4/conf/{group}/{setting}"), "0")?;
+        }
+        for setting in ["accept_dad", "accept_ra", "router_solicitations"] {
+            sysctl(&format!("ipv6/conf/{group}/{setting}"), "0")?;
+        }
     }
     Ok(())
 }
@@ -110,6 +117,22 @@ pub fn remove_netns(name: &Name, host: Host) -> Result<()> {
         return Ok(());
     }
     run_ok(Command::new("ip").args(["netns", "del", &name.netns(host)]), PATIENCE)?;
+    Ok(())
+}
+
+/// Takes a host's port off the switch, and with it the host's interface. That of a namespace that is gone may be gone
+/// as well, or may not: connections that were open when their processes died keep a namespace alive for minutes.
+///
+/// # Errors
+/// When the port stays.
+pub fn unplug(name: &Name, host: Host) -> Result<()> {
+    let port = || netns::inside(name, Host::Switch, || if_nametoindex(host.to_string().as_str()).is_ok());
+    if port()?
+        && let Err(error) = ip_batch(name, Host::Switch, &format!("link del {host}\n"))
+    {
+        // It may have gone by itself between the look and the command.
+        ensure!(!port()?, "{error:#}");
+    }
     Ok(())
 }
 

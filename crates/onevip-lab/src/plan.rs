@@ -4,7 +4,7 @@
 //! speaks to the kernel; `lab.rs` carries a plan out.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -50,10 +50,18 @@ pub const fn vip4() -> Ipv4Addr {
     v4(VIP_HOST)
 }
 
-/// The cluster MAC that goes with an IPv4 VIP by default: `01:00:5e` and its low 23 bits, as RFC 1112 §6.4 maps groups.
-pub fn multicast_mac(vip: Ipv4Addr) -> String {
-    let [_, b, c, d] = vip.octets();
-    format!("01:00:5e:{:02x}:{c:02x}:{d:02x}", b & 0x7f)
+/// The cluster MAC that goes with a VIP by default: `01:00:5e` and the low 23 bits of its first IPv4 address, as
+/// RFC 1112 §6.4 maps groups; for a VIP without one `33:33` and the low 32 bits of its first address (RFC 2464 §7).
+pub fn multicast_mac(vip: &[IpAddr]) -> String {
+    let v4 =
+        vip.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
+    let v6 =
+        vip.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6.octets()) } else { None });
+    match (v4, v6) {
+        (Some([_, b, c, d]), _) => format!("01:00:5e:{:02x}:{c:02x}:{d:02x}", b & 0x7f),
+        (None, Some([.., a, b, c, d])) => format!("33:33:{a:02x}:{b:02x}:{c:02x}:{d:02x}"),
+        (None, None) => String::new(),
+    }
 }
 
 /// One machine of the lab.
@@ -182,10 +190,16 @@ pub struct Plan {
     pub clients: u8,
     /// Whether the daemon is part of the lab.
     pub onevip: bool,
+    /// Whether the generated configuration has living membership.
+    #[serde(default)]
+    pub living: bool,
+    /// Whether every node runs the lab's echo service.
+    #[serde(default)]
+    pub echo: bool,
 }
 
 impl Plan {
-    /// Checks the ranges.
+    /// Checks the ranges. Membership is living, and there is no echo service.
     ///
     /// # Errors
     /// When the name or a number is out of range.
@@ -198,7 +212,7 @@ impl Plan {
         };
         let nodes = in_range("nodes", nodes, NODES_MAX)?;
         let clients = in_range("clients", clients, CLIENTS_MAX)?;
-        Ok(Self { name: Name::new(name)?, nodes, clients, onevip })
+        Ok(Self { name: Name::new(name)?, nodes, clients, onevip, living: true, echo: false })
     }
 
     /// The nodes' numbers, 1..=N.
@@ -284,8 +298,12 @@ mod tests {
 
     #[test]
     fn the_cluster_mac_keeps_23_bits_of_the_vip() {
-        assert_eq!(multicast_mac(vip4()), "01:00:5e:33:64:0a");
-        assert_eq!(multicast_mac(Ipv4Addr::new(10, 200, 1, 2)), "01:00:5e:48:01:02");
+        assert_eq!(multicast_mac(&[vip4().into()]), "01:00:5e:33:64:0a");
+        assert_eq!(
+            multicast_mac(&[v6(100).into(), Ipv4Addr::new(10, 200, 1, 2).into()]),
+            "01:00:5e:48:01:02"
+        );
+        assert_eq!(multicast_mac(&["2001:db8::12:3456".parse().unwrap()]), "33:33:00:12:34:56");
     }
 
     #[test]

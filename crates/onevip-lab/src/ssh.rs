@@ -36,6 +36,11 @@ impl Login {
         Self { user: "root".into(), identity: dir.join("user_key"), known_hosts: dir.join("known_hosts") }
     }
 
+    /// Where files go that are uploaded without a path: one directory for all nodes, as a shared home would be.
+    pub fn home(name: &Name) -> PathBuf {
+        name.dir().join("home")
+    }
+
     /// The options that `ssh` and `scp` share: this identity and these host keys, nothing of the user's own
     /// configuration, no questions, an error in ten seconds instead of a hang.
     pub fn options(&self) -> Vec<String> {
@@ -57,12 +62,13 @@ impl Login {
     }
 }
 
-/// Makes one host key for all nodes, and one key for the user.
+/// Makes one host key for all nodes, one key for the user, and the directory for uploads.
 ///
 /// # Errors
 /// When `ssh-keygen` is missing or a file cannot be written.
 pub fn create_keys(name: &Name) -> Result<()> {
     let (dir, login) = (name.dir(), Login::of(name));
+    fs::create_dir_all(Login::home(name))?;
     let host_key = dir.join("host_key");
     for (key, comment) in [(&host_key, "onevip-lab host"), (&login.identity, "onevip-lab user")] {
         let mut keygen = Command::new("ssh-keygen");
@@ -125,7 +131,7 @@ fn sshd_config(lab_dir: &Path, pid_file: &Path, use_pam: bool, penalties: bool) 
          PrintLastLog no\n\
          MaxStartups 200:30:400\n\
          LogLevel VERBOSE\n\
-         Subsystem sftp internal-sftp\n"
+         Subsystem sftp internal-sftp -d {lab}/home\n"
     );
     if penalties {
         // Probes connect without logging in; newer versions would lock their addresses out.

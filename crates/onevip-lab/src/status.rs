@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::lab::Lab;
 use crate::net::{BRIDGE, INTERFACE};
+use crate::node::Node;
 use crate::plan::Host;
 use crate::ssh::Login;
 
@@ -89,7 +90,7 @@ impl Lab {
             interface: INTERFACE.into(),
             addresses: self.plan().addresses4(host).into_iter().map(IpAddr::from).collect(),
         };
-        let node = |node: crate::lab::Node<'_>| NodeStatus {
+        let node = |node: Node<'_>| NodeStatus {
             id: node.id,
             name: node.name(),
             address: node.address(),

@@ -4,15 +4,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use onevip_lab::cleanup::test_name;
 use onevip_lab::process::{is_alive, run, signal};
 use onevip_lab::{Fault, Lab, Name, Options, lab, netns, wait_until};
+
+use common::traces;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -21,37 +25,12 @@ fn up(name: &str, nodes: usize) -> Lab {
         nix::unistd::geteuid().is_root(),
         "these tests build network namespaces: run them as root (make test)"
     );
-    Lab::up(Options::new(name).nodes(nodes).clients(3).no_onevip()).unwrap()
+    Lab::up(Options::test(name).nodes(nodes).clients(3).no_onevip()).unwrap()
 }
 
-/// Everything of a lab that can be seen from outside, in words.
-fn traces(name: &str) -> BTreeSet<String> {
-    let wanted = Name::new(name).unwrap();
-    let mut traces = BTreeSet::new();
-    if wanted.dir().exists() {
-        traces.insert(format!("directory {}", wanted.dir().display()));
-    }
-    traces.extend(
-        netns::list().iter().filter(|(lab, _)| *lab == wanted).map(|(_, host)| format!("netns {host}")),
-    );
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let of_lab = |line: &&str| line.contains(&format!("/onevip-lab/{name}/"));
-    traces.extend(mounts.lines().filter(of_lab).map(|line| format!("mount {line}")));
-    for tree in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-        if Path::new(tree).join("onevip-lab").join(name).exists() {
-            traces.insert(format!("cgroup in {tree}"));
-        }
-    }
-    traces.extend(processes_naming(&format!("/onevip-lab/{name}/")));
-    traces
-}
-
-fn processes_naming(path: &str) -> Vec<String> {
-    let pids =
-        fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    let line =
-        |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
-    pids.map(|pid| format!("process {pid} {}", line(pid))).filter(|line| line.contains(path)).collect()
+/// The whole name of a test's lab.
+fn named(name: &str) -> Name {
+    Name::new(&test_name(name, std::process::id())).unwrap()
 }
 
 /// One echo request; true when the answer comes.
@@ -77,46 +56,46 @@ fn log_in(lab: &Lab, node: u8, command: &str) -> (bool, String) {
 
 #[test]
 fn down_leaves_nothing_behind() {
-    let lab = up("t-trace", 2);
+    let lab = up("trace", 2);
     // A session with a child in the background: the kind that outlives its sshd.
     assert_eq!(log_in(&lab, 1, "sleep 1000 >/dev/null 2>&1 & hostname"), (true, "unix1".into()));
-    let before = traces("t-trace");
+    let before = traces(&named("trace"));
     for kind in ["directory", "netns unix1", "netns switch", "mount", "process"] {
         assert!(before.iter().any(|t| t.starts_with(kind)), "{kind} is missing in {before:#?}");
     }
     let pids = lab.node(1).pids();
     assert!(pids.len() >= 2, "sshd and sleep: {pids:?}");
     lab.down().unwrap();
-    assert_eq!(traces("t-trace"), BTreeSet::new());
+    assert_eq!(traces(&named("trace")), BTreeSet::new());
     assert!(pids.iter().all(|&pid| !is_alive(pid)));
 }
 
 #[test]
 fn dropping_takes_the_lab_down_also_when_a_test_panics() {
     let story = std::panic::catch_unwind(|| {
-        let _lab = up("t-panic", 1);
+        let _lab = up("panic", 1);
         panic!("on purpose");
     });
     assert!(story.is_err());
-    assert_eq!(traces("t-panic"), BTreeSet::new());
+    assert_eq!(traces(&named("panic")), BTreeSet::new());
 }
 
 #[test]
 fn what_fails_half_way_leaves_nothing_behind() {
     // No address in the file: refused before anything is made.
-    assert!(Lab::up(Options::new("t-half").no_onevip().config("cluster = \"x\"")).is_err());
-    assert_eq!(traces("t-half"), BTreeSet::new());
+    assert!(Lab::up(Options::test("half").no_onevip().config("cluster = \"x\"")).is_err());
+    assert_eq!(traces(&named("half")), BTreeSet::new());
     // A daemon that ends at once: everything else runs by then.
-    let output = run(command("t-half").env("ONEVIP", "/bin/false").args(["--nodes", "2"]), PATIENCE).unwrap();
+    let output = run(command("half").env("ONEVIP", "/bin/false").args(["--nodes", "2"]), PATIENCE).unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && message.contains("onevip on unix"), "{message}");
-    assert_eq!(traces("t-half"), BTreeSet::new());
+    assert_eq!(traces(&named("half")), BTreeSet::new());
 }
 
 /// `onevip-lab up --name NAME`, to be completed.
 fn command(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onevip-lab"));
-    command.args(["up", "--name", name]);
+    command.args(["up", "--name", named(name).as_str()]);
     command
 }
 
@@ -126,8 +105,8 @@ fn an_interrupted_up_leaves_nothing_behind() {
     let never_ready = std::env::temp_dir().join(format!("never-ready-{}", std::process::id()));
     fs::write(&never_ready, "#!/bin/sh\n[ \"$1\" = run ] || exit 0\nexec sleep 1000\n").unwrap();
     fs::set_permissions(&never_ready, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut up = command("t-intr").env("ONEVIP", &never_ready).args(["--nodes", "2"]).spawn().unwrap();
-    let started = || Name::new("t-intr").unwrap().node_dir(2).join("onevip.pid").exists();
+    let mut up = command("intr").env("ONEVIP", &never_ready).args(["--nodes", "2"]).spawn().unwrap();
+    let started = || named("intr").node_dir(2).join("onevip.pid").exists();
     wait_until(PATIENCE, "the daemons to start", started).unwrap();
     signal(up.id().cast_signed(), nix::sys::signal::Signal::SIGINT);
     let mut status = None;
@@ -138,31 +117,31 @@ fn an_interrupted_up_leaves_nothing_behind() {
     .unwrap();
     fs::remove_file(never_ready).unwrap();
     assert!(!status.unwrap().success());
-    assert_eq!(traces("t-intr"), BTreeSet::new());
+    assert_eq!(traces(&named("intr")), BTreeSet::new());
 }
 
 #[test]
 fn labs_live_side_by_side() {
-    let (one, two) = (up("t-side", 1), up("t-side-2", 1));
+    let (one, two) = (up("side", 1), up("side-2", 1));
     fs::write(one.node(1).dir().join("mark"), "one").unwrap();
     assert!(pings(&one, "client", "198.51.100.11") && pings(&two, "client", "198.51.100.11"));
     one.down().unwrap();
-    assert_eq!(traces("t-side"), BTreeSet::new());
+    assert_eq!(traces(&named("side")), BTreeSet::new());
     assert_eq!(log_in(&two, 1, "hostname"), (true, "unix1".into()));
     assert!(!two.node(1).dir().join("mark").exists());
 }
 
 #[test]
 fn up_after_a_crash_cleans_up_first() {
-    let crashed = up("t-crash", 2);
+    let crashed = up("crash", 2);
     let old = crashed.node(1).sshd().unwrap();
     signal(crashed.node(2).sshd().unwrap(), nix::sys::signal::Signal::SIGKILL);
     fs::remove_file(crashed.dir().join("state.json")).unwrap();
     fs::write(crashed.node(1).run_dir().join("stale"), "").unwrap();
     crashed.keep();
-    assert!(Lab::open("t-crash").is_err());
+    assert!(Lab::open(named("crash").as_str()).is_err());
 
-    let fresh = up("t-crash", 1);
+    let fresh = up("crash", 1);
     assert!(!is_alive(old));
     assert!(!fresh.node(1).run_dir().join("stale").exists());
     assert_eq!(netns::list().iter().filter(|(name, _)| name == fresh.name()).count(), 4);
@@ -170,18 +149,30 @@ fn up_after_a_crash_cleans_up_first() {
 }
 
 #[test]
+fn a_lab_that_somebody_uses_is_not_replaced() {
+    let first = up("own", 1);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| up("own", 2));
+        assert_eq!(log_in(&first, 1, "hostname"), (true, "unix1".into()));
+        assert!(!second.is_finished());
+        first.down().unwrap();
+        assert_eq!(second.join().unwrap().plan().nodes, 2);
+    });
+}
+
+#[test]
 fn down_needs_no_written_state() {
-    let lab = up("t-lost", 1);
+    let lab = up("lost", 1);
     fs::remove_dir_all(lab.dir().join("nodes")).unwrap();
     fs::remove_file(lab.dir().join("state.json")).unwrap();
     lab.keep();
-    lab::down(&Name::new("t-lost").unwrap()).unwrap();
-    assert_eq!(traces("t-lost"), BTreeSet::new());
+    lab::down(&named("lost")).unwrap();
+    assert_eq!(traces(&named("lost")), BTreeSet::new());
 }
 
 #[test]
 fn hosts_are_what_they_should_be() {
-    let lab = up("t-hosts", 2);
+    let lab = up("hosts", 2);
     for host in ["unix1", "unix2", "client", "client2"] {
         assert_eq!(lab.exec_ok(host, &["hostname"]).unwrap().trim(), host);
     }
@@ -189,6 +180,10 @@ fn hosts_are_what_they_should_be() {
     let log = lab.node(2).sshd_log();
     assert!(log.contains("Accepted publickey for root from 198.51.100.102 "), "{log}");
     assert!(pings(&lab, "client", "2001:db8::12") && pings(&lab, "client2", "198.51.100.11"));
+    let (to, from): (IpAddr, IpAddr) = ("2001:db8::12".parse().unwrap(), "2001:db8::103".parse().unwrap());
+    let session = lab.session_to(to, Some(from)).unwrap();
+    assert_eq!((session.host.as_str(), session.client.0), ("unix2", from));
+    session.close().unwrap();
     let client = lab.exec_ok("client", &["ip", "-br", "addr", "show", "eth0"]).unwrap();
     assert!(client.contains("198.51.100.103/24") && !client.contains("198.51.100.104"), "{client}");
     // No way out, and no VIP anywhere.
@@ -201,9 +196,9 @@ fn hosts_are_what_they_should_be() {
 
 #[test]
 fn status_is_what_scripts_read() {
-    let lab = up("t-status", 2);
+    let lab = up("status", 2);
     let status = serde_json::to_value(lab.status()).unwrap();
-    assert_eq!(status["name"], "t-status");
+    assert_eq!(status["name"], named("status").as_str());
     assert_eq!(status["vip"][0], "198.51.100.10");
     assert_eq!(status["cluster_mac"], "01:00:5e:33:64:0a");
     assert_eq!(status["client"]["interface"], "eth0");
@@ -212,7 +207,11 @@ fn status_is_what_scripts_read() {
     assert_eq!((node["id"].as_u64(), node["name"].as_str()), (Some(2), Some("unix2")));
     assert!(node["pids"]["onevip"].is_null());
     assert!(is_alive(node["pids"]["sshd"].as_i64().unwrap().try_into().unwrap()));
-    assert!(fs::read_to_string(node["config"].as_str().unwrap()).unwrap().contains("cluster = \"t-status\""));
+    assert!(
+        fs::read_to_string(node["config"].as_str().unwrap())
+            .unwrap()
+            .contains(&format!("cluster = \"{}\"", named("status")))
+    );
     for netns in [&node["netns"], &status["client"]["netns"], &status["switch"]["netns"]] {
         let entered =
             Command::new("ip").args(["netns", "exec", netns.as_str().unwrap(), "true"]).status().unwrap();
@@ -222,7 +221,7 @@ fn status_is_what_scripts_read() {
 
 #[test]
 fn a_cut_node_is_reached_by_nobody_until_healed() {
-    let lab = up("t-cut", 2);
+    let lab = up("cut", 2);
     assert!(pings(&lab, "unix1", &address(&lab, 2)));
     lab.fault(&Fault::Cut(2)).unwrap();
     assert!(!pings(&lab, "unix1", &address(&lab, 2)));
@@ -241,7 +240,7 @@ fn frames(lab: &Lab, host: &str, direction: &str) -> u64 {
 
 #[test]
 fn a_mute_node_hears_and_a_deaf_node_speaks() {
-    let lab = up("t-mute", 2);
+    let lab = up("mute", 2);
     assert!(pings(&lab, "unix1", &address(&lab, 2)));
 
     lab.fault(&Fault::Mute(2)).unwrap();
@@ -262,7 +261,7 @@ fn a_mute_node_hears_and_a_deaf_node_speaks() {
 
 #[test]
 fn loss_loses_some_and_not_all() {
-    let lab = up("t-loss", 2);
+    let lab = up("loss", 2);
     let answered = |lab: &Lab| {
         let to = address(lab, 2);
         let ping = lab.exec("unix1", &["ping", "-n", "-q", "-i0.002", "-c400", "-W1", &to]).unwrap();
@@ -284,7 +283,7 @@ fn loss_loses_some_and_not_all() {
 
 #[test]
 fn a_split_has_a_client_on_each_side() {
-    let lab = up("t-split", 4);
+    let lab = up("split", 4);
     lab.fault(&"split unix1,unix2|unix3,unix4".parse().unwrap()).unwrap();
     for (from, to) in [("unix1", 2), ("unix3", 4), ("client", 1), ("client2", 3)] {
         assert!(pings(&lab, from, &address(&lab, to)), "{from} and unix{to} are on one side");
@@ -298,7 +297,7 @@ fn a_split_has_a_client_on_each_side() {
 
 #[test]
 fn a_tap_hears_who_answers() {
-    let lab = up("t-tap", 2);
+    let lab = up("tap", 2);
     let window = Duration::from_millis(200);
     let of = |address: &str| lab.who_has("client", address.parse().unwrap(), window).unwrap();
     let answers = of("198.51.100.12");
@@ -323,7 +322,7 @@ fn make_multicast_address(lab: &Lab) -> String {
 
 #[test]
 fn a_snooping_bridge_withholds_multicast_frames_only() {
-    let lab = up("t-snoop", 2);
+    let lab = up("snoop", 2);
     let vip = make_multicast_address(&lab);
     assert!(pings(&lab, "client", &vip));
     lab.fault(&Fault::Snoop).unwrap();
@@ -349,40 +348,39 @@ fn greets(lab: &Lab, node: u8) -> bool {
 
 #[test]
 fn a_frozen_node_has_a_kernel_and_nothing_else() {
-    let lab = up("t-freeze", 1);
-    assert!(greets(&lab, 1));
+    let lab = up("freeze", 1);
+    let mut session = lab.session_to(lab.node(1).address(), None).unwrap();
+    assert_eq!((session.host.as_str(), session.client.0), ("unix1", lab.clients()[0]));
+    session.echo(PATIENCE).unwrap();
     lab.fault(&Fault::Freeze(1)).unwrap();
     assert!(pings(&lab, "client", &address(&lab, 1)), "the kernel answers");
     assert!(connects(&lab, 1).is_some() && !greets(&lab, 1), "sshd does not");
+    assert!(
+        session.echo(Duration::from_millis(300)).is_err() && session.is_open(),
+        "the session stands still"
+    );
     lab.heal(Some("unix1")).unwrap();
     assert!(greets(&lab, 1));
+    session.echo(PATIENCE).unwrap();
+    session.close().unwrap();
 }
 
 #[test]
 fn a_frozen_sshd_lets_sessions_go_on() {
-    let lab = up("t-fsshd", 1);
-    let mut ssh = lab.ssh_command(lab.node(1).address(), None).unwrap();
-    let (from_session, to_session) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-    let mut session = ssh.arg("cat").stdin(to_session).stdout(from_session).spawn().unwrap();
-    let (mut keys, mut screen) = (session.stdin.take().unwrap(), session.stdout.take().unwrap());
-    let mut echoes = |byte: u8| {
-        let mut back = [0];
-        std::io::Write::write_all(&mut keys, &[byte]).unwrap();
-        std::io::Read::read_exact(&mut screen, &mut back).unwrap();
-        back[0] == byte
-    };
-    assert!(echoes(b'a'));
+    let lab = up("fsshd", 1);
+    let mut session = lab.session_to(lab.node(1).address(), None).unwrap();
+    session.echo(PATIENCE).unwrap();
     lab.fault(&Fault::FreezeSshd(1)).unwrap();
-    assert!(!greets(&lab, 1) && echoes(b'b'));
+    assert!(!greets(&lab, 1));
+    session.echo(PATIENCE).unwrap();
     lab.heal(None).unwrap();
     assert!(greets(&lab, 1));
-    drop(keys);
-    assert!(session.wait().unwrap().success());
+    session.close().unwrap();
 }
 
 #[test]
 fn a_node_without_power_is_gone_and_boots_afresh() {
-    let lab = up("t-power", 2);
+    let lab = up("power", 2);
     let old = lab.node(2).pids();
     fs::write(lab.node(2).run_dir().join("stale"), "").unwrap();
     lab.fault(&Fault::PowerOff(2)).unwrap();
@@ -399,8 +397,18 @@ fn a_node_without_power_is_gone_and_boots_afresh() {
 }
 
 #[test]
+fn a_frozen_node_that_loses_its_power_boots_unfrozen() {
+    let lab = up("ice", 1);
+    lab.fault(&Fault::Freeze(1)).unwrap();
+    lab.fault(&Fault::PowerOff(1)).unwrap();
+    assert_eq!(lab.status().faults, ["power-off unix1"]);
+    lab.heal(None).unwrap();
+    assert_eq!(log_in(&lab, 1, "hostname"), (true, "unix1".into()));
+}
+
+#[test]
 fn a_dying_node_says_no_last_word() {
-    let lab = up("t-last", 1);
+    let lab = up("last", 1);
     let mut stream = connects(&lab, 1).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut banner = [0; 64];
@@ -413,7 +421,7 @@ fn a_dying_node_says_no_last_word() {
 
 #[test]
 fn a_lab_without_daemons_has_none_to_kill() {
-    let lab = up("t-none", 1);
+    let lab = up("none", 1);
     for fault in [Fault::KillOnevip(1), Fault::FreezeOnevip(1)] {
         assert!(lab.fault(&fault).unwrap_err().to_string().contains("no onevip runs on unix1"));
     }

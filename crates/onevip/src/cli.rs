@@ -5,6 +5,7 @@
 
 use crate::cmd;
 use crate::config::Diagnostics;
+use crate::daemon::control::Request;
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
@@ -23,6 +24,9 @@ pub struct Cli {
     /// Where the running daemon keeps its state
     #[arg(long, global = true, value_name = "PATH", default_value = "/run/onevip")]
     pub run_dir: PathBuf,
+    /// Where the daemon keeps what must survive a reboot
+    #[arg(long, global = true, value_name = "PATH", default_value = "/var/lib/onevip")]
+    pub state_dir: PathBuf,
     /// Name of this node [default: the hostname]
     #[arg(long, global = true, value_name = "NAME")]
     pub node: Option<String>,
@@ -49,6 +53,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What happens, as it happens: one line each
+    Watch {
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send new connections elsewhere; sessions stay until they end
+    Drain(cmd::order::DrainArgs),
+    /// End a drain
+    Undrain,
+    /// Move buckets to where the table wants them now, busy ones included
+    Rebalance,
+    /// Read the configuration and the keys again
+    Reload,
+    /// Make the cluster's key file, or change its keys
+    Keygen(cmd::keygen::Args),
 }
 
 /// What every subcommand knows.
@@ -58,6 +78,8 @@ pub struct Context {
     pub config: PathBuf,
     /// Where the running daemon keeps its state.
     pub run_dir: PathBuf,
+    /// Where the daemon keeps what must survive a reboot.
+    pub state_dir: PathBuf,
     /// The name given with `--node`.
     pub node: Option<String>,
     /// Whether the output shall be JSON.
@@ -74,7 +96,13 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    let mut ctx = Context { config: cli.config, run_dir: cli.run_dir, node: cli.node, json: false };
+    let mut ctx = Context {
+        config: cli.config,
+        run_dir: cli.run_dir,
+        state_dir: cli.state_dir,
+        node: cli.node,
+        json: false,
+    };
     match cli.command {
         Command::Run => cmd::run::run(&ctx),
         Command::Teardown => cmd::teardown::run(&ctx),
@@ -90,6 +118,15 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ctx.json = json;
             cmd::status::run(&ctx)
         }
+        Command::Watch { json } => {
+            ctx.json = json;
+            cmd::watch::run(&ctx)
+        }
+        Command::Drain(args) => cmd::order::drain(&ctx, &args),
+        Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
+        Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
+        Command::Reload => cmd::order::run(&ctx, Request::Reload),
+        Command::Keygen(args) => cmd::keygen::run(&ctx, &args),
     }
 }
 

@@ -92,6 +92,56 @@ pub struct Vip {
     pub sessions: usize,
     /// The nodes that serve it.
     pub nodes: Vec<Node>,
+    /// What living membership knows; `None` with fixed nodes or without a daemon.
+    pub membership: Option<Membership>,
+}
+
+/// How this node stands among the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Membership {
+    /// `joining`, `serving`, `draining` or `leaving`.
+    pub state: String,
+    /// Seconds since it is so.
+    pub since_seconds: u64,
+    /// Why it takes no share; `None` if it does.
+    pub why_out: Option<String>,
+    /// Buckets it wants and does not have yet.
+    pub intents: usize,
+    /// Digest of what the table is made of, in hex: equal on all nodes that agree.
+    pub view: String,
+    /// Beats sent.
+    pub beats_sent: u64,
+    /// Beats received and believed.
+    pub beats_received: u64,
+    /// Beats received and rejected, by reason.
+    pub beats_rejected: BTreeMap<String, u64>,
+}
+
+/// What this node knows of another one from its beats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Whether each hears the other.
+    pub heard: bool,
+    /// Seconds since `heard` is what it is.
+    pub since_seconds: u64,
+    /// Why it is not heard, if it ever was.
+    pub why_lost: Option<String>,
+    /// Milliseconds since its newest beat; `None` if it never spoke.
+    pub silent_ms: Option<u64>,
+    /// What it says it is doing.
+    pub state: Option<String>,
+    /// Whom it hears, by number.
+    pub hears: Vec<u8>,
+    /// Buckets it claims.
+    pub claims: usize,
+    /// Sessions it says it holds.
+    pub sessions: Option<u32>,
+    /// Whether its kernel no longer answers.
+    pub kernel_gone: bool,
+    /// Whether its configuration means something else than ours.
+    pub config_differs: bool,
+    /// Whether it stands in our configuration.
+    pub in_file: bool,
 }
 
 /// A node as this one sees it.
@@ -113,6 +163,8 @@ pub struct Node {
     pub wants: usize,
     /// Those as a share of all, in percent.
     pub share_percent: f64,
+    /// What its beats tell; `None` for this node, with fixed nodes, or without a daemon.
+    pub peer: Option<Peer>,
 }
 
 /// Width of the bar that shows a share, in characters.
@@ -191,21 +243,21 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
         vip.interface,
         vip.hash
     )?;
+    if let Some(membership) = &vip.membership {
+        writeln!(f, "  {}", membership_line(membership))?;
+    }
     let name_width = vip.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0).max(4);
     let largest = vip.nodes.iter().map(|node| node.wants).max().unwrap_or(0).max(1);
     for node in &vip.nodes {
         let filled = (node.wants * BAR).div_ceil(largest);
         let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
-        let here = if node.this {
-            format!("← claims {}, holds {} sessions", vip.claims, vip.sessions)
-        } else if node.alive {
-            String::new()
-        } else {
-            "not alive".to_owned()
-        };
         let line = format!(
-            "  {:>2} {:name_width$} {bar} {:>4} buckets {:>5.1} %  {here}",
-            node.id, node.name, node.wants, node.share_percent
+            "  {:>2} {:name_width$} {bar} {:>4} buckets {:>5.1} %  {}",
+            node.id,
+            node.name,
+            node.wants,
+            node.share_percent,
+            node_remark(vip, node)
         );
         writeln!(f, "{}", line.trim_end())?;
     }
@@ -216,7 +268,51 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
             vip.guests, vip.elsewhere
         )?;
     }
+    let rejected = vip.membership.iter().flat_map(|membership| &membership.beats_rejected);
+    for (why, count) in rejected.filter(|(_, count)| **count > 0) {
+        writeln!(f, "  {count} beats rejected: {why}")?;
+    }
     Ok(())
+}
+
+fn membership_line(membership: &Membership) -> String {
+    let mut line = format!("this node is {} for {}", membership.state, duration(membership.since_seconds));
+    if let Some(why) = &membership.why_out {
+        line.push_str(&format!(" and takes no share: {why}"));
+    }
+    if membership.intents > 0 {
+        line.push_str(&format!(" · waits for {} buckets", membership.intents));
+    }
+    line
+}
+
+/// What is worth saying beside a node's bar.
+fn node_remark(vip: &Vip, node: &Node) -> String {
+    if node.this {
+        return format!("← claims {}, holds {} sessions", vip.claims, vip.sessions);
+    }
+    let Some(peer) = &node.peer else { return String::new() };
+    let mut remarks = Vec::new();
+    match (&peer.state, peer.silent_ms) {
+        (Some(state), Some(silent)) if peer.heard => {
+            remarks.push(format!("{state}, claims {}, beat {silent} ms ago", peer.claims));
+            remarks.extend(peer.sessions.map(|count| format!("{count} sessions")));
+        }
+        (_, None) => remarks.push("never heard".to_owned()),
+        (_, Some(_)) => {
+            let why = peer.why_lost.as_deref().unwrap_or("not heard");
+            remarks.push(format!("OUT for {}: {why}", duration(peer.since_seconds)));
+            let kernel = if peer.kernel_gone { "its kernel is gone" } else { "its kernel may hold sessions" };
+            remarks.push(kernel.to_owned());
+        }
+    }
+    if peer.config_differs {
+        remarks.push("its configuration differs".to_owned());
+    }
+    if !peer.in_file {
+        remarks.push("not in this node's configuration".to_owned());
+    }
+    remarks.join(", ")
 }
 
 /// Reasons with what they did, most frequent first; those that never happened are left out.

@@ -63,6 +63,15 @@ pub fn tcp_header(source_port: u16, dest_port: u16, flags: u8, seq: u32, ack: u3
     header
 }
 
+/// A TCP header to the VIP that a stack accepts.
+pub fn tcp_with_checksum(source: Ipv4Addr, from: u16, to: u16, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    let mut header = tcp_header(from, to, flags, seq, ack);
+    let pseudo = [&source.octets()[..], &VIP.octets(), &[0, 6, 0, 20], &header].concat();
+    let sum = checksum(&pseudo);
+    header[16..18].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
 /// A TCP segment to the VIP.
 pub fn tcp(source: Ipv4Addr, source_port: u16, dest_port: u16, flags: u8) -> Vec<u8> {
     to_vip(source, 6, &tcp_header(source_port, dest_port, flags, 1000, 2000))

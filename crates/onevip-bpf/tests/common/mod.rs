@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod frame;
+pub mod host;
+pub mod reference;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};

@@ -34,11 +34,12 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<Vec<Landed>> {
     screen.act(&format!("{} people log in", clients.len()));
     let predicted = predict_all(lab, &clients)?;
     let example = clients[0];
-    screen.prompt("client", &format!("onevip where {example}"));
-    screen.quote(&predicted[&example], None);
+    screen.prompt("unix1", &format!("onevip where {example}"));
+    let answer = run_ok(&mut onevip_where(lab, example)?, Duration::from_secs(10))?;
+    screen.quote(answer.lines().next().unwrap_or_default(), None);
     screen.say(&screen.ink(Ink::Dim, &format!("… asked for all {} before anybody logs in", clients.len())));
     screen.say("");
-    screen.pause(Duration::from_secs(2))?;
+    screen.pause(Duration::from_millis(1500))?;
     screen.prompt("client", &format!("ssh -b {example} root@{} hostname", lab.vip()[0]));
     screen.say(&screen.ink(Ink::Dim, &format!("… and from all the others, {AT_ONCE} at a time")));
     screen.say("");
@@ -51,12 +52,11 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<Vec<Landed>> {
         landed.len() == clients.len(),
         &format!("{} of {} logged in, in {took:.1} s", landed.len(), clients.len()),
     )?;
-    let astray: Vec<&Landed> = landed.iter().filter(|l| predicted[&l.client] != l.host).collect();
-    let claim = "each landed where `onevip where` had said";
-    screen.claim(
-        astray.is_empty(),
-        &if astray.is_empty() { claim.into() } else { format!("{claim}: {astray:?}") },
-    )?;
+    let astray = landed.iter().find(|l| predicted[&l.client] != l.host);
+    let but = astray.map_or(String::new(), |l| {
+        format!(" (but {} landed on {}, not {})", l.client, l.host, predicted[&l.client])
+    });
+    screen.claim(astray.is_none(), &format!("each landed where `onevip where` had said{but}"))?;
     claim_addresses(lab, screen, &landed)?;
     Ok(landed)
 }
@@ -128,11 +128,15 @@ fn predict_all(lab: &Lab, clients: &[IpAddr]) -> Result<BTreeMap<IpAddr, String>
 
 /// The node that `onevip where` names for a client.
 fn predict(lab: &Lab, client: IpAddr) -> Result<String> {
-    let mut command = Command::new(daemon::program()?);
-    command.args(["where", &client.to_string(), "--json", "--config"]).arg(lab.node(1).config());
-    let json = run_ok(&mut command, Duration::from_secs(10))?;
+    let json = run_ok(onevip_where(lab, client)?.arg("--json"), Duration::from_secs(10))?;
     node_named_in(&json)
         .with_context(|| format!("`onevip where {client} --json` names no node: {}", json.trim()))
+}
+
+fn onevip_where(lab: &Lab, client: IpAddr) -> Result<Command> {
+    let mut command = Command::new(daemon::program()?);
+    command.args(["where", &client.to_string(), "--config"]).arg(lab.node(1).config());
+    Ok(command)
 }
 
 /// The `node` of an answer, which may stand in a list of answers (one for each VIP).

@@ -12,10 +12,9 @@ mod upload;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::lab::{Lab, Options, lock};
-use crate::plan::Name;
+use crate::lab::{Lab, Options};
 use crate::{daemon, net};
 use screen::{Ink, Screen};
 
@@ -32,18 +31,17 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     ensure!(nodes >= 2, "the demo needs at least 2 nodes: with one there is nothing to share");
     let start = Instant::now();
     daemon::program()?;
-    let _only_one = lock(&Name::new("demo-stage")?).context("another demo runs on this machine")?;
     let lab = Lab::up(Options::new(NAME).nodes(nodes).clients(CLIENTS).no_onevip())?;
     let mut screen = Screen::new(fast);
     introduce(&lab, &screen);
-    screen.pause(Duration::from_secs(2))?;
+    screen.pause(Duration::from_millis(1500))?;
 
     trick::tell(&lab, &mut screen)?;
-    screen.pause(Duration::from_secs(3))?;
+    screen.pause(Duration::from_secs(2))?;
     owner::tell(&lab, &mut screen)?;
-    screen.pause(Duration::from_secs(3))?;
+    screen.pause(Duration::from_secs(2))?;
     let landed = logins::tell(&lab, &mut screen)?;
-    screen.pause(Duration::from_secs(3))?;
+    screen.pause(Duration::from_secs(2))?;
     upload::tell(&lab, &mut screen, &landed)?;
 
     lab.down()?;

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::ping::Seen;
+use super::ping::{self, Seen};
 use super::screen::Screen;
 use crate::lab::Lab;
 
-/// How many times the client asks.
-const REQUESTS: u32 = 3;
 /// How long after the first ARP answer a second one may still come.
 const ARP_WINDOW: Duration = Duration::from_millis(500);
 
@@ -21,7 +19,7 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
     screen.prompt("unix*", "onevip run");
     lab.start_onevip()?;
     screen.say(&format!("running on {}", everywhere.join(", ")));
-    screen.pause(Duration::from_secs(2))?;
+    screen.pause(Duration::from_secs(1))?;
 
     let vip = vip4(lab)?;
     screen.say("");
@@ -32,16 +30,16 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
     }
     let right = matches!(answers.as_slice(), [one] if one.sender_mac == lab.cluster_mac());
     screen.claim(right, "one ARP answer, and it names the cluster MAC")?;
-    screen.pause(Duration::from_secs(2))?;
+    screen.pause(Duration::from_secs(1))?;
 
     screen.say("");
-    screen.prompt("client", &format!("ping -c {REQUESTS} {vip}"));
-    let count = (REQUESTS + 1).to_string();
-    let seen = Seen::parse(&lab.exec_ok("client", &["ping", "-n", "-i0.3", "-c", &count, &vip.to_string()])?);
-    for line in seen.lines.iter().take(REQUESTS as usize) {
+    let target = vip.to_string();
+    screen.prompt("client", &ping::words(&target).join(" "));
+    let seen = Seen::parse(&lab.exec_ok("client", &ping::words(&target))?);
+    for line in &seen.lines {
         screen.quote(line, None);
     }
-    screen.claim(seen.each_answered(REQUESTS, 1), "one answer to every request, no DUP!")
+    screen.claim(seen.each_answered(1), "one answer to every request, no DUP!")
 }
 
 /// The VIP's IPv4 address.

@@ -2,6 +2,14 @@
 
 use std::collections::BTreeMap;
 
+/// Requests that are judged. One more is sent, for `ping` ends with the first answer to its last request.
+const JUDGED: u32 = 3;
+
+/// The command, in iputils' words.
+pub fn words(target: &str) -> [&str; 6] {
+    ["ping", "-n", "-i0.3", "-c", "4", target]
+}
+
 /// Answers by request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -25,9 +33,9 @@ impl Seen {
         seen
     }
 
-    /// True when every request from 1 to `requests` was answered exactly `times` times.
-    pub fn each_answered(&self, requests: u32, times: usize) -> bool {
-        (1..=requests).all(|number| self.answers.get(&number) == Some(&times))
+    /// True when every request that is judged was answered exactly `times` times.
+    pub fn each_answered(&self, times: usize) -> bool {
+        (1..=JUDGED).all(|number| self.answers.get(&number) == Some(&times))
     }
 }
 
@@ -47,6 +55,17 @@ mod tests {
         );
         assert_eq!(seen.answers, BTreeMap::from([(1, 2), (2, 1)]));
         assert_eq!(seen.lines.len(), 3);
-        assert!(seen.each_answered(1, 2) && !seen.each_answered(2, 1) && !seen.each_answered(3, 1));
+        assert!(!seen.each_answered(1));
+    }
+
+    #[test]
+    fn the_request_that_ends_ping_is_not_judged() {
+        let line = |number, end| format!("64 bytes from x: icmp_seq={number} ttl=64{end}\n");
+        let twice: String = (1..=3).map(|n| line(n, "") + &line(n, " (DUP!)")).collect();
+        assert!(Seen::parse(&(twice.clone() + &line(4, ""))).each_answered(2));
+        assert!(
+            !Seen::parse(&twice.replace(" (DUP!)", " (DUP!)\n64 bytes from x: icmp_seq=2 ttl=64"))
+                .each_answered(2)
+        );
     }
 }

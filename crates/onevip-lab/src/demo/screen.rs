@@ -121,7 +121,7 @@ impl Screen {
             return Ok(());
         }
         self.line(&format!("{MARGIN}{} {}", self.ink(Ink::Bad, "✗ not so:"), claim));
-        bail!("the demo claimed what is not so: {claim}")
+        bail!("the demo made a claim that is not so")
     }
 
     /// What the old way does wrong, measured: a cross although the story goes on.
@@ -185,6 +185,6 @@ mod tests {
     fn a_claim_that_does_not_hold_is_an_error() {
         let screen = Screen::new(true);
         assert!(screen.claim(true, "the sky is up").is_ok());
-        assert!(screen.claim(false, "the sky is down").unwrap_err().to_string().contains("the sky is down"));
+        assert!(screen.claim(false, "the sky is down").is_err());
     }
 }

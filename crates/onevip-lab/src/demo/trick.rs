@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::ping::Seen;
+use super::ping::{self, Seen};
 use super::screen::Screen;
 use crate::lab::Lab;
 use crate::net::INTERFACE;
-
-/// How many times the client asks.
-const REQUESTS: u32 = 3;
 
 /// Tells the act, and leaves every host as it was.
 pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
@@ -20,19 +17,17 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
         "Every host gets {vip} and listens to {}; the switch floods that to all.",
         lab.cluster_mac()
     ));
-    screen.pause(Duration::from_secs(2))?;
+    screen.pause(Duration::from_secs(1))?;
     share(lab, &vip, "add")?;
 
-    screen.prompt("client", &format!("ping -c {REQUESTS} {vip}"));
-    // One request more than is judged: ping ends with the first answer to its last one.
-    let count = (REQUESTS + 1).to_string();
-    let seen = Seen::parse(&lab.exec_ok("client", &["ping", "-n", "-i0.3", "-c", &count, &vip])?);
+    screen.prompt("client", &ping::words(&vip).join(" "));
+    let seen = Seen::parse(&lab.exec_ok("client", &ping::words(&vip))?);
     for line in seen.lines.iter().take_while(|line| !line.contains("icmp_seq=3")) {
         screen.quote(line, Some("(DUP!)"));
     }
     screen.quote("…", None);
     let nodes = usize::from(lab.plan().nodes);
-    if seen.each_answered(REQUESTS, nodes) {
+    if seen.each_answered(nodes) {
         screen.flaw(&format!(
             "{nodes} answers to every request. TCP would be torn apart by {nodes} kernels at once."
         ));

@@ -1,7 +1,10 @@
 //! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
 
 pub mod check;
+pub mod keygen;
+pub mod order;
 pub mod run;
 pub mod status;
 pub mod teardown;
+pub mod watch;
 pub mod r#where;

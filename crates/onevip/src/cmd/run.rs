@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::config::Config;
-use crate::daemon::{self, run_dir::RunDir};
+use crate::daemon::{self, Paths, run_dir::RunDir};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -12,7 +12,12 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     log_to_stderr();
     let config = Config::load(&ctx.config)?;
     let node = config.this_node(ctx.node.as_deref())?;
-    daemon::run(&config, node, &RunDir::new(&ctx.run_dir))?;
+    let paths = Paths {
+        config: ctx.config.clone(),
+        run_dir: RunDir::new(&ctx.run_dir),
+        state_dir: ctx.state_dir.clone(),
+    };
+    daemon::run(&config, node, &paths)?;
     Ok(ExitCode::SUCCESS)
 }
 

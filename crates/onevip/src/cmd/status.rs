@@ -2,15 +2,17 @@
 
 use crate::cli::Context;
 use crate::config::Config;
-use crate::daemon::{control, gather::Gatherer, plan::Plan, run_dir::RunDir};
+use crate::daemon::control::{Conversation, Request, Response};
+use crate::daemon::{gather::Gatherer, plan::Plan, run_dir::RunDir};
 use crate::status::Status;
 use std::process::ExitCode;
 
 /// Asks the daemon; without one, looks at the kernel part itself.
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     let run_dir = RunDir::new(&ctx.run_dir);
-    let status: Status = match control::ask(&run_dir.control(), &control::Request::Status)? {
-        Some(status) => status,
+    let status = match Conversation::begin(&run_dir.control(), Request::Status)? {
+        Some((_, Response::Status(status))) => *status,
+        Some(_) => anyhow::bail!("the daemon answered something else; is it of another version?"),
         None => without_daemon(ctx, &run_dir)?,
     };
     if ctx.json {
@@ -31,5 +33,5 @@ fn without_daemon(ctx: &Context, run_dir: &RunDir) -> anyhow::Result<Status> {
         );
     }
     let plan = Plan::new(&config, node)?;
-    Gatherer::without_daemon(&config, &plan, run_dir)?.gather()
+    Gatherer::without_daemon(&config, &plan, run_dir)?.gather(&[])
 }

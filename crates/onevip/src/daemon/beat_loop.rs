@@ -1,114 +1,208 @@
 //! The beat loop: the one thread on which a node's claims depend.
 //!
-//! It renews the lease and writes the flags, and does nothing that can block: no logging, no files, no netlink, no
-//! memory that might be paged out. Everything else tells it what it needs through [`Command`]s and learns what it did
-//! through atomics. It alone writes flags and lease, so every word of the kernel part has one writer.
+//! It reads beats, asks the engines, writes lease and flags, and sends beats. It does nothing that can block: no
+//! logging, no files, no netlink, no memory that might be paged out. Other threads tell it what it needs through
+//! [`Command`]s; what people should know leaves as [`Notice`]s. It alone writes flags and lease, so every word of the
+//! kernel part has one writer.
 
-use onevip_bpf::Words;
-use onevip_core::{Bucket, BucketSet, Flags};
+use super::mailbox::Inbox;
+use super::realtime;
+use super::vip_loop::{Outside, VipLoop};
+use super::wire;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::SigSet;
+use nix::sys::time::TimeSpec;
+use onevip_bpf::{Beats, Words};
+use onevip_core::beat::{Facts, Sealer};
+use onevip_core::membership::{Config as EngineConfig, Event, Status};
+use onevip_core::{BucketSet, NodeId, Time};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
-/// The lease, in beat times. A node falls silent this long after its loop last ran, and before anyone takes its place.
-pub const LEASE_BEATS: u32 = 4;
+/// How many beats are read in one turn of the loop, so that a flood of them cannot keep it from its timers. 64 nodes
+/// that all beat at once are well below it.
+const BEATS_PER_TURN: usize = 512;
 
 /// What the rest of the daemon tells the beat loop.
-#[derive(Debug)]
 pub enum Command {
-    /// A scan found sockets in these buckets of a VIP.
+    /// A scan that began at `as_of` found sockets in these buckets of a VIP.
     Guests {
         /// Index of the VIP.
         vip: usize,
         /// The buckets.
         buckets: BucketSet,
+        /// When the scan began.
+        as_of: Time,
+        /// What to tell the other nodes about this one.
+        facts: Facts,
     },
-    /// Stop; the lease is left to run out, or ended at once.
-    Stop {
-        /// Whether this node shall fall silent at once.
-        release: bool,
+    /// The kernel of this node answered for its own address.
+    KernelAnswered(NodeId),
+    /// Claim nothing more, hand over what is claimed, hold what is held.
+    Drain,
+    /// The end of a drain.
+    Undrain,
+    /// Move now what is planned to move, busy buckets included.
+    Rebalance,
+    /// A new configuration of the engine of a VIP, and new keys.
+    Reconfigure {
+        /// Index of the VIP.
+        vip: usize,
+        /// The engine's configuration.
+        config: Box<EngineConfig>,
+        /// What the VIP's beats are sealed with.
+        sealer: Box<Sealer>,
     },
+    /// Say how things stand.
+    Report(mpsc::Sender<Vec<VipReport>>),
+    /// Hand over and stop.
+    Leave,
 }
 
-/// What is to be written for one VIP.
-#[derive(Clone, Debug, Default)]
-pub struct VipState {
-    /// Buckets that this node claims.
-    pub claims: BucketSet,
-    /// Buckets in which it has sockets.
-    pub guests: BucketSet,
-    /// Buckets in which another living kernel may hold flows.
-    pub elsewhere: BucketSet,
+/// How a VIP stands in the eyes of the beat loop.
+pub struct VipReport {
+    /// The membership; `None` where it is static.
+    pub membership: Option<Status>,
+    /// Beats that were received and rejected, by reason, since the loop began.
+    pub rejected: Vec<(&'static str, u64)>,
+    /// Beats that were received and believed, second copies included.
+    pub received: u64,
+    /// Beats that were sent.
+    pub sent: u64,
 }
 
-impl VipState {
-    fn flags(&self, bucket: Bucket) -> Flags {
-        let bit = |set: &BucketSet, flag| if set.contains(bucket) { flag } else { Flags::NONE };
-        bit(&self.claims, Flags::MINE)
-            .with(bit(&self.guests, Flags::GUESTS))
-            .with(bit(&self.elsewhere, Flags::ELSEWHERE))
-    }
+/// What the beat loop tells the rest of the daemon.
+pub enum Notice {
+    /// Something happened that people may want to know.
+    Event {
+        /// Index of the VIP.
+        vip: usize,
+        /// What.
+        event: Event,
+    },
+    /// Ask whether the kernel of this node still answers for its own address.
+    Probe(NodeId),
+    /// Beats of this VIP cannot be sent, for the first time since they could.
+    CannotSend {
+        /// Index of the VIP.
+        vip: usize,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Everything was handed over; the loop has ended.
+    Left,
 }
 
 /// The state of the loop.
 pub struct BeatLoop {
-    words: Words,
-    vips: Vec<VipState>,
-    beat: Duration,
-    realtime: Arc<AtomicBool>,
+    /// Flags and lease.
+    pub words: Words,
+    /// The VIPs, by their index.
+    pub vips: Vec<VipLoop>,
+    /// Where beats come from.
+    pub beats: Beats,
+    /// Where they go.
+    pub sender: wire::Sender,
+    /// Orders.
+    pub inbox: Inbox<Command>,
+    /// News.
+    pub notices: mpsc::Sender<Notice>,
+    /// Set when the thread has real-time rights.
+    pub realtime: Arc<AtomicBool>,
 }
 
 impl BeatLoop {
-    /// A loop that will claim what `vips` say, one entry for each VIP of the kernel part. Writes all flags once: what
-    /// an earlier daemon left is forgotten, except that a bucket never loses its guests on the way.
-    pub fn new(words: Words, vips: Vec<VipState>, beat: Duration, realtime: Arc<AtomicBool>) -> Self {
-        for (index, vip) in vips.iter().enumerate() {
-            for bucket in Bucket::all() {
-                words.set_flags(index, bucket, vip.flags(bucket));
-            }
+    /// Runs until everything is handed over after [`Command::Leave`].
+    pub fn run(mut self) {
+        self.realtime.store(realtime::make_current_thread_realtime().is_ok(), Ordering::Relaxed);
+        self.for_each_vip(|vip, outside| vip.carry_out(outside));
+        while !self.vips.iter().all(VipLoop::has_left) {
+            self.wait();
+            // After a stall of this very thread the queue holds what was said meanwhile: that comes before any timer.
+            self.read_beats();
+            self.read_commands();
+            let now = now();
+            self.for_each_vip(|vip, outside| vip.timeout(now, outside));
         }
-        Self { words, vips, beat, realtime }
+        // Whoever waits for it may be gone already.
+        let _ = self.notices.send(Notice::Left);
     }
 
-    /// Runs until told to stop.
-    pub fn run(mut self, commands: &Receiver<Command>) {
-        let realtime = super::realtime::make_current_thread_realtime().is_ok();
-        self.realtime.store(realtime, Ordering::Relaxed);
-        let mut next = Instant::now();
-        loop {
-            let now = Instant::now();
-            if now >= next {
-                self.renew_lease();
-                next = now + self.beat;
-            }
-            match commands.recv_timeout(next.saturating_duration_since(now)) {
-                Ok(Command::Guests { vip, buckets }) => self.set_guests(vip, buckets),
-                Ok(Command::Stop { release }) => {
-                    if release {
-                        self.words.set_lease_deadline_ns(0);
-                    }
-                    return;
+    /// Waits for a beat, a command, or the next timer.
+    fn wait(&self) {
+        let next = self.vips.iter().map(VipLoop::poll_timeout).min().unwrap_or(Time::NEVER);
+        let left = next.since(now()).min(Duration::from_secs(1));
+        let mut fds = [
+            PollFd::new(self.beats.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN),
+        ];
+        // An interrupted wait is a short one.
+        let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(left)), None::<SigSet>);
+    }
+
+    fn read_beats(&mut self) {
+        for _ in 0..BEATS_PER_TURN {
+            let Some(beat) = self.beats.next() else { return };
+            let Some(arrived) = wire::read(&beat.datagram) else { continue };
+            let (index, now) = (beat.vip, now());
+            self.with_vip(index, |vip, outside| vip.beat_arrived(now, &arrived, outside));
+        }
+    }
+
+    fn read_commands(&mut self) {
+        self.inbox.quiet();
+        while let Some(command) = self.inbox.next() {
+            let now = now();
+            match command {
+                Command::Guests { vip, buckets, as_of, facts } => {
+                    self.with_vip(vip, |vip, outside| {
+                        vip.guests_scanned(now, buckets, as_of, facts, outside)
+                    });
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                // The rest of the daemon is gone; its lease runs out with it.
-                Err(RecvTimeoutError::Disconnected) => return,
+                Command::KernelAnswered(node) => {
+                    self.for_each_engine(|engine| engine.kernel_answered(now, node))
+                }
+                Command::Drain => self.for_each_engine(|engine| engine.drain(now)),
+                Command::Undrain => self.for_each_engine(|engine| engine.undrain(now)),
+                Command::Rebalance => self.for_each_engine(|engine| engine.rebalance(now)),
+                Command::Reconfigure { vip, config, sealer } => {
+                    self.with_vip(vip, |vip, outside| vip.reconfigure(now, *config, *sealer, outside));
+                }
+                Command::Report(to) => {
+                    // Nobody waits for it any more: no harm.
+                    let _ = to.send(self.vips.iter().map(|vip| vip.report(now)).collect());
+                }
+                Command::Leave => self.for_each_vip(|vip, outside| vip.leave(now, outside)),
             }
         }
     }
 
-    fn renew_lease(&self) {
-        let lease = self.beat * LEASE_BEATS;
-        self.words.set_lease_deadline_ns(onevip_bpf::boot_time_ns() + lease.as_nanos() as u64);
+    fn for_each_engine(&mut self, act: impl Fn(&mut onevip_core::membership::Engine)) {
+        self.for_each_vip(|vip, outside| vip.with_engine(&act, outside));
     }
 
-    /// Writes only the words that change, so that flags set by hand for an experiment stay as they are.
-    fn set_guests(&mut self, vip: usize, guests: BucketSet) {
-        let Some(state) = self.vips.get_mut(vip) else { return };
-        let changed = state.guests.minus(&guests).or(&guests.minus(&state.guests));
-        state.guests = guests;
-        for bucket in changed.iter() {
-            self.words.set_flags(vip, bucket, state.flags(bucket));
+    fn for_each_vip(&mut self, mut act: impl FnMut(&mut VipLoop, &Outside<'_>)) {
+        for index in 0..self.vips.len() {
+            self.with_vip(index, &mut act);
         }
     }
+
+    /// Acts on one VIP, then brings the lease up to date: it is one word for all of them.
+    fn with_vip(&mut self, index: usize, act: impl FnOnce(&mut VipLoop, &Outside<'_>)) {
+        // The shortest lease counts of those under which something is claimed.
+        let others = self.vips.iter().enumerate().filter(|(other, _)| *other != index);
+        let lease_of_others = others.filter_map(|(_, vip)| vip.claiming_until()).min();
+        let Some(vip) = self.vips.get_mut(index) else { return };
+        let outside =
+            Outside { words: &self.words, sender: &self.sender, notices: &self.notices, lease_of_others };
+        act(vip, &outside);
+    }
+}
+
+/// The time by the clock that the kernel part uses.
+pub fn now() -> Time {
+    Time::from_nanos(onevip_bpf::boot_time_ns())
 }

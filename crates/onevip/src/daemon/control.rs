@@ -4,6 +4,9 @@
 //! of its own answers, one short conversation at a time, with a deadline on every read and write, so that nobody who
 //! connects and says nothing can keep others waiting for long, and nobody at all can delay a beat.
 
+use super::news::Line;
+use super::steward::Outcome;
+use crate::status::Status;
 use anyhow::{Context, bail};
 use nix::unistd::{Gid, Group, chown};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,6 +15,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// How long one side of a conversation may take to speak.
@@ -20,19 +24,33 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST_MAX: u64 = 4096;
 
 /// What can be asked of the daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// Everything that `onevip status` shows.
     Status,
+    /// Claim nothing new, hand over, hold what is held.
+    Drain,
+    /// The end of a drain.
+    Undrain,
+    /// Move now what is planned to move.
+    Rebalance,
+    /// Read the configuration again.
+    Reload,
+    /// Tell what happens as it happens.
+    Watch,
 }
 
-/// What the daemon answers.
+/// What the daemon answers. After `Watching`, [`Line`]s follow for as long as both sides like.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Response<T> {
-    /// As asked.
-    Done(T),
+pub enum Response {
+    /// The state of this node.
+    Status(Box<Status>),
+    /// Done; in words.
+    Done(String),
+    /// Lines follow.
+    Watching,
     /// Why not.
     Refused(String),
 }
@@ -72,71 +90,117 @@ fn group_id(name: &str) -> anyhow::Result<Gid> {
     }
 }
 
-/// Answers requests for ever with what `answer` says.
-pub fn serve<T: Serialize>(listener: &UnixListener, mut answer: impl FnMut(Request) -> anyhow::Result<T>) {
+/// Answers requests for ever.
+pub fn serve(listener: &UnixListener, handle: impl Fn(&Request) -> anyhow::Result<Outcome>) {
     for stream in listener.incoming() {
-        let outcome = stream.context("accepting").and_then(|stream| converse(&stream, &mut answer));
+        let outcome = stream.context("accepting").and_then(|stream| converse(stream, &handle));
         if let Err(error) = outcome {
             tracing::debug!("control connection: {error:#}");
         }
     }
 }
 
-fn converse<T: Serialize>(
-    stream: &UnixStream,
-    answer: &mut impl FnMut(Request) -> anyhow::Result<T>,
-) -> anyhow::Result<()> {
+fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outcome>) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new(stream.take(REQUEST_MAX)).read_line(&mut line)?;
+    BufReader::new((&stream).take(REQUEST_MAX)).read_line(&mut line)?;
     if line.is_empty() {
         return Ok(()); // somebody only looked whether we are here
     }
-    let response = match serde_json::from_str(&line) {
-        Err(error) => Response::Refused(format!("not understood: {error}")),
-        Ok(request) => match answer(request) {
-            Ok(done) => Response::Done(done),
-            Err(error) => Response::Refused(format!("{error:#}")),
-        },
+    let outcome = match serde_json::from_str(&line) {
+        Err(error) => return say(&stream, &Response::Refused(format!("not understood: {error}"))),
+        Ok(request) => handle(&request),
     };
-    let mut text = serde_json::to_vec(&response)?;
-    text.push(b'\n');
-    (&mut &*stream).write_all(&text).context("answering")
+    match outcome {
+        Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
+        Ok(Outcome::Done(words)) => say(&stream, &Response::Done(words)),
+        Ok(Outcome::Lines(lines)) => {
+            say(&stream, &Response::Watching)?;
+            super::spawn("watch", move || pass_on(&stream, &lines)).map(drop)
+        }
+        Err(error) => say(&stream, &Response::Refused(format!("{error:#}"))),
+    }
 }
 
-/// Asks the daemon behind `path`; `None` when there is none, or when it ends before it answers.
-///
-/// # Errors
-/// It is there but does not answer, refuses, or may not be asked by this user.
-pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> anyhow::Result<Option<T>> {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, PermissionDenied};
-    let stream = match UnixStream::connect(path) {
-        Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => return Ok(None),
-        Err(error) if error.kind() == PermissionDenied => {
-            bail!("you may not talk to the onevip daemon: only root and the group in control_group may")
+/// Passes lines on until the watcher is gone.
+fn pass_on(stream: &UnixStream, lines: &Receiver<Line>) {
+    for line in lines {
+        if say(stream, &line).is_err() {
+            return;
         }
-        Err(error) => return Err(error).with_context(|| format!("cannot connect to {}", path.display())),
-    };
-    stream.set_read_timeout(Some(PATIENCE * 3))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut text = serde_json::to_vec(request)?;
+    }
+}
+
+fn say(mut stream: &UnixStream, what: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec(what)?;
     text.push(b'\n');
-    let mut line = String::new();
-    let conversation = (&stream).write_all(&text).and_then(|()| BufReader::new(&stream).read_line(&mut line));
-    match conversation {
-        Ok(0) => return Ok(None),
-        Ok(_) => {}
-        Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => return Ok(None),
-        Err(error) => return Err(error).context("the daemon does not answer; is its host overloaded?"),
+    stream.write_all(&text).context("answering")
+}
+
+/// A conversation with the daemon.
+pub struct Conversation {
+    lines: BufReader<UnixStream>,
+}
+
+impl Conversation {
+    /// Asks the daemon behind `path`; `None` when there is none, or when it ends before it answers.
+    ///
+    /// # Errors
+    /// It is there but does not answer, refuses, or may not be asked by this user.
+    pub fn begin(path: &Path, request: Request) -> anyhow::Result<Option<(Self, Response)>> {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+        let stream = match UnixStream::connect(path) {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => return Ok(None),
+            Err(error) if error.kind() == PermissionDenied => {
+                bail!("you may not talk to the onevip daemon: only root and the group in control_group may")
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot connect to {}", path.display())),
+        };
+        stream.set_read_timeout(Some(PATIENCE * 3))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut this = Self { lines: BufReader::new(stream) };
+        let answer = say(this.lines.get_ref(), &request).and_then(|()| this.next());
+        match answer {
+            Ok(None) => Ok(None),
+            Ok(Some(Response::Refused(why))) => bail!(why),
+            Ok(Some(response)) => Ok(Some((this, response))),
+            Err(error) if has_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
-    match serde_json::from_str(&line)
-        .context("the daemon's answer cannot be understood; is it of another version?")?
-    {
-        Response::Done(done) => Ok(Some(done)),
-        Response::Refused(why) => bail!(why),
+
+    /// The next line; `None` when the daemon has ended.
+    ///
+    /// # Errors
+    /// The line does not come in time or cannot be understood.
+    pub fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
+        let mut line = String::new();
+        let length =
+            self.lines.read_line(&mut line).context("the daemon does not answer; is its host overloaded?")?;
+        if length == 0 {
+            return Ok(None);
+        }
+        serde_json::from_str(&line)
+            .map(Some)
+            .context("the daemon's answer cannot be understood; is it of another version?")
     }
+
+    /// Waits for lines however long it takes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn be_patient(&self) -> anyhow::Result<()> {
+        Ok(self.lines.get_ref().set_read_timeout(None)?)
+    }
+}
+
+/// Whether the other end closed the connection in the middle of it.
+fn has_gone(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| matches!(cause.kind(), BrokenPipe | ConnectionReset))
 }
 
 #[cfg(test)]
@@ -146,27 +210,24 @@ mod tests {
     #[test]
     fn a_request_is_answered_nonsense_refused_and_a_glance_tolerated() {
         let path = std::env::temp_dir().join(format!("onevip-control-{}.sock", std::process::id()));
-        assert!(ask::<u32>(&path, &Request::Status).unwrap().is_none(), "nobody is there yet");
+        assert!(Conversation::begin(&path, Request::Drain).unwrap().is_none(), "nobody is there yet");
         let listener = listen(&path, None).unwrap();
-        std::thread::spawn(move || serve(&listener, |_| Ok(7u32)));
+        std::thread::spawn(move || {
+            serve(&listener, |request| match request {
+                Request::Drain => Ok(Outcome::Done("as you like".to_owned())),
+                _ => bail!("not today"),
+            });
+        });
         drop(UnixStream::connect(&path).unwrap());
         let mut nonsense = UnixStream::connect(&path).unwrap();
         nonsense.write_all(b"{\"command\": 5}\n").unwrap();
         let mut answer = String::new();
         nonsense.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("refused"), "{answer}");
-        assert_eq!(ask::<u32>(&path, &Request::Status).unwrap(), Some(7));
-        fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn a_daemon_that_ends_before_it_answers_is_none() {
-        let path = std::env::temp_dir().join(format!("onevip-ending-{}.sock", std::process::id()));
-        let listener = listen(&path, None).unwrap();
-        // Hangs up with the request unread, as the kernel does for one that was killed: a reset.
-        let ending = std::thread::spawn(move || drop(listener.accept().unwrap()));
-        assert_eq!(ask::<u32>(&path, &Request::Status).unwrap(), None);
-        ending.join().unwrap();
+        let (_, response) = Conversation::begin(&path, Request::Drain).unwrap().expect("somebody is there");
+        assert!(matches!(response, Response::Done(words) if words == "as you like"));
+        let refused = Conversation::begin(&path, Request::Reload).err().expect("refused").to_string();
+        assert_eq!(refused, "not today");
         fs::remove_file(&path).unwrap();
     }
 

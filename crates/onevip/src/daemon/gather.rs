@@ -1,13 +1,14 @@
 //! Gathers what `onevip status` shows: from the pinned maps, the sockets and, where there is one, the daemon.
 
+use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::Config;
 use crate::host::sockets;
-use crate::status::{Attached, Daemon, Lease, Node, Status, Vip};
+use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
 use anyhow::Context;
 use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
-use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, Reason};
+use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, Reason, Table, membership};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -60,11 +61,22 @@ impl Gatherer {
         Ok(Self { config: config.clone(), plan: plan.clone(), kernel, running })
     }
 
-    /// Looks.
+    /// What is served here.
+    pub fn configuration(&self) -> (&Config, &Plan) {
+        (&self.config, &self.plan)
+    }
+
+    /// What is served here changed.
+    pub fn reconfigure(&mut self, config: &Config, plan: &Plan) {
+        self.config = config.clone();
+        self.plan = plan.clone();
+    }
+
+    /// Looks. `reports` are what the beat loop says, one for each VIP; none without a daemon.
     ///
     /// # Errors
     /// The kernel part or the socket table cannot be read.
-    pub fn gather(&self) -> anyhow::Result<Status> {
+    pub fn gather(&self, reports: &[VipReport]) -> anyhow::Result<Status> {
         let sessions = match &self.running {
             Some(running) => running.sessions.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
             None => self.count_sessions()?,
@@ -85,7 +97,9 @@ impl Gatherer {
             }),
             lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
             attached: self.attached()?,
-            vips: vips.map(|(index, (plan, sessions))| self.vip(index, plan, sessions)).collect(),
+            vips: vips
+                .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))
+                .collect(),
             verdicts: self.verdicts()?,
         })
     }
@@ -98,25 +112,12 @@ impl Gatherer {
         Ok(self.plan.vips.iter().map(of).collect())
     }
 
-    fn vip(&self, index: usize, plan: &VipPlan, sessions: usize) -> Vip {
+    fn vip(&self, index: usize, plan: &VipPlan, sessions: usize, report: Option<&VipReport>) -> Vip {
         let flagged = |flag| -> BucketSet {
             Bucket::all().filter(|bucket| self.kernel.flags(index, *bucket).has(flag)).collect()
         };
         let vip = &plan.vip;
-        let table = self.config.full_table(vip);
-        let node = |node: &crate::config::Node| {
-            let wants = table.owned_by(node.id).len();
-            Node {
-                name: node.name.clone(),
-                id: node.id.get(),
-                addresses: node.addresses.clone(),
-                weight: node.weight,
-                this: node.id == self.plan.node.id,
-                alive: true,
-                wants,
-                share_percent: wants as f64 * 100.0 / BUCKETS as f64,
-            }
-        };
+        let engine = report.and_then(|report| report.membership.as_ref());
         Vip {
             name: vip.name.clone(),
             addresses: vip.addresses.clone(),
@@ -127,7 +128,62 @@ impl Gatherer {
             guests: flagged(Flags::GUESTS).len(),
             elsewhere: flagged(Flags::ELSEWHERE).len(),
             sessions,
-            nodes: self.config.nodes_of(vip).map(node).collect(),
+            nodes: self.nodes(vip, engine),
+            membership: report.zip(engine).map(|(report, engine)| membership(report, engine)),
+        }
+    }
+
+    /// The nodes of the file, then those that beat without being in it.
+    fn nodes(&self, vip: &crate::config::Vip, engine: Option<&membership::Status>) -> Vec<Node> {
+        let table = match engine {
+            None => self.config.full_table(vip),
+            Some(engine) => {
+                let members: Vec<_> = engine.members.clone();
+                Table::compute(&members, vip.seed, vip.table_mapping())
+            }
+        };
+        let peer_of = |id| engine.and_then(|engine| engine.peers.iter().find(|peer| peer.node == id));
+        let entry = |id: NodeId, configured: Option<&crate::config::Node>| {
+            let wants = table.owned_by(id).len();
+            let said = peer_of(id).and_then(|peer| peer.said.as_ref());
+            Node {
+                name: configured.map_or_else(|| format!("node {id}"), |node| node.name.clone()),
+                id: id.get(),
+                addresses: configured.map_or_else(Vec::new, |node| node.addresses.clone()),
+                weight: said.map_or_else(
+                    || configured.map_or(0, |node| node.weight),
+                    |(_, standing, _)| standing.weight.get(),
+                ),
+                this: id == self.plan.node.id,
+                alive: engine.is_none_or(|engine| engine.alive.contains(id)),
+                wants,
+                share_percent: wants as f64 * 100.0 / BUCKETS as f64,
+                peer: peer_of(id).map(|status| self.peer(status)),
+            }
+        };
+        let configured = self.config.nodes_of(vip).map(|node| entry(node.id, Some(node)));
+        let others = engine
+            .into_iter()
+            .flat_map(|engine| &engine.peers)
+            .filter(|peer| !peer.in_file && peer.said.is_some());
+        configured.chain(others.map(|peer| entry(peer.node, None))).collect()
+    }
+
+    fn peer(&self, status: &membership::PeerStatus) -> Peer {
+        let ours = u64::from_be_bytes(self.config.digest());
+        let said = status.said.as_ref();
+        Peer {
+            heard: status.heard,
+            since_seconds: super::beat_loop::now().since(status.since).as_secs(),
+            why_lost: status.why_lost.map(|why| super::news::why_lost(why).to_owned()),
+            silent_ms: status.silent_for.map(|span| span.as_millis() as u64),
+            state: said.map(|(_, standing, _)| super::news::state_word(standing.state).to_owned()),
+            hears: status.hears.iter().map(NodeId::get).collect(),
+            claims: status.claims,
+            sessions: said.map(|(.., facts)| facts.sessions),
+            kernel_gone: status.kernel_gone,
+            config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
+            in_file: status.in_file,
         }
     }
 
@@ -151,6 +207,19 @@ impl Gatherer {
             ("xdp".to_owned(), row(&|reason| counters.xdp_of(reason))),
             ("guard".to_owned(), guard.into_iter().map(|(label, count)| (label.to_owned(), count)).collect()),
         ]))
+    }
+}
+
+fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
+    Membership {
+        state: super::news::state_word(engine.standing.state).to_owned(),
+        since_seconds: super::beat_loop::now().since(engine.since).as_secs(),
+        why_out: engine.why_out.map(|why| super::news::why_out(why).to_owned()),
+        intents: engine.intents,
+        view: format!("{:08x}", engine.view),
+        beats_sent: report.sent,
+        beats_received: report.received,
+        beats_rejected: report.rejected.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
     }
 }
 

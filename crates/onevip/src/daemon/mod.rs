@@ -1,51 +1,81 @@
 //! The daemon: puts a node's VIPs in place and keeps them there.
 //!
-//! Three threads. The *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and programs in place
-//! and scans sockets; the *control* thread answers commands. The main thread sets everything up, waits for a signal
-//! and ends the others. What must survive the daemon (programs, maps, address, cluster MAC) stays when it ends.
+//! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
+//! programs in place and scans sockets; the *prober* asks whether silent kernels live; *news* writes the log; *control*
+//! answers commands. The main thread sets everything up, waits for a signal and ends the others. What must survive the
+//! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
 pub mod control;
+pub mod ears;
 pub mod gather;
+pub mod incarnation;
+pub mod keys;
+pub mod living;
+pub mod mailbox;
+pub mod news;
 pub mod plan;
+pub mod prober;
 pub mod realtime;
 pub mod run_dir;
+pub mod steward;
+pub mod vip_loop;
 pub mod warden;
+pub mod wire;
 
 use crate::config::{Accelerate, Config, Membership, Node};
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
 use crate::host::{Stage, probe, sockets};
 use anyhow::{Context, bail};
-use beat_loop::{BeatLoop, Command, VipState};
+use beat_loop::{BeatLoop, Command};
+use living::Founding;
+use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
-use onevip_bpf::{Kernel, Origin};
+use onevip_bpf::{Kernel, Origin, Words};
 use onevip_core::BucketSet;
+use onevip_core::beat::Facts;
 use plan::Plan;
+use prober::Prober;
 use run_dir::RunDir;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
+use vip_loop::{Decider, VipLoop};
 use warden::{Scanned, Warden};
 
 /// Stack of the beat loop and the other threads, in bytes. Only touched pages are locked in memory.
 const STACK: usize = 512 * 1024;
 
+/// Where the daemon's files are.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What need not survive a reboot.
+    pub run_dir: RunDir,
+    /// What must: the incarnation.
+    pub state_dir: PathBuf,
+}
+
 /// Serves the VIPs of `node` until a signal ends it.
 ///
 /// # Errors
 /// Anything that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
-pub fn run(config: &Config, node: &Node, run_dir: &RunDir) -> anyhow::Result<()> {
+pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     require_root()?;
-    if config.membership == Membership::Living {
-        bail!("membership = \"living\" is not there yet; set membership = \"static\"");
-    }
+    let run_dir = &paths.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
     let plan = Plan::new(config, node)?;
+    let founding = match config.membership {
+        Membership::Static => None,
+        Membership::Living => Some(Founding::new(config, &paths.state_dir)?),
+    };
     // Blocked before any thread starts, so that all of them leave signals to the main thread.
     let signals = blocked_signals()?;
     let memory_locked = realtime::lock_memory().inspect_err(|error| {
@@ -55,45 +85,80 @@ pub fn run(config: &Config, node: &Node, run_dir: &RunDir) -> anyhow::Result<()>
     let mut journal = Journal::open(run_dir.path())?;
     let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
-
     let scanned = Scanned::of(&plan);
-    let states = initial_states(config, &plan, &scanned)?;
-    let realtime_rights = Arc::new(AtomicBool::new(false));
-    let (to_loop, commands) = mpsc::channel();
-    let beat_loop = BeatLoop::new(kernel.words(), states, config.beat, Arc::clone(&realtime_rights));
-    let beats = spawn("beats", move || beat_loop.run(&commands))?;
+    let running = gather::Running {
+        since: Instant::now(),
+        realtime: Arc::new(AtomicBool::new(false)),
+        memory_locked: memory_locked.is_ok(),
+        sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
+    };
 
-    let stop = Arc::new(AtomicBool::new(false));
+    let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
+    let (notices, news) = mpsc::channel();
+    let beat_loop = BeatLoop {
+        vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
+        words: kernel.words(),
+        beats: kernel.beats()?,
+        sender: wire::Sender::open().context("cannot open a packet socket")?,
+        inbox,
+        notices,
+        realtime: Arc::clone(&running.realtime),
+    };
+    let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
+    let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
+    let watchers = Watchers::default();
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
-    let gatherer = gather::Gatherer::of_daemon(
-        config,
-        &plan,
-        run_dir,
-        gather::Running {
-            since: Instant::now(),
-            realtime: realtime_rights,
-            memory_locked: memory_locked.is_ok(),
-            sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
-        },
-    )?;
-    let warden =
-        Warden { kernel, stages, journal, scanned, beat_loop: to_loop.clone(), stop: Arc::clone(&stop) };
+    let steward = steward::Steward::new(config, &plan, paths, to_loop.clone(), watchers.clone(), running)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
+    let warden = Warden {
+        kernel,
+        stages,
+        journal,
+        scanned,
+        beat_loop: to_loop.clone(),
+        facts,
+        stop: Arc::clone(&stop),
+    };
+
+    let beats = spawn("beats", move || beat_loop.run())?;
+    let prober = spawn("prober", move || prober.run())?;
     let warden = spawn("warden", move || warden.run())?;
-    spawn("control", move || {
-        control::serve(&listener, |request| match request {
-            control::Request::Status => gatherer.gather(),
-        });
-    })?;
+    let vip_names: Vec<_> = plan.vips.iter().map(|vip| vip.vip.name.clone()).collect();
+    let (config_of_news, prober_of_news) = (config.clone(), to_prober.clone());
+    let news =
+        spawn("news", move || news::run(&config_of_news, &vip_names, &news, &prober_of_news, &watchers))?;
+    let steward_of_signals = Arc::new(steward);
+    let steward_of_control = Arc::clone(&steward_of_signals);
+    spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
 
     tracing::info!("{} serves {}", node.name, served(&plan));
-    let signal = signals.wait().context("cannot wait for signals")?;
-    tracing::info!("{signal}: ending; sessions stay with the kernel part, `onevip teardown` removes it");
-    stop.store(true, Ordering::Relaxed);
-    // The lease is left to run out: a daemon that is back within it is not missed.
-    let _ = to_loop.send(Command::Stop { release: false });
+    wait_for_the_end(&signals, &steward_of_signals)?;
+    to_loop.send(Command::Leave);
     beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
+    news.join().map_err(|_| anyhow::anyhow!("the news thread panicked"))?;
+    stop.store(true, Ordering::Relaxed);
+    to_prober.send(prober::Question::Stop);
+    prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))?;
     warden.join().map_err(|_| anyhow::anyhow!("the warden panicked"))??;
     std::fs::remove_file(run_dir.control()).context("cannot remove the control socket")
+}
+
+/// Returns when the daemon is to end; a hangup means "read the configuration again".
+fn wait_for_the_end(signals: &SigSet, steward: &steward::Steward) -> anyhow::Result<()> {
+    loop {
+        let signal = signals.wait().context("cannot wait for signals")?;
+        if signal != Signal::SIGHUP {
+            tracing::info!(
+                "{signal}: ending; sessions stay with the kernel part, `onevip teardown` removes it"
+            );
+            return Ok(());
+        }
+        match steward.reload() {
+            Ok(changes) => tracing::info!("reloaded: {changes}"),
+            Err(error) => tracing::error!("not reloaded, nothing changed: {error:#}"),
+        }
+    }
 }
 
 /// Refuses to go on without root.
@@ -166,16 +231,41 @@ fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
     }
 }
 
+/// One loop for each VIP, which begins with the sockets that are here already.
+fn vip_loops(
+    config: &Config,
+    plan: &Plan,
+    scanned: &[Scanned],
+    founding: Option<&Founding>,
+    words: &Words,
+) -> anyhow::Result<Vec<VipLoop>> {
+    let connections = sockets::connections().context("cannot list the sockets of this host")?;
+    plan.vips
+        .iter()
+        .zip(scanned)
+        .enumerate()
+        .map(|(index, (vip, scanned))| {
+            let guests = scanned.guests(&connections);
+            let new =
+                |claims, elsewhere, decider| VipLoop::new(index, words, claims, guests, elsewhere, decider);
+            Ok(match founding {
+                Some(founding) => {
+                    let decider = founding.decider(config, plan, vip, guests)?;
+                    new(BucketSet::EMPTY, BucketSet::FULL, decider)
+                }
+                None => {
+                    let claims = config.full_table(&vip.vip).owned_by(plan.node.id);
+                    new(claims, static_elsewhere(vip), Decider::fixed(config.beat))
+                }
+            })
+        })
+        .collect()
+}
+
 /// With a fixed set of nodes nobody says what the others hold, so a flow that is not here must be taken to live
 /// elsewhere, unless there is no elsewhere.
-fn initial_states(config: &Config, plan: &Plan, scanned: &[Scanned]) -> anyhow::Result<Vec<VipState>> {
-    let connections = sockets::connections().context("cannot list the sockets of this host")?;
-    let state = |(vip, scanned): (&plan::VipPlan, &Scanned)| VipState {
-        claims: plan::static_claims(config, &vip.vip, plan.node.id),
-        guests: scanned.guests(&connections),
-        elsewhere: if vip.vip.nodes.len() > 1 { BucketSet::FULL } else { BucketSet::EMPTY },
-    };
-    Ok(plan.vips.iter().zip(scanned).map(state).collect())
+fn static_elsewhere(vip: &plan::VipPlan) -> BucketSet {
+    if vip.vip.nodes.len() > 1 { BucketSet::FULL } else { BucketSet::EMPTY }
 }
 
 fn served(plan: &Plan) -> String {
@@ -187,7 +277,7 @@ fn served(plan: &Plan) -> String {
 }
 
 fn blocked_signals() -> anyhow::Result<SigSet> {
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block().context("cannot block signals")?;
     Ok(signals)
 }

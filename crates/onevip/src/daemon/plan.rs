@@ -8,7 +8,6 @@ use crate::host::netlink::{Link, Netlink};
 use crate::host::resolve_interface;
 use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
-use onevip_core::{BucketSet, NodeId};
 
 /// Everything this host has to do.
 #[derive(Clone, Debug)]
@@ -94,9 +93,4 @@ fn vip_link(netlink: &mut Netlink, vip: &Vip) -> anyhow::Result<Link> {
         bail!("interface {name} is down; `ip link set {name} up` first", name = link.name);
     }
     Ok(link)
-}
-
-/// The buckets of a VIP that `node` has when all configured nodes are alive.
-pub fn static_claims(config: &Config, vip: &Vip, node: NodeId) -> BucketSet {
-    config.full_table(vip).owned_by(node)
 }

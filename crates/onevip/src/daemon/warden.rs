@@ -4,22 +4,22 @@
 //! without a word from the kernel, so they are looked at every [`TICK`]. All of it may wait for the kernel's network
 //! lock, which is why none of it happens in the beat loop.
 
-use super::beat_loop::Command;
+use super::beat_loop::{Command, now};
+use super::mailbox::Mailbox;
 use super::plan::Plan;
 use crate::host::Stage;
-use crate::host::cluster_mac::Control;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
 use crate::host::sockets::{self, Connection};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::Kernel;
+use onevip_core::beat::Facts;
 use onevip_core::{BucketSet, Hasher};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// How often programs and cluster MAC are looked at: what is removed by hand is back within 100 ms.
@@ -75,7 +75,9 @@ pub struct Warden {
     /// What to look for among the sockets.
     pub scanned: Vec<Scanned>,
     /// The way to the beat loop.
-    pub beat_loop: Sender<Command>,
+    pub beat_loop: Mailbox<Command>,
+    /// What this node tells the others about itself, but for what a scan finds.
+    pub facts: Facts,
     /// Set when the daemon ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -88,7 +90,6 @@ impl Warden {
     pub fn run(mut self) -> anyhow::Result<()> {
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
         let mut watch = Watch::open().context("cannot watch the network over netlink")?;
-        let control = Control::open().context("cannot speak to the interfaces of this host")?;
         let (mut next_look, mut next_scan) = (Instant::now(), Instant::now());
         let mut complaint = Complaint::default();
         while !self.stop.load(Ordering::Relaxed) {
@@ -99,7 +100,7 @@ impl Warden {
                 complaint.about(self.ensure_stages(&mut netlink));
                 next_look = now + FULL_LOOK;
             } else {
-                complaint.about(self.ensure_macs(&control));
+                complaint.about(self.rejoin_macs());
             }
             if now >= next_scan {
                 complaint.about(self.scan());
@@ -125,24 +126,29 @@ impl Warden {
         Ok(())
     }
 
-    fn ensure_macs(&mut self, control: &Control) -> anyhow::Result<()> {
-        for stage in &self.stages {
-            if stage.ensure_mac(control, &mut self.journal)? {
-                tracing::warn!("somebody removed the cluster MAC from {}; it is back", stage.interface);
-            }
-        }
-        Ok(())
+    fn rejoin_macs(&self) -> anyhow::Result<()> {
+        self.stages.iter().try_for_each(Stage::rejoin_mac)
     }
 
     fn scan(&self) -> anyhow::Result<()> {
+        let as_of = now();
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
         for (vip, scanned) in self.scanned.iter().enumerate() {
             let buckets = scanned.guests(&connections);
-            // The loop is gone only when the daemon ends.
-            let _ = self.beat_loop.send(Command::Guests { vip, buckets });
+            let sessions = scanned.sessions.load(Ordering::Relaxed) as u32;
+            let facts = Facts { sessions, load_percent: load_percent(), ..self.facts };
+            self.beat_loop.send(Command::Guests { vip, buckets, as_of, facts });
         }
         Ok(())
     }
+}
+
+/// The load of the last minute in percent of this host's processors; 0 where the kernel does not tell.
+fn load_percent() -> u16 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (load * 100.0 / processors as f64) as u16
 }
 
 /// Waits for a change of the network or the next tick; true for a change.

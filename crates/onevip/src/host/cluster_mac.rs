@@ -23,43 +23,29 @@ nix::ioctl_write_ptr_bad!(
 /// Where the kernel lists the link-level multicast addresses of this namespace.
 const LISTING: &str = "/proc/thread-self/net/dev_mcast";
 
-/// A socket through which to speak to the interfaces of the namespace in which it was opened.
-#[derive(Debug)]
-pub struct Control(OwnedFd);
-
-impl Control {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// The kernel's, where it refuses the socket.
-    pub fn open() -> io::Result<Self> {
-        Ok(Self(socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?))
+/// Makes the interface accept frames to `mac`. Once more does no harm and counts as once.
+///
+/// # Errors
+/// The kernel's: the interface is gone, rights are missing, the NIC's filter is full.
+pub fn join(interface: &str, mac: [u8; 6]) -> io::Result<()> {
+    let (control, request) = prepare(interface, mac)?;
+    // SAFETY: the request is a complete ifreq that outlives the call, which only reads it.
+    match unsafe { add_multicast(control.as_raw_fd(), &request) } {
+        Ok(_) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
+}
 
-    /// Makes the interface accept frames to `mac`. Harmless when it does already; the kernel does not tell which it was.
-    ///
-    /// # Errors
-    /// The kernel's: the interface is gone, rights are missing, the NIC's filter is full.
-    pub fn join(&self, interface: &str, mac: [u8; 6]) -> io::Result<()> {
-        let request = request(interface, mac)?;
-        // SAFETY: the request is a complete ifreq that outlives the call, which only reads it.
-        match unsafe { add_multicast(self.0.as_raw_fd(), &request) } {
-            Ok(_) | Err(nix::errno::Errno::EEXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Ends what [`Control::join`] began; quiet when there is nothing to end.
-    ///
-    /// # Errors
-    /// The kernel's: the interface is gone, rights are missing.
-    pub fn leave(&self, interface: &str, mac: [u8; 6]) -> io::Result<()> {
-        let request = request(interface, mac)?;
-        // SAFETY: the request is a complete ifreq that outlives the call, which only reads it.
-        match unsafe { delete_multicast(self.0.as_raw_fd(), &request) } {
-            Ok(_) | Err(nix::errno::Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+/// Ends what [`join`] began; quiet when there is nothing to end.
+///
+/// # Errors
+/// The kernel's: the interface is gone, rights are missing.
+pub fn leave(interface: &str, mac: [u8; 6]) -> io::Result<()> {
+    let (control, request) = prepare(interface, mac)?;
+    // SAFETY: the request is a complete ifreq that outlives the call, which only reads it.
+    match unsafe { delete_multicast(control.as_raw_fd(), &request) } {
+        Ok(_) | Err(nix::errno::Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -81,7 +67,8 @@ fn listed(listing: &str, interface: &str, mac: [u8; 6]) -> bool {
     })
 }
 
-fn request(interface: &str, mac: [u8; 6]) -> io::Result<libc::ifreq> {
+fn prepare(interface: &str, mac: [u8; 6]) -> io::Result<(OwnedFd, libc::ifreq)> {
+    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain data; all zeroes is a valid value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let name = interface.as_bytes();
@@ -96,7 +83,7 @@ fn request(interface: &str, mac: [u8; 6]) -> io::Result<libc::ifreq> {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_hwaddr = address;
-    Ok(request)
+    Ok((control, request))
 }
 
 #[cfg(test)]

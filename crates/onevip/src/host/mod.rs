@@ -4,6 +4,7 @@
 //! somebody undid it. Every change goes through the [`journal`], so that `teardown` leaves the host as it was.
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
+pub mod arp;
 pub mod cluster_mac;
 pub mod journal;
 pub mod netlink;
@@ -41,8 +42,7 @@ impl Stage {
         if self.addresses.iter().any(IpAddr::is_ipv4) && journal::set_sysctl(journal, &arp_announce, "2")? {
             missing.push(format!("setting {arp_announce} = 2"));
         }
-        let control = cluster_mac::Control::open().context("cannot speak to the interfaces of this host")?;
-        if self.ensure_mac(&control, journal)? {
+        if self.ensure_mac(journal)? {
             missing.push(format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface));
         }
         let present = netlink.addresses().context("cannot list the addresses of this host")?;
@@ -63,26 +63,27 @@ impl Stage {
         Ok(missing)
     }
 
-    /// Makes sure of the cluster MAC alone; true when it is new here.
-    ///
-    /// What was joined before is joined again without a look: that is one call, which does nothing where nothing is
-    /// missing, while looking means to read a listing of all interfaces.
+    /// Makes sure of the cluster MAC; true when it had been missing.
+    fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
+        let (interface, mac) = (&self.interface, self.cluster_mac);
+        let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
+        if cluster_mac::is_joined(interface, mac).with_context(failed)? {
+            return Ok(false);
+        }
+        journal.note(Change::Mac { interface: interface.clone(), mac })?;
+        cluster_mac::join(interface, mac).with_context(failed)?;
+        Ok(true)
+    }
+
+    /// Joins the cluster MAC whether it is missing or not: one system call, where asking first would mean to read a
+    /// listing of all interfaces.
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses.
-    pub fn ensure_mac(&self, control: &cluster_mac::Control, journal: &mut Journal) -> anyhow::Result<bool> {
-        let (interface, mac) = (&self.interface, self.cluster_mac);
-        let change = Change::Mac { interface: interface.clone(), mac };
-        let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
-        let is_new = !journal.has(&change);
-        if is_new {
-            if cluster_mac::is_joined(interface, mac).with_context(failed)? {
-                return Ok(false);
-            }
-            journal.note(change)?;
-        }
-        control.join(interface, mac).with_context(failed)?;
-        Ok(is_new)
+    pub fn rejoin_mac(&self) -> anyhow::Result<()> {
+        cluster_mac::join(&self.interface, self.cluster_mac).with_context(|| {
+            format!("cannot join {} on interface {}", MacAddr(self.cluster_mac), self.interface)
+        })
     }
 }
 

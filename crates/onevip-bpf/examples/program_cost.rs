@@ -1,0 +1,197 @@
+//! What a packet costs: nanoseconds per run of each program for each kind of packet, by `BPF_PROG_TEST_RUN`.
+//!
+//! Beside an empty program, in interleaved rounds so that a change of the clock speed hits all alike; medians are shown.
+//! `--json` prints the same for machines, `--repeat N` changes the runs per round, `--rounds N` their number. Root is
+//! needed. The exit code says nothing about the aims: it is for the reader to compare.
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use onevip_bpf::{Kernel, KernelConfig, VipConfig, boot_time_ns, ensure_bpffs, load_empty, test_run};
+use onevip_core::{Flags, Hasher};
+use std::error::Error;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const VIP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
+/// Whose SYN passes. It must not be the client with the session, whose bucket would count as having guests from then on.
+const NEWCOMER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const CLUSTER_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0, 0, 0x0a];
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// What is asked of a figure, relative to the empty program.
+#[derive(Clone, Copy)]
+enum Aim {
+    None,
+    /// At most so many times the empty program.
+    Times(f64),
+    /// At most so many ns more than the empty program.
+    Plus(f64),
+}
+
+struct Case {
+    name: &'static str,
+    frame: Vec<u8>,
+    flags: Flags,
+    aim: Aim,
+    /// ns per packet, one per round.
+    xdp: Vec<f64>,
+    tc: Vec<f64>,
+    /// What tc must return, so that the figure is about what its name says.
+    verdict: u32,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str, default: u32| -> Result<u32> {
+        match arguments.iter().position(|argument| argument == name) {
+            Some(at) => Ok(arguments.get(at + 1).ok_or("a number is missing")?.parse()?),
+            None => Ok(default),
+        }
+    };
+    let (repeat, rounds) = (number("--repeat", 1_000_000)?, number("--rounds", 15)?);
+    isolate()?;
+    let cases = measure(repeat, rounds)?;
+    if arguments.iter().any(|argument| argument == "--json") {
+        print_json(&cases, repeat, rounds);
+    } else {
+        print_table(&cases, repeat, rounds);
+    }
+    Ok(())
+}
+
+/// Moves into namespaces of our own, in which nothing outlives us.
+fn isolate() -> Result<()> {
+    let none: Option<&str> = None;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .map_err(|error| format!("cannot make namespaces: {error}; run this as root"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none)?;
+    std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+    ensure_bpffs(Path::new("/mnt/onevip"))?;
+    Ok(())
+}
+
+fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
+    let (mut kernel, _) = Kernel::open(Path::new("/mnt/onevip"))?;
+    let vip = VipConfig {
+        addresses: vec![VIP.into()],
+        hasher: Hasher::DEFAULT,
+        beat_port: 1112,
+        cluster_mac: CLUSTER_MAC,
+    };
+    kernel.set_config(&KernelConfig { vips: vec![vip] })?;
+    kernel.words().set_lease_deadline_ns(boot_time_ns() + 3_000_000_000_000);
+    let listener = TcpListener::bind((VIP, 22))?;
+    let mut session = TcpStream::connect((VIP, 22))?;
+    session.write_all(b"held")?;
+    let (_held, client) = listener.accept()?;
+    let std::net::IpAddr::V4(address) = client.ip() else { return Err("an IPv4 client was expected".into()) };
+
+    let mut cases = cases(address, client.port());
+    let empty = (load_empty(3, 2)?, load_empty(6, 1)?);
+    let buckets = [address, NEWCOMER].map(|client| Hasher::DEFAULT.bucket(client.into(), 0, 0));
+    for _ in 0..rounds {
+        for (number, case) in cases.iter_mut().enumerate() {
+            buckets.iter().for_each(|&bucket| kernel.words().set_flags(0, bucket, case.flags));
+            let [ingress, _, xdp] = kernel.program_fds();
+            let (tc, xdp) = if number == 0 { (empty.0.as_fd(), empty.1.as_fd()) } else { (ingress, xdp) };
+            case.round(tc, xdp, repeat)?;
+        }
+    }
+    Ok(cases)
+}
+
+impl Case {
+    fn new(name: &'static str, frame: Vec<u8>, flags: Flags, aim: Aim, verdict: u32) -> Self {
+        Self { name, frame, flags, aim, xdp: Vec::new(), tc: Vec::new(), verdict }
+    }
+
+    fn round(&mut self, tc: BorrowedFd<'_>, xdp: BorrowedFd<'_>, repeat: u32) -> Result<()> {
+        // The kernel's own measure, in whole ns: ours would count the milliseconds of setting up an XDP test, and
+        // every time somebody else has the CPU.
+        let timed = |program| -> Result<(f64, u32)> {
+            let run = test_run(program, &self.frame, repeat)?;
+            Ok((f64::from(run.duration_ns), run.returned))
+        };
+        let ((tc, returned), (xdp, _)) = (timed(tc)?, timed(xdp)?);
+        if returned != self.verdict {
+            return Err(format!("{}: tc returned {returned} instead of {}", self.name, self.verdict).into());
+        }
+        self.tc.push(tc);
+        self.xdp.push(xdp);
+        Ok(())
+    }
+}
+
+fn cases(client: Ipv4Addr, port: u16) -> Vec<Case> {
+    const PASS: u32 = u32::MAX;
+    const DROP: u32 = 2;
+    let to = |dest: Ipv4Addr, flags| tcp(client, dest, port, flags);
+    vec![
+        Case::new("empty program", to(VIP, ACK), Flags::NONE, Aim::None, DROP),
+        Case::new("not for us", to(Ipv4Addr::new(203, 0, 113, 1), ACK), Flags::NONE, Aim::Plus(10.0), PASS),
+        Case::new("foreign, no lookup", to(VIP, ACK), Flags::NONE, Aim::Times(1.3), DROP),
+        Case::new("foreign, lookup", tcp(client, VIP, port ^ 1, ACK), Flags::GUESTS, Aim::None, DROP),
+        Case::new("foreign SYN", tcp(NEWCOMER, VIP, port, SYN), Flags::NONE, Aim::None, DROP),
+        Case::new("ours, SYN", tcp(NEWCOMER, VIP, port, SYN), Flags::MINE, Aim::None, PASS),
+        Case::new("ours, established", to(VIP, ACK), Flags::GUESTS, Aim::None, PASS),
+    ]
+}
+
+fn tcp(source: Ipv4Addr, dest: Ipv4Addr, port: u16, flags: u8) -> Vec<u8> {
+    let mut frame =
+        [&CLUSTER_MAC[..], &[2, 0, 0, 0, 0, 1], &[0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]]
+            .concat();
+    frame.extend(source.octets());
+    frame.extend(dest.octets());
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 22, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    // As large as the smallest Ethernet frame.
+    frame.resize(60, 0);
+    frame
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// A case's figure in words: ns, ratio to the empty program, and what was aimed at.
+fn figures(values: &[f64], empty: f64, aim: Aim) -> (f64, f64, String) {
+    let ns = median(values);
+    let aim = match aim {
+        Aim::None => String::new(),
+        Aim::Times(times) => format!("aim ≤ {times:.2} x"),
+        Aim::Plus(plus) => format!("aim ≤ +{plus:.0} ns"),
+    };
+    (ns, ns / empty, aim)
+}
+
+fn print_table(cases: &[Case], repeat: u32, rounds: u32) {
+    let (empty_xdp, empty_tc) = (median(&cases[0].xdp), median(&cases[0].tc));
+    println!("Program cost, ns per packet (BPF_PROG_TEST_RUN, {repeat} runs, median of {rounds} rounds)\n");
+    println!("{:<20} {:>8} {:>8}   {:>8} {:>8}", "", "XDP", "", "tc", "");
+    for case in cases {
+        let (xdp, xdp_ratio, aim) = figures(&case.xdp, empty_xdp, case.aim);
+        let (tc, tc_ratio, _) = figures(&case.tc, empty_tc, case.aim);
+        println!("{:<20} {xdp:>8.1} {xdp_ratio:>6.2} x   {tc:>8.1} {tc_ratio:>6.2} x   {aim}", case.name);
+    }
+}
+
+fn print_json(cases: &[Case], repeat: u32, rounds: u32) {
+    let rows: Vec<String> = cases
+        .iter()
+        .map(|case| {
+            let (xdp, tc) = (median(&case.xdp), median(&case.tc));
+            format!("{{\"case\": \"{}\", \"xdp_ns\": {xdp:.2}, \"tc_ns\": {tc:.2}}}", case.name)
+        })
+        .collect();
+    println!("{{\"benchmark\": \"program_cost\", \"repeat\": {repeat}, \"rounds\": {rounds}, \"cases\": [");
+    println!("  {}\n]}}", rows.join(",\n  "));
+}

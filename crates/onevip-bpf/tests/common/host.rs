@@ -1,0 +1,203 @@
+//! A host with real sockets: the VIP on one end of a veth pair, and the test as all its clients on the other.
+//!
+//! No program is attached to the pair, so that sockets come into being by the stack's own rules; the programs are run
+//! over frames by `BPF_PROG_TEST_RUN` and look those sockets up.
+
+use super::frame::{self, ACK, FIN, SYN};
+use super::{VIP, run, wait_until};
+use nix::net::if_::if_nametoindex;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+pub const NODE: &str = "node0";
+pub const PEER: &str = "wire0";
+pub const SSH: u16 = 22;
+/// The sequence number with which every client begins.
+pub const CLIENT_ISN: u32 = 7_000_000;
+
+/// `st` of /proc/net/tcp.
+pub const ESTABLISHED: &str = "01";
+pub const SYN_SENT: &str = "02";
+pub const SYN_RECV: &str = "03";
+pub const TIME_WAIT: &str = "06";
+
+/// Makes the veth pair: `node0` is the service interface, the test sends and listens on `wire0`.
+pub fn veth() {
+    run(&format!("ip link add {NODE} type veth peer name {PEER}"));
+    run(&format!("ip link set {NODE} up"));
+    run(&format!("ip link set {PEER} up"));
+}
+
+/// The wire that leads to the node.
+pub struct Wire(OwnedFd);
+
+impl Wire {
+    pub fn open() -> Self {
+        let all = i32::from(0x0003u16.to_be());
+        // SAFETY: plain system call without pointers.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, all) };
+        assert!(fd >= 0);
+        // SAFETY: the descriptor is new.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: 0x0003u16.to_be(),
+            sll_ifindex: if_nametoindex(PEER).unwrap() as i32,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        let (pointer, len) = (std::ptr::from_ref(&address).cast(), size_of::<libc::sockaddr_ll>() as u32);
+        // SAFETY: the address is alive and as long as said.
+        assert_eq!(unsafe { libc::bind(socket.as_raw_fd(), pointer, len) }, 0);
+        Self(socket)
+    }
+
+    pub fn send(&self, frame: &[u8]) {
+        assert_eq!(nix::unistd::write(&self.0, frame).unwrap(), frame.len());
+    }
+
+    /// A wire whose frames arrive with nothing but their Ethernet header in one piece: the kernel puts what lies
+    /// beyond the announced header length of a large frame into pages of its own.
+    pub fn open_scattering() -> Self {
+        const PACKET_VNET_HDR: libc::c_int = 15;
+        let wire = Self::open();
+        let (on, len) = (1 as libc::c_int, size_of::<libc::c_int>() as u32);
+        // SAFETY: the option value is alive and as long as said.
+        let set = unsafe {
+            let value = std::ptr::from_ref(&on).cast();
+            libc::setsockopt(wire.0.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, value, len)
+        };
+        assert_eq!(set, 0);
+        wire
+    }
+
+    /// Sends a frame of more than a page over such a wire.
+    pub fn send_scattered(&self, frame: &[u8]) {
+        assert!(frame.len() > 4096);
+        // struct virtio_net_hdr: no flags, no segmentation, 14 bytes of headers.
+        let header = [0u8, 0, 14, 0, 0, 0, 0, 0, 0, 0];
+        self.send(&[&header, frame].concat());
+    }
+
+    /// The next frame that came from the node, if any is there.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        let mut buffer = [0u8; 2048];
+        nix::unistd::read(&self.0, &mut buffer).ok().map(|len| buffer[..len].to_vec())
+    }
+}
+
+/// The host and its clients.
+pub struct Host {
+    wire: Wire,
+    mac: [u8; 6],
+    listener: TcpListener,
+    streams: Vec<TcpStream>,
+}
+
+impl Host {
+    /// A host that listens on the VIP's port 22.
+    pub fn new() -> Self {
+        veth();
+        run(&format!("ip address add 198.51.100.1/24 dev {NODE}"));
+        run(&format!("ip address add {VIP}/32 dev {NODE}"));
+        for interface in ["all", NODE] {
+            sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), "0");
+        }
+        let listener = TcpListener::bind((VIP, SSH)).unwrap();
+        Self { wire: Wire::open(), mac: mac_of(NODE), listener, streams: Vec::new() }
+    }
+
+    /// Makes the stack believe in a client on the wire.
+    fn introduce(&self, client: Ipv4Addr) {
+        let mac = frame::CLIENT_MAC.map(|byte| format!("{byte:02x}")).join(":");
+        run(&format!("ip neighbour replace {client} lladdr {mac} nud permanent dev {NODE}"));
+    }
+
+    /// Sends a segment with a checksum that the stack accepts.
+    fn send(&self, client: Ipv4Addr, port: u16, flags: u8, seq: u32, ack: u32) {
+        let mut frame =
+            frame::to_vip(client, 6, &frame::tcp_with_checksum(client, port, SSH, flags, seq, ack));
+        frame[..6].copy_from_slice(&self.mac);
+        self.wire.send(&frame);
+    }
+
+    /// Sends a SYN and returns the sequence number of the SYN-ACK: the handshake is half done.
+    pub fn half_open(&self, client: Ipv4Addr, port: u16) -> u32 {
+        self.introduce(client);
+        self.send(client, port, SYN, CLIENT_ISN, 0);
+        self.await_segment(client, port, SYN | ACK)
+    }
+
+    /// Opens a connection; returns the sequence number of the host's SYN-ACK.
+    pub fn connect(&mut self, client: Ipv4Addr, port: u16) -> u32 {
+        let isn = self.half_open(client, port);
+        self.send(client, port, ACK, CLIENT_ISN + 1, isn.wrapping_add(1));
+        self.streams.push(self.listener.accept().unwrap().0);
+        assert_eq!(state_of(client, port).as_deref(), Some(ESTABLISHED));
+        isn
+    }
+
+    /// Leaves a TIME_WAIT socket behind: the host closes first.
+    pub fn time_wait(&mut self, client: Ipv4Addr, port: u16) {
+        let isn = self.connect(client, port);
+        drop(self.streams.pop());
+        let fin = self.await_segment(client, port, FIN | ACK);
+        assert_eq!(fin, isn.wrapping_add(1));
+        self.send(client, port, FIN | ACK, CLIENT_ISN + 1, fin.wrapping_add(1));
+        wait_until("the socket is in TIME_WAIT", || state_of(client, port).as_deref() == Some(TIME_WAIT));
+    }
+
+    /// Begins a connection from the VIP to a client that does not answer; returns the socket and its own port.
+    pub fn syn_sent(&self, client: Ipv4Addr, client_port: u16) -> (OwnedFd, u16) {
+        use nix::sys::socket::{
+            AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, socket,
+        };
+        self.introduce(client);
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+        bind(fd.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(VIP, 0))).unwrap();
+        let to = SockaddrIn::from(std::net::SocketAddrV4::new(client, client_port));
+        assert_eq!(connect(fd.as_raw_fd(), &to), Err(nix::errno::Errno::EINPROGRESS));
+        let port = getsockname::<SockaddrIn>(fd.as_raw_fd()).unwrap().port();
+        (fd, port)
+    }
+
+    /// The sequence number of the next segment to a client with exactly these flags.
+    fn await_segment(&self, client: Ipv4Addr, port: u16, flags: u8) -> u32 {
+        let mut found = None;
+        wait_until("the host sends a segment", || {
+            while let Some(frame) = self.wire.receive() {
+                let to_client =
+                    frame.len() >= 54 && frame[12..14] == [8, 0] && frame[30..34] == client.octets();
+                if to_client && frame[36..38] == port.to_be_bytes() && frame[47] & 0x17 == flags {
+                    found = Some(u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]));
+                }
+            }
+            found.is_some()
+        });
+        found.unwrap()
+    }
+}
+
+/// The state of the VIP's socket for this client, as /proc/net/tcp has it.
+pub fn state_of(client: Ipv4Addr, port: u16) -> Option<String> {
+    let wanted = format!("{:08X}:{port:04X}", u32::from_ne_bytes(client.octets()));
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(2);
+        (fields.next()? == wanted).then(|| fields.next().map(str::to_owned))?
+    })
+}
+
+pub fn sysctl(name: &str, value: &str) {
+    fs::write(format!("/proc/sys/{name}"), value).unwrap();
+}
+
+fn mac_of(interface: &str) -> [u8; 6] {
+    let shown = run(&format!("ip -brief link show dev {interface}"));
+    let text = shown.split_whitespace().nth(2).unwrap();
+    let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+    bytes.try_into().unwrap()
+}

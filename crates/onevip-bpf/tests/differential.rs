@@ -1,0 +1,323 @@
+//! The programs against the reference: 250,000 generated frames, well-formed, truncated and mutated, through XDP, tc
+//! and `onevip_core::judge`, with real sockets. tc agrees always, in action and reason; XDP drops exactly what the
+//! reference drops.
+//!
+//! `ONEVIP_SEED=N` replays a run, `ONEVIP_PACKETS=N` changes its length.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use aya::maps::{Array, Map, MapData};
+use common::frame::{self, ACK};
+use common::host::{Host, SSH};
+use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
+use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, isolated};
+use onevip_bpf::layout::WORDS;
+use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const PACKETS: u64 = 250_000;
+/// Flags, lease and memory of SYNs change this often. Fewer than the ring buffer takes beats.
+const BATCH: u64 = 250;
+/// A new host is made this often: half-open sockets and TIME_WAIT do not live for ever.
+const PACKETS_PER_HOST: u64 = 250_000;
+
+const SECOND_VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 11);
+const SECOND_VIP_ALIAS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+const SECOND_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x33, 0x64, 0x0b];
+const SECOND_BEAT_PORT: u16 = 2112;
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, seedable, good enough to choose packets.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// What the generator knows of the host, so that it hits what is there.
+struct World {
+    held: Vec<(Ipv4Addr, u16)>,
+    half_open: HashMap<(Ipv4Addr, u16), u32>,
+    waiting: Vec<(Ipv4Addr, u16)>,
+}
+
+impl World {
+    fn make(host: &mut Host) -> Self {
+        let client = |kind: u8, number: u8| Ipv4Addr::new(198, 51, 100, 40 + kind * 8 + number);
+        let port = 40_000;
+        let mut world = World { held: Vec::new(), half_open: HashMap::new(), waiting: Vec::new() };
+        for number in 0..4 {
+            host.connect(client(0, number), port);
+            world.held.push((client(0, number), port));
+            world.half_open.insert((client(1, number), port), host.half_open(client(1, number), port));
+            host.time_wait(client(2, number), port);
+            world.waiting.push((client(2, number), port));
+        }
+        world
+    }
+
+    fn sockets(&self) -> HashMap<Flow, Socket> {
+        let held = self.held.iter().map(|&(client, port)| (flow(client, port), Socket::Connected));
+        let waiting = self.waiting.iter().map(|&(client, port)| (flow(client, port), Socket::TimeWait));
+        let half_open = self
+            .half_open
+            .iter()
+            .map(|(&(client, port), &sent_isn)| (flow(client, port), Socket::Request { sent_isn }));
+        held.chain(waiting).chain(half_open).collect()
+    }
+
+    /// A client and its port, often one that has a socket.
+    fn client(&self, random: &mut Random) -> (Ipv4Addr, u16) {
+        let half_open: Vec<_> = self.half_open.keys().copied().collect();
+        match random.below(10) {
+            0..2 => random.of(&self.held),
+            // A HashMap has no order to replay.
+            2..4 => {
+                let mut half_open = half_open;
+                half_open.sort_unstable();
+                random.of(&half_open)
+            }
+            4..6 => random.of(&self.waiting),
+            _ => (Ipv4Addr::from_bits(random.next() as u32), random.next() as u16),
+        }
+    }
+}
+
+fn config() -> KernelConfig {
+    let by_port =
+        Hasher { mode: HashMode::SourceIpPortDestPort, seed: 42, order: AddressOrder::Host, blocks: Some(5) };
+    let second = VipConfig {
+        addresses: vec![SECOND_VIP.into(), "2001:db8::11".parse().unwrap(), SECOND_VIP_ALIAS.into()],
+        hasher: by_port,
+        beat_port: SECOND_BEAT_PORT,
+        cluster_mac: SECOND_MAC,
+    };
+    KernelConfig { vips: vec![common::vip(Hasher::DEFAULT), second] }
+}
+
+fn destination(random: &mut Random) -> Ipv4Addr {
+    random.of(&[VIP, VIP, VIP, VIP, VIP, SECOND_VIP, SECOND_VIP_ALIAS, Ipv4Addr::new(198, 51, 100, 1)])
+}
+
+fn generate(random: &mut Random, world: &World) -> Vec<u8> {
+    let mut frame = match random.below(20) {
+        0..2 => arp(random, world),
+        2 => random_bytes(random),
+        _ => ip(random, world),
+    };
+    for _ in 0..random.of(&[0, 0, 0, 0, 0, 1, 1, 2, 3]) {
+        let vlan = random.of(&[0, 0, 0, 0, 7]);
+        frame = frame::tagged(&frame, random.of(&[0x8100, 0x88a8]), vlan | (random.next() as u16) << 13);
+    }
+    if random.chance(12) {
+        frame.truncate(random.below(frame.len()));
+    }
+    if random.chance(15) && !frame.is_empty() {
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(frame.len());
+            frame[at] = random.next() as u8;
+        }
+    }
+    // The kernel tests nothing shorter than an Ethernet header.
+    if frame.len() < 14 {
+        frame.resize(14, 0);
+    }
+    frame
+}
+
+fn random_bytes(random: &mut Random) -> Vec<u8> {
+    let len = random.below(200);
+    let mut frame = random.bytes(14 + len);
+    let ethertype: u16 = random.of(&[0x0800, 0x0806, 0x86dd, 0x1234]);
+    frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+    frame
+}
+
+fn arp(random: &mut Random, world: &World) -> Vec<u8> {
+    let client = world.client(random).0;
+    let mac = random.of(&[CLUSTER_MAC, SECOND_MAC, frame::CLIENT_MAC]);
+    let sender = if random.chance(25) { destination(random) } else { client };
+    frame::arp(random.of(&[1, 1, 1, 2, 2, 3]), mac, sender, destination(random))
+}
+
+fn ip(random: &mut Random, world: &World) -> Vec<u8> {
+    let ((client, port), dest) = (world.client(random), destination(random));
+    let (protocol, payload) = match random.below(20) {
+        0..10 => (6, tcp(random, world, client, port)),
+        10..13 => (17, udp(random, port)),
+        13..18 => (1, icmp(random, world, dest)),
+        _ => (random.next() as u8, random.bytes(24)),
+    };
+    let fragment = random.of(&[0, 0, 0, 0, 0, 0, 0, 0x4000, 0x2000, 0x2001, 0x00b9]);
+    let packet = frame::ipv4_fragment(client, dest, protocol, fragment, &payload);
+    frame::ethernet(0x0800, &with_options(random, packet))
+}
+
+/// Sometimes puts IP options in.
+fn with_options(random: &mut Random, mut packet: Vec<u8>) -> Vec<u8> {
+    if random.chance(10) {
+        let words = 1 + random.below(10);
+        packet[0] = 0x45 + words as u8;
+        let options = random.bytes(words * 4);
+        packet.splice(20..20, options);
+    }
+    packet
+}
+
+fn tcp(random: &mut Random, world: &World, client: Ipv4Addr, port: u16) -> Vec<u8> {
+    let flags = {
+        let any = random.next() as u8;
+        random.of(&[0x02, 0x10, 0x18, 0x11, 0x14, 0x04, 0x12, 0x01, 0xc2, any])
+    };
+    let right = world.half_open.get(&(client, port)).map_or(0, |isn| isn.wrapping_add(1));
+    let ack = if random.chance(70) { right } else { random.next() as u32 };
+    let dest_port = {
+        let any = random.next() as u16;
+        random.of(&[SSH, SSH, SSH, SSH, 2222, any])
+    };
+    let mut header = frame::tcp_header(port, dest_port, flags, random.next() as u32, ack);
+    if random.chance(20) {
+        header[12] = (random.below(16) as u8) << 4;
+        let len = random.below(40);
+        header.extend(random.bytes(len));
+    }
+    header
+}
+
+fn udp(random: &mut Random, port: u16) -> Vec<u8> {
+    let dest_port = {
+        let any = random.next() as u16;
+        random.of(&[BEAT_PORT, SECOND_BEAT_PORT, 53, any])
+    };
+    let len = random.below(60);
+    frame::udp_datagram(port, dest_port, &random.bytes(len))
+}
+
+fn icmp(random: &mut Random, world: &World, dest: Ipv4Addr) -> Vec<u8> {
+    let kind = {
+        let any = random.next() as u8;
+        random.of(&[0, 8, 3, 3, 3, 4, 5, 11, 12, any])
+    };
+    let (client, port) = world.client(random);
+    let local = if random.chance(85) { dest } else { destination(random) };
+    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 99]), port, ACK, 1, 1);
+    let fragment = random.of(&[0, 0, 0, 0, 0x4000, 0x2000, 0x0007]);
+    let protocol = random.of(&[6, 6, 6, 6, 17, 17, 1, 50]);
+    let quoted = frame::ipv4_fragment(local, client, protocol, fragment, &ports);
+    let mut quoted = with_options(random, quoted);
+    if random.chance(15) {
+        quoted.truncate(random.below(quoted.len()));
+    }
+    frame::icmp(kind, 0, &quoted)
+}
+
+/// Gives every bucket new flags and a new memory of SYNs, and sometimes lets the lease run out.
+fn shake(random: &mut Random, kernel: &Kernel, last_syn: &mut Array<MapData, [u64; WORDS]>) -> bool {
+    let (now, mut memory) = (boot_time_ns(), [0; WORDS]);
+    for vip in [V, V + 1] {
+        for bucket in Bucket::all() {
+            kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(8) as u32));
+            // Neither so close to two minutes that the two sides might see it differently.
+            let ages = [None, None, None, None, Some(1), Some(60), Some(125), Some(4000)];
+            let then = random.of(&ages).map_or(0, |seconds: u64| now.saturating_sub(seconds * 1_000_000_000));
+            memory[vip * BUCKETS + bucket.index()] = then;
+        }
+    }
+    last_syn.set(0, memory, 0).unwrap();
+    let live = random.chance(80);
+    if live {
+        renew(kernel)
+    } else {
+        kernel.words().set_lease_deadline_ns(now)
+    }
+    live
+}
+
+fn environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect(name))
+}
+
+#[test]
+fn the_programs_agree_with_the_reference_on_any_frame() {
+    let chosen = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = environment("ONEVIP_SEED").unwrap_or_else(chosen);
+    let packets = environment("ONEVIP_PACKETS").unwrap_or(PACKETS);
+    println!("replay with ONEVIP_SEED={seed}");
+    let (mut random, mut seen) = (Random(seed), BTreeMap::new());
+    for start in (0..packets).step_by(PACKETS_PER_HOST as usize) {
+        let end = packets.min(start + PACKETS_PER_HOST);
+        isolated(|dir| compare(dir, seed, start..end, &mut random, &mut seen));
+    }
+    println!("{seen:?}");
+    for &reason in Reason::ALL {
+        // A full buffer and a cookie are rows of the verdict table.
+        if ![Reason::BeatLost, Reason::TcpCookie].contains(&reason) {
+            assert!(
+                seen.get(&reason).is_some_and(|&count| count >= packets / 10_000),
+                "hardly any {reason:?}"
+            );
+        }
+    }
+}
+
+/// Compares programs and reference on a host of their own.
+fn compare(
+    dir: &Path,
+    seed: u64,
+    packets: Range<u64>,
+    random: &mut Random,
+    seen: &mut BTreeMap<Reason, u64>,
+) {
+    let mut host = Host::new();
+    let (mut kernel, _) = Kernel::open(dir).unwrap();
+    kernel.set_config(&config()).unwrap();
+    kernel.attach("lo", Accelerate::Off).unwrap();
+    let mut last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
+    let views = views(&config());
+    let world = World::make(&mut host);
+    for batch in packets.step_by(BATCH as usize) {
+        let lease_live = shake(random, &kernel, &mut last_syn);
+        let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
+        let mut ours = 0;
+        let listeners = vec![(VIP.into(), SSH)];
+        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners };
+        for number in batch..batch + BATCH {
+            let frame = generate(random, &world);
+            let reason = all_agree(&known, &views, &frame)
+                .unwrap_or_else(|error| panic!("ONEVIP_SEED={seed}, packet {number}: {error}"));
+            *seen.entry(reason).or_default() += 1;
+            ours += u64::from(reason != Reason::NotOurs && tc_takes(&frame));
+        }
+        let total: u64 = kernel.counters().unwrap().ingress.iter().sum();
+        assert_eq!(total - total_before, ours, "ONEVIP_SEED={seed}: something was counted twice");
+        while kernel.beats().unwrap().next().is_some() {}
+    }
+}

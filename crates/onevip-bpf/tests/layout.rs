@@ -1,0 +1,84 @@
+//! C and Rust mean the same: `bpf/onevip.h` is compiled for the host, prints what it says, and is compared with
+//! `src/layout.rs` and with the reasons of onevip-core.
+
+#![allow(clippy::unwrap_used)]
+
+use onevip_bpf::layout::{self, RawAddress, RawBeat, RawConfig, RawSettings, RawVip};
+use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
+use std::collections::BTreeMap;
+use std::mem::{offset_of, size_of};
+use std::path::Path;
+use std::process::Command;
+
+/// What is to be compared: an expression in C, and its value in Rust.
+type Facts = Vec<(String, u64)>;
+
+macro_rules! fields {
+    ($facts:ident, $c:literal, $rust:ty: $($field:ident),+) => {
+        $($facts.push((
+            format!("offsetof(struct {}, {})", $c, stringify!($field)),
+            offset_of!($rust, $field) as u64,
+        ));)+
+    };
+}
+
+fn facts() -> Facts {
+    let mut facts: Facts = vec![
+        ("ONEVIP_MAGIC".into(), layout::MAGIC.into()),
+        ("ONEVIP_LAYOUT".into(), layout::LAYOUT.into()),
+        ("ONEVIP_VIPS_MAX".into(), layout::VIPS_MAX as u64),
+        ("ONEVIP_ADDRESSES_MAX".into(), layout::ADDRESSES_MAX as u64),
+        ("ONEVIP_BUCKETS".into(), BUCKETS as u64),
+        ("ONEVIP_WORDS".into(), layout::WORDS as u64),
+        ("ONEVIP_BEATS_BYTES".into(), layout::BEATS_BYTES as u64),
+        ("ONEVIP_DATAGRAM_MAX".into(), layout::DATAGRAM_MAX as u64),
+        ("ONEVIP_REASONS_MAX".into(), layout::REASONS_MAX as u64),
+        ("ONEVIP_PROGRAMS".into(), layout::PROGRAMS as u64),
+        ("ONEVIP_SYN_MEMORY_NS".into(), SYN_MEMORY_SECS * 1_000_000_000),
+        ("ONEVIP_MINE".into(), Flags::MINE.bits().into()),
+        ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
+        ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
+        ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
+        ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
+        ("sizeof(struct onevip_vip)".into(), size_of::<RawVip>() as u64),
+        ("sizeof(struct onevip_settings)".into(), size_of::<RawSettings>() as u64),
+        ("sizeof(struct onevip_config)".into(), size_of::<RawConfig>() as u64),
+        ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
+    ];
+    fields!(facts, "onevip_address", RawAddress: family, vip, words);
+    fields!(facts, "onevip_vip", RawVip: seed, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
+    fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
+    for &reason in Reason::ALL {
+        facts.push((format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase()), reason as u64));
+    }
+    facts
+}
+
+#[test]
+fn the_header_and_the_rust_types_mean_the_same() {
+    let facts = facts();
+    let prints: String =
+        facts.iter().map(|(c, _)| format!("printf(\"%llu\\n\", (unsigned long long)({c}));\n")).collect();
+    let source = format!(
+        "#include <stddef.h>\n#include <stdio.h>\n#include \"onevip.h\"\nint main(void) {{\n{prints}return 0;\n}}\n"
+    );
+    let headers = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf");
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (c, program) = (dir.join("layout.c"), dir.join("layout"));
+    std::fs::write(&c, source).unwrap();
+    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".into());
+    let built = Command::new(&clang).arg("-I").arg(headers).arg(&c).arg("-o").arg(&program).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let printed = String::from_utf8(Command::new(&program).output().unwrap().stdout).unwrap();
+    let in_c = printed.lines().map(|line| line.parse::<u64>().unwrap());
+    let different: BTreeMap<_, _> = facts
+        .iter()
+        .zip(in_c)
+        .filter(|((_, rust), c)| rust != c)
+        .map(|((name, rust), c)| (name.as_str(), format!("Rust {rust}, C {c}")))
+        .collect();
+    assert_eq!(printed.lines().count(), facts.len());
+    assert!(different.is_empty(), "{different:#?}");
+}

@@ -1,0 +1,424 @@
+//! The verdict table of `docs/design.md`, a sentence per row, through the real programs and with real sockets.
+//!
+//! Each row goes through XDP, tc and the reference verdict, which must all agree with the row.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use aya::maps::{Array, Map, MapData};
+use common::frame::{self, ACK, FIN, RST, SYN};
+use common::host::{Host, SSH};
+use common::reference::{Known, all_agree, flow, kernel, renew, views};
+use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, isolated};
+use onevip_bpf::layout::WORDS;
+use onevip_bpf::{Accelerate, Kernel, boot_time_ns, test_run};
+use onevip_core::verdict::Reason::{self, *};
+use onevip_core::{Bucket, Flags, Hasher, Socket};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+const NONE: Flags = Flags::NONE;
+const MINE: Flags = Flags::MINE;
+const GUESTS: Flags = Flags::GUESTS;
+const ELSEWHERE: Flags = Flags::ELSEWHERE;
+
+const HELD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 101);
+const HALF_OPEN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 102);
+const WAITING: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 103);
+const OUTWARD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 104);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 105);
+const COOKIE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 106);
+const PORT: u16 = 40000;
+const NOBODY_LISTENS: u16 = 2222;
+const STRANGER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x66];
+
+/// The table at work: a host with sockets, and what is known of it.
+struct Table<'a> {
+    known: Known<'a>,
+    /// Whose bucket a row's flags are for.
+    bucket: Bucket,
+    last_syn: Array<MapData, [u64; WORDS]>,
+    failures: Vec<String>,
+}
+
+impl Table<'_> {
+    fn row(&mut self, sentence: &str, flags: Flags, frame: &[u8], reason: Reason) {
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
+        let got = all_agree(&self.known, &views(&config()), frame);
+        if got.as_ref() != Ok(&reason) {
+            self.failures.push(format!("{sentence}\n  wanted {reason:?}, got {got:?}"));
+        }
+        self.known.kernel.words().set_flags(V, self.bucket, NONE);
+        self.syn_passed(None);
+    }
+
+    /// The client of the rows that follow.
+    fn client(&mut self, client: Ipv4Addr) {
+        self.bucket = bucket_of(client);
+    }
+
+    /// Lets the lease of the rows that follow be live or not.
+    fn lease(&mut self, live: bool) {
+        self.known.lease_live = live;
+        if live {
+            renew(self.known.kernel)
+        } else {
+            self.known.kernel.words().set_lease_deadline_ns(boot_time_ns())
+        }
+    }
+
+    /// Lets the last SYN of the bucket have passed so long ago, in seconds.
+    fn syn_passed(&mut self, seconds_ago: Option<u64>) {
+        let then = seconds_ago.map_or(0, |seconds| boot_time_ns() - seconds * 1_000_000_000);
+        let mut words = [0; WORDS];
+        words[self.bucket.index()] = then;
+        self.last_syn.set(0, words, 0).unwrap();
+    }
+}
+
+fn with_table(test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
+    isolated(|dir| {
+        let mut host = Host::new();
+        let mut kernel = kernel(dir);
+        kernel.attach("lo", Accelerate::Off).unwrap();
+        host.connect(HELD, PORT);
+        let sent_isn = host.half_open(HALF_OPEN, PORT);
+        host.time_wait(WAITING, PORT);
+        let known = Known {
+            kernel: &kernel,
+            lease_live: true,
+            sockets: HashMap::from([
+                (flow(HELD, PORT), Socket::Connected),
+                (flow(HALF_OPEN, PORT), Socket::Request { sent_isn }),
+                (flow(WAITING, PORT), Socket::TimeWait),
+            ]),
+            listeners: vec![(VIP.into(), SSH)],
+        };
+        let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
+        let mut table = Table { known, bucket: bucket_of(HELD), last_syn, failures: Vec::new() };
+        test(&mut table, &host);
+        assert!(table.failures.is_empty(), "\n{}", table.failures.join("\n"));
+    });
+}
+
+#[test]
+fn tcp_that_opens() {
+    with_table(|t, _| {
+        let syn = frame::tcp(HELD, 41000, SSH, SYN);
+        t.row("a SYN of a claimed bucket passes", MINE, &syn, SynOwn);
+        t.row("ELSEWHERE does not stop new connections", MINE.with(ELSEWHERE), &syn, SynOwn);
+        t.row("a SYN of another node's bucket is dropped", NONE, &syn, SynForeign);
+        t.row("guests do not make a bucket ours", GUESTS, &syn, SynForeign);
+        t.row("a SYN with RST opens nothing", NONE, &frame::tcp(HELD, 41000, SSH, SYN | RST), TcpForeign);
+        t.row("a SYN-ACK opens nothing", NONE, &frame::tcp(HELD, 41000, SSH, SYN | ACK), TcpForeign);
+        t.lease(false);
+        t.row("a SYN is dropped once the lease has run out", MINE, &syn, SynLapsed);
+    });
+}
+
+#[test]
+fn tcp_of_a_session() {
+    with_table(|t, host| {
+        let data = frame::tcp(HELD, PORT, SSH, ACK);
+        t.row("a session of our bucket goes on", MINE, &data, TcpHeld);
+        t.row("a session stays where it is when its bucket moves away", GUESTS, &data, TcpHeld);
+        t.row("so it does while flows may be elsewhere", MINE.with(ELSEWHERE), &data, TcpHeld);
+        t.row("without guests nobody looks for sockets: the fast path", NONE, &data, TcpForeign);
+        t.syn_passed(Some(100));
+        t.row("a SYN that passed lately is as good as guests", NONE, &data, TcpHeld);
+        t.syn_passed(Some(121));
+        t.row("after two minutes it is not", NONE, &data, TcpForeign);
+        t.lease(false);
+        t.row("a hung node holds what it has", MINE, &data, TcpHeld);
+        t.row("a hung node resets no orphan", MINE, &frame::tcp(HELD, 41001, SSH, ACK), TcpNotHere);
+        t.lease(true);
+        let orphan = frame::tcp(HELD, 41001, NOBODY_LISTENS, ACK);
+        t.row("an orphan of our bucket is reset by the stack", MINE, &orphan, TcpOrphan);
+        t.row("unless it may live elsewhere", MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.row("an orphan of another's bucket is never reset", GUESTS, &orphan, TcpNotHere);
+        let to_listener = frame::tcp(HELD, 41001, SSH, ACK);
+        t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphan);
+        t.row("also to a listener of another's bucket", GUESTS, &to_listener, TcpNotHere);
+
+        let (_socket, port) = host.syn_sent(OUTWARD, 80);
+        t.client(OUTWARD);
+        t.known.sockets.insert(
+            onevip_core::Flow {
+                remote: OUTWARD.into(),
+                remote_port: 80,
+                local: VIP.into(),
+                local_port: port,
+            },
+            Socket::Connected,
+        );
+        let answer = frame::tcp(OUTWARD, 80, port, SYN | ACK);
+        t.row("the answer to a connection that this node opens reaches it", GUESTS, &answer, TcpHeld);
+    });
+}
+
+#[test]
+fn tcp_that_is_half_open() {
+    with_table(|t, _| {
+        t.client(HALF_OPEN);
+        let Some(Socket::Request { sent_isn }) = t.known.sockets.get(&flow(HALF_OPEN, PORT)).copied() else {
+            panic!("there is a half-open socket");
+        };
+        let acks = |flags, ack: u32| {
+            frame::to_vip(HALF_OPEN, 6, &frame::tcp_header(PORT, SSH, flags, 7_000_001, ack))
+        };
+        let right = sent_isn.wrapping_add(1);
+        t.row("the ACK of our SYN-ACK completes the handshake", MINE, &acks(ACK, right), TcpHalfOpen);
+        t.row("also after the bucket has moved", GUESTS, &acks(ACK, right), TcpHalfOpen);
+        let stale = acks(ACK, sent_isn.wrapping_add(77));
+        t.row(
+            "an ACK of somebody else's SYN-ACK is kept from a stale socket",
+            GUESTS,
+            &stale,
+            TcpHalfOpenStale,
+        );
+        t.row("even in our bucket: its answer would be a reset that fits", MINE, &stale, TcpHalfOpenStale);
+        t.row("a RST provokes no answer", GUESTS, &acks(RST, 5), TcpHalfOpen);
+        t.row("a segment without ACK completes nothing", GUESTS, &acks(FIN, right), TcpHalfOpenStale);
+    });
+}
+
+#[test]
+fn tcp_in_time_wait() {
+    with_table(|t, _| {
+        t.client(WAITING);
+        let (data, fin) = (frame::tcp(WAITING, PORT, SSH, ACK), frame::tcp(WAITING, PORT, SSH, FIN | ACK));
+        t.row("TIME_WAIT answers in our own bucket", MINE, &data, TcpTimeWait);
+        t.row(
+            "elsewhere it keeps still: the client may have reused its port",
+            GUESTS,
+            &data,
+            TcpTimeWaitForeign,
+        );
+        t.row("but acknowledges a repeated FIN", GUESTS, &fin, TcpTimeWait);
+        t.lease(false);
+        t.row("a lapsed lease is nobody's bucket", MINE, &data, TcpTimeWaitForeign);
+    });
+}
+
+#[test]
+fn tcp_with_a_syn_cookie() {
+    with_table(|t, host| {
+        common::host::sysctl("net/ipv4/tcp_syncookies", "2");
+        let cookie = host.half_open(COOKIE, PORT);
+        assert_eq!(common::host::state_of(COOKIE, PORT), None, "a cookie leaves no socket");
+        t.client(COOKIE);
+        t.known.sockets.insert(flow(COOKIE, PORT), Socket::Listener { cookie_valid: true });
+        let acks = |flags, ack: u32| {
+            let header = frame::tcp_header(PORT, SSH, flags, common::host::CLIENT_ISN + 1, ack);
+            frame::to_vip(COOKIE, 6, &header)
+        };
+        let right = cookie.wrapping_add(1);
+        t.row("the ACK of our cookie passes", MINE, &acks(ACK, right), TcpCookie);
+        t.row(
+            "also after the bucket has moved: only we can complete it",
+            GUESTS,
+            &acks(ACK, right),
+            TcpCookie,
+        );
+        t.known.sockets.clear();
+        t.row("a wrong cookie does not", GUESTS, &acks(ACK, right ^ 0x5a5a), TcpNotHere);
+        t.row("nor does its RST", GUESTS, &acks(RST | ACK, right), TcpNotHere);
+    });
+}
+
+#[test]
+fn arp() {
+    with_table(|t, _| {
+        t.client(STRANGER);
+        let ask = frame::arp(1, frame::CLIENT_MAC, STRANGER, VIP);
+        t.row("the owner of the asker's bucket answers", MINE, &ask, ArpAnswer);
+        t.row("the others keep still", GUESTS, &ask, ArpForeign);
+        let answer = frame::arp(2, frame::CLIENT_MAC, STRANGER, VIP);
+        t.row("an answer to the VIP reaches every node", NONE, &answer, ArpToVip);
+        let announce = frame::arp(1, CLUSTER_MAC, VIP, VIP);
+        t.row("another node's announcement is no news", MINE, &announce, ArpEcho);
+        let stranger = frame::arp(2, STRANGER_MAC, VIP, STRANGER);
+        t.row("somebody else who uses the VIP is counted and not believed", MINE, &stranger, ArpStranger);
+        let other = frame::arp(1, frame::CLIENT_MAC, STRANGER, Ipv4Addr::new(198, 51, 100, 1));
+        t.row("ARP about others is not ours", MINE, &other, NotOurs);
+        t.row("nor is ARP that is cut short", MINE, &ask[..41], NotOurs);
+        let mut reverse = ask.clone();
+        reverse[21] = 3;
+        t.row("nor is RARP", MINE, &reverse, NotOurs);
+        t.client(Ipv4Addr::UNSPECIFIED);
+        let probe = frame::arp(1, frame::CLIENT_MAC, Ipv4Addr::UNSPECIFIED, VIP);
+        t.row("a probe from 0.0.0.0 has one owner as well", MINE, &probe, ArpAnswer);
+        t.lease(false);
+        t.row("nobody answers with a lapsed lease", MINE, &probe, ArpForeign);
+    });
+}
+
+#[test]
+fn icmp() {
+    with_table(|t, _| {
+        t.client(STRANGER);
+        let echo = frame::to_vip(STRANGER, 1, &frame::icmp(8, 0, b"payload"));
+        t.row("the owner answers a ping", MINE, &echo, IcmpOwn);
+        t.row("the others do not", GUESTS, &echo, IcmpForeign);
+        let quoting = |kind, quoted: Vec<u8>| frame::to_vip(STRANGER, 1, &frame::icmp(kind, 4, &quoted));
+        let sent = |client, port| {
+            frame::ipv4_fragment(VIP, client, 6, 0, &frame::tcp_header(SSH, port, ACK, 1, 1)[..8])
+        };
+        let about = |client, port| quoting(3, sent(client, port));
+        t.row(
+            "a path MTU error finds the session, whoever owns the router's bucket",
+            NONE,
+            &about(HELD, PORT),
+            IcmpErrorOwn,
+        );
+        t.row("an error about a half-open connection, too", NONE, &about(HALF_OPEN, PORT), IcmpErrorOwn);
+        t.row(
+            "an error about another node's session is not ours",
+            MINE,
+            &about(HELD, 41002),
+            IcmpErrorForeign,
+        );
+        let udp = quoting(3, frame::ipv4_fragment(VIP, STRANGER, 17, 0, &frame::udp_datagram(53, 9, &[])));
+        t.row("an error about a datagram belongs to its receiver's bucket", MINE, &udp, IcmpErrorOwn);
+        t.row("and to no other", NONE, &udp, IcmpErrorForeign);
+        let mine = quoting(11, frame::ipv4_fragment(STRANGER, VIP, 6, 0, &[0; 8]));
+        t.row("an error that quotes what we did not send is plain ICMP", MINE, &mine, IcmpOwn);
+        let short = quoting(3, sent(HELD, PORT)[..27].to_vec());
+        t.row("so is one that quotes too little", NONE, &short, IcmpForeign);
+        let cut = frame::to_vip(STRANGER, 1, &[8, 0, 0]);
+        t.row("ICMP without its header is malformed", MINE, &cut, Malformed);
+    });
+}
+
+#[test]
+fn udp_fragments_and_other_protocols() {
+    with_table(|t, _| {
+        t.client(STRANGER);
+        let udp = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, 53, b"?"));
+        t.row("UDP goes by bucket", MINE, &udp, UdpOwn);
+        t.row("UDP of others is dropped", GUESTS, &udp, UdpForeign);
+        let beat = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, b"beat"));
+        t.row("a beat goes to the daemon, whoever owns the bucket", NONE, &beat, Beat);
+        let fragment = |protocol, word| {
+            frame::ethernet(0x0800, &frame::ipv4_fragment(STRANGER, VIP, protocol, word, &[0; 24]))
+        };
+        t.row("a later fragment goes by bucket", MINE, &fragment(17, 0x2001), FragmentOwn);
+        t.row("and to guests, whose datagrams it may complete", GUESTS, &fragment(6, 0x0001), FragmentOwn);
+        t.row("but to nobody else", NONE, &fragment(17, 0x00b9), FragmentForeign);
+        t.row("a first fragment of UDP goes the way of the rest", MINE, &fragment(17, 0x2000), UdpOwn);
+        let mut first_beat = fragment(17, 0x2000);
+        first_beat[36..38].copy_from_slice(&BEAT_PORT.to_be_bytes());
+        t.row("a fragmented beat is none", NONE, &first_beat, UdpForeign);
+        let gre = frame::to_vip(STRANGER, 47, &[0; 8]);
+        t.row("any other protocol goes by bucket", MINE, &gre, OtherOwn);
+        t.row("and is dropped elsewhere", NONE, &gre, OtherForeign);
+    });
+}
+
+#[test]
+fn what_is_not_ours_and_what_cannot_be_read() {
+    with_table(|t, _| {
+        t.client(STRANGER);
+        let syn = frame::tcp(STRANGER, 41000, SSH, SYN);
+        let other = frame::ethernet(0x0800, &frame::ipv4_fragment(STRANGER, HELD, 6, 0, &[0; 20]));
+        t.row("a packet to others passes uncounted", NONE, &other, NotOurs);
+        t.row("so does IPv6, for now", NONE, &frame::ethernet(0x86dd, &[0x60; 60]), NotOurs);
+        t.row("so does what nobody knows", NONE, &frame::ethernet(0x88b5, &[0; 46]), NotOurs);
+        let priority = frame::tagged(&syn, 0x8100, 0xe000);
+        t.row("a priority tag changes nothing", MINE, &priority, SynOwn);
+        let twice = frame::tagged(&priority, 0x88a8, 0x0000);
+        t.row("nor do two", MINE, &twice, SynOwn);
+        t.row("three are too many", MINE, &frame::tagged(&twice, 0x8100, 0), NotOurs);
+        t.row("another VLAN is its own device's business", MINE, &frame::tagged(&syn, 0x8100, 5), NotOurs);
+        t.row("a tag that is cut short is not ours", MINE, &priority[..16], NotOurs);
+        // (Untagged, the kernel refuses to test a frame that short.)
+        t.row("an IP header that is cut short is not ours", MINE, &priority[..37], NotOurs);
+        t.row("TCP without its header is malformed", MINE, &syn[..53], Malformed);
+        let mut bad = syn.clone();
+        bad[14] = 0x44;
+        t.row("an IP header shorter than it can be is malformed", MINE, &bad, Malformed);
+        bad[14] = 0x4f;
+        t.row("an IP header longer than the packet is malformed", MINE, &bad, Malformed);
+        bad[14] = 0x65;
+        t.row("a header of another version is malformed", MINE, &bad, Malformed);
+        let mut bad = syn.clone();
+        bad[46] = 0x40;
+        t.row("a TCP header shorter than it can be is malformed", MINE, &bad, Malformed);
+        let mut big = syn.clone();
+        big[16..18].copy_from_slice(&[0, 0]);
+        t.row("a total length of 0 is BIG TCP, not malformed", MINE, &big, SynOwn);
+        t.row("UDP without its header is malformed", MINE, &frame::to_vip(STRANGER, 17, &[0; 7]), Malformed);
+    });
+}
+
+#[test]
+fn a_beat_reaches_the_daemon_whole_and_a_full_buffer_is_counted() {
+    isolated(|dir: &Path| {
+        let kernel: Kernel = kernel(dir);
+        let payload: Vec<u8> = (0..700u32).map(|byte| byte as u8).collect();
+        let beat = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, &payload));
+        let before = boot_time_ns();
+        let [ingress, ..] = kernel.program_fds();
+        test_run(ingress, &beat, 1).unwrap();
+        let got = kernel.beats().unwrap().next().unwrap();
+        assert_eq!((got.vip, got.address, got.length), (0, 0, beat.len() - 14));
+        assert_eq!(got.datagram, beat[14..]);
+        assert!((before..=boot_time_ns()).contains(&got.received_ns));
+        assert_eq!(kernel.beats().unwrap().next(), None);
+
+        let long = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, &[7; 3000]));
+        let [ingress, ..] = kernel.program_fds();
+        test_run(ingress, &long, 1).unwrap();
+        let got = kernel.beats().unwrap().next().unwrap();
+        assert_eq!((got.length, got.datagram.len()), (long.len() - 14, 1600));
+
+        let [ingress, ..] = kernel.program_fds();
+        test_run(ingress, &beat, 1000).unwrap();
+        let counters = kernel.counters().unwrap();
+        assert!(counters.of(Reason::BeatLost) > 0);
+        let arrived = std::iter::from_fn(|| kernel.beats().unwrap().next()).count() as u64;
+        assert_eq!(arrived + counters.of(Reason::BeatLost), 1000);
+        let [ingress, ..] = kernel.program_fds();
+        test_run(ingress, &beat, 1).unwrap();
+        assert!(kernel.beats().unwrap().next().is_some(), "there is room again");
+    });
+}
+
+#[test]
+fn hashing_by_ports_and_networks_chooses_the_bucket_that_the_core_chooses() {
+    use onevip_core::{AddressOrder, HashMode};
+    let modes = [
+        HashMode::SourceIp,
+        HashMode::SourceIpPort,
+        HashMode::SourceIpPortDestPort,
+        HashMode::SourceNet { v4_prefix: 24, v6_prefix: 64 },
+        HashMode::SourceNet { v4_prefix: 0, v6_prefix: 64 },
+    ];
+    isolated(|dir: &Path| {
+        let mut kernel = kernel(dir);
+        for mode in modes {
+            for order in [AddressOrder::Memory, AddressOrder::Host] {
+                for blocks in [None, Some(3), Some(64)] {
+                    let hasher = Hasher { mode, seed: 0x1234_5678, order, blocks };
+                    let config = onevip_bpf::KernelConfig { vips: vec![common::vip(hasher)] };
+                    kernel.set_config(&config).unwrap();
+                    for last in 1..40u8 {
+                        let client = Ipv4Addr::new(203, 0, 113, last);
+                        let port = 1000 + u16::from(last) * 777;
+                        let bucket = hasher.bucket(client.into(), port, SSH);
+                        kernel.words().set_flags(V, bucket, MINE);
+                        let [ingress, ..] = kernel.program_fds();
+                        let run = test_run(ingress, &frame::tcp(client, port, SSH, SYN), 1).unwrap();
+                        assert_eq!(run.returned, u32::MAX, "{hasher:?} {client}:{port}");
+                        kernel.words().set_flags(V, bucket, NONE);
+                        let [ingress, ..] = kernel.program_fds();
+                        let run = test_run(ingress, &frame::tcp(client, port, SSH, SYN), 1).unwrap();
+                        assert_eq!(run.returned, 2, "{hasher:?} {client}:{port}");
+                    }
+                }
+            }
+        }
+    });
+}

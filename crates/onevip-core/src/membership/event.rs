@@ -1,0 +1,67 @@
+//! What people are told as it happens (`onevip watch`, the log).
+
+use crate::beat::{Health, Incarnation, NodeState};
+use crate::ids::NodeId;
+use std::time::Duration;
+
+/// Why a peer is no longer heard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum WhyLost {
+    /// Nothing arrives from it any more.
+    Silent,
+    /// It speaks, but does not acknowledge what we send: it is deaf, or we are mute, or the link is one-way.
+    DoesNotHearUs,
+    /// It said goodbye.
+    Left,
+    /// Its daemon started anew.
+    Restarted,
+}
+
+/// Something worth a line.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// We hear this node and it hears us.
+    Heard {
+        /// Which.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+    },
+    /// We do not hear this node any more.
+    Lost {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        why: WhyLost,
+    },
+    /// The kernel of a silent node was found to be gone, so orphans of its sessions may be reset.
+    KernelGone(NodeId),
+    /// The kernel of a node without a daemon answers: its sessions live.
+    KernelAnswers(NodeId),
+    /// We entered this state.
+    State(NodeState),
+    /// Our health changed.
+    Health(Health),
+    /// We claim so many buckets now.
+    Claims(usize),
+    /// Our lease ran out, and with it all claims: nobody acknowledged us, or we were stopped.
+    Lapsed,
+    /// Our own loop was stopped for this long.
+    Stalled(Duration),
+    /// Another host beats with our node number.
+    Twin {
+        /// Its host number.
+        host: u32,
+    },
+    /// Two hosts beat with this node number; the newcomer is ignored.
+    Duplicate {
+        /// The number.
+        node: NodeId,
+        /// The newcomer's host number.
+        host: u32,
+    },
+    /// A node beats that is not in our file.
+    NotInFile(NodeId),
+    /// Beats of this cluster arrive that none of our keys opens.
+    Unreadable,
+}

@@ -1,0 +1,143 @@
+//! A snapshot for people: `onevip status`.
+
+use super::{Engine, Family, WhyLost};
+use crate::beat::{Facts, Incarnation, NodeState, Standing};
+use crate::ids::{NodeId, NodeSet};
+use crate::table::Weight;
+use crate::time::Time;
+use std::time::Duration;
+
+/// Why this node takes no share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum WhyOut {
+    /// It listens before it begins.
+    Listening,
+    /// Another host has its number, or beats come that it cannot read.
+    Held,
+    /// It was drained.
+    Drained,
+    /// It leaves.
+    Leaving,
+    /// Others feel better.
+    Unhealthy,
+    /// Its weight is 0.
+    NoWeight,
+    /// Nobody acknowledges its beats.
+    NoLease,
+}
+
+/// What is known of one other node.
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Whether it stands in our file.
+    pub in_file: bool,
+    /// Whether we hear it and it hears us.
+    pub heard: bool,
+    /// Whether it counts as alive: heard by us or by somebody we hear.
+    pub alive: bool,
+    /// Since when `heard` is what it is.
+    pub since: Time,
+    /// Why it is not heard, if it ever was.
+    pub why_lost: Option<WhyLost>,
+    /// Whether its kernel no longer answers.
+    pub kernel_gone: bool,
+    /// Its newest incarnation, and what it said of itself; `None` if it never spoke.
+    pub said: Option<(Incarnation, Standing, Facts)>,
+    /// How many buckets it claims, as far as we know.
+    pub claims: usize,
+    /// Whom it hears.
+    pub hears: NodeSet,
+    /// Age of its newest beat; `None` if it never spoke.
+    pub silent_for: Option<Duration>,
+    /// Whether its copies by the IPv4 and IPv6 VIP have come within [`super::Timing::death`].
+    pub by_family: [bool; 2],
+}
+
+/// Everything at a glance.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// This node.
+    pub me: NodeId,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// What it announces.
+    pub standing: Standing,
+    /// Since when it has been in that state.
+    pub since: Time,
+    /// Why it takes no share; `None` if it does.
+    pub why_out: Option<WhyOut>,
+    /// Buckets it claims.
+    pub claims: usize,
+    /// Buckets it wants and does not have yet.
+    pub intents: usize,
+    /// How many buckets the table gives it.
+    pub share: usize,
+    /// How long its lease would last without any further word.
+    pub lease_left: Duration,
+    /// Everybody alive, this node included.
+    pub alive: NodeSet,
+    /// Those among whom the table deals, and their weights.
+    pub members: Vec<(NodeId, Weight)>,
+    /// Digest of what the table is made of.
+    pub view: u32,
+    /// The others.
+    pub peers: Vec<PeerStatus>,
+}
+
+impl Engine {
+    /// Everything at a glance.
+    pub fn status(&self, now: Time) -> Status {
+        Status {
+            me: self.config.me,
+            incarnation: self.incarnation,
+            standing: self.standing(),
+            since: self.state_since,
+            why_out: self.why_out(now),
+            claims: self.claims.len(),
+            intents: self.intents.len(),
+            share: self.owned_by(self.config.me).len(),
+            lease_left: self.lease_until.since(now),
+            alive: self.alive(),
+            members: self.members.clone(),
+            view: self.view,
+            peers: self.peers.keys().map(|node| self.peer_status(now, *node)).collect(),
+        }
+    }
+
+    fn why_out(&self, now: Time) -> Option<WhyOut> {
+        match self.state {
+            NodeState::Joining if now < self.held_until => Some(WhyOut::Held),
+            NodeState::Joining => Some(WhyOut::Listening),
+            NodeState::Draining => Some(WhyOut::Drained),
+            NodeState::Leaving => Some(WhyOut::Leaving),
+            NodeState::Serving if self.config.weight.get() == 0 => Some(WhyOut::NoWeight),
+            NodeState::Serving if !self.is_member() => Some(WhyOut::Unhealthy),
+            NodeState::Serving if now >= self.lease_until => Some(WhyOut::NoLease),
+            NodeState::Serving => None,
+        }
+    }
+
+    fn peer_status(&self, now: Time, node: NodeId) -> PeerStatus {
+        let peer = &self.peers[&node];
+        let recent = |family: Family| {
+            let arrived = peer.arrived_by[family.index()];
+            arrived != Time::ZERO && now < arrived + self.config.timing.death
+        };
+        PeerStatus {
+            node,
+            in_file: self.config.nodes.contains(node),
+            heard: peer.heard,
+            alive: self.alive().contains(node),
+            since: peer.since,
+            why_lost: peer.why_lost,
+            kernel_gone: peer.kernel.gone,
+            said: peer.newest.as_ref().map(|beat| (beat.incarnation, beat.standing, beat.facts)),
+            claims: peer.claims().len(),
+            hears: peer.newest.as_ref().map_or(NodeSet::EMPTY, |beat| beat.hears()),
+            silent_for: peer.newest.as_ref().map(|_| now.since(peer.arrived)),
+            by_family: [recent(Family::V4), recent(Family::V6)],
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What befalls a cluster, and how it ends.
+
+use super::rng::Rng;
+use super::world::{Happening, World};
+use crate::beat::Health;
+use crate::ids::BucketSet;
+use crate::table::Weight;
+
+/// Something that happens to a cluster. Nodes by index.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The host loses power, sessions and all.
+    PowerOff(usize),
+    /// The host gets power and its daemon starts.
+    PowerOn(usize),
+    /// The daemon dies; the kernel lives.
+    Crash(usize),
+    /// The daemon starts.
+    Start(usize),
+    /// The daemon does nothing for so many nanoseconds.
+    Stop(usize, u64),
+    /// The machine does nothing for so many nanoseconds; true: its clock stops as well.
+    Pause(usize, u64, bool),
+    /// Nothing it sends arrives (or does again).
+    Mute(usize, bool),
+    /// It hears nothing (or does again).
+    Deaf(usize, bool),
+    /// One way of one link fails (or works again).
+    Block(usize, usize, bool),
+    /// The nodes whose bit is set are on the other side of a cut; 0 heals it.
+    Split(u64),
+    /// Frames from and to this node are lost, per million.
+    Loss(usize, u32),
+    /// Drain it.
+    Drain(usize),
+    /// End the drain.
+    Undrain(usize),
+    /// Say goodbye, then stop the daemon.
+    Leave(usize),
+    /// Give it this weight.
+    Weight(usize, u16),
+    /// It feels like this.
+    Feel(usize, u8),
+    /// Somebody asks for a rebalance here.
+    Rebalance(usize),
+}
+
+impl World {
+    /// Lets `fault` happen after `span` nanoseconds.
+    pub fn plan(&mut self, span: u64, fault: Fault) {
+        self.after(span, Happening::Fault(fault));
+    }
+
+    /// Lets `fault` happen now.
+    pub fn inflict(&mut self, fault: Fault) {
+        if self.setup.trace {
+            self.trace(0, &format!("*** {fault:?}"));
+        }
+        match fault {
+            Fault::PowerOff(i) => {
+                let node = &mut self.nodes[i];
+                node.engine = None;
+                node.powered = false;
+                node.kernel = super::node::Kernel::booted();
+            }
+            Fault::PowerOn(i) => {
+                self.nodes[i].powered = true;
+                self.start(i);
+            }
+            Fault::Crash(i) => self.nodes[i].engine = None,
+            Fault::Start(i) => self.start(i),
+            Fault::Stop(i, span) => {
+                let until = self.now + span;
+                let node = &mut self.nodes[i];
+                node.stopped_until = Some(node.stopped_until.unwrap_or(0).max(until));
+                self.after(span, Happening::Continue(i));
+            }
+            Fault::Pause(i, span, stops_clock) => self.pause(i, span, stops_clock),
+            Fault::Mute(i, on) => self.net.mute[i] = on,
+            Fault::Deaf(i, on) => self.net.deaf[i] = on,
+            Fault::Block(from, to, on) => self.net.blocked[from][to] = on,
+            Fault::Split(word) => {
+                for (i, side) in self.net.side.iter_mut().enumerate() {
+                    *side = (word >> i & 1) as u8;
+                }
+            }
+            Fault::Loss(i, ppm) => self.net.loss_ppm[i] = ppm,
+            Fault::Feel(i, level) => self.feel(i, Health::new(level)),
+            Fault::Drain(_)
+            | Fault::Undrain(_)
+            | Fault::Leave(_)
+            | Fault::Weight(..)
+            | Fault::Rebalance(_) => self.command(fault),
+        }
+        self.net.note_connections(self.now);
+        self.check.step(self.now, &self.nodes, &self.net, None);
+    }
+
+    /// What an administrator does; nothing happens while the daemon does not run.
+    fn command(&mut self, fault: Fault) {
+        match fault {
+            Fault::Drain(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.drain(now)),
+            Fault::Undrain(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.undrain(now)),
+            Fault::Leave(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.leave(now)),
+            Fault::Rebalance(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.rebalance(now)),
+            Fault::Weight(i, weight) => {
+                self.nodes[i].config.weight =
+                    Weight::new(weight).expect("weights of the simulator are small");
+                if self.nodes[i].runs() {
+                    let config = self.nodes[i].config.clone();
+                    self.act(i, |engine, now| engine.reconfigure(now, config));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pause(&mut self, i: usize, span: u64, stops_clock: bool) {
+        if self.nodes[i].paused_until.is_some() {
+            return;
+        }
+        let (now, node) = (self.now, &mut self.nodes[i]);
+        if stops_clock {
+            node.clock.shows = node.clock.local(now).nanos();
+            node.clock.at = now;
+        }
+        node.paused_until = Some((now + span, stops_clock));
+        self.after(span, Happening::Resume(i));
+    }
+
+    /// Everything that can be repaired is repaired: power, daemons, links, drains, weights, health.
+    pub fn repair(&mut self) {
+        self.net.heal();
+        self.net.note_connections(self.now);
+        for i in 0..self.nodes.len() {
+            self.nodes[i].powered = true;
+            if self.nodes[i].stopped_until.is_some() {
+                self.nodes[i].stopped_until = Some(self.now);
+                self.after(0, Happening::Continue(i));
+            }
+            if let Some((_, stops)) = self.nodes[i].paused_until {
+                self.nodes[i].paused_until = Some((self.now, stops));
+                self.after(0, Happening::Resume(i));
+            }
+            self.plan(0, Fault::Start(i));
+            self.plan(0, Fault::Undrain(i));
+            self.plan(0, Fault::Feel(i, 0));
+        }
+    }
+
+    /// Stops all clients from holding anything: then planned moves cannot wait for them.
+    pub fn hang_up_all(&mut self) {
+        for node in &mut self.nodes {
+            node.kernel.sessions.fill(0);
+            node.kernel.held = BucketSet::EMPTY;
+        }
+    }
+}
+
+/// Which kinds of faults a life has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Hosts and daemons come, go and stop; the network is perfect and clocks go on.
+    Hosts,
+    /// Frames are lost, late and doubled.
+    Lossy,
+    /// Links fail, also one way, also not transitively; some stay so.
+    Links,
+    /// The segment is cut and heals.
+    Splits,
+    /// Machines pause, with or without their clocks.
+    Pauses,
+    /// All of it.
+    Mixed,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 6] =
+        [Self::Hosts, Self::Lossy, Self::Links, Self::Splits, Self::Pauses, Self::Mixed];
+
+    /// One fault of this kind and what ends it, for node `i` of `nodes`. Spans in nanoseconds.
+    pub fn fault(self, rng: &mut Rng, nodes: usize, beat: u64) -> Vec<(u64, Fault)> {
+        let i = rng.below(nodes as u64) as usize;
+        let span = beat / 10 + rng.below(beat * 30);
+        let kind = match self {
+            Self::Mixed => *rng.pick(&Self::ALL[..5]),
+            Self::Hosts => self,
+            _ if rng.one_in(3) => Self::Hosts,
+            _ => self,
+        };
+        match kind {
+            Self::Hosts | Self::Mixed => host_fault(rng, i, span, beat),
+            Self::Lossy => {
+                let ppm = *rng.pick(&[20_000, 50_000, 100_000, 200_000, 300_000]);
+                vec![(0, Fault::Loss(i, ppm)), (span, Fault::Loss(i, 0))]
+            }
+            Self::Links => link_fault(rng, i, nodes, span),
+            Self::Splits => vec![(0, Fault::Split(rng.next())), (span, Fault::Split(0))],
+            Self::Pauses => vec![(0, Fault::Pause(i, span / 2, rng.one_in(2)))],
+        }
+    }
+}
+
+impl Kind {
+    /// The beginnings of faults of links, without an end.
+    pub fn standing(self, rng: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
+        if self == Self::Splits {
+            return vec![(0, Fault::Split(rng.next()))];
+        }
+        let i = rng.below(nodes as u64) as usize;
+        let faults = link_fault(rng, i, nodes, 1);
+        faults.into_iter().filter(|(span, _)| *span == 0).collect()
+    }
+}
+
+fn host_fault(rng: &mut Rng, i: usize, span: u64, beat: u64) -> Vec<(u64, Fault)> {
+    match rng.below(11) {
+        0 => vec![(0, Fault::PowerOff(i)), (span, Fault::PowerOn(i))],
+        1 => vec![(0, Fault::Crash(i)), (span, Fault::Start(i))],
+        2 => vec![(0, Fault::Crash(i)), (rng.below(beat), Fault::Start(i))],
+        3 | 4 => vec![(0, Fault::Stop(i, span / 2))],
+        5 => vec![(0, Fault::Stop(i, beat + rng.below(beat * 6)))],
+        6 => vec![(0, Fault::Drain(i)), (span, Fault::Undrain(i))],
+        7 => vec![(0, Fault::Leave(i)), (span, Fault::Start(i))],
+        8 => vec![(0, Fault::Weight(i, *rng.pick(&[1, 50, 100, 200, 1000])))],
+        9 => vec![(0, Fault::Feel(i, rng.below(4) as u8)), (span, Fault::Feel(i, 0))],
+        _ => vec![(0, Fault::Rebalance(i))],
+    }
+}
+
+fn link_fault(rng: &mut Rng, i: usize, nodes: usize, span: u64) -> Vec<(u64, Fault)> {
+    let j = (i + 1 + rng.below(nodes.max(2) as u64 - 1) as usize) % nodes;
+    match rng.below(4) {
+        0 => vec![(0, Fault::Mute(i, true)), (span, Fault::Mute(i, false))],
+        1 => vec![(0, Fault::Deaf(i, true)), (span, Fault::Deaf(i, false))],
+        2 if i != j => vec![(0, Fault::Block(i, j, true)), (span, Fault::Block(i, j, false))],
+        _ if i != j => vec![
+            (0, Fault::Block(i, j, true)),
+            (0, Fault::Block(j, i, true)),
+            (span, Fault::Block(i, j, false)),
+            (span, Fault::Block(j, i, false)),
+        ],
+        _ => vec![],
+    }
+}

@@ -1,0 +1,165 @@
+//! One random life of one random cluster, from its seed.
+
+use super::check::Violation;
+use super::faults::{Fault, Kind};
+use super::rng::Rng;
+use super::world::{Setup, World};
+use crate::membership::{Failback, Mutation};
+use std::ops::RangeInclusive;
+
+/// How long a bucket may be on its way from one node to another: a message takes at most 0.6 ms here. Two nodes that do
+/// not hear each other need a third to pass it on, at the speed of quick beats.
+const fn hand_over_ns(kind: Kind) -> u64 {
+    match kind {
+        Kind::Hosts | Kind::Pauses | Kind::Lossy | Kind::Splits => 1_000_000,
+        Kind::Links | Kind::Mixed => 15_000_000,
+    }
+}
+
+/// What kind of lives to live.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How large clusters are.
+    pub nodes: RangeInclusive<usize>,
+    /// Which faults they meet; `None`: any.
+    pub kind: Option<Kind>,
+    /// A bug to plant.
+    pub mutation: Mutation,
+    /// Print everything that happens.
+    pub trace: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { nodes: 2..=64, kind: None, mutation: Mutation::None, trace: false }
+    }
+}
+
+/// How a life went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What faults it met.
+    pub kind: Kind,
+    /// How many nodes it had.
+    pub nodes: usize,
+    /// The first violation of an invariant.
+    pub violation: Option<Violation>,
+    /// Steps that were checked.
+    pub steps: u64,
+    /// Beats sent.
+    pub beats: u64,
+    /// Sessions opened.
+    pub sessions: u64,
+    /// New connections that two nodes answered.
+    pub answered_twice: u64,
+    /// Longest overlap of two nodes that heard each other, in nanoseconds.
+    pub overlap_max_ns: u64,
+}
+
+/// Lives the life of this seed.
+pub fn live(seed: u64, plan: &Plan) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let kind = plan.kind.unwrap_or_else(|| *rng.pick(&Kind::ALL));
+    let nodes = size(&mut rng, &plan.nodes);
+    let setup = Setup {
+        nodes,
+        failback: *rng.pick(&[Failback::Idle, Failback::Idle, Failback::Now, Failback::Manual]),
+        clock_ppm: if rng.one_in(2) { 10_000 } else { 100 },
+        mutation: plan.mutation,
+        trace: plan.trace,
+        wire: rng.one_in(16),
+        measure: false,
+    };
+    let mut world = World::new(setup, rng.clone());
+    world.check.strict = kind == Kind::Hosts;
+    world.check.lossy = matches!(kind, Kind::Lossy | Kind::Mixed);
+    if world.check.lossy {
+        world.net.duplicate_ppm = 20_000;
+        world.net.late_ppm = 10_000;
+        let everywhere = *rng.pick(&[0, 0, 10_000, 50_000]);
+        world.net.loss_ppm.fill(everywhere);
+    }
+    schedule(&mut world, &mut rng, kind);
+    if world.check.violation.is_none() {
+        finish(&mut world, &mut rng, kind);
+    }
+    Outcome {
+        seed,
+        kind,
+        nodes,
+        violation: world.check.violation.clone(),
+        steps: world.check.steps,
+        beats: world.beats,
+        sessions: world.sessions,
+        answered_twice: world.answered_twice,
+        overlap_max_ns: world.check.overlap_max,
+    }
+}
+
+/// Mostly small clusters, sometimes large ones.
+fn size(rng: &mut Rng, range: &RangeInclusive<usize>) -> usize {
+    let (low, high) = (*range.start() as u64, *range.end() as u64);
+    let high = match rng.below(500) {
+        0 => high,
+        1..=5 => high.min(24),
+        6..=50 => high.min(10),
+        _ => high.min(5),
+    };
+    rng.between(low, high.max(low)) as usize
+}
+
+/// Starts the nodes and lets faults happen, and their ends.
+fn schedule(world: &mut World, rng: &mut Rng, kind: Kind) {
+    let (beat, nodes) = (world.beat_ns(), world.nodes.len());
+    let together = rng.one_in(2);
+    for i in 0..nodes {
+        let at = if together { rng.below(beat) } else { rng.below(beat * 40) };
+        world.plan(at, Fault::Start(i));
+    }
+    let mut at = beat * rng.between(10, 60);
+    let mut last = at;
+    for _ in 0..rng.between(1, 8) {
+        for (span, fault) in kind.fault(rng, nodes, beat) {
+            world.plan(at + span, fault);
+            last = last.max(at + span);
+        }
+        at += if rng.one_in(3) { rng.below(beat * 3) } else { rng.below(beat * 40) };
+    }
+    world.run_until(last.max(at) + 1);
+}
+
+/// Repairs everything, perhaps leaves one last fault standing, waits as long as I2 allows, and looks on for a while.
+fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
+    let beat = world.beat_ns();
+    world.repair();
+    world.net.loss_ppm.fill(0);
+    world.net.late_ppm = 0;
+    if matches!(kind, Kind::Links | Kind::Splits | Kind::Mixed) && rng.one_in(2) {
+        if rng.one_in(2) {
+            world.run_until(world.now + rng.below(beat * 40));
+        }
+        let standing = if kind == Kind::Mixed { *rng.pick(&[Kind::Links, Kind::Splits]) } else { kind };
+        for (_, fault) in standing.standing(rng, world.nodes.len()) {
+            world.inflict(fault);
+        }
+    }
+    world.run_until(world.now + beat * 10);
+    let mut differed = false;
+    for _ in 0..20 {
+        if world.check.violation.is_some() {
+            return;
+        }
+        let before = world.check.unsettled(world.now, &world.nodes, &world.net);
+        world.run_until(world.now + hand_over_ns(kind));
+        let after = world.check.unsettled(world.now, &world.nodes, &world.net);
+        world.check.settled(world.now, &before, &after);
+        // Word of a change may have to wait for the next quick beat.
+        if differed && before.views_differ && after.views_differ {
+            world.check.views_differ(world.now);
+        }
+        differed = after.views_differ;
+        world.run_until(world.now + beat / 2);
+    }
+}

@@ -1,0 +1,19 @@
+//! Whole clusters in virtual time, from a seed.
+//!
+//! The simulator drives the same [`crate::membership::Engine`] as the daemon does, among simulated kernels, clocks,
+//! links and clients, inflicts faults, and checks the invariants of `docs/membership.md` after every step. It serves the
+//! tests (`tests/lives.rs`) and long campaigns (`examples/simulate.rs`). A life is a function of its seed.
+
+pub mod check;
+pub mod faults;
+pub mod figures;
+pub mod life;
+pub mod net;
+pub mod node;
+pub mod rng;
+pub mod world;
+
+pub use check::Violation;
+pub use faults::{Fault, Kind};
+pub use life::{Outcome, Plan, live};
+pub use world::{Setup, World};

@@ -1,0 +1,479 @@
+//! A cluster in virtual time: events in order, nodes that act on them, and a checker that watches every step.
+
+use super::check::Checker;
+use super::net::Net;
+use super::node::{Clock, Input, Kernel, Node};
+use super::rng::Rng;
+use crate::beat::{Beat, Health, Incarnation};
+use crate::beat::{Key, Keyring, Receiver, Sealer};
+use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
+use crate::membership::{Config, Engine, Event, Failback, Family, Mutation, Output, Timing};
+use crate::table::{Mapping, Weight};
+use crate::time::Time;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+pub(super) enum Happening {
+    Arrive(usize, Input),
+    Timer(usize, u64),
+    Continue(usize),
+    Resume(usize),
+    Clients,
+    Scan(usize),
+    Fault(super::faults::Fault),
+}
+
+/// An entry of the queue; ordered by time, then by the order in which it was put there.
+struct Entry(u64, u64, Happening);
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// What one cluster is like.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How many nodes, 1 to 64.
+    pub nodes: usize,
+    /// When planned moves happen.
+    pub failback: Failback,
+    /// Clock rates differ by up to this many parts per million.
+    pub clock_ppm: u64,
+    /// A bug to plant.
+    pub mutation: Mutation,
+    /// Print everything that happens.
+    pub trace: bool,
+    /// Beats are sealed, travel as bytes by both families, and are opened.
+    pub wire: bool,
+    /// Measure the engine's real time.
+    pub measure: bool,
+}
+
+/// The cluster.
+pub struct World {
+    /// True time in nanoseconds.
+    pub now: u64,
+    /// The hosts; index 0 is node 1.
+    pub nodes: Vec<Node>,
+    /// What lies between them.
+    pub net: Net,
+    /// All randomness.
+    pub rng: Rng,
+    /// Watches.
+    pub check: Checker,
+    /// The timers.
+    pub timing: Timing,
+    pub(super) setup: Setup,
+    sealer: Sealer,
+    queue: BinaryHeap<Reverse<Entry>>,
+    entries: u64,
+    /// Beats sent.
+    pub beats: u64,
+    /// Largest beat, in bytes on the wire.
+    pub beat_bytes_max: usize,
+    /// Sessions opened.
+    pub sessions: u64,
+    /// New connections that two nodes answered.
+    pub answered_twice: u64,
+    /// How often a node claimed something, after the last reset by the owner of this world.
+    pub gains: u64,
+    /// How often a node did not hear another any more.
+    pub losses: u64,
+    /// How often a lease ran out under claims.
+    pub lapses: u64,
+}
+
+/// The hosts begin some seconds after their clocks do.
+const EPOCH_NS: u64 = 10_000_000_000;
+
+impl World {
+    /// A cluster whose nodes are all off.
+    pub fn new(setup: Setup, mut rng: Rng) -> Self {
+        let timing = Timing::default();
+        let all: NodeSet = NodeId::all().take(setup.nodes).collect();
+        let net = Net::new(setup.nodes, &mut rng);
+        let nodes = all
+            .iter()
+            .map(|me| Node {
+                config: Config {
+                    me,
+                    host: u32::from(me.get()) * 1000,
+                    nodes: all,
+                    weight: Weight::NORMAL,
+                    mapping: Mapping::Balanced,
+                    seed: 7,
+                    failback: setup.failback,
+                    timing,
+                },
+                engine: None,
+                receiver: None,
+                incarnation: Incarnation(100),
+                kernel: Kernel::booted(),
+                clock: Clock {
+                    rate_ppm: 1_000_000 - setup.clock_ppm + rng.below(2 * setup.clock_ppm + 1),
+                    at: 0,
+                    shows: EPOCH_NS + rng.below(EPOCH_NS),
+                },
+                powered: true,
+                stopped_until: None,
+                paused_until: None,
+                inbox: Vec::new(),
+                timer: 0,
+                timer_at: 0,
+                heard_before: 0,
+                leaving: false,
+                running_since: 0,
+                cost_ns: 0,
+            })
+            .collect();
+        let check = Checker::new(setup.nodes, timing);
+        let mut world = Self {
+            now: 0,
+            nodes,
+            net,
+            rng,
+            check,
+            timing,
+            setup,
+            sealer: Sealer::new(&Keyring::new(Key::from_bytes([7; 32]), []), "sim", "vip"),
+            queue: BinaryHeap::new(),
+            entries: 0,
+            beats: 0,
+            beat_bytes_max: 0,
+            sessions: 0,
+            answered_twice: 0,
+            gains: 0,
+            losses: 0,
+            lapses: 0,
+        };
+        world.after(0, Happening::Clients);
+        world
+    }
+
+    /// The beat time in nanoseconds.
+    pub fn beat_ns(&self) -> u64 {
+        self.timing.beat.as_nanos() as u64
+    }
+
+    pub(super) fn after(&mut self, span: u64, what: Happening) {
+        self.entries += 1;
+        self.queue.push(Reverse(Entry(self.now + span, self.entries, what)));
+    }
+
+    /// Lets everything happen up to true time `until`, or until an invariant is violated.
+    pub fn run_until(&mut self, until: u64) {
+        while self.check.violation.is_none() {
+            match self.queue.peek() {
+                Some(Reverse(Entry(at, _, _))) if *at <= until => {}
+                _ => break,
+            }
+            let Some(Reverse(Entry(at, _, what))) = self.queue.pop() else { break };
+            self.now = at;
+            self.happen(what);
+        }
+        if self.check.violation.is_none() {
+            self.now = until;
+        }
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Arrive(to, input) => self.arrive(to, input),
+            Happening::Timer(node, timer) => {
+                if self.nodes[node].timer == timer && self.nodes[node].runs() {
+                    self.act(node, |engine, now| {
+                        engine.timeout(now);
+                        // There are always clients to be heard here.
+                        if engine.doubts_its_ears(now) {
+                            engine.others_arrive(now);
+                        }
+                    });
+                }
+            }
+            Happening::Continue(node) => self.carry_on(node),
+            Happening::Resume(node) => self.resume(node),
+            Happening::Clients => {
+                self.clients();
+                let span = self.beat_ns() / 2 + self.rng.below(self.timing.beat.as_nanos() as u64);
+                self.after(span, Happening::Clients);
+            }
+            Happening::Scan(node) => {
+                if self.nodes[node].runs() {
+                    let held = self.nodes[node].kernel.held;
+                    self.act(node, |engine, now| engine.guests_scanned(now, held, now));
+                }
+                if self.nodes[node].engine.is_some() {
+                    let span = self.beat_ns() * 10;
+                    self.after(span, Happening::Scan(node));
+                }
+            }
+            Happening::Fault(fault) => self.inflict(fault),
+        }
+    }
+
+    /// Starts the daemon of `node`.
+    pub fn start(&mut self, node: usize) {
+        let off = !self.nodes[node].powered || self.nodes[node].paused_until.is_some();
+        if self.nodes[node].engine.is_some() || off {
+            return;
+        }
+        let n = &mut self.nodes[node];
+        n.incarnation.0 += 1;
+        n.leaving = false;
+        n.stopped_until = None;
+        n.inbox.clear();
+        n.running_since = self.now;
+        let local = n.clock.local(self.now);
+        let mut engine = Engine::new(n.config.clone(), n.incarnation, n.kernel.held, local);
+        engine.mutate(self.setup.mutation);
+        n.engine = Some(engine);
+        n.receiver = self.setup.wire.then(|| Receiver::new(self.sealer.clone()));
+        if self.setup.trace {
+            self.trace(node, &format!("starts, incarnation {}", self.nodes[node].incarnation.0));
+        }
+        self.carry_out(node);
+        let span = self.beat_ns() * 10;
+        self.after(span, Happening::Scan(node));
+    }
+
+    /// Feeds the engine of `node` and carries out what it says.
+    pub(super) fn act(&mut self, node: usize, input: impl FnOnce(&mut Engine, Time)) {
+        let n = &mut self.nodes[node];
+        let local = n.clock.local(self.now);
+        if let Some(engine) = n.engine.as_mut() {
+            let began = self.setup.measure.then(std::time::Instant::now);
+            input(engine, local);
+            if let Some(began) = began {
+                n.cost_ns += began.elapsed().as_nanos() as u64;
+            }
+            self.carry_out(node);
+        }
+    }
+
+    fn carry_out(&mut self, node: usize) {
+        let mut changed = false;
+        while let Some(output) = self.nodes[node].engine.as_mut().and_then(|engine| engine.poll_output()) {
+            match output {
+                Output::Release(buckets) => {
+                    self.check.released(self.now, node, &self.nodes, buckets);
+                    let kernel = &mut self.nodes[node].kernel;
+                    kernel.mine = kernel.mine.minus(&buckets);
+                    changed = true;
+                }
+                Output::Lease(until) => {
+                    changed |= self.check.leased(self.now, node, &self.nodes, until);
+                    self.nodes[node].kernel.lease = until;
+                }
+                Output::Elsewhere(buckets) => {
+                    self.nodes[node].kernel.elsewhere = buckets;
+                    self.check.elsewhere(self.now, &self.nodes, &self.net);
+                }
+                Output::Gain(buckets) => {
+                    self.gains += 1;
+                    let kernel = &mut self.nodes[node].kernel;
+                    kernel.mine = kernel.mine.or(&buckets);
+                    self.check.elsewhere(self.now, &self.nodes, &self.net);
+                    if self.setup.trace {
+                        self.trace(node, &format!("gains {}", buckets.len()));
+                    }
+                    changed = true;
+                }
+                Output::Send(beat) => self.send(node, *beat),
+                Output::Probe(whom) => self.probe(node, whom),
+                Output::Event(event) => {
+                    self.losses += u64::from(matches!(event, Event::Lost { .. }));
+                    self.lapses += u64::from(matches!(event, Event::Lapsed));
+                    if self.setup.trace {
+                        self.trace(node, &format!("{event:?}"));
+                    }
+                }
+                Output::Left => {
+                    self.nodes[node].engine = None;
+                    self.nodes[node].kernel.mine = BucketSet::EMPTY;
+                    changed = true;
+                }
+            }
+        }
+        self.set_timer(node);
+        let heard = self.nodes[node].engine.as_ref().map_or(0, |engine| engine.alive().word());
+        if changed || heard != self.nodes[node].heard_before {
+            self.nodes[node].heard_before = heard;
+            self.check.step(self.now, &self.nodes, &self.net, Some(node));
+        }
+    }
+
+    fn set_timer(&mut self, node: usize) {
+        let Some(engine) = &self.nodes[node].engine else { return };
+        let due = self.nodes[node].clock.true_time(engine.poll_timeout()).max(self.now);
+        let n = &mut self.nodes[node];
+        if due != n.timer_at || due <= self.now {
+            n.timer += 1;
+            n.timer_at = due;
+            let (timer, span) = (n.timer, due - self.now);
+            self.after(span, Happening::Timer(node, timer));
+        }
+    }
+
+    fn send(&mut self, from: usize, beat: Beat) {
+        self.beats += 1;
+        let inputs = if self.setup.wire {
+            let datagram = Rc::new(self.sealer.seal(&beat));
+            self.beat_bytes_max = self.beat_bytes_max.max(datagram.len());
+            vec![Input::Datagram(datagram.clone(), Family::V4), Input::Datagram(datagram, Family::V6)]
+        } else {
+            vec![Input::Beat(Rc::new(beat))]
+        };
+        for to in 0..self.nodes.len() {
+            if to == from || !self.net.passes(from, to) || self.net.loses(from, to, &mut self.rng) {
+                continue;
+            }
+            let copies = 1 + u64::from(self.rng.chance_ppm(self.net.duplicate_ppm));
+            for input in (0..copies).flat_map(|_| &inputs) {
+                let span = self.net.delay(self.timing.beat.as_nanos() as u64, &mut self.rng);
+                self.after(span, Happening::Arrive(to, input.clone()));
+            }
+        }
+    }
+
+    fn probe(&mut self, from: usize, whom: NodeId) {
+        let to = whom.index();
+        let lost = self.net.loses(from, to, &mut self.rng) || self.net.loses(to, from, &mut self.rng);
+        let lives = self.nodes[to].powered && self.nodes[to].paused_until.is_none();
+        if lives && self.net.connected(from, to) && !lost {
+            let span = 2 * self.net.delay(0, &mut self.rng);
+            self.after(span, Happening::Arrive(from, Input::KernelAnswered(whom)));
+        }
+    }
+
+    fn arrive(&mut self, to: usize, input: Input) {
+        let n = &mut self.nodes[to];
+        if !n.powered || n.paused_until.is_some() || n.engine.is_none() {
+            return;
+        }
+        if n.stopped_until.is_some() {
+            n.inbox.push(input);
+            return;
+        }
+        self.take(to, input);
+    }
+
+    fn take(&mut self, to: usize, input: Input) {
+        match input {
+            Input::Beat(beat) => self.act(to, |engine, now| engine.beat_received(now, Family::V4, &beat)),
+            Input::Datagram(datagram, family) => self.open(to, family, &datagram),
+            Input::KernelAnswered(node) => self.act(to, |engine, now| engine.kernel_answered(now, node)),
+        }
+    }
+
+    fn open(&mut self, to: usize, family: Family, datagram: &[u8]) {
+        let n = &mut self.nodes[to];
+        let began = self.setup.measure.then(std::time::Instant::now);
+        let received = n.receiver.as_mut().map(|receiver| receiver.receive(family, datagram));
+        if let Some(began) = began {
+            n.cost_ns += began.elapsed().as_nanos() as u64;
+        }
+        match received {
+            Some(Ok(beat)) => self.act(to, |engine, now| engine.beat_received(now, family, &beat)),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// A stopped daemon goes on: what is queued first, then the timers.
+    fn carry_on(&mut self, node: usize) {
+        if self.nodes[node].stopped_until.is_none_or(|until| until > self.now) {
+            return;
+        }
+        self.nodes[node].stopped_until = None;
+        self.nodes[node].running_since = self.now;
+        if self.nodes[node].paused_until.is_some() {
+            return;
+        }
+        for input in std::mem::take(&mut self.nodes[node].inbox) {
+            self.take(node, input);
+        }
+        self.act(node, |engine, now| engine.timeout(now));
+    }
+
+    /// A paused machine goes on; what was sent to it meanwhile is lost.
+    fn resume(&mut self, node: usize) {
+        let Some((until, stops_clock)) = self.nodes[node].paused_until else { return };
+        if until > self.now {
+            return;
+        }
+        let n = &mut self.nodes[node];
+        n.paused_until = None;
+        n.running_since = self.now;
+        if stops_clock {
+            n.clock.at = self.now;
+        }
+        n.timer_at = 0;
+        if self.nodes[node].runs() {
+            if stops_clock {
+                self.set_timer(node);
+            } else {
+                self.act(node, |engine, now| engine.timeout(now));
+            }
+        }
+        self.check.step(self.now, &self.nodes, &self.net, Some(node));
+    }
+
+    /// Some clients connect, some hang up.
+    fn clients(&mut self) {
+        self.check.step(self.now, &self.nodes, &self.net, None);
+        for _ in 0..3 {
+            let bucket = Bucket::new(self.rng.below(1024) as u16).expect("below 1024");
+            let side = *self.rng.pick(&self.net.side);
+            let mut answers = 0;
+            for i in 0..self.nodes.len() {
+                let reached = self.net.side[i] == side && !self.net.deaf[i] && !self.net.mute[i];
+                if reached && self.nodes[i].answers(self.now).contains(bucket) {
+                    answers += 1;
+                    let kernel = &mut self.nodes[i].kernel;
+                    kernel.sessions[bucket.index()] += 1;
+                    kernel.held.insert(bucket);
+                    self.sessions += 1;
+                }
+            }
+            self.answered_twice += u64::from(answers > 1);
+        }
+        for _ in 0..2 {
+            let i = self.rng.below(self.nodes.len() as u64) as usize;
+            let bucket = self.rng.below(1024) as usize;
+            let kernel = &mut self.nodes[i].kernel;
+            let found = kernel.held.iter().find(|b| b.index() >= bucket);
+            if let Some(found) = found {
+                kernel.sessions[found.index()] -= 1;
+                if kernel.sessions[found.index()] == 0 {
+                    kernel.held.remove(found);
+                }
+            }
+        }
+    }
+
+    /// Says how `node` feels.
+    pub fn feel(&mut self, node: usize, health: Health) {
+        if self.nodes[node].runs() {
+            self.act(node, |engine, now| engine.health_changed(now, health));
+        }
+    }
+
+    pub(super) fn trace(&self, node: usize, what: &str) {
+        println!("{:>10.6} s  n{:<2}  {what}", self.now as f64 / 1e9, node + 1);
+    }
+}

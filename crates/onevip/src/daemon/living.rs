@@ -1,0 +1,116 @@
+//! From the configuration to an engine: what living membership needs to begin on this host.
+
+use super::beat_loop::now;
+use super::ears::Ears;
+use super::plan::{Plan, VipPlan};
+use super::vip_loop::{Decider, Living};
+use super::wire::Route;
+use super::{incarnation, keys};
+use crate::config::{Config, Failback};
+use anyhow::{Context, bail};
+use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
+use onevip_core::membership::{self, Engine, Timing};
+use onevip_core::{BucketSet, Time, Weight};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::Path;
+
+/// What all VIPs of a living cluster share.
+pub struct Founding {
+    keyring: Keyring,
+    incarnation: Incarnation,
+}
+
+impl Founding {
+    /// Reads the keys and takes the next incarnation.
+    ///
+    /// # Errors
+    /// Either fails.
+    pub fn new(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
+        let keyring = keys::read(&keys::location(&config.key_file))?.keyring();
+        Ok(Self { keyring, incarnation: incarnation::next(state_dir)? })
+    }
+
+    /// The decider of one VIP.
+    ///
+    /// # Errors
+    /// The node has no address of the VIP's family to beat from.
+    pub fn decider(
+        &self,
+        config: &Config,
+        plan: &Plan,
+        vip: &VipPlan,
+        guests: BucketSet,
+    ) -> anyhow::Result<Decider> {
+        let engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        Ok(Decider::Living(Box::new(Living {
+            engine,
+            receiver: Receiver::new(Sealer::new(&self.keyring, &config.cluster, &vip.vip.name)),
+            routes: routes(plan, vip)?,
+            ears: Ears::new(&vip.link.name),
+            could_send: true,
+            me: plan.node.id,
+            key_is_right: false,
+            complain_after: Time::ZERO,
+            sent: 0,
+            left: false,
+        })))
+    }
+}
+
+/// The sealer of a VIP with the keys as they are in the file now.
+///
+/// # Errors
+/// The key file cannot be used.
+pub fn sealer(config: &Config, vip: &VipPlan) -> anyhow::Result<Sealer> {
+    let keyring = keys::read(&keys::location(&config.key_file))?.keyring();
+    Ok(Sealer::new(&keyring, &config.cluster, &vip.vip.name))
+}
+
+/// What the engine of a VIP has to know.
+pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership::Config {
+    membership::Config {
+        me: plan.node.id,
+        host: host_number(vip),
+        nodes: vip.vip.nodes,
+        weight: Weight::new(plan.node.weight).unwrap_or(Weight::NORMAL),
+        mapping: vip.vip.table_mapping(),
+        seed: vip.vip.seed,
+        failback: match config.failback {
+            Failback::Idle => membership::Failback::Idle,
+            Failback::Now => membership::Failback::Now,
+            Failback::Manual => membership::Failback::Manual,
+        },
+        timing: Timing::new(config.beat),
+    }
+}
+
+/// One way for each address of the VIP.
+fn routes(plan: &Plan, vip: &VipPlan) -> anyhow::Result<Vec<Route>> {
+    let own = plan.node.v4().with_context(|| {
+        format!("node {} has no IPv4 address, so it cannot beat to vip {}", plan.node.name, vip.vip.name)
+    })?;
+    let Some(own_mac) = vip.link.mac else {
+        bail!("interface {} has no Ethernet address", vip.link.name);
+    };
+    let route = |address| Route {
+        link: vip.link.index,
+        own_mac,
+        cluster_mac: vip.vip.mac.0,
+        own,
+        vip: address,
+        port: vip.vip.beat_port,
+    };
+    Ok(vip.vip.v4().map(route).collect())
+}
+
+/// Tells hosts apart that have the same node number by mistake: from the machine id, and from the MAC, because
+/// machines that were cloned often share the former.
+fn host_number(vip: &VipPlan) -> u32 {
+    let machine = fs::read("/etc/machine-id").unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(machine);
+    hash.update(vip.link.mac.unwrap_or_default());
+    let digest = hash.finalize();
+    u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+}

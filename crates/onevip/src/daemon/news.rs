@@ -1,0 +1,196 @@
+//! News from the beat loop, for people: a line in the log, and a line for everybody who watches.
+//!
+//! Runs on a thread of its own, because a log may block. Questions to the prober pass through here as well: the beat
+//! loop has one way out.
+
+use super::beat_loop::Notice;
+use super::mailbox::Mailbox;
+use super::prober::Question;
+use crate::config::Config;
+use onevip_core::NodeId;
+use onevip_core::membership::{Event, WhyLost, WhyOut};
+use serde::{Deserialize, Serialize};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How many lines a watcher may be behind before it is dropped.
+const BEHIND_MAX: usize = 1024;
+/// How many may watch at once.
+const WATCHERS_MAX: usize = 16;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Seconds since 1970.
+    pub time: f64,
+    /// The VIP.
+    pub vip: String,
+    /// What kind of thing: `node-heard`, `node-out`, `claims` and so on.
+    pub event: String,
+    /// The node it is about, where it is about another one.
+    pub node: Option<String>,
+    /// In words.
+    pub text: String,
+}
+
+/// Those who watch.
+#[derive(Clone, Default)]
+pub struct Watchers(Arc<Mutex<Vec<SyncSender<Line>>>>);
+
+impl Watchers {
+    /// One more; `None` when there are too many.
+    pub fn join(&self) -> Option<Receiver<Line>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= WATCHERS_MAX {
+            return None;
+        }
+        let (sender, receiver) = sync_channel(BEHIND_MAX);
+        all.push(sender);
+        Some(receiver)
+    }
+
+    fn tell(&self, line: &Line) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|watcher| match watcher.try_send(line.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        });
+    }
+}
+
+/// Passes news on until the beat loop has ended.
+pub fn run(
+    config: &Config,
+    vips: &[String],
+    news: &Receiver<Notice>,
+    prober: &Mailbox<Question>,
+    watchers: &Watchers,
+) {
+    for notice in news {
+        match notice {
+            Notice::Left => return,
+            Notice::Probe(node) => drop(prober.send(Question::Ask(node))),
+            Notice::CannotSend { vip, error } => {
+                tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
+            }
+            Notice::Event { vip, event } => {
+                let line = line(config, &name(vips, vip), &event);
+                log(&event, &line);
+                watchers.tell(&line);
+            }
+        }
+    }
+}
+
+fn name(vips: &[String], vip: usize) -> String {
+    vips.get(vip).cloned().unwrap_or_default()
+}
+
+/// Bad news and good news.
+fn log(event: &Event, line: &Line) {
+    let text = format!("{}: {}", line.vip, line.text);
+    match event {
+        Event::Lost { why: WhyLost::Left | WhyLost::Restarted, .. }
+        | Event::Heard { .. }
+        | Event::State(_)
+        | Event::Claims(_)
+        | Event::KernelGone(_)
+        | Event::KernelAnswers(_) => tracing::info!("{text}"),
+        Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
+        | Event::Health(_)
+        | Event::Lapsed
+        | Event::Stalled(_)
+        | Event::NotInFile(_)
+        | Event::Unreadable => tracing::warn!("{text}"),
+        Event::Twin { .. } | Event::Duplicate { .. } => tracing::error!("{text}"),
+    }
+}
+
+fn line(config: &Config, vip: &str, event: &Event) -> Line {
+    let called = |id: NodeId| config.node(id).map_or_else(|| format!("node {id}"), |node| node.name.clone());
+    let (kind, node, text) = match event {
+        Event::Heard { node, .. } => ("node-heard", Some(*node), format!("{} is heard", called(*node))),
+        Event::Lost { node, why } => {
+            ("node-out", Some(*node), format!("{} is out: {}", called(*node), why_lost(*why)))
+        }
+        Event::KernelGone(node) => {
+            let text = format!("the kernel of {} no longer answers: its sessions are reset", called(*node));
+            ("kernel-gone", Some(*node), text)
+        }
+        Event::KernelAnswers(node) => {
+            let text = format!("the kernel of {} answers: its sessions live", called(*node));
+            ("kernel-answers", Some(*node), text)
+        }
+        Event::State(state) => ("state", None, format!("this node is {}", state_word(*state))),
+        Event::Health(health) => ("health", None, format!("this node's illness is {} of 3", health.level())),
+        Event::Claims(count) => ("claims", None, format!("this node claims {count} buckets")),
+        Event::Lapsed => {
+            ("lapsed", None, "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned())
+        }
+        Event::Stalled(span) => {
+            ("stalled", None, format!("the beat loop was stopped for {} ms", span.as_millis()))
+        }
+        Event::Twin { host } => (
+            "twin",
+            None,
+            format!(
+                "another host (number {host:08x}) beats with this node's number: one of them has a wrong `id`"
+            ),
+        ),
+        Event::Duplicate { node, host } => (
+            "duplicate",
+            Some(*node),
+            format!(
+                "two hosts beat as {} (the newcomer's number is {host:08x}, ignored): check `id`",
+                called(*node)
+            ),
+        ),
+        Event::NotInFile(node) => (
+            "not-in-file",
+            Some(*node),
+            format!("node {node} beats, but is not in this node's configuration"),
+        ),
+        Event::Unreadable => (
+            "unreadable",
+            None,
+            "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
+        ),
+    };
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    Line { time, vip: vip.to_owned(), event: kind.to_owned(), node: node.map(called), text }
+}
+
+/// The word for a state.
+pub fn state_word(state: onevip_core::beat::NodeState) -> &'static str {
+    use onevip_core::beat::NodeState;
+    match state {
+        NodeState::Joining => "joining",
+        NodeState::Serving => "serving",
+        NodeState::Draining => "draining",
+        NodeState::Leaving => "leaving",
+    }
+}
+
+/// Why a node is no longer heard.
+pub fn why_lost(why: WhyLost) -> &'static str {
+    match why {
+        WhyLost::Silent => "nothing arrives from it any more",
+        WhyLost::DoesNotHearUs => "it speaks, but does not hear us",
+        WhyLost::Left => "it said goodbye",
+        WhyLost::Restarted => "its daemon started anew",
+    }
+}
+
+/// Why this node takes no share.
+pub fn why_out(why: WhyOut) -> &'static str {
+    match why {
+        WhyOut::Listening => "it listens before it begins",
+        WhyOut::Held => "another host has its number, or its key does not open the others' beats",
+        WhyOut::Drained => "it was drained",
+        WhyOut::Leaving => "it leaves",
+        WhyOut::Unhealthy => "others feel better",
+        WhyOut::NoWeight => "its weight is 0",
+        WhyOut::NoLease => "nobody acknowledges its beats",
+    }
+}

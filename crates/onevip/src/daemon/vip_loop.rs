@@ -1,0 +1,312 @@
+//! One VIP in the beat loop: its engine, or its fixed claims, and the words it writes.
+
+use super::beat_loop::{Notice, VipReport};
+use super::ears::Ears;
+use super::wire::{self, Arrived, Route};
+use onevip_bpf::Words;
+use onevip_core::beat::{Facts, Receiver, Sealer};
+use onevip_core::membership::{Config as EngineConfig, Engine, Output};
+use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time};
+use std::io;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The lease of a node with fixed claims, in beat times.
+const STATIC_LEASE_BEATS: u32 = 4;
+
+/// The engine is told of unreadable beats no more often than this, so that a flood of them costs it nothing.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_millis(50);
+
+/// What decides about the claims.
+pub enum Decider {
+    /// The configuration, once and for all.
+    Static {
+        /// Time between two renewals of the lease.
+        beat: Duration,
+        /// When the next one is due.
+        next: Time,
+        /// The daemon ends.
+        left: bool,
+    },
+    /// The nodes, by their beats.
+    Living(Box<Living>),
+}
+
+impl Decider {
+    /// Claims that do not change, under a lease that is renewed once per beat time.
+    pub const fn fixed(beat: Duration) -> Self {
+        Self::Static { beat, next: Time::ZERO, left: false }
+    }
+}
+
+/// What living membership takes.
+pub struct Living {
+    /// The protocol.
+    pub engine: Engine,
+    /// Seals, opens, tells replays.
+    pub receiver: Receiver,
+    /// Where beats go, one for each address of the VIP.
+    pub routes: Vec<Route>,
+    /// Whether anything arrives here.
+    pub ears: Ears,
+    /// Whether the last beat could be sent.
+    pub could_send: bool,
+    /// Beats sent.
+    pub sent: u64,
+    /// This node.
+    pub me: NodeId,
+    /// A beat of another node was opened: our key is the cluster's.
+    pub key_is_right: bool,
+    /// When the engine may be told again of beats that cannot be opened.
+    pub complain_after: Time,
+    /// Everything is handed over.
+    pub left: bool,
+}
+
+/// What a VIP's loop acts upon.
+pub struct Outside<'a> {
+    /// Flags and lease.
+    pub words: &'a Words,
+    /// The socket for beats.
+    pub sender: &'a wire::Sender,
+    /// The way to people.
+    pub notices: &'a mpsc::Sender<Notice>,
+    /// The shortest lease among other VIPs that claim anything.
+    pub lease_of_others: Option<Time>,
+}
+
+/// The state of one VIP.
+pub struct VipLoop {
+    index: usize,
+    claims: BucketSet,
+    guests: BucketSet,
+    elsewhere: BucketSet,
+    lease: Time,
+    decider: Decider,
+}
+
+impl VipLoop {
+    /// The VIP with this index in the kernel part. Writes all its flags once: what an earlier daemon claimed is void,
+    /// but no bucket loses its guests on the way.
+    pub fn new(
+        index: usize,
+        words: &Words,
+        claims: BucketSet,
+        guests: BucketSet,
+        elsewhere: BucketSet,
+        decider: Decider,
+    ) -> Self {
+        let vip = Self { index, claims, guests, elsewhere, lease: Time::ZERO, decider };
+        vip.write(words, &BucketSet::FULL);
+        vip
+    }
+
+    /// When [`VipLoop::timeout`] is due.
+    pub fn poll_timeout(&self) -> Time {
+        match &self.decider {
+            Decider::Static { next, .. } => *next,
+            Decider::Living(living) => living.engine.poll_timeout(),
+        }
+    }
+
+    /// Whether nothing is left to do here.
+    pub fn has_left(&self) -> bool {
+        match &self.decider {
+            Decider::Static { left, .. } => *left,
+            Decider::Living(living) => living.left,
+        }
+    }
+
+    /// Until when this VIP claims anything; `None` when it claims nothing.
+    pub fn claiming_until(&self) -> Option<Time> {
+        (!self.claims.is_empty()).then_some(self.lease)
+    }
+
+    /// How things stand.
+    pub fn report(&self, now: Time) -> VipReport {
+        match &self.decider {
+            Decider::Static { .. } => {
+                VipReport { membership: None, rejected: Vec::new(), received: 0, sent: 0 }
+            }
+            Decider::Living(living) => VipReport {
+                membership: Some(living.engine.status(now)),
+                rejected: living.receiver.counters().by_reason().collect(),
+                received: living.receiver.counters().accepted().iter().sum(),
+                sent: living.sent,
+            },
+        }
+    }
+
+    /// The time that was asked for may have come.
+    pub fn timeout(&mut self, now: Time, outside: &Outside<'_>) {
+        match &mut self.decider {
+            Decider::Static { beat, next, .. } => {
+                if now >= *next {
+                    let lease = now + *beat * STATIC_LEASE_BEATS;
+                    *next = now + *beat;
+                    self.set_lease(lease, outside);
+                }
+            }
+            Decider::Living(living) => {
+                living.listen(now);
+                if now >= living.engine.poll_timeout() {
+                    living.engine.timeout(now);
+                }
+                self.carry_out(outside);
+            }
+        }
+    }
+
+    /// A datagram to the beat port of this VIP.
+    pub fn beat_arrived(&mut self, now: Time, arrived: &Arrived<'_>, outside: &Outside<'_>) {
+        let Decider::Living(living) = &mut self.decider else { return };
+        match living.receiver.receive(arrived.family, arrived.payload) {
+            Ok(beat) => {
+                living.key_is_right |= beat.from != living.me;
+                living.engine.beat_received(now, arrived.family, &beat);
+            }
+            // Forged frames may hold up a lone node, but none that others have been heard with its key.
+            Err(rejected)
+                if rejected.is_unreadable() && !living.key_is_right && now >= living.complain_after =>
+            {
+                living.complain_after = now + BETWEEN_COMPLAINTS;
+                living.engine.unreadable_beat(now);
+            }
+            Err(_) => return,
+        }
+        self.carry_out(outside);
+    }
+
+    /// A scan of the sockets is done.
+    pub fn guests_scanned(
+        &mut self,
+        now: Time,
+        guests: BucketSet,
+        as_of: Time,
+        facts: Facts,
+        outside: &Outside<'_>,
+    ) {
+        let changed = self.guests.minus(&guests).or(&guests.minus(&self.guests));
+        self.guests = guests;
+        self.write(outside.words, &changed);
+        if let Decider::Living(living) = &mut self.decider {
+            living.engine.facts_changed(facts);
+            living.engine.guests_scanned(now, guests, as_of);
+            self.carry_out(outside);
+        }
+    }
+
+    /// Other settings, other keys.
+    pub fn reconfigure(&mut self, now: Time, config: EngineConfig, sealer: Sealer, outside: &Outside<'_>) {
+        if let Decider::Living(living) = &mut self.decider {
+            living.receiver.rekey(sealer);
+            living.engine.reconfigure(now, config);
+            self.carry_out(outside);
+        }
+    }
+
+    /// Something for the engine, where there is one.
+    pub fn with_engine(&mut self, act: impl FnOnce(&mut Engine), outside: &Outside<'_>) {
+        if let Decider::Living(living) = &mut self.decider {
+            act(&mut living.engine);
+            self.carry_out(outside);
+        }
+    }
+
+    /// Hand over and stop. Fixed claims cannot be handed over: their lease is left to run out, so that a daemon that is
+    /// back within it is not missed.
+    pub fn leave(&mut self, now: Time, outside: &Outside<'_>) {
+        match &mut self.decider {
+            Decider::Static { left, .. } => *left = true,
+            Decider::Living(living) => {
+                living.engine.leave(now);
+                self.carry_out(outside);
+            }
+        }
+    }
+
+    /// Does what the engine wants done, in its order.
+    pub fn carry_out(&mut self, outside: &Outside<'_>) {
+        while let Decider::Living(living) = &mut self.decider {
+            let Some(output) = living.engine.poll_output() else { return };
+            match output {
+                Output::Release(buckets) => {
+                    self.change(outside.words, |vip| &mut vip.claims, |s| s.minus(&buckets))
+                }
+                Output::Gain(buckets) => {
+                    self.change(outside.words, |vip| &mut vip.claims, |s| s.or(&buckets))
+                }
+                Output::Elsewhere(buckets) => {
+                    self.change(outside.words, |vip| &mut vip.elsewhere, |_| buckets)
+                }
+                Output::Lease(until) => self.set_lease(until, outside),
+                Output::Send(beat) => living.send(self.index, &beat, outside),
+                // The receiver of notices ends after this loop.
+                Output::Probe(node) => drop(outside.notices.send(Notice::Probe(node))),
+                Output::Event(event) => drop(outside.notices.send(Notice::Event { vip: self.index, event })),
+                Output::Left => living.left = true,
+            }
+        }
+    }
+
+    fn set_lease(&mut self, until: Time, outside: &Outside<'_>) {
+        self.lease = until;
+        let until = outside.lease_of_others.map_or(until, |others| others.min(until));
+        outside.words.set_lease_deadline_ns(until.nanos());
+    }
+
+    /// Changes one of the sets and writes the words that are different now, and only those.
+    fn change(
+        &mut self,
+        words: &Words,
+        set: impl Fn(&mut Self) -> &mut BucketSet,
+        new: impl Fn(&BucketSet) -> BucketSet,
+    ) {
+        let before = *set(self);
+        let after = new(&before);
+        *set(self) = after;
+        self.write(words, &before.minus(&after).or(&after.minus(&before)));
+    }
+
+    fn write(&self, words: &Words, buckets: &BucketSet) {
+        for bucket in buckets.iter() {
+            words.set_flags(self.index, bucket, self.flags(bucket));
+        }
+    }
+
+    fn flags(&self, bucket: Bucket) -> Flags {
+        let bit = |set: &BucketSet, flag| if set.contains(bucket) { flag } else { Flags::NONE };
+        bit(&self.claims, Flags::MINE)
+            .with(bit(&self.guests, Flags::GUESTS))
+            .with(bit(&self.elsewhere, Flags::ELSEWHERE))
+    }
+}
+
+impl Living {
+    /// Finds out whether anything arrives, while the engine wants to know.
+    fn listen(&mut self, now: Time) {
+        if !self.engine.doubts_its_ears(now) {
+            self.ears.rest();
+        } else if self.ears.hear_anything() {
+            self.engine.others_arrive(now);
+        }
+    }
+
+    /// Sends a copy of the beat to each address of the VIP.
+    fn send(&mut self, vip: usize, beat: &onevip_core::beat::Beat, outside: &Outside<'_>) {
+        let sealed = self.receiver.sealer().seal(beat);
+        let mut outcome: io::Result<()> = Ok(());
+        for route in &self.routes {
+            outcome = outcome.and(outside.sender.send(route, &sealed));
+        }
+        self.sent += 1;
+        match outcome {
+            Ok(()) => self.could_send = true,
+            Err(error) => {
+                if std::mem::replace(&mut self.could_send, false) {
+                    let _ = outside.notices.send(Notice::CannotSend { vip, error });
+                }
+            }
+        }
+    }
+}
