@@ -291,6 +291,16 @@ impl Attacher<'_> {
         Error::Attach { what: format!("the {}", what(hook)), interface: self.name.to_owned(), source, hint }
     }
 
+    /// Whether nothing is missing of `attached`; in as few calls as possible, since this is asked all the time.
+    pub(crate) fn is_whole(&self, attached: &Attached) -> Result<bool> {
+        let lives = |(hook, link): &(Hook, OwnedFd)| {
+            sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == self.ifindex)
+                && hook.path(self.dir, self.ifindex).exists()
+        };
+        let filters = || Ok(attached.mode.tc != TcMode::Clsact || self.filters_missing()?.is_empty());
+        if attached.links.iter().all(lives) { filters() } else { Ok(false) }
+    }
+
     /// Puts back what is missing of `attached`, which is on this very interface.
     pub(crate) fn repair(&self, attached: &mut Attached) -> Result<Vec<&'static str>> {
         let mut repaired = Vec::new();

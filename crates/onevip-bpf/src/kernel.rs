@@ -204,6 +204,10 @@ impl Kernel {
     pub fn ensure_attached(&mut self) -> Result<Vec<Repair>> {
         let mut repairs = Vec::new();
         for attached in &mut self.interfaces {
+            let (name, ifindex) = (attached.name.as_str(), attached.ifindex);
+            if (Attacher { dir: &self.dir, programs: &self.programs, name, ifindex }).is_whole(attached)? {
+                continue;
+            }
             let Ok(ifindex) = if_nametoindex(attached.name.as_str()) else { continue };
             let name = attached.name.clone();
             let attacher = Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };

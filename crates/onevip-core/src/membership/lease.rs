@@ -43,6 +43,11 @@ impl Engine {
         self.release(now, all);
     }
 
+    /// Nobody who knows us has spoken for a while.
+    pub(super) fn is_alone(&self, now: Time) -> bool {
+        now >= self.spoken_to + self.config.timing.alone
+    }
+
     /// Renews the lease from the newest acknowledgement, or alone when nobody is there who could acknowledge.
     ///
     /// Who is silent to us is dead or on the other side of a cut: then each side serves the clients it hears. But while
@@ -52,8 +57,7 @@ impl Engine {
         let acked = self.peers.values().filter(|peer| peer.heard).map(|peer| peer.acked).max();
         let sent =
             acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
-        let alone = now >= self.spoken_to + timing.alone;
-        let from = if alone { Some(now) } else { sent };
+        let from = if self.is_alone(now) { Some(now) } else { sent };
         let lease = timing.lease;
         #[cfg(feature = "sim")]
         let (from, lease) = match self.mutation {

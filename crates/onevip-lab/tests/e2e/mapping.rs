@@ -9,7 +9,7 @@ use onevip_lab::plan::Plan;
 use onevip_lab::wire::Tap;
 use onevip_lab::{Host, Lab};
 
-use crate::common::{CLUSTER_MAC, Mode, VIP, config, predicted, wait};
+use crate::common::{CLUSTER_MAC, Mode, VIP, all_claim, config, predicted, wait};
 
 const SEED: u32 = 0x5eed_1234;
 const CLIENTS: usize = 1500;
@@ -39,6 +39,7 @@ fn choose_as_the_kernel_does(name: &str, nodes: usize, order: &str) {
     // The lab's name has the mode's behind it.
     let text = config(name, nodes, &lines);
     let lab = Lab::up(Mode::Tcx.options(name, nodes, 3).config(text)).unwrap();
+    all_claim(&lab);
     let sources = sources();
     let as_hashed = |source: Ipv4Addr| match order {
         "memory" => source,

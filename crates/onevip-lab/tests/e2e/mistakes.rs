@@ -168,13 +168,16 @@ fn status_tells_with_and_without_the_daemon() {
     assert!(said.contains("does not run on this host and left nothing behind"), "{said}");
 }
 
+/// Something that happens to what is pinned in a directory.
+type Damage = fn(&Path);
+
 fn damaged_maps_are_rebuilt_without_touching_sessions(mode: Mode) {
     let lab = mode.lab("e2e-damage", 2, 20);
     let client = client_of(&lab, 1);
     let mut session = Session::open(&lab, client);
     let resets = Watch::resets(&lab);
     let pins = lab.node(1).run_dir().join("bpf");
-    let damages: [(&str, fn(&Path)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("flags of VIP 7, bucket 0", |pins| bpf::write_element(&pins.join("flags"), 7 * 1024, &[0xff; 4])),
         ("lease runs for another", |pins| {
             bpf::write_element(&pins.join("lease"), 0, &u64::MAX.to_ne_bytes())

@@ -89,6 +89,11 @@ pub fn link_interface(path: &Path) -> io::Result<u32> {
     info(path).map(|info| info[4])
 }
 
+/// The id of the program that a pinned link runs.
+pub fn link_program(path: &Path) -> io::Result<u32> {
+    info(path).map(|info| info[2])
+}
+
 /// Whether the kernel still has an object of this id.
 pub fn exists(kind: Kind, id: u32) -> bool {
     let command = match kind {
