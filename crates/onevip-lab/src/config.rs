@@ -3,18 +3,22 @@
 //! The daemon judges a configuration; the lab only reads the VIP's addresses out of it, so that `ssh` and `status`
 //! know where to go.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::plan::{Host, Plan, multicast_mac, vip4};
+use crate::plan::{Host, Name, Plan, multicast_mac, vip4};
 
-/// The configuration of a lab without `--config`: one IPv4 VIP with SSH on all nodes, fixed membership.
+/// The configuration of a lab without `--config`: one IPv4 VIP with SSH on all nodes, membership as planned.
 pub fn generate(plan: &Plan) -> String {
     let mut text = format!(
         "cluster = \"{}\"\n\
-         membership = \"static\"\n\
+         {}\
          \n\
          [[vip]]\n\
          name = \"login\"\n\
@@ -26,6 +30,7 @@ pub fn generate(plan: &Plan) -> String {
          \x20 protocol = \"tcp\"\n\
          \x20 port = 22\n",
         plan.name,
+        membership(plan),
         vip4(),
         if plan.nodes == 1 { "unix1".into() } else { format!("unix[1-{}]", plan.nodes) },
     );
@@ -35,6 +40,48 @@ pub fn generate(plan: &Plan) -> String {
         let _ = write!(text, "\n[[node]]\nname = \"{host}\"\nid = {id}\naddress = \"{address}\"\n");
     }
     text
+}
+
+fn membership(plan: &Plan) -> String {
+    if plan.living {
+        let key = key_path(&plan.name);
+        format!("membership = \"living\"\nkey_file = \"{}\"\n", key.display())
+    } else {
+        "membership = \"static\"\n".into()
+    }
+}
+
+/// Where the key that seals the beats lies, one file for all nodes.
+pub fn key_path(name: &Name) -> PathBuf {
+    name.dir().join("key")
+}
+
+/// A new key file, readable by its owner alone.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn create_key(path: &Path) -> Result<()> {
+    let mut key = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| writeln!(file, "send {digits}"));
+    written.with_context(|| format!("cannot write the key file {}", path.display()))
+}
+
+/// Whether a configuration has living membership.
+pub fn is_living(text: &str) -> bool {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    table.get("membership").and_then(toml::Value::as_str) == Some("living")
+}
+
+/// The nodes of a configuration whose weight is not 0.
+pub fn weighted(text: &str) -> Vec<u8> {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let nodes = table.get("node").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+    let number = |node: &toml::Value, key| node.get(key).and_then(toml::Value::as_integer);
+    let weighted = nodes.iter().filter(|node| number(node, "weight") != Some(0));
+    weighted.filter_map(|node| u8::try_from(number(node, "id")?).ok()).collect()
 }
 
 /// What the lab reads out of a configuration.
@@ -90,6 +137,20 @@ mod tests {
         let summary = summarise(&text).unwrap();
         assert_eq!(summary.vip, [IpAddr::from(vip4())]);
         assert_eq!(summary.cluster_mac, "01:00:5e:33:64:0a");
+    }
+
+    #[test]
+    fn membership_is_as_planned() {
+        let living = Plan::new("lab", 4, 60, true).unwrap();
+        assert!(is_living(&generate(&living)));
+        assert!(generate(&living).contains("key_file = \"/run/onevip-lab/lab/key\""));
+        assert!(!is_living(&generate(&Plan { living: false, ..living })));
+    }
+
+    #[test]
+    fn a_node_without_weight_is_not_waited_for() {
+        let text = "[[node]]\nid = 1\n[[node]]\nid = 2\nweight = 0\n[[node]]\nid = 3\nweight = 50\n";
+        assert_eq!(weighted(text), [1, 3]);
     }
 
     #[test]

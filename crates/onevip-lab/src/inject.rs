@@ -14,7 +14,7 @@ use crate::lab::{Lab, lock};
 use crate::net::ip_batch;
 use crate::plan::Host;
 use crate::process::{is_alive, signal, wait_until};
-use crate::{cgroup, cleanup, switch};
+use crate::{cgroup, cleanup, net, switch};
 
 impl Lab {
     /// The faults in force.
@@ -115,10 +115,7 @@ impl Lab {
     fn power_off(&self, id: u8) -> Result<()> {
         ip_batch(self.name(), Host::Switch, &format!("link set {} down\n", Host::Node(id)))?;
         cleanup::remove_host(self.name(), Host::Node(id))?;
-        // The kernel takes a namespace apart in its own time; the port must be free when the node boots. One that is
-        // gone already is as good.
-        let _ = ip_batch(self.name(), Host::Switch, &format!("link del {}\n", Host::Node(id)));
-        Ok(())
+        net::unplug(self.name(), Host::Node(id))
     }
 
     fn apply_to_switch(&self, faults: &[Fault]) -> Result<()> {

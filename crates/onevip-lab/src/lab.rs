@@ -8,21 +8,24 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::config;
+use crate::load::echo;
 use crate::netns::{self, Entrance};
 use crate::node::Node;
 use crate::plan::{Host, Name, Plan, ROOT};
-use crate::process::{check_interrupt, clear_interrupt, run, wait_until};
+use crate::process::{check_interrupt, clear_interrupt, run, tail, wait_until};
 use crate::ssh::{self, Login};
 use crate::{cgroup, cleanup, daemon, net};
 
 /// Longest that [`Lab::exec`] and [`Lab::ssh`] wait for a command to end.
 pub const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+/// Nodes that claim nothing by now will not do so by themselves.
+const SERVES_WITHIN: Duration = Duration::from_secs(10);
 
 /// What lab to build. `Options::new("name")` is four nodes, sixty clients, the generated configuration, daemons.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub struct Options {
     pub config: Option<String>,
     /// Whether daemons run. Without, no host has the VIP.
     pub onevip: bool,
+    /// Whether the generated configuration has living membership.
+    pub living: bool,
+    /// Whether every node runs the lab's [echo service](crate::load::echo).
+    pub echo: bool,
     /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
     pub env: Vec<String>,
 }
@@ -44,7 +51,16 @@ pub struct Options {
 impl Options {
     /// The defaults under a name.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), nodes: 4, clients: 60, config: None, onevip: true, env: Vec::new() }
+        Self {
+            name: name.into(),
+            nodes: 4,
+            clients: 60,
+            config: None,
+            onevip: true,
+            living: true,
+            echo: false,
+            env: Vec::new(),
+        }
     }
 
     /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
@@ -75,8 +91,23 @@ impl Options {
     /// # Errors
     /// When a number is out of range.
     pub fn edit_config(self, edit: impl FnOnce(String) -> String) -> Result<Self> {
-        let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
+        let plan = self.plan()?;
         Ok(self.config(edit(config::generate(&plan))))
+    }
+
+    /// With a fixed set of nodes in the generated configuration, instead of living membership.
+    pub fn static_membership(self) -> Self {
+        Self { living: false, ..self }
+    }
+
+    /// With the [echo service](crate::load::echo) on every node.
+    pub fn echo(self) -> Self {
+        Self { echo: true, ..self }
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
+        Ok(Plan { living: self.living, echo: self.echo, ..plan })
     }
 
     /// With a variable in the environment of every daemon.
@@ -116,7 +147,7 @@ impl Lab {
     /// belongs to a program that runs (and goes on for a minute).
     pub fn up(options: Options) -> Result<Self> {
         ensure!(nix::unistd::geteuid().is_root(), "a lab needs root: it makes network namespaces");
-        let plan = Plan::new(&options.name, options.nodes, options.clients, options.onevip)?;
+        let plan = options.plan()?;
         if plan.onevip {
             daemon::program()?;
         }
@@ -178,7 +209,31 @@ impl Lab {
             cgroup::create(name, host);
         }
         let nodes: Vec<u8> = plan.node_ids().collect();
-        self.start_services(&nodes)
+        self.start_services(&nodes)?;
+        if plan.onevip { self.wait_serving(SERVES_WITHIN) } else { Ok(()) }
+    }
+
+    /// Waits until every node that has a weight serves: with living membership a daemon that is ready still listens
+    /// for a while before it claims anything.
+    ///
+    /// # Errors
+    /// Names a node that does not get there, and what its status says.
+    pub fn wait_serving(&self, deadline: Duration) -> Result<()> {
+        let text = fs::read_to_string(self.dir().join("onevip.toml"))?;
+        if !config::is_living(&text) {
+            return Ok(());
+        }
+        let known = |id: &u8| self.plan().node_ids().any(|known| known == *id);
+        let until = Instant::now() + deadline;
+        for id in config::weighted(&text).into_iter().filter(known) {
+            let left = until.saturating_duration_since(Instant::now());
+            let serves = || self.node(id).claims().is_some_and(|claims| claims > 0);
+            wait_until(left, &format!("unix{id} to claim its share"), serves).with_context(|| {
+                let log = daemon::log_path(self.name(), id);
+                format!("the last it said ({}):\n{}", log.display(), tail(&log, 15))
+            })?;
+        }
+        Ok(())
     }
 
     fn write_files(&self, config: &str) -> Result<()> {
@@ -190,6 +245,7 @@ impl Lab {
             create_private(&node.join("run"))?;
             symlink("../../onevip.toml", node.join("onevip.toml"))?;
         }
+        config::create_key(&config::key_path(self.name()))?;
         fs::write(dir.join("state.json"), serde_json::to_vec_pretty(&self.state)?)?;
         ssh::create_keys(self.name())
     }
@@ -198,6 +254,9 @@ impl Lab {
     fn start_services(&self, nodes: &[u8]) -> Result<()> {
         let name = self.name();
         on_each(nodes, |id| ssh::start_sshd(name, id).map(drop))?;
+        if self.plan().echo {
+            on_each(nodes, |id| echo::start(name, id))?;
+        }
         if self.plan().onevip { self.start_daemons(nodes) } else { Ok(()) }
     }
 
@@ -206,7 +265,8 @@ impl Lab {
     /// # Errors
     /// When one does not become ready.
     pub fn start_onevip(&self) -> Result<()> {
-        self.start_daemons(&self.plan().node_ids().collect::<Vec<_>>())
+        self.start_daemons(&self.plan().node_ids().collect::<Vec<_>>())?;
+        self.wait_serving(SERVES_WITHIN)
     }
 
     fn start_daemons(&self, nodes: &[u8]) -> Result<()> {

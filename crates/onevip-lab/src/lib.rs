@@ -17,9 +17,10 @@
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
 //! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
-//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network; [`demo`]
-//! the story.
+//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
+//! [`load`] clients at work; [`demo`] the story, [`bench`] the figures.
 
+pub mod bench;
 pub mod cgroup;
 pub mod cleanup;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod demo;
 pub mod fault;
 mod inject;
 pub mod lab;
+pub mod load;
 pub mod net;
 pub mod netns;
 pub mod node;

@@ -8,7 +8,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, lab, process};
+use onevip_lab::bench::event::Event;
+use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -57,6 +58,9 @@ enum Sub {
         /// A onevip.toml to use instead of the generated one
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// A fixed set of nodes instead of living membership
+        #[arg(long = "static", conflicts_with = "config")]
+        is_static: bool,
         /// Start no daemon: plain hosts, none of which has the VIP
         #[arg(long)]
         no_onevip: bool,
@@ -107,6 +111,9 @@ enum Sub {
         #[arg(long)]
         fast: bool,
     },
+    /// Measure what users notice
+    #[command(subcommand)]
+    Bench(Bench),
     /// Make something go wrong on purpose
     #[command(after_help = KINDS)]
     Fault {
@@ -118,6 +125,9 @@ enum Sub {
         #[arg(value_name = "NODE")]
         target: Option<String>,
     },
+    /// Greet and echo on port 7, as the node of this number
+    #[command(hide = true)]
+    Echo { id: u8 },
     /// Heal the faults of a node (or split, or snoop), or all of them
     Heal {
         #[command(flatten)]
@@ -126,6 +136,44 @@ enum Sub {
         #[arg(value_name = "NODE")]
         target: Option<String>,
     },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What users notice of faults and of planned changes: gaps in new connections, sessions lost, answers given twice
+    Failover(Failover),
+}
+
+#[derive(Args)]
+struct Failover {
+    /// Name of the lab
+    #[arg(long, default_value = "bench")]
+    name: String,
+    /// For scripts: figures of every single take as well
+    #[arg(long)]
+    json: bool,
+    /// How often each event happens (loss and stress: once)
+    #[arg(long, default_value_t = 20)]
+    repeat: u32,
+    /// What happens: power-off, cut, mute, deaf, freeze, freeze-onevip, kill-onevip, drain, restart, reload, add,
+    /// split, loss, stress; all of these by default
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    fault: Vec<Event>,
+    /// Number of nodes, 2 to 16
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
+    /// Number of client addresses, 1 to 130
+    #[arg(long, default_value_t = 60)]
+    clients: usize,
+    /// A fixed set of nodes instead of living membership, for comparison
+    #[arg(long = "static")]
+    is_static: bool,
+    /// Loss and stress for a quarter of a minute and a minute, instead of one and ten
+    #[arg(long)]
+    fast: bool,
+    /// Keep every take and the daemons' logs
+    #[arg(long, value_name = "DIR")]
+    keep_raw: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -140,9 +188,10 @@ fn main() -> ExitCode {
 
 fn run(command: Sub) -> Result<()> {
     match command {
-        Sub::Up { which, nodes, clients, config, no_onevip } => {
+        Sub::Up { which, nodes, clients, config, is_static, no_onevip } => {
             let mut options = Options::new(&which.name).nodes(nodes).clients(clients);
             options.onevip = !no_onevip;
+            options.living = !is_static;
             options.config = config.map(|path| read_config(&path)).transpose()?;
             up(options)
         }
@@ -158,8 +207,34 @@ fn run(command: Sub) -> Result<()> {
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
+        Sub::Bench(Bench::Failover(failover)) => bench_failover(failover),
+        Sub::Echo { id } => load::echo::serve(id),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
+}
+
+fn bench_failover(wanted: Failover) -> Result<()> {
+    process::catch_interrupts()?;
+    let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
+    options.living = !wanted.is_static;
+    let events = if wanted.fault.is_empty() { Event::ALL.to_vec() } else { wanted.fault };
+    let settings = bench::Settings {
+        options,
+        events,
+        repeat: wanted.repeat,
+        fast: wanted.fast,
+        keep_raw: wanted.keep_raw,
+    };
+    let report = bench::failover(&settings)?;
+    if wanted.json {
+        print(&serde_json::to_string_pretty(&report)?)?
+    } else {
+        print(&report)?
+    }
+    let violations = report.violations();
+    anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
+    anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
+    Ok(())
 }
 
 fn read_config(path: &PathBuf) -> Result<String> {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use nix::net::if_::if_nametoindex;
+
 use crate::netns::{self, sysctl};
 use crate::plan::{Host, Name, Plan};
 use crate::process::run_ok;
@@ -115,6 +117,22 @@ pub fn remove_netns(name: &Name, host: Host) -> Result<()> {
         return Ok(());
     }
     run_ok(Command::new("ip").args(["netns", "del", &name.netns(host)]), PATIENCE)?;
+    Ok(())
+}
+
+/// Takes a host's port off the switch, and with it the host's interface. That of a namespace that is gone may be gone
+/// as well, or may not: connections that were open when their processes died keep a namespace alive for minutes.
+///
+/// # Errors
+/// When the port stays.
+pub fn unplug(name: &Name, host: Host) -> Result<()> {
+    let port = || netns::inside(name, Host::Switch, || if_nametoindex(host.to_string().as_str()).is_ok());
+    if port()?
+        && let Err(error) = ip_batch(name, Host::Switch, &format!("link del {host}\n"))
+    {
+        // It may have gone by itself between the look and the command.
+        ensure!(!port()?, "{error:#}");
+    }
     Ok(())
 }
 

@@ -4,11 +4,13 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::lab::Lab;
 use crate::plan::{Host, Plan};
+use crate::process::run_ok;
 use crate::{cgroup, daemon};
 
 /// One node of a running lab.
@@ -86,6 +88,22 @@ impl<'a> Node<'a> {
     /// When the program is missing or the node is powered off.
     pub fn onevip_command(self, subcommand: &str) -> Result<Command> {
         daemon::command(self.lab.name(), self.id, subcommand)
+    }
+
+    /// What `onevip status --json` says on the node.
+    ///
+    /// # Errors
+    /// When it fails, takes longer than ten seconds, or says something else than JSON.
+    pub fn onevip_status(self) -> Result<serde_json::Value> {
+        let text = run_ok(self.onevip_command("status")?.arg("--json"), Duration::from_secs(10))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// How many buckets of the first VIP it claims, while its daemon runs and says so.
+    pub fn claims(self) -> Option<u64> {
+        let status = self.onevip_status().ok()?;
+        status.get("daemon").filter(|daemon| !daemon.is_null())?;
+        status.get("vips")?.get(0)?.get("claims")?.as_u64()
     }
 
     /// Starts the daemon (which must not run) and waits until it is ready. Returns its process id.

@@ -190,10 +190,16 @@ pub struct Plan {
     pub clients: u8,
     /// Whether the daemon is part of the lab.
     pub onevip: bool,
+    /// Whether the generated configuration has living membership.
+    #[serde(default)]
+    pub living: bool,
+    /// Whether every node runs the lab's echo service.
+    #[serde(default)]
+    pub echo: bool,
 }
 
 impl Plan {
-    /// Checks the ranges.
+    /// Checks the ranges. Membership is living, and there is no echo service.
     ///
     /// # Errors
     /// When the name or a number is out of range.
@@ -206,7 +212,7 @@ impl Plan {
         };
         let nodes = in_range("nodes", nodes, NODES_MAX)?;
         let clients = in_range("clients", clients, CLIENTS_MAX)?;
-        Ok(Self { name: Name::new(name)?, nodes, clients, onevip })
+        Ok(Self { name: Name::new(name)?, nodes, clients, onevip, living: true, echo: false })
     }
 
     /// The nodes' numbers, 1..=N.

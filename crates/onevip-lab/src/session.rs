@@ -37,9 +37,21 @@ impl Lab {
     /// # Errors
     /// As [`Lab::session`].
     pub fn session_to(&self, to: IpAddr, from: Option<IpAddr>) -> Result<Session> {
+        self.session_saying(to, from, Stdio::inherit())
+    }
+
+    /// [`Lab::session`] with `ssh`'s complaints about its end kept from the terminal.
+    ///
+    /// # Errors
+    /// As [`Lab::session`].
+    pub fn quiet_session(&self, from: IpAddr) -> Result<Session> {
+        self.session_saying(self.vip_for(from), Some(from), Stdio::null())
+    }
+
+    fn session_saying(&self, to: IpAddr, from: Option<IpAddr>, complaints: Stdio) -> Result<Session> {
         let mut ssh = self.ssh_command(to, from)?;
-        ssh.arg("hostname; echo $SSH_CONNECTION; exec cat");
-        let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run ssh")?;
+        ssh.arg("hostname; echo $SSH_CONNECTION; exec cat").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = ssh.stderr(complaints).spawn().context("cannot run ssh")?;
         let stdout = child.stdout.take().context("ssh has no standard output")?;
         let (sender, screen) = mpsc::channel();
         std::thread::spawn(move || {

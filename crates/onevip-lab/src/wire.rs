@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -65,6 +66,26 @@ impl Tap {
         let length = recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT)?;
         frame.truncate(length);
         Ok(Some(frame))
+    }
+
+    /// What `read` makes of the next frame that is there already and of which it makes anything; none when no more
+    /// frame is there. Frames longer than 2 KiB are seen cut short.
+    ///
+    /// # Errors
+    /// When the interface goes away.
+    pub fn read_now<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>> {
+        let mut frame = [0; 2048];
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
+                Ok(length) => {
+                    if let Some(found) = read(&frame[..length]) {
+                        return Ok(Some(found));
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Every frame that arrives until `deadline`.
@@ -183,7 +204,8 @@ fn show_mac(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
 }
 
-fn parse_mac(text: &str) -> [u8; 6] {
+/// Reads a MAC of six pairs of hex digits; what is no digit counts as 0.
+pub(crate) fn parse_mac(text: &str) -> [u8; 6] {
     let mut mac = [0; 6];
     for (byte, digits) in mac.iter_mut().zip(text.split(':')) {
         *byte = u8::from_str_radix(digits, 16).unwrap_or(0);

@@ -93,9 +93,10 @@ impl Engine {
         asked
     }
 
-    /// Announces what we want and do not have.
-    pub(super) fn intend(&mut self) {
+    /// Announces what we want and do not have. Not while we are quiet: whoever releases for us would leave a gap.
+    pub(super) fn intend(&mut self, now: Time) {
         let wanted = match self.state {
+            _ if now < self.quiet_until => BucketSet::EMPTY,
             NodeState::Serving => self.owned_by(self.config.me).minus(&self.claims),
             NodeState::Joining | NodeState::Draining | NodeState::Leaving => BucketSet::EMPTY,
         };

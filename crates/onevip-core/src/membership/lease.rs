@@ -26,7 +26,7 @@ impl Engine {
             self.know_nothing_of_guests();
         }
         self.woke = now;
-        self.spoken_to = now;
+        self.is_spoken_to(now);
     }
 
     /// A lapsed lease voids all claims, before anything could renew it.
@@ -43,21 +43,26 @@ impl Engine {
         self.release(now, all);
     }
 
-    /// Nobody who knows us has spoken for a while.
+    /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own
+    /// cable may be out, and when it is in again, the first clients that it hears are others'.
     pub(super) fn is_alone(&self, now: Time) -> bool {
-        now >= self.spoken_to + self.config.timing.alone
+        let timing = &self.config.timing;
+        let hears = self.peers.is_empty() || self.ears_since.is_some_and(|since| now >= since + timing.beat);
+        hears && now >= self.spoken_to + timing.alone
     }
 
     /// Renews the lease from the newest acknowledgement, or alone when nobody is there who could acknowledge.
     ///
     /// Who is silent to us is dead or on the other side of a cut: then each side serves the clients it hears. But while
-    /// others speak and do not acknowledge us, we are mute: then the lease runs out.
+    /// others speak and do not acknowledge us, we are mute: then the lease runs out, as it does while nothing at all
+    /// arrives here.
     pub(super) fn renew_lease(&mut self, now: Time) {
         let timing = &self.config.timing;
         let acked = self.peers.values().filter(|peer| peer.heard).map(|peer| peer.acked).max();
         let sent =
             acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
-        let from = if self.is_alone(now) { Some(now) } else { sent };
+        let alone = self.is_alone(now);
+        let from = if alone { Some(now) } else { sent };
         let lease = timing.lease;
         #[cfg(feature = "sim")]
         let (from, lease) = match self.mutation {

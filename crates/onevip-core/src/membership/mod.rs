@@ -140,6 +140,8 @@ pub struct Engine {
     peers: BTreeMap<NodeId, Peer>,
     /// When somebody who knows this incarnation last spoke, or our own silence ended.
     spoken_to: Time,
+    /// Since when we know that frames of others have arrived after that: our ears work.
+    ears_since: Option<Time>,
     /// End of our last stall.
     woke: Time,
     /// After a long stall nothing is gained before then: others may have come meanwhile, whom we hear within a beat, or
@@ -204,6 +206,7 @@ impl Engine {
             last_sent: Time::ZERO,
             peers: nodes.iter().map(|node| (node, Peer::unheard(now))).collect(),
             spoken_to: now,
+            ears_since: None,
             woke: Time::ZERO,
             quiet_until: now,
             expected: now,
@@ -353,6 +356,22 @@ impl Engine {
         self.settle(now);
     }
 
+    /// Whether it should be found out if anything at all arrives here: nobody who knows us has spoken for a while, and
+    /// that may be our own fault.
+    pub fn doubts_its_ears(&self, now: Time) -> bool {
+        let timing = &self.config.timing;
+        self.ears_since.is_none() && !self.peers.is_empty() && now >= self.spoken_to + timing.doubt
+    }
+
+    /// Some frame of somebody else has arrived since [`Engine::doubts_its_ears`] was true.
+    pub fn others_arrive(&mut self, now: Time) {
+        self.wake(now);
+        if self.doubts_its_ears(now) {
+            self.ears_since = Some(now);
+        }
+        self.settle(now);
+    }
+
     /// When [`Engine::timeout`] is due at the latest.
     pub fn poll_timeout(&self) -> Time {
         self.expected
@@ -393,13 +412,19 @@ impl Engine {
             self.release_what_was_asked_for(now);
         }
         self.renew_lease(now);
-        self.intend();
+        self.intend(now);
         let gains = self.grantable(now);
         self.gain(now, gains);
         self.finish_leaving(now);
         self.ask_kernels(now);
         self.send_beat_if_due(now, periodic);
         self.expected = self.next_deadline(now);
+    }
+
+    /// Somebody who knows us has spoken, or we cannot tell for how long nobody did.
+    fn is_spoken_to(&mut self, now: Time) {
+        self.spoken_to = now;
+        self.ears_since = None;
     }
 
     fn enter(&mut self, now: Time, state: NodeState) {

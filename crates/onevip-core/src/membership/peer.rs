@@ -115,7 +115,7 @@ impl Engine {
         if acked.is_none() && !fresh {
             return self.note_unproven(now, beat);
         }
-        self.spoken_to = now;
+        self.is_spoken_to(now);
         let beat_time = self.config.timing.beat;
         if self.was_absent(beat) {
             self.know_nothing_of_guests();

@@ -100,6 +100,12 @@ impl Engine {
         if self.spoken_to + timing.alone > now {
             next = next.min(self.spoken_to + timing.alone);
         }
+        if let Some(since) = self.ears_since.filter(|since| *since + timing.beat > now) {
+            next = next.min(since + timing.beat);
+        }
+        if self.quiet_until > now {
+            next = next.min(self.quiet_until);
+        }
         next = next.min(self.next_probe());
         next.max(now)
     }

@@ -25,6 +25,8 @@ pub struct Timing {
     pub probe_again: Duration,
     /// A kernel that did not is asked again after this: 20 beats.
     pub probe_gone: Duration,
+    /// Nobody who knows us has spoken for this long: it is to be found out whether we hear anything. 1.5 beats.
+    pub doubt: Duration,
     /// Nobody who knows us has spoken for this long: we are alone, and renew our lease without them. 3 beats.
     pub alone: Duration,
     /// A peer that speaks, but does not acknowledge a beat we sent this long ago, does not hear us if its beats go on
@@ -59,6 +61,7 @@ impl Timing {
             probe_every: times(beat, 1, 2),
             probe_again: times(beat, 5, 1),
             probe_gone: times(beat, 20, 1),
+            doubt: times(beat, 3, 2),
             alone: times(beat, 3, 1),
             deaf: times(beat, 5, 2),
             lease: times(beat, 5, 1),

@@ -197,7 +197,13 @@ impl World {
             Happening::Arrive(to, input) => self.arrive(to, input),
             Happening::Timer(node, timer) => {
                 if self.nodes[node].timer == timer && self.nodes[node].runs() {
-                    self.act(node, |engine, now| engine.timeout(now));
+                    self.act(node, |engine, now| {
+                        engine.timeout(now);
+                        // There are always clients to be heard here.
+                        if engine.doubts_its_ears(now) {
+                            engine.others_arrive(now);
+                        }
+                    });
                 }
             }
             Happening::Continue(node) => self.carry_on(node),

@@ -18,7 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(clap::Args, Debug)]
 pub struct DrainArgs {
     /// The node to drain: this one
-    #[arg(value_name = "NODE")]
+    // With an id of its own: `--node` is an option of all commands.
+    #[arg(id = "drained", value_name = "NODE")]
     pub node: Option<String>,
     /// Wait until the last session has ended
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! From the configuration to an engine: what living membership needs to begin on this host.
 
 use super::beat_loop::now;
+use super::ears::Ears;
 use super::plan::{Plan, VipPlan};
 use super::vip_loop::{Decider, Living};
 use super::wire::Route;
@@ -46,6 +47,7 @@ impl Founding {
             engine,
             receiver: Receiver::new(Sealer::new(&self.keyring, &config.cluster, &vip.vip.name)),
             routes: routes(plan, vip)?,
+            ears: Ears::new(&vip.link.name),
             could_send: true,
             me: plan.node.id,
             key_is_right: false,

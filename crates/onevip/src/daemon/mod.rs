@@ -7,6 +7,7 @@
 
 pub mod beat_loop;
 pub mod control;
+pub mod ears;
 pub mod gather;
 pub mod incarnation;
 pub mod keys;

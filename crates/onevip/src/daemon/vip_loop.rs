@@ -1,6 +1,7 @@
 //! One VIP in the beat loop: its engine, or its fixed claims, and the words it writes.
 
 use super::beat_loop::{Notice, VipReport};
+use super::ears::Ears;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Receiver, Sealer};
@@ -46,6 +47,8 @@ pub struct Living {
     pub receiver: Receiver,
     /// Where beats go, one for each address of the VIP.
     pub routes: Vec<Route>,
+    /// Whether anything arrives here.
+    pub ears: Ears,
     /// Whether the last beat could be sent.
     pub could_send: bool,
     /// Beats sent.
@@ -145,10 +148,11 @@ impl VipLoop {
                 }
             }
             Decider::Living(living) => {
+                living.listen(now);
                 if now >= living.engine.poll_timeout() {
                     living.engine.timeout(now);
-                    self.carry_out(outside);
                 }
+                self.carry_out(outside);
             }
         }
     }
@@ -279,6 +283,15 @@ impl VipLoop {
 }
 
 impl Living {
+    /// Finds out whether anything arrives, while the engine wants to know.
+    fn listen(&mut self, now: Time) {
+        if !self.engine.doubts_its_ears(now) {
+            self.ears.rest();
+        } else if self.ears.hear_anything() {
+            self.engine.others_arrive(now);
+        }
+    }
+
     /// Sends a copy of the beat to each address of the VIP.
     fn send(&mut self, vip: usize, beat: &onevip_core::beat::Beat, outside: &Outside<'_>) {
         let sealed = self.receiver.sealer().seal(beat);

@@ -1,0 +1,241 @@
+//! From takes to a table: one row an act, the aim beside the figures.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::event::{Aim, NodeAim};
+use super::take::Take;
+
+/// All takes of one act. Times in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// What happened.
+    pub act: String,
+    /// How often.
+    pub takes: usize,
+    /// Median gap in new connections, over all clients that it is about and all takes.
+    pub gap_median: Option<f64>,
+    /// Worst gap.
+    pub gap_worst: Option<f64>,
+    /// Clients that were not served again while it was watched.
+    pub unserved: usize,
+    /// Sessions elsewhere that were lost.
+    pub lost_elsewhere: usize,
+    /// Sessions on the node.
+    pub sessions_node: usize,
+    /// Of these, lost.
+    pub lost_node: usize,
+    /// Of these, neither lost nor answering at the end.
+    pub hanging: usize,
+    /// Median time from the client's next packet to the reset.
+    pub reset_median: Option<f64>,
+    /// Worst.
+    pub reset_worst: Option<f64>,
+    /// The longest silence of a session on the node that lived.
+    pub pause_node: f64,
+    /// Calls begun, failed, delayed.
+    pub calls: (usize, usize, usize),
+    /// SYNs that two nodes answered.
+    pub twice: usize,
+    /// The most often that the node of one client changed in one take.
+    pub moves: usize,
+    /// News of nodes that are out.
+    pub outs: usize,
+    /// What is wanted, in words.
+    pub aim: String,
+    /// What is not as wanted; nothing when all is well.
+    pub misses: Vec<String>,
+    /// What may never be: a measurement with it ends in failure.
+    pub violations: Vec<String>,
+}
+
+impl Row {
+    /// Sums up the takes of one act, of which there is at least one.
+    pub fn of(takes: &[&Take]) -> Self {
+        let aim = takes[0].aim;
+        let all_gaps = || takes.iter().flat_map(|take| take.gaps.values());
+        let gaps = sorted(all_gaps().flatten().copied());
+        let resets = sorted(takes.iter().flat_map(|take| take.resets.iter().copied()));
+        let sum = |f: fn(&Take) -> usize| takes.iter().map(|take| f(take)).sum::<usize>();
+        let mut row = Self {
+            act: takes[0].act.clone(),
+            takes: takes.len(),
+            gap_median: median(&gaps),
+            gap_worst: gaps.last().copied(),
+            unserved: all_gaps().filter(|gap| gap.is_none()).count(),
+            lost_elsewhere: sum(|take| take.lost_elsewhere.len()),
+            sessions_node: sum(|take| take.sessions_node),
+            lost_node: sum(|take| take.lost_node),
+            hanging: sum(|take| take.hanging),
+            reset_median: median(&resets),
+            reset_worst: resets.last().copied(),
+            pause_node: takes.iter().map(|take| take.pause_node).fold(0.0, f64::max),
+            calls: (sum(|take| take.calls.0), sum(|take| take.calls.1), sum(|take| take.calls.2)),
+            twice: sum(|take| take.twice.len()),
+            moves: takes.iter().map(|take| take.moves).max().unwrap_or(0),
+            outs: sum(|take| take.outs.len()),
+            aim: aim.words(),
+            misses: vec![],
+            violations: vec![],
+        };
+        row.judge(&aim);
+        row
+    }
+
+    fn judge(&mut self, aim: &Aim) {
+        let mut misses = Vec::new();
+        let mut miss = |so: bool, what: String| misses.extend(so.then_some(what));
+        if let Some((median, worst)) = aim.gap {
+            miss(self.unserved > 0, format!("{} clients not served again", self.unserved));
+            miss(self.gap_median.is_some_and(|gap| gap > median), "median gap".into());
+            miss(self.gap_worst.is_some_and(|gap| gap > worst), "worst gap".into());
+        }
+        match aim.node {
+            NodeAim::Reset(seconds) => {
+                miss(self.hanging > 0, format!("{} sessions hang", self.hanging));
+                miss(self.reset_worst.is_some_and(|reset| reset > seconds), "slow reset".into());
+            }
+            NodeAim::OutOfReach => {}
+            NodeAim::Kept => miss(self.lost_node > 0, format!("{} lost on the node", self.lost_node)),
+            NodeAim::NoPause(seconds) => {
+                miss(self.lost_node > 0, format!("{} lost on the node", self.lost_node));
+                miss(self.pause_node > seconds, format!("a pause of {:.2} s", self.pause_node));
+            }
+        }
+        if aim.no_failure {
+            let (all, failed, delayed) = self.calls;
+            miss(failed > 0, format!("{failed} connections failed"));
+            miss(delayed * 1000 > all, format!("{delayed} connections delayed"));
+        }
+        let beyond = |max: Option<usize>, is: usize| max.is_some_and(|max| is > max);
+        miss(beyond(aim.moves_max, self.moves), format!("{} moves of one client", self.moves));
+        miss(beyond(aim.outs_max, self.outs), format!("{} false failovers", self.outs));
+        self.misses = misses;
+        if self.lost_elsewhere > 0 {
+            self.violations.push(format!("{} sessions elsewhere lost", self.lost_elsewhere));
+        }
+        if self.twice > 0 && !aim.twice_allowed {
+            self.violations.push(format!("{} SYNs answered twice", self.twice));
+        }
+    }
+}
+
+fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len().checked_sub(1)? / 2;
+    Some((sorted[middle] + sorted[sorted.len() / 2]) / 2.0)
+}
+
+/// The whole result; its JSON form is an interface.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Repeats that were asked for.
+    pub repeat: u32,
+    /// One row an act.
+    pub rows: Vec<Row>,
+    /// Acts that could not be measured, and why.
+    pub problems: Vec<String>,
+    /// Every single take.
+    pub takes: Vec<Take>,
+}
+
+impl Report {
+    /// Sums up.
+    pub fn new(nodes: usize, repeat: u32, takes: Vec<Take>, problems: Vec<String>) -> Self {
+        let mut acts: Vec<&str> = Vec::new();
+        for take in &takes {
+            if !acts.contains(&take.act.as_str()) {
+                acts.push(&take.act);
+            }
+        }
+        let of = |act: &&str| takes.iter().filter(|take| take.act == *act).collect::<Vec<_>>();
+        let rows = acts.iter().map(|act| Row::of(&of(act))).collect();
+        Self { nodes, repeat, rows, problems, takes }
+    }
+
+    /// Everything that may never be.
+    pub fn violations(&self) -> Vec<String> {
+        let of = |row: &Row| row.violations.iter().map(|v| format!("{}: {v}", row.act)).collect::<Vec<_>>();
+        self.rows.iter().flat_map(of).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} aim",
+            "event", "takes", "gap med/worst", "elsewhere", "on the node", "failed+delayed/of", "twice", ""
+        )?;
+        for row in &self.rows {
+            write_row(f, row)?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "not measured: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
+    let seconds = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.2}"));
+    let gap = if row.unserved > 0 {
+        format!("{}/never", seconds(row.gap_median))
+    } else {
+        format!("{}/{} s", seconds(row.gap_median), seconds(row.gap_worst))
+    };
+    let mut node = format!("{} of {} lost", row.lost_node, row.sessions_node);
+    if row.reset_worst.is_some() {
+        node += &format!(", reset {}/{} s", seconds(row.reset_median), seconds(row.reset_worst));
+    } else {
+        node += &format!(", pause {:.2} s", row.pause_node);
+    }
+    let (all, failed, delayed) = row.calls;
+    let well = row.misses.is_empty() && row.violations.is_empty();
+    let verdict = if well {
+        "pass"
+    } else if row.violations.is_empty() {
+        "MISS"
+    } else {
+        "VIOLATED"
+    };
+    writeln!(
+        f,
+        "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} {}",
+        row.act,
+        row.takes,
+        gap,
+        row.lost_elsewhere,
+        node,
+        format!("{failed}+{delayed}/{all}"),
+        row.twice,
+        verdict,
+        row.aim
+    )?;
+    if !well {
+        let all: Vec<_> = row.violations.iter().chain(&row.misses).cloned().collect();
+        writeln!(f, "{:<20} {}", "", all.join(", "))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_lies_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[1.0]), Some(1.0));
+        assert_eq!(median(&[1.0, 2.0, 9.0]), Some(2.0));
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), Some(3.0));
+    }
+}

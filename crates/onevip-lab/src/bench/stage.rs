@@ -1,0 +1,181 @@
+//! A lab with clients at work, and what they see: brought into order, watched, and brought into order again.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::tape::Tape;
+use crate::lab::{Lab, Options};
+use crate::load::{Call, Caller, Prober, SessionLog, Sessions, Typist};
+use crate::plan::Host;
+use crate::process::check_interrupt;
+
+/// A cluster that is not in order by now will not come to order by itself.
+const ORDER_WITHIN: Duration = Duration::from_secs(20);
+/// How long the healed nodes have to take back what was theirs; then it is served as it is.
+const HOME_WITHIN: Duration = Duration::from_secs(6);
+/// How often what the clients saw is collected.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A lab, and everything that goes on in it. (In the order in which it has to end.)
+pub struct Stage {
+    probers: Vec<Prober>,
+    callers: Vec<Caller>,
+    /// Connections that carry data, one from each client address.
+    pub sessions: Sessions,
+    /// People with `ssh`, one on each node.
+    pub typists: Vec<Typist>,
+    /// The knocks of late.
+    pub tape: Tape,
+    /// All calls since the beginning.
+    pub calls: Vec<Call>,
+    /// Who serves whom when all is well.
+    pub home: BTreeMap<Ipv4Addr, u8>,
+    hosts: Vec<Host>,
+    /// The lab.
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// Builds a lab, and sets the clients of these hosts to work.
+    ///
+    /// # Errors
+    /// When something does not start, or the cluster does not serve everybody.
+    pub fn set(options: Options, hosts: &[Host]) -> Result<Self> {
+        let lab = Lab::up(options.echo())?;
+        let mut stage = Self {
+            probers: vec![],
+            callers: vec![],
+            sessions: Sessions::start()?,
+            typists: vec![],
+            tape: Tape::default(),
+            calls: vec![],
+            home: BTreeMap::new(),
+            hosts: hosts.to_vec(),
+            lab,
+        };
+        for &host in hosts {
+            let clients = stage.lab.plan().addresses4(host);
+            stage.probers.push(Prober::start(&stage.lab, host, &clients)?);
+            stage.callers.push(Caller::start(&stage.lab, host, &clients)?);
+        }
+        stage.wait(ORDER_WITHIN, "every client to be served", |stage| stage.served().is_some())?;
+        stage.home = stage.served().context("served a moment ago")?;
+        stage.restore()?;
+        Ok(stage)
+    }
+
+    /// Takes the lab down.
+    ///
+    /// # Errors
+    /// Names what could not be removed.
+    pub fn strike(self) -> Result<()> {
+        let Self { probers, callers, sessions, typists, lab, .. } = self;
+        drop((probers, callers, sessions, typists));
+        lab.down()
+    }
+
+    /// Takes in what the clients have seen.
+    pub fn look(&mut self) {
+        for prober in &self.probers {
+            prober.knocks.try_iter().for_each(|knock| self.tape.note(knock));
+        }
+        for caller in &self.callers {
+            self.calls.extend(caller.calls.try_iter());
+        }
+    }
+
+    /// Who serves whom now, if everybody is served steadily.
+    pub fn served(&self) -> Option<BTreeMap<Ipv4Addr, u8>> {
+        let clients: usize = self.hosts.iter().map(|&host| self.lab.plan().addresses4(host).len()).sum();
+        self.tape.servers(Instant::now()).filter(|servers| servers.len() == clients)
+    }
+
+    /// Watches until a condition holds; false when it does not by the deadline.
+    ///
+    /// # Errors
+    /// When the user interrupts.
+    pub fn watch(&mut self, deadline: Instant, mut condition: impl FnMut(&mut Self) -> bool) -> Result<bool> {
+        loop {
+            check_interrupt()?;
+            self.look();
+            if condition(self) {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn wait(&mut self, within: Duration, what: &str, condition: impl FnMut(&mut Self) -> bool) -> Result<()> {
+        if self.watch(Instant::now() + within, condition)? {
+            return Ok(());
+        }
+        bail!("waited {within:?} for {what}, in vain: {} clients are not", self.tape.unserved(Instant::now()))
+    }
+
+    /// Brings everything into order: everybody is served from home, where that can be had, by steady nodes; one
+    /// session from every address, and one person with `ssh` on every node.
+    ///
+    /// # Errors
+    /// When somebody is not served, or cannot log in.
+    pub fn restore(&mut self) -> Result<()> {
+        // What is elsewhere keeps its bucket busy there, and that from going home.
+        let home = self.home.clone();
+        let astray = |log: &SessionLog| log.lost.is_some() || home.get(&log.client) != Some(&log.node);
+        self.sessions.close(astray);
+        self.typists.retain(|typist| typist.seen().lost.is_none() && at_home(&home, typist));
+        let goes_home = Instant::now() + HOME_WITHIN;
+        if !self.watch(goes_home, |stage| stage.served().is_some_and(|served| served == home))? {
+            self.wait(ORDER_WITHIN, "every client to be served", |stage| stage.served().is_some())?;
+            self.home = self.served().context("served a moment ago")?;
+        }
+        self.open_missing()?;
+        let now = Instant::now();
+        self.tape.cut_before(now - Duration::from_secs(1));
+        self.wait(ORDER_WITHIN, "every session to answer", |stage| {
+            let heard = |log: &SessionLog| log.lost.is_none() && log.heard.back().is_some_and(|&at| at > now);
+            stage.sessions.glance().iter().all(heard) && stage.served().is_some()
+        })
+    }
+
+    fn open_missing(&mut self) -> Result<()> {
+        let open: Vec<Ipv4Addr> = self.sessions.glance().iter().map(|log| log.client).collect();
+        for &host in &self.hosts {
+            let mut missing = self.lab.plan().addresses4(host);
+            missing.retain(|client| !open.contains(client));
+            self.sessions.open(&self.lab, host, &missing)?;
+        }
+        for node in self.lab.plan().node_ids() {
+            let name = Host::Node(node).to_string();
+            if self.typists.iter().any(|typist| typist.host == name) {
+                continue;
+            }
+            let from = self.home.iter().find(|(_, home)| **home == node).map(|(client, _)| *client);
+            if let Some(client) = from {
+                self.typists.push(Typist::log_in(&self.lab, client.into())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The clients that a node serves when all is well.
+    ///
+    /// # Errors
+    /// When there are none: then nothing could be measured.
+    pub fn clients_of(&self, node: u8) -> Result<Vec<Ipv4Addr>> {
+        let own: Vec<_> = self.home.iter().filter(|(_, home)| **home == node).map(|(c, _)| *c).collect();
+        ensure!(!own.is_empty(), "unix{node} serves no client: {:?}", self.home);
+        Ok(own)
+    }
+}
+
+fn at_home(home: &BTreeMap<Ipv4Addr, u8>, typist: &Typist) -> bool {
+    let IpAddr::V4(client) = typist.client else { return false };
+    home.get(&client).is_some_and(|&node| Host::Node(node).to_string() == typist.host)
+}

@@ -1,0 +1,127 @@
+//! Whole connections, a hundred a second, made by the client's kernel: what a user's `ssh` would meet.
+
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::dial::{dial, end_abruptly};
+use super::echo;
+use crate::lab::Lab;
+use crate::netns;
+use crate::plan::{Host, vip4};
+
+/// Between two calls, over all addresses.
+pub const INTERVAL: Duration = Duration::from_millis(10);
+/// A call without greeting has failed by then.
+pub const LIMIT: Duration = Duration::from_secs(5);
+/// A call that took longer had its SYN retransmitted (after 1 s, RFC 6298).
+pub const RETRANSMITTED: Duration = Duration::from_millis(900);
+/// How often the caller looks.
+const STEP: Duration = Duration::from_millis(4);
+
+/// One connection and its outcome.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whence.
+    pub client: Ipv4Addr,
+    /// When the connection was begun.
+    pub begun: Instant,
+    /// How long it took until the greeting, and the node that greeted; or why it failed.
+    pub outcome: Result<(Duration, u8), String>,
+}
+
+/// A thread that calls from all addresses in turn until it is dropped.
+pub struct Caller {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// What became of the calls, as it turns out: a call that fails is known after up to [`LIMIT`].
+    pub calls: Receiver<Call>,
+}
+
+impl Caller {
+    /// Calls the VIP from addresses of one client host.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(lab: &Lab, host: Host, clients: &[Ipv4Addr]) -> Result<Self> {
+        let (sender, calls) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (name, clients) = (lab.name().clone(), clients.to_vec());
+        let thread = thread::Builder::new().name(format!("caller-{host}")).spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                // A host that is not there is found out by whoever waits for calls.
+                let _ = netns::inside(&name, host, || run(&clients, &sender, &stop));
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread), calls })
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Pending {
+    stream: TcpStream,
+    client: Ipv4Addr,
+    begun: Instant,
+}
+
+fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, stop: &AtomicBool) {
+    let to = SocketAddrV4::new(vip4(), echo::PORT);
+    let mut turn = 0;
+    let mut due = Instant::now();
+    let mut pending: Vec<Pending> = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        if now.duration_since(due) > INTERVAL * 10 {
+            due = now;
+        }
+        while due <= now {
+            due += INTERVAL;
+            let client = clients[turn % clients.len()];
+            turn += 1;
+            let begun = Instant::now();
+            match dial(client, to) {
+                Ok(stream) => pending.push(Pending { stream, client, begun }),
+                Err(error) => {
+                    let _ = sender.send(Call { client, begun, outcome: Err(error.to_string()) });
+                }
+            }
+        }
+        pending.retain_mut(|call| match outcome(call) {
+            None => true,
+            Some(outcome) => {
+                end_abruptly(&call.stream);
+                let _ = sender.send(Call { client: call.client, begun: call.begun, outcome });
+                false
+            }
+        });
+        thread::sleep(STEP);
+    }
+}
+
+/// What has become of a call; none while that is open.
+fn outcome(call: &mut Pending) -> Option<Result<(Duration, u8), String>> {
+    let mut greeting = [0];
+    match call.stream.read(&mut greeting) {
+        Ok(0) => Some(Err("closed without a greeting".into())),
+        Ok(_) => Some(Ok((call.begun.elapsed(), greeting[0]))),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+            (call.begun.elapsed() >= LIMIT).then(|| Err(format!("no greeting within {LIMIT:?}")))
+        }
+        Err(error) => Some(Err(error.to_string())),
+    }
+}

@@ -1,0 +1,127 @@
+//! The lab's own service: greets with one byte, the node's number, and sends back whatever arrives.
+//!
+//! One process a node, a single thread around `epoll`, so that thousands of connections a second cost little. It
+//! belongs to the node: it is frozen, starved and killed with it. (`onevip-lab echo` is what runs there.)
+
+use std::collections::HashMap;
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{Backlog, listen};
+
+use crate::netns::{self, Entrance};
+use crate::plan::{Host, Name};
+use crate::process::{is_alive, spawn_background, tail, wait_until};
+
+/// Where it listens (RFC 862 gave echo this port).
+pub const PORT: u16 = 7;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Most of one connection that is sent back at once, in bytes.
+const CHUNK: usize = 2048;
+
+/// Starts the service on a node and waits until it listens.
+///
+/// # Errors
+/// When it does not start: then with the end of its log.
+pub fn start(name: &Name, id: u8) -> Result<()> {
+    let log = name.node_dir(id).join("echo.log");
+    let mut command = Command::new(program()?);
+    command.args(["echo", &id.to_string()]);
+    Entrance::open(name, Host::Node(id))?.apply(&mut command);
+    let pid = spawn_background(&mut command, &log)?;
+    wait_until(Duration::from_secs(10), &format!("the echo service on unix{id} to listen"), || {
+        !is_alive(pid) || netns::inside(name, Host::Node(id), listens).unwrap_or(false)
+    })?;
+    anyhow::ensure!(is_alive(pid), "the echo service on unix{id} ended:\n{}", tail(&log, 5));
+    Ok(())
+}
+
+/// Whether somebody listens on the port, in the namespace of the calling thread.
+fn listens() -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok()
+}
+
+/// `onevip-lab` itself: the running program, or, for a test, the one beside it.
+fn program() -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot tell where this program lies")?;
+    if own.file_name() == Some("onevip-lab".as_ref()) {
+        return Ok(own);
+    }
+    let beside = own.ancestors().skip(1).take(2).map(|dir: &Path| dir.join("onevip-lab"));
+    beside
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| format!("there is no onevip-lab beside {}: build it (`cargo build`)", own.display()))
+}
+
+/// Serves for ever, as the node of this number.
+///
+/// # Errors
+/// When the port is taken or the kernel refuses `epoll`.
+pub fn serve(id: u8) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
+        .with_context(|| format!("cannot listen on port {PORT}"))?;
+    // Again, with more room than the standard library asks for.
+    listen(&listener, Backlog::new(BACKLOG)?)?;
+    listener.set_nonblocking(true)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX))?;
+    let mut guests: HashMap<u64, TcpStream> = HashMap::new();
+    let mut events = [EpollEvent::empty(); 64];
+    loop {
+        let ready = match epoll.wait(&mut events, EpollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            ready => ready?,
+        };
+        for event in &events[..ready] {
+            if event.data() == u64::MAX {
+                welcome(&listener, id, &epoll, &mut guests)?;
+            } else if guests.get_mut(&event.data()).is_some_and(|guest| !answer(guest)) {
+                guests.remove(&event.data());
+            }
+        }
+    }
+}
+
+fn welcome(
+    listener: &TcpListener,
+    id: u8,
+    epoll: &Epoll,
+    guests: &mut HashMap<u64, TcpStream>,
+) -> io::Result<()> {
+    loop {
+        let mut guest = match listener.accept() {
+            Ok((guest, _)) => guest,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            // Gone again before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
+        guest.set_nonblocking(true)?;
+        guest.set_nodelay(true)?;
+        if guest.write_all(&[id]).is_err() {
+            continue;
+        }
+        let key = u64::from(guest.as_raw_fd().unsigned_abs());
+        epoll.add(&guest, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+        guests.insert(key, guest);
+    }
+}
+
+/// Sends back what has arrived; false when the connection has ended (or its client does not read).
+fn answer(guest: &mut TcpStream) -> bool {
+    let mut bytes = [0; CHUNK];
+    match guest.read(&mut bytes) {
+        Ok(0) => false,
+        Ok(length) => guest.write_all(&bytes[..length]).is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}

@@ -1,0 +1,22 @@
+//! Clients at work: what says, to the millisecond, whether a cluster serves its users while something happens to it.
+//!
+//! Three kinds of clients, because no one of them sees everything: [`prober`] knocks from every address fifty times a
+//! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
+//! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
+//! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
+//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`.
+//!
+//! Used by the benchmark and by tests; what a figure means is judged there.
+
+pub mod calls;
+pub mod dial;
+pub mod echo;
+pub mod prober;
+pub mod segment;
+pub mod sessions;
+pub mod typists;
+
+pub use calls::{Call, Caller};
+pub use prober::{Knock, Outcome, Prober};
+pub use sessions::{SessionLog, Sessions};
+pub use typists::Typist;

@@ -1,0 +1,174 @@
+//! TCP segments in Ethernet frames, made and read by hand: what the prober speaks.
+
+use std::net::Ipv4Addr;
+
+/// Bytes of the Ethernet header.
+const ETHERNET: usize = 14;
+/// Bytes of an IPv4 header without options.
+const IP: usize = 20;
+/// Bytes of a TCP header without options.
+const TCP: usize = 20;
+/// Bytes of a frame that carries no data.
+pub const FRAME: usize = ETHERNET + IP + TCP;
+
+/// The flags of a segment that matter here, as they lie in the header.
+pub mod flag {
+    /// The sender has said all.
+    pub const FIN: u8 = 0x01;
+    /// A connection begins.
+    pub const SYN: u8 = 0x02;
+    /// There is no such connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number counts.
+    pub const ACK: u8 = 0x10;
+}
+
+/// A TCP segment over IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// MAC that the frame comes from.
+    pub from_mac: [u8; 6],
+    /// MAC that it is for.
+    pub to_mac: [u8; 6],
+    /// Address and port that it comes from.
+    pub from: (Ipv4Addr, u16),
+    /// Address and port that it is for.
+    pub to: (Ipv4Addr, u16),
+    /// Number of its first byte.
+    pub seq: u32,
+    /// Number of the next byte that is expected.
+    pub ack: u32,
+    /// See [`flag`].
+    pub flags: u8,
+    /// Bytes of data that it carries. Only read, never made.
+    pub data: u16,
+}
+
+impl Segment {
+    /// The frame, with both checksums; without data, whatever `data` says.
+    pub fn frame(&self) -> [u8; FRAME] {
+        let mut frame = [0; FRAME];
+        frame[..6].copy_from_slice(&self.to_mac);
+        frame[6..12].copy_from_slice(&self.from_mac);
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        let ip = &mut frame[ETHERNET..];
+        ip[..4].copy_from_slice(&[0x45, 0, 0, (IP + TCP) as u8]);
+        ip[6] = 0x40; // not to be fragmented
+        ip[8..10].copy_from_slice(&[64, 6]);
+        ip[12..16].copy_from_slice(&self.from.0.octets());
+        ip[16..20].copy_from_slice(&self.to.0.octets());
+        let sum = checksum(0, &ip[..IP]);
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        let pseudo: u32 = ip[12..20].chunks(2).map(|pair| word(pair)).sum::<u32>() + 6 + TCP as u32;
+        let tcp = &mut ip[IP..];
+        tcp[..2].copy_from_slice(&self.from.1.to_be_bytes());
+        tcp[2..4].copy_from_slice(&self.to.1.to_be_bytes());
+        tcp[4..8].copy_from_slice(&self.seq.to_be_bytes());
+        tcp[8..12].copy_from_slice(&self.ack.to_be_bytes());
+        tcp[12..14].copy_from_slice(&[0x50, self.flags]);
+        tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
+        let sum = checksum(pseudo, tcp);
+        tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        frame
+    }
+
+    /// Reads a frame; none when it is no TCP over IPv4, or cut short, or a later fragment. Checksums are not looked
+    /// at: between namespaces they are often left to hardware that is not there.
+    pub fn parse(frame: &[u8]) -> Option<Self> {
+        let (ethernet, ip) = frame.split_at_checked(ETHERNET)?;
+        if ethernet[12..] != [0x08, 0x00] || ip.len() < IP || ip[0] >> 4 != 4 || ip[9] != 6 {
+            return None;
+        }
+        let header = usize::from(ip[0] & 0x0f) * 4;
+        let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+        let fragment = u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff;
+        let tcp = ip.get(header..total.min(ip.len()))?;
+        if header < IP || fragment != 0 || tcp.len() < TCP {
+            return None;
+        }
+        let offset = usize::from(tcp[12] >> 4) * 4;
+        let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+        let number = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+        let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+        Some(Self {
+            from_mac: ethernet[6..12].try_into().ok()?,
+            to_mac: ethernet[..6].try_into().ok()?,
+            from: (address(12), port(0)),
+            to: (address(16), port(2)),
+            seq: number(4),
+            ack: number(8),
+            flags: tcp[13],
+            data: u16::try_from(total.checked_sub(header + offset)?).ok()?,
+        })
+    }
+
+    /// True when all of these flags are set.
+    pub fn has(&self, flags: u8) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+fn word(pair: &[u8]) -> u32 {
+    u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))
+}
+
+/// The checksum of RFC 1071 over bytes and what was summed before.
+fn checksum(before: u32, bytes: &[u8]) -> u16 {
+    let mut sum = bytes.chunks(2).map(word).sum::<u32>() + before;
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment() -> Segment {
+        Segment {
+            from_mac: [2, 0, 0, 0, 2, 1],
+            to_mac: [1, 0, 0x5e, 0x33, 0x64, 10],
+            from: (Ipv4Addr::new(198, 51, 100, 101), 20_000),
+            to: (Ipv4Addr::new(198, 51, 100, 10), 7),
+            seq: 0xfedc_ba98,
+            ack: 77,
+            flags: flag::SYN,
+            data: 0,
+        }
+    }
+
+    #[test]
+    fn a_segment_reads_back() {
+        assert_eq!(Segment::parse(&segment().frame()), Some(segment()));
+    }
+
+    #[test]
+    fn checksums_are_right() {
+        let frame = segment().frame();
+        // A sum over everything, the checksum itself included, is all ones.
+        assert_eq!(checksum(0, &frame[14..34]), 0);
+        let pseudo = frame[26..34].chunks(2).map(word).sum::<u32>() + 6 + 20;
+        assert_eq!(checksum(pseudo, &frame[34..]), 0);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_something_else_is_none() {
+        let frame = segment().frame();
+        assert!((0..FRAME).all(|length| Segment::parse(&frame[..length]).is_none()));
+        let mut udp = frame;
+        udp[23] = 17;
+        assert_eq!(Segment::parse(&udp), None);
+        let mut fragment = frame;
+        fragment[21] = 1;
+        assert_eq!(Segment::parse(&fragment), None);
+    }
+
+    #[test]
+    fn data_is_counted_without_the_padding_of_the_frame() {
+        let mut frame = segment().frame().to_vec();
+        frame[17] += 1;
+        frame.extend([b'x', 0, 0, 0, 0, 0]);
+        assert_eq!(Segment::parse(&frame).unwrap().data, 1);
+    }
+}

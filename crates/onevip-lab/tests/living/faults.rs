@@ -1,0 +1,110 @@
+//! What an unplanned loss costs: the sessions on the lost node, where it is lost, and nothing else.
+
+use std::time::Instant;
+
+use onevip_lab::Fault;
+
+use super::{answered_twice, lost, stage, until, until_served, until_they_go_on};
+
+#[test]
+fn a_dead_nodes_clients_are_served_by_others_and_its_orphans_are_reset() {
+    let mut stage = stage("dead");
+    let start = Instant::now();
+    stage.lab.fault(&Fault::PowerOff(2)).unwrap();
+    until_served(&mut stage, |node| node != 2);
+    until(&mut stage, "the orphans to be reset", |stage| {
+        stage.sessions.glance().iter().filter(|log| log.node == 2).all(|log| log.lost.is_some())
+    });
+    let resets = lost(&stage, |log| log.node == 2);
+    assert!(!resets.is_empty() && resets.iter().all(|(.., how)| how.contains("reset")), "{resets:?}");
+    assert_eq!(lost(&stage, |log| log.node != 2), []);
+    stage.lab.heal(None).unwrap();
+    until(&mut stage, "unix2 to serve again", |stage| {
+        stage.served().is_some_and(|served| served.values().any(|&node| node == 2))
+    });
+    until_they_go_on(&mut stage, |log| log.node != 2);
+    assert_eq!(answered_twice(&stage, start), []);
+}
+
+/// A fault of node 2 comes and goes; sessions on the other nodes do not notice.
+fn elsewhere_nobody_notices(name: &str, fault: &Fault) {
+    let mut stage = stage(name);
+    stage.lab.fault(fault).unwrap();
+    until_served(&mut stage, |node| node != 2);
+    until_they_go_on(&mut stage, |log| log.node != 2);
+    stage.lab.heal(None).unwrap();
+    until(&mut stage, "unix2 to claim again", |stage| {
+        stage.lab.node(2).claims().is_some_and(|claims| claims > 0) && stage.served().is_some()
+    });
+    until_they_go_on(&mut stage, |log| log.node != 2);
+    assert_eq!(lost(&stage, |log| log.node != 2), []);
+}
+
+#[test]
+fn a_cut_node_costs_nobody_elsewhere_anything() {
+    elsewhere_nobody_notices("cut", &Fault::Cut(2));
+}
+
+#[test]
+fn a_mute_node_costs_nobody_elsewhere_anything() {
+    elsewhere_nobody_notices("mute", &Fault::Mute(2));
+}
+
+#[test]
+fn a_deaf_node_costs_nobody_elsewhere_anything() {
+    elsewhere_nobody_notices("deaf", &Fault::Deaf(2));
+}
+
+/// A fault of node 2 that leaves its kernel alive: its clients are served by others, its sessions live through it.
+fn its_sessions_live_through(name: &str, fault: &Fault, never_pause: bool) {
+    let mut stage = stage(name);
+    let start = Instant::now();
+    stage.lab.fault(fault).unwrap();
+    until_served(&mut stage, |node| node != 2);
+    until_they_go_on(&mut stage, |log| never_pause || log.node != 2);
+    stage.lab.heal(None).unwrap();
+    until_they_go_on(&mut stage, |_| true);
+    until(&mut stage, "unix2 to serve again", |stage| {
+        stage.served().is_some_and(|served| served.values().any(|&node| node == 2))
+    });
+    until_they_go_on(&mut stage, |_| true);
+    assert_eq!(lost(&stage, |_| true), []);
+    assert!(stage.typists.iter().all(|typist| typist.seen().lost.is_none()), "nor is any ssh session");
+    assert_eq!(answered_twice(&stage, start), []);
+}
+
+#[test]
+fn a_frozen_nodes_sessions_go_on_after_the_thaw() {
+    its_sessions_live_through("frozen", &Fault::Freeze(2), false);
+}
+
+#[test]
+fn a_frozen_daemons_sessions_never_pause() {
+    its_sessions_live_through("fdaemon", &Fault::FreezeOnevip(2), true);
+}
+
+#[test]
+fn a_killed_daemons_sessions_never_pause() {
+    its_sessions_live_through("killed", &Fault::KillOnevip(2), true);
+}
+
+#[test]
+fn both_sides_of_a_split_serve_their_clients() {
+    let mut stage = onevip_lab::bench::stage::Stage::set(
+        onevip_lab::Options::test("split").nodes(4).clients(16),
+        &[onevip_lab::Host::Client, onevip_lab::Host::Client2],
+    )
+    .unwrap();
+    let left = stage.lab.plan().addresses4(onevip_lab::Host::Client);
+    let reachable = |log: &onevip_lab::load::SessionLog| left.contains(&log.client) == (log.node <= 2);
+    stage.lab.fault(&"split unix1,unix2|unix3,unix4".parse().unwrap()).unwrap();
+    until(&mut stage, "each side to serve its clients", |stage| {
+        let own_side = |(client, node): (&std::net::Ipv4Addr, &u8)| left.contains(client) == (*node <= 2);
+        stage.served().is_some_and(|served| served.iter().all(own_side))
+    });
+    until_they_go_on(&mut stage, reachable);
+    stage.lab.heal(None).unwrap();
+    until_served(&mut stage, |_| true);
+    until_they_go_on(&mut stage, reachable);
+    assert_eq!(lost(&stage, reachable), []);
+}
