@@ -291,12 +291,18 @@ impl Attacher<'_> {
         Error::Attach { what: format!("the {}", what(hook)), interface: self.name.to_owned(), source, hint }
     }
 
+    /// Whether nothing is missing of `attached`; in as few calls as possible, since this is asked all the time.
+    pub(crate) fn is_whole(&self, attached: &Attached) -> Result<bool> {
+        let lives = |(hook, link): &(Hook, OwnedFd)| {
+            sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == self.ifindex)
+                && hook.path(self.dir, self.ifindex).exists()
+        };
+        let filters = || Ok(attached.mode.tc != TcMode::Clsact || self.filters_missing()?.is_empty());
+        if attached.links.iter().all(lives) { filters() } else { Ok(false) }
+    }
+
     /// Puts back what is missing of `attached`, which is on this very interface.
-    pub(crate) fn repair(
-        &self,
-        attached: &mut Attached,
-        tc: &mut TrafficControl,
-    ) -> Result<Vec<&'static str>> {
+    pub(crate) fn repair(&self, attached: &mut Attached) -> Result<Vec<&'static str>> {
         let mut repaired = Vec::new();
         for (hook, link) in &mut attached.links {
             let alive = sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == self.ifindex);
@@ -313,7 +319,7 @@ impl Attacher<'_> {
             repaired.push(what(*hook));
         }
         if attached.mode.tc == TcMode::Clsact {
-            let missing = self.filters_missing(tc)?;
+            let missing = self.filters_missing()?;
             if !missing.is_empty() {
                 self.attach_clsact()?;
             }
@@ -323,7 +329,8 @@ impl Attacher<'_> {
     }
 
     /// Which of our filters are not there, or hold another program than ours.
-    fn filters_missing(&self, tc: &mut TrafficControl) -> Result<Vec<&'static str>> {
+    fn filters_missing(&self) -> Result<Vec<&'static str>> {
+        let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
         let mut missing = Vec::new();
         for (side, hook) in [(Side::Egress, Hook::Egress), (Side::Ingress, Hook::Ingress)] {
             let program = sys::program_info(self.side_program(side))

@@ -8,7 +8,6 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::maps::{self, Maps, Pinned};
-use crate::netlink::TrafficControl;
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
 use crate::sys;
@@ -204,8 +203,11 @@ impl Kernel {
     /// When something is missing and cannot be put back.
     pub fn ensure_attached(&mut self) -> Result<Vec<Repair>> {
         let mut repairs = Vec::new();
-        let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
         for attached in &mut self.interfaces {
+            let (name, ifindex) = (attached.name.as_str(), attached.ifindex);
+            if (Attacher { dir: &self.dir, programs: &self.programs, name, ifindex }).is_whole(attached)? {
+                continue;
+            }
             let Ok(ifindex) = if_nametoindex(attached.name.as_str()) else { continue };
             let name = attached.name.clone();
             let attacher = Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };
@@ -220,7 +222,7 @@ impl Kernel {
                 }
                 repaired.push("everything: the interface was made anew");
             } else {
-                repaired = attacher.repair(attached, &mut tc)?;
+                repaired = attacher.repair(attached)?;
             }
             repairs.extend(repaired.into_iter().map(|what| Repair { interface: name.clone(), what }));
         }

@@ -1,9 +1,12 @@
 //! A campaign of random cluster lives: `simulate [--lives N] [--seed N] [--nodes A..B] [--minutes M] [--kind KIND]`.
 //!
+//! `simulate --figures REPEATS` measures what `docs/membership.md` quotes instead.
+//!
 //! Without `--seed` it lives N lives with consecutive seeds and shows progress; a life that violates an invariant is
 //! listed with its seed. With `--seed N` alone it lives that one life and prints everything that happens in it.
 
 use onevip_core::membership::Mutation;
+use onevip_core::sim::figures::{self, Gap, Incident, measure};
 use onevip_core::sim::{Kind, Outcome, Plan, live};
 use std::time::{Duration, Instant};
 
@@ -11,6 +14,7 @@ struct Args {
     lives: Option<u64>,
     seed: Option<u64>,
     minutes: Option<u64>,
+    figures: Option<u64>,
     plan: Plan,
 }
 
@@ -22,11 +26,42 @@ fn main() {
             std::process::exit(2);
         }
     };
+    if let Some(repeats) = args.figures {
+        return print_figures(repeats);
+    }
     let failed = match (args.seed, args.lives, args.minutes) {
         (Some(seed), None, None) => replay(seed, &args.plan),
         _ => campaign(&args),
     };
     std::process::exit(i32::from(failed));
+}
+
+fn print_figures(repeats: u64) {
+    println!(
+        "4 nodes, {repeats} times each; gap: the longest time a bucket went unanswered; twice: answered by two"
+    );
+    for incident in Incident::ALL {
+        let gaps: Vec<Gap> = (0..repeats).map(|seed| measure(incident, 4, seed)).collect();
+        let of = |what: fn(&Gap) -> u64| {
+            let mut all: Vec<u64> = gaps.iter().map(what).collect();
+            all.sort_unstable();
+            (all[all.len() / 2] as f64 / 1e6, all[all.len() - 1] as f64 / 1e6)
+        };
+        let (gap, twice) = (of(|gap| gap.unanswered_ns), of(|gap| gap.twice_ns));
+        let name = format!("{incident:?}");
+        println!(
+            "{name:<14} gap {:6.1} / {:6.1} ms   twice {:6.1} / {:6.1} ms",
+            gap.0, gap.1, twice.0, twice.1
+        );
+    }
+    for nodes in [2, 3, 4, 8] {
+        println!("{nodes} nodes: {:?}", figures::stall(nodes, 60 * repeats, 5));
+    }
+    for (nodes, percent) in [(4, 5), (4, 30), (3, 30), (2, 30), (8, 30)] {
+        println!("{nodes} nodes, one loses {percent} %: {:?}", figures::lossy(nodes, percent * 10_000, 3));
+    }
+    println!("64 nodes: {:?}", figures::measure(Incident::PowerOff, 64, 1));
+    println!("64 nodes: {:?}", figures::cost(64, 10));
 }
 
 fn replay(seed: u64, plan: &Plan) -> bool {
@@ -94,7 +129,7 @@ fn campaign(args: &Args) -> bool {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let mut parsed = Args { lives: None, seed: None, minutes: None, plan: Plan::default() };
+    let mut parsed = Args { lives: None, seed: None, minutes: None, figures: None, plan: Plan::default() };
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{arg} {value}: not a number"));
@@ -102,6 +137,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
             "--lives" => parsed.lives = Some(number()?),
             "--seed" => parsed.seed = Some(number()?),
             "--minutes" => parsed.minutes = Some(number()?),
+            "--figures" => parsed.figures = Some(number()?.max(1)),
             "--nodes" => {
                 parsed.plan.nodes = range(&value).ok_or(format!("--nodes {value}: not like 2..5"))?
             }

@@ -121,12 +121,21 @@ impl Engine {
 
     /// The intents that may become claims now.
     pub(super) fn grantable(&mut self, now: Time) -> BucketSet {
-        if self.intents.is_empty() || now >= self.lease_until || now < self.quiet_until {
+        if self.intents.is_empty()
+            || now >= self.lease_until
+            || now < self.quiet_until
+            || self.may_be_mute(now)
+        {
             return BucketSet::EMPTY;
         }
         let acked = self.acked_by_all();
         let is_acked = |bucket: &Bucket| self.intent_seq[bucket.index()] <= acked;
         self.intents.minus(&self.blocked()).iter().filter(is_acked).collect()
+    }
+
+    /// Others speak, but nobody acknowledges us: then our lease is about to run out, and a claim would be void.
+    fn may_be_mute(&self, now: Time) -> bool {
+        self.heard.is_empty() && !self.is_alone(now)
     }
 
     /// The newest of our beats that everybody we hear has acknowledged. Who does not say yet that it hears us has not

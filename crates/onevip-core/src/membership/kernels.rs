@@ -113,9 +113,6 @@ impl Engine {
             if !peer.heard && speaks {
                 return BucketSet::FULL;
             }
-            if !peer.heard {
-                elsewhere = elsewhere.or(&peer.intents());
-            }
         }
         elsewhere
     }

@@ -45,7 +45,7 @@ impl Engine {
 
     /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own
     /// cable may be out, and when it is in again, the first clients that it hears are others'.
-    fn is_alone(&self, now: Time) -> bool {
+    pub(super) fn is_alone(&self, now: Time) -> bool {
         let timing = &self.config.timing;
         let hears = self.peers.is_empty() || self.ears_since.is_some_and(|since| now >= since + timing.beat);
         hears && now >= self.spoken_to + timing.alone
@@ -61,8 +61,7 @@ impl Engine {
         let acked = self.peers.values().filter(|peer| peer.heard).map(|peer| peer.acked).max();
         let sent =
             acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
-        let alone = self.is_alone(now);
-        let from = if alone { Some(now) } else { sent };
+        let from = if self.is_alone(now) { Some(now) } else { sent };
         let lease = timing.lease;
         #[cfg(feature = "sim")]
         let (from, lease) = match self.mutation {

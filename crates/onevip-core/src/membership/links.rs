@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// Whether this report is of a node that we must know by hearsay.
-    fn is_hidden(&self, report: &PeerReport) -> bool {
+    pub(super) fn is_hidden(&self, report: &PeerReport) -> bool {
         if !report.heard || report.node == self.config.me || self.heard.contains(report.node) {
             return false;
         }

@@ -297,7 +297,8 @@ impl Engine {
     pub fn undrain(&mut self, now: Time) {
         self.wake(now);
         if self.state == NodeState::Draining {
-            self.enter(now, NodeState::Serving);
+            // Not straight to serving: it may have been drained before it had listened.
+            self.enter(now, NodeState::Joining);
         }
         self.settle(now);
     }

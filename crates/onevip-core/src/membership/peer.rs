@@ -120,7 +120,11 @@ impl Engine {
         if self.was_absent(beat) {
             self.know_nothing_of_guests();
         }
+        let death = self.config.timing.death;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
+        if now >= peer.arrived + death {
+            self.urgent = true; // It is back: the sooner it knows of us, the shorter both claim.
+        }
         let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
         if self.relays && peer.newest.as_deref().is_none_or(changed) {
             self.urgent = true;
@@ -142,7 +146,7 @@ impl Engine {
         if beat.answer {
             self.urgent = true;
         }
-        if beat.rebalance > self.rebalance {
+        if fresh && beat.rebalance > self.rebalance {
             self.rebalance = beat.rebalance;
             self.rebalance_until = now + self.config.timing.rebalance;
         }
@@ -217,10 +221,15 @@ impl Engine {
             return;
         }
         peer.why_lost = why;
+        // It may have gained what it intended, and taken in sessions, before we hear of it.
+        peer.known_guests = peer.known_guests.or(&peer.intents());
         self.heard.remove(node);
-        // Whoever hears both of us must know that we lost it before we may rely on its silence about that node.
-        self.announce_intents_again();
         let why = why.unwrap_or(WhyLost::Silent);
+        if matches!(why, WhyLost::Silent | WhyLost::DoesNotHearUs) {
+            // It may live and claim. Whoever hears both of us must know that we lost it before we may rely on its
+            // silence about that node.
+            self.announce_intents_again();
+        }
         self.outputs.push_back(Output::Event(Event::Lost { node, why }));
     }
 }

@@ -85,10 +85,19 @@ impl Engine {
         if self.hidden.is_empty() {
             return BucketSet::EMPTY;
         }
-        let ours = |(bucket, first): &&(Bucket, NodeId)| {
-            *first != self.config.me && self.hidden.contains(*first) && self.claims.contains(*bucket)
-        };
-        self.rulings().flat_map(|r| r.first.iter().filter(ours).map(|(bucket, _)| *bucket)).collect()
+        let mut away = BucketSet::EMPTY;
+        for beat in self.heard.iter().filter_map(|node| self.newest(node)) {
+            for (bucket, first) in
+                beat.rulings.first.iter().filter(|(bucket, _)| self.claims.contains(*bucket))
+            {
+                // Whoever names a node that we know to have left or begun anew has not heard that yet.
+                let is_news = |first| beat.report(first).is_some_and(|report| self.is_hidden(report));
+                if self.hidden.contains(*first) && is_news(*first) {
+                    away.insert(*bucket);
+                }
+            }
+        }
+        away
     }
 
     /// Buckets that we may not gain because somebody else goes first, or because we were not told.

@@ -30,7 +30,7 @@ pub struct Timing {
     /// Nobody who knows us has spoken for this long: we are alone, and renew our lease without them. 3 beats.
     pub alone: Duration,
     /// A peer that speaks, but does not acknowledge a beat we sent this long ago, does not hear us if its beats go on
-    /// like that for another beat time: 3 beats.
+    /// like that for another beat time: 2.5 beats.
     pub deaf: Duration,
     /// Our claims are valid for this long after the *sending* of the newest beat that anybody acknowledged: 5 beats.
     pub lease: Duration,
@@ -63,7 +63,7 @@ impl Timing {
             probe_gone: times(beat, 20, 1),
             doubt: times(beat, 3, 2),
             alone: times(beat, 3, 1),
-            deaf: times(beat, 3, 1),
+            deaf: times(beat, 5, 2),
             lease: times(beat, 5, 1),
             death: times(beat, 21, 4),
             listen: times(beat, 20, 1),

@@ -179,7 +179,7 @@ impl Checker {
         unsettled
     }
 
-    /// Complains about what stayed unsettled from one look to the next.
+    /// Complains about buckets that stayed unsettled from one look to the next.
     pub fn settled(&mut self, now: u64, before: &Unsettled, after: &Unsettled) {
         let missing = before.missing.and(&after.missing);
         if !missing.is_empty() {
@@ -189,9 +189,11 @@ impl Checker {
         if !twice.is_empty() {
             self.violated("I2", now, format!("two of one part claim {twice:?}"));
         }
-        if before.views_differ && after.views_differ {
-            self.violated("I5", now, "nodes of one part differ in what they know".into());
-        }
+    }
+
+    /// Complains that nodes of one part went on disagreeing.
+    pub fn views_differ(&mut self, now: u64) {
+        self.violated("I5", now, "nodes of one part differ in what they know".into());
     }
 }
 

@@ -146,6 +146,7 @@ fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
         }
     }
     world.run_until(world.now + beat * 10);
+    let mut differed = false;
     for _ in 0..20 {
         if world.check.violation.is_some() {
             return;
@@ -154,6 +155,11 @@ fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
         world.run_until(world.now + hand_over_ns(kind));
         let after = world.check.unsettled(world.now, &world.nodes, &world.net);
         world.check.settled(world.now, &before, &after);
+        // Word of a change may have to wait for the next quick beat.
+        if differed && before.views_differ && after.views_differ {
+            world.check.views_differ(world.now);
+        }
+        differed = after.views_differ;
         world.run_until(world.now + beat / 2);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod faults;
+pub mod figures;
 pub mod life;
 pub mod net;
 pub mod node;

@@ -7,7 +7,7 @@ use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
 use crate::beat::{Key, Keyring, Receiver, Sealer};
 use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
-use crate::membership::{Config, Engine, Failback, Family, Mutation, Output, Timing};
+use crate::membership::{Config, Engine, Event, Failback, Family, Mutation, Output, Timing};
 use crate::table::{Mapping, Weight};
 use crate::time::Time;
 use std::cmp::Reverse;
@@ -91,6 +91,12 @@ pub struct World {
     pub sessions: u64,
     /// New connections that two nodes answered.
     pub answered_twice: u64,
+    /// How often a node claimed something, after the last reset by the owner of this world.
+    pub gains: u64,
+    /// How often a node did not hear another any more.
+    pub losses: u64,
+    /// How often a lease ran out under claims.
+    pub lapses: u64,
 }
 
 /// The hosts begin some seconds after their clocks do.
@@ -152,6 +158,9 @@ impl World {
             beat_bytes_max: 0,
             sessions: 0,
             answered_twice: 0,
+            gains: 0,
+            losses: 0,
+            lapses: 0,
         };
         world.after(0, Happening::Clients);
         world
@@ -276,6 +285,7 @@ impl World {
                     self.check.elsewhere(self.now, &self.nodes, &self.net);
                 }
                 Output::Gain(buckets) => {
+                    self.gains += 1;
                     let kernel = &mut self.nodes[node].kernel;
                     kernel.mine = kernel.mine.or(&buckets);
                     self.check.elsewhere(self.now, &self.nodes, &self.net);
@@ -287,6 +297,8 @@ impl World {
                 Output::Send(beat) => self.send(node, *beat),
                 Output::Probe(whom) => self.probe(node, whom),
                 Output::Event(event) => {
+                    self.losses += u64::from(matches!(event, Event::Lost { .. }));
+                    self.lapses += u64::from(matches!(event, Event::Lapsed));
                     if self.setup.trace {
                         self.trace(node, &format!("{event:?}"));
                     }

@@ -80,6 +80,7 @@ struct Pending {
 }
 
 fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, stop: &AtomicBool) {
+    super::go_first();
     let to = SocketAddrV4::new(vip4(), echo::PORT);
     let mut turn = 0;
     let mut due = Instant::now();

@@ -38,13 +38,13 @@ fn one_node_answers_arp_and_ping(mode: Mode) {
 }
 
 fn every_client_lands_where_predicted(mode: Mode) {
-    let lab = mode.lab("e2e-lands", 4, 24);
+    let lab = mode.lab("e2e-lands", 4, 16);
     let predictions: BTreeMap<IpAddr, String> =
         lab.clients().into_iter().map(|client| (client, predicted(&lab, client))).collect();
     let clients = lab.clients();
     let landings: BTreeMap<IpAddr, String> = std::thread::scope(|scope| {
         let log_in = |some: &[IpAddr]| some.iter().map(|&c| (c, landed(&lab, c))).collect::<Vec<_>>();
-        let logins: Vec<_> = clients.chunks(6).map(|some| scope.spawn(move || log_in(some))).collect();
+        let logins: Vec<_> = clients.chunks(4).map(|some| scope.spawn(move || log_in(some))).collect();
         logins.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(landings, predictions);
@@ -57,10 +57,10 @@ fn every_client_lands_where_predicted(mode: Mode) {
 }
 
 fn the_same_client_always_lands_on_the_same_host(mode: Mode) {
-    let lab = mode.lab("e2e-same", 3, 20);
-    for node in 1..=3 {
+    let lab = mode.lab("e2e-same", 2, 20);
+    for node in 1..=2 {
         let client = clients_of(&lab, node)[0];
-        for _ in 0..4 {
+        for _ in 0..3 {
             assert_eq!(landed(&lab, client), format!("unix{node}"), "{client}");
         }
     }

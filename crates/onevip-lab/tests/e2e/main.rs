@@ -9,7 +9,10 @@
 mod answers;
 mod arp;
 mod common;
+mod frugality;
 mod lease;
+mod mapping;
+mod mistakes;
 mod repair;
 mod sessions;
 mod stale;

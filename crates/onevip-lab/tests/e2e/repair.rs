@@ -47,8 +47,9 @@ fn what_is_removed_by_hand_is_back_at_once(mode: Mode) {
         assert!(longest < LATE, "{}: {took:?}", part.name);
         assert!(session.echoes(), "{}", part.name);
     }
+    // Of all but the cluster MAC, which the kernel takes again without saying whether it was missing.
     let log = lab.node(1).onevip_log();
-    assert!(log.matches("it is back").count() >= parts.len() * ROUNDS, "{log}");
+    assert!(log.matches("it is back").count() >= (parts.len() - 1) * ROUNDS, "{log}");
     assert_eq!(resets.seen(), []);
 }
 

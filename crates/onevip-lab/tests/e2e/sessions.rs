@@ -10,8 +10,8 @@ use onevip_core::{Flags, Reason};
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
-    Mode, Segment, Session, Watch, bpf, bucket, client_of, in_every_mode, kill_daemon, landed, move_bucket,
-    status, verdicts, wait, words,
+    Mode, Segment, Session, Watch, all_claim, bpf, bucket, client_of, in_every_mode, kill_daemon, landed,
+    move_bucket, status, verdicts, wait, words,
 };
 
 in_every_mode!(
@@ -42,6 +42,7 @@ fn a_session_outlives_kill_9_sigterm_and_upgrade(mode: Mode) {
         lab.node(1).stop_onevip();
         swap(&pins, "program_ingress", "program_egress");
         restarts(&lab, &pins, "earlier version replaced", false);
+        runs_what_is_pinned(&lab, mode, &pins);
     });
     println!("{mode:?}: longest echo through two restarts and an upgrade: {longest:?}");
     assert!(session.echoes());
@@ -58,7 +59,23 @@ fn restarts(lab: &Lab, pins: &Path, found: &str, same_program: bool) {
     assert!(log[said..].contains(found), "{}", &log[said..]);
     assert!(!log[said..].contains("it is back"), "something had been missing: {}", &log[said..]);
     assert_eq!(bpf::id(&pins.join("program_egress")).unwrap() == before, same_program);
-    assert_eq!(status(lab, 1)["lease"]["live"], true);
+    all_claim(lab);
+}
+
+/// The programs on the interface are those that are pinned, and no others.
+fn runs_what_is_pinned(lab: &Lab, mode: Mode, pins: &Path) {
+    let index = lab.inside("unix1", || nix::net::if_::if_nametoindex("eth0").unwrap()).unwrap();
+    let hooks: &[&str] =
+        if mode == Mode::Xdp { &["ingress", "egress", "xdp"] } else { &["ingress", "egress"] };
+    for hook in hooks {
+        let pinned = bpf::id(&pins.join(format!("program_{hook}"))).unwrap();
+        if mode == Mode::Clsact {
+            let text = lab.exec_ok("unix1", &["tc", "filter", "show", "dev", "eth0", hook]).unwrap();
+            assert!(text.contains(&format!(" id {pinned} ")), "program {pinned} is not in {text}");
+        } else {
+            assert_eq!(bpf::link_program(&pins.join(format!("{hook}_{index}"))).unwrap(), pinned, "{hook}");
+        }
+    }
 }
 
 /// Lets two pins change places.

@@ -144,7 +144,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Asks the daemon behind `path`; `None` when there is none.
+    /// Asks the daemon behind `path`; `None` when there is none, or when it ends before it answers.
     ///
     /// # Errors
     /// It is there but does not answer, refuses, or may not be asked by this user.
@@ -160,11 +160,14 @@ impl Conversation {
         };
         stream.set_read_timeout(Some(PATIENCE * 3))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        say(&stream, &request).context("cannot ask the daemon")?;
         let mut this = Self { lines: BufReader::new(stream) };
-        match this.next()?.context("the daemon closed the connection without an answer")? {
-            Response::Refused(why) => bail!(why),
-            response => Ok(Some((this, response))),
+        let answer = say(this.lines.get_ref(), &request).and_then(|()| this.next());
+        match answer {
+            Ok(None) => Ok(None),
+            Ok(Some(Response::Refused(why))) => bail!(why),
+            Ok(Some(response)) => Ok(Some((this, response))),
+            Err(error) if has_gone(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -191,6 +194,13 @@ impl Conversation {
     pub fn be_patient(&self) -> anyhow::Result<()> {
         Ok(self.lines.get_ref().set_read_timeout(None)?)
     }
+}
+
+/// Whether the other end closed the connection in the middle of it.
+fn has_gone(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| matches!(cause.kind(), BrokenPipe | ConnectionReset))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::config::{Config, Failback};
 use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
 use onevip_core::membership::{self, Engine, Timing};
-use onevip_core::{BucketSet, Weight};
+use onevip_core::{BucketSet, Time, Weight};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
@@ -49,6 +49,9 @@ impl Founding {
             routes: routes(plan, vip)?,
             ears: Ears::new(&vip.link.name),
             could_send: true,
+            me: plan.node.id,
+            key_is_right: false,
+            complain_after: Time::ZERO,
             sent: 0,
             left: false,
         })))

@@ -3,9 +3,16 @@
 use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a daemon that was told to end, or killed, may take until its lock is free.
+const ENDING: Duration = Duration::from_secs(2);
+/// How often the lock is tried meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where everything that belongs to one daemon lies.
 #[derive(Clone, Debug)]
@@ -44,13 +51,36 @@ impl RunDir {
             .with_context(|| format!("cannot create the run directory {}", self.0.display()))
     }
 
-    /// Takes the lock for as long as the returned value lives.
+    /// Takes the lock for as long as the returned value lives. A daemon that is just ending is waited for: a killed
+    /// process keeps its lock until the kernel has taken down its last mapping.
     ///
     /// # Errors
     /// Another process has it; the message names its pid.
     pub fn lock(&self) -> anyhow::Result<Lock> {
-        let path = self.0.join("lock");
-        let mut file = OpenOptions::new()
+        let until = Instant::now() + ENDING;
+        loop {
+            match self.try_lock() {
+                Ok(None) if Instant::now() < until => thread::sleep(LOOK_EVERY),
+                Ok(None) => bail!(
+                    "another onevip (pid {}) already runs here with the run directory {}; stop it first, or give this \
+                     one a --run-dir of its own",
+                    fs::read_to_string(self.lock_file()).unwrap_or_default().trim(),
+                    self.0.display()
+                ),
+                Ok(Some(lock)) => return Ok(lock),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The lock, or `None` when another process has it.
+    fn try_lock(&self) -> anyhow::Result<Option<Lock>> {
+        let path = self.lock_file();
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -58,23 +88,16 @@ impl RunDir {
             .mode(0o640)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        let mut holder = String::new();
-        file.read_to_string(&mut holder).with_context(|| format!("cannot read {}", path.display()))?;
         let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-                "another onevip (pid {}) already runs here with the run directory {}; stop it first, or give this \
-                 one a --run-dir of its own",
-                holder.trim(),
-                self.0.display()
-            ),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
             Err((_, error)) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
         };
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
             .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Lock(lock))
+        Ok(Some(Lock(lock)))
     }
 
     /// Removes the directory and what is left of ours in it; files of others stay, and so does the directory then.
@@ -117,7 +140,7 @@ mod tests {
         let dir = RunDir::new(&path);
         dir.create().unwrap();
         let first = dir.lock().unwrap();
-        let refused = dir.lock().expect_err("the lock is taken").to_string();
+        let refused = dir.lock().map(drop).expect_err("the lock is taken").to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
         drop(first);
         dir.lock().expect("the lock is free again");

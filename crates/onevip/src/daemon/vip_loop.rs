@@ -2,17 +2,22 @@
 
 use super::beat_loop::{Notice, VipReport};
 use super::ears::Ears;
+use super::mailbox::Mailbox;
+use super::prober::Question;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Receiver, Sealer};
 use onevip_core::membership::{Config as EngineConfig, Engine, Output};
-use onevip_core::{Bucket, BucketSet, Flags, Time};
+use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time};
 use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// The lease of a node with fixed claims, in beat times.
 const STATIC_LEASE_BEATS: u32 = 4;
+
+/// The engine is told of unreadable beats no more often than this, so that a flood of them costs it nothing.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_millis(50);
 
 /// What decides about the claims.
 pub enum Decider {
@@ -50,6 +55,12 @@ pub struct Living {
     pub could_send: bool,
     /// Beats sent.
     pub sent: u64,
+    /// This node.
+    pub me: NodeId,
+    /// A beat of another node was opened: our key is the cluster's.
+    pub key_is_right: bool,
+    /// When the engine may be told again of beats that cannot be opened.
+    pub complain_after: Time,
     /// Everything is handed over.
     pub left: bool,
 }
@@ -62,6 +73,8 @@ pub struct Outside<'a> {
     pub sender: &'a wire::Sender,
     /// The way to people.
     pub notices: &'a mpsc::Sender<Notice>,
+    /// The way to the prober.
+    pub prober: &'a Mailbox<Question>,
     /// The shortest lease among other VIPs that claim anything.
     pub lease_of_others: Option<Time>,
 }
@@ -152,8 +165,17 @@ impl VipLoop {
     pub fn beat_arrived(&mut self, now: Time, arrived: &Arrived<'_>, outside: &Outside<'_>) {
         let Decider::Living(living) = &mut self.decider else { return };
         match living.receiver.receive(arrived.family, arrived.payload) {
-            Ok(beat) => living.engine.beat_received(now, arrived.family, &beat),
-            Err(rejected) if rejected.is_unreadable() => living.engine.unreadable_beat(now),
+            Ok(beat) => {
+                living.key_is_right |= beat.from != living.me;
+                living.engine.beat_received(now, arrived.family, &beat);
+            }
+            // Forged frames may hold up a lone node, but none that others have been heard with its key.
+            Err(rejected)
+                if rejected.is_unreadable() && !living.key_is_right && now >= living.complain_after =>
+            {
+                living.complain_after = now + BETWEEN_COMPLAINTS;
+                living.engine.unreadable_beat(now);
+            }
             Err(_) => return,
         }
         self.carry_out(outside);
@@ -224,7 +246,7 @@ impl VipLoop {
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
                 // The receiver of notices ends after this loop.
-                Output::Probe(node) => drop(outside.notices.send(Notice::Probe(node))),
+                Output::Probe(node) => drop(outside.prober.send(Question::Ask(node))),
                 Output::Event(event) => drop(outside.notices.send(Notice::Event { vip: self.index, event })),
                 Output::Left => living.left = true,
             }

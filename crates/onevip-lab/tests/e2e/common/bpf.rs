@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
@@ -55,6 +56,20 @@ pub fn write_element(path: &Path, index: u32, value: &[u8]) {
     call(MAP_UPDATE_ELEM, &mut [map.as_raw_fd() as u64, key, value, 0, 0, 0, 0, 0]).unwrap();
 }
 
+/// Reads an element of `size` bytes out of a pinned array.
+pub fn read_element(path: &Path, index: u32, size: usize) -> Vec<u8> {
+    let map = open(path).unwrap();
+    let mut value = vec![0; size];
+    let (key, into) = ((&raw const index) as u64, value.as_mut_ptr() as u64);
+    call(MAP_LOOKUP_ELEM, &mut [map.as_raw_fd() as u64, key, into, 0, 0, 0, 0, 0]).unwrap();
+    value
+}
+
+/// The size of an element of a pinned array, in bytes.
+pub fn value_size(path: &Path) -> usize {
+    info(path).unwrap()[3] as usize
+}
+
 /// The first words of the kernel's description of a pinned object.
 fn info(path: &Path) -> io::Result<[u32; 64]> {
     let object = open(path)?;
@@ -72,6 +87,11 @@ pub fn id(path: &Path) -> io::Result<u32> {
 /// The interface on which a pinned link's program runs; 0 when it was taken off.
 pub fn link_interface(path: &Path) -> io::Result<u32> {
     info(path).map(|info| info[4])
+}
+
+/// The id of the program that a pinned link runs.
+pub fn link_program(path: &Path) -> io::Result<u32> {
+    info(path).map(|info| info[2])
 }
 
 /// Whether the kernel still has an object of this id.

@@ -49,6 +49,7 @@ impl Mode {
     /// Brings a lab up in which every node is attached this way, and makes sure that it is.
     pub fn lab(self, name: &str, nodes: usize, clients: usize) -> Lab {
         let lab = Lab::up(self.options(name, nodes, clients)).unwrap();
+        all_claim(&lab);
         let attached = &status(&lab, 1)["attached"][0];
         let (tc, xdp) = (attached["mode"].as_str(), attached["xdp"].as_str());
         let wanted = match self {
@@ -122,6 +123,13 @@ fn daemon_is_fresh() {
     let sources = rule.split_once(": ").map_or("", |(_, sources)| sources).split_whitespace();
     let newer = sources.into_iter().find(|source| modified(source) > built);
     assert_eq!(newer, None, "{} is older than this source: run `cargo build` first", program.display());
+}
+
+/// Waits until every daemon claims what is its own: it answers commands a moment earlier.
+pub fn all_claim(lab: &Lab) {
+    for node in lab.nodes() {
+        wait("a lease", || status(lab, node.id)["lease"]["live"] == true);
+    }
 }
 
 /// The configuration of a lab, as its nodes read it.

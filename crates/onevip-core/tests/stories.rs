@@ -1,0 +1,299 @@
+//! Small stories about two or three engines, told beat by beat.
+
+#![allow(clippy::unwrap_used)]
+
+use onevip_core::beat::{Beat, Incarnation, NodeState};
+use onevip_core::membership::{Config, Engine, Event, Failback, Family, Output, Timing, WhyOut};
+use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
+use std::time::Duration;
+
+const BEAT: Duration = Duration::from_millis(50);
+
+fn node(number: u8) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn config(number: u8, failback: Failback) -> Config {
+    Config {
+        me: node(number),
+        host: u32::from(number),
+        nodes: (1..=3).map(node).collect::<NodeSet>(),
+        weight: Weight::NORMAL,
+        mapping: Mapping::Balanced,
+        seed: 0,
+        failback,
+        timing: Timing::new(BEAT),
+    }
+}
+
+/// Engines on one perfect segment without delay.
+struct Segment {
+    now: Time,
+    engines: Vec<Option<Engine>>,
+    events: Vec<(usize, Event)>,
+    /// Everything that was ever sent.
+    tape: Vec<Beat>,
+}
+
+impl Segment {
+    fn new() -> Self {
+        let engines = (0..3).map(|_| None).collect();
+        Self { now: Time::from_nanos(5_000_000_000), engines, events: Vec::new(), tape: Vec::new() }
+    }
+
+    fn start(&mut self, number: u8, incarnation: u32) {
+        self.start_with(config(number, Failback::Idle), incarnation);
+    }
+
+    fn start_with(&mut self, config: Config, incarnation: u32) {
+        let index = config.me.index();
+        self.engines[index] = Some(Engine::new(config, Incarnation(incarnation), BucketSet::EMPTY, self.now));
+        self.flush();
+    }
+
+    fn engine(&mut self, number: u8) -> &mut Engine {
+        self.engines[number as usize - 1].as_mut().unwrap()
+    }
+
+    fn tell(&mut self, number: u8, input: impl FnOnce(&mut Engine, Time)) {
+        let now = self.now;
+        input(self.engine(number), now);
+        self.flush();
+    }
+
+    /// Carries out everything that is to be done at this instant.
+    fn flush(&mut self) {
+        loop {
+            let mut sent = Vec::new();
+            for (index, engine) in self.engines.iter_mut().enumerate() {
+                while let Some(output) = engine.as_mut().and_then(Engine::poll_output) {
+                    match output {
+                        Output::Send(beat) => sent.push((index, *beat)),
+                        Output::Event(event) => self.events.push((index, event)),
+                        _ => {}
+                    }
+                }
+            }
+            if sent.is_empty() {
+                return;
+            }
+            for (from, beat) in sent {
+                for (_, engine) in self.engines.iter_mut().enumerate().filter(|(to, _)| *to != from) {
+                    if let Some(engine) = engine {
+                        engine.beat_received(self.now, Family::V4, &beat);
+                    }
+                }
+                self.tape.push(beat);
+            }
+        }
+    }
+
+    fn run(&mut self, beats: u32) {
+        let end = self.now + BEAT * beats;
+        while self.now < end {
+            let due = self.engines.iter().flatten().map(Engine::poll_timeout).min().unwrap_or(end);
+            self.now = due.clamp(self.now + Duration::from_micros(10), end);
+            for engine in self.engines.iter_mut().flatten() {
+                if engine.poll_timeout() <= self.now {
+                    engine.timeout(self.now);
+                }
+            }
+            self.flush();
+        }
+    }
+
+    fn claims(&self) -> Vec<usize> {
+        self.engines.iter().map(|engine| engine.as_ref().map_or(0, |engine| engine.claims().len())).collect()
+    }
+}
+
+fn settled() -> Segment {
+    let mut segment = Segment::new();
+    for number in 1..=3 {
+        segment.start(number, 10);
+    }
+    segment.run(60);
+    segment
+}
+
+#[test]
+fn three_nodes_share_everything() {
+    let segment = settled();
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    assert!(segment.claims().iter().all(|&claims| claims > 300), "{:?}", segment.claims());
+}
+
+#[test]
+fn a_node_alone_serves_after_six_beats() {
+    let mut segment = Segment::new();
+    segment.start(1, 10);
+    segment.run(5);
+    assert_eq!(segment.claims()[0], 0);
+    segment.run(3);
+    assert_eq!(segment.claims()[0], 1024);
+}
+
+#[test]
+fn busy_buckets_wait_for_their_sessions_to_end() {
+    let mut segment = Segment::new();
+    segment.start(1, 10);
+    segment.run(10);
+    let busy = BucketSet::from_words([u64::MAX, u64::MAX, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    segment.tell(1, |engine, now| engine.guests_scanned(now, busy, now));
+    segment.start(2, 10);
+    segment.run(60);
+    let kept = segment.engine(1).claims();
+    assert_eq!(kept.and(&busy), busy, "busy buckets stay");
+    assert!(segment.claims()[1] > 400, "idle ones move: {:?}", segment.claims());
+    segment.tell(1, |engine, now| engine.guests_scanned(now, BucketSet::EMPTY, now));
+    segment.run(10);
+    assert_eq!(segment.claims(), [512, 512, 0]);
+}
+
+#[test]
+fn rebalance_moves_what_manual_failback_keeps() {
+    let mut segment = Segment::new();
+    segment.start_with(config(1, Failback::Manual), 10);
+    segment.run(10);
+    segment.start_with(config(2, Failback::Manual), 10);
+    segment.run(60);
+    assert_eq!(segment.claims(), [1024, 0, 0]);
+    segment.tell(2, |engine, now| engine.rebalance(now));
+    segment.run(10);
+    assert_eq!(segment.claims(), [512, 512, 0]);
+}
+
+#[test]
+fn a_drained_node_keeps_nothing_and_gets_it_back() {
+    let mut segment = settled();
+    segment.tell(2, |engine, now| engine.drain(now));
+    segment.run(10);
+    assert_eq!(segment.claims()[1], 0);
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    let now = segment.now;
+    assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Drained));
+    segment.tell(2, |engine, now| engine.undrain(now));
+    segment.run(10);
+    assert!(segment.claims()[1] > 300);
+}
+
+#[test]
+fn when_all_are_ill_the_least_ill_serve() {
+    use onevip_core::beat::Health;
+    let mut segment = settled();
+    for (number, level) in [(1, 3), (2, 1), (3, 2)] {
+        segment.tell(number, |engine, now| engine.health_changed(now, Health::new(level)));
+    }
+    segment.run(10);
+    assert_eq!(segment.claims(), [0, 1024, 0]);
+}
+
+#[test]
+fn recordings_from_before_a_restart_change_nothing() {
+    let mut segment = settled();
+    let tape: Vec<Beat> = segment.tape.iter().filter(|beat| beat.from != node(1)).cloned().collect();
+    segment.engines = (0..3).map(|_| None).collect();
+    segment.run(40);
+    segment.start(1, 11);
+    // An attacker plays back what nodes 2 and 3 said, over and over; nobody but node 1 lives.
+    for beat in tape.iter().rev().take(100).rev() {
+        segment.run(1);
+        segment.tell(1, |engine, now| engine.beat_received(now, Family::V4, beat));
+    }
+    assert_eq!(segment.claims()[0], 1024);
+    let now = segment.now;
+    let status = segment.engine(1).status(now);
+    assert!(status.peers.iter().all(|peer| !peer.heard && !peer.alive && peer.kernel_gone), "{status:#?}");
+    assert_eq!(segment.engine(1).elsewhere(), BucketSet::EMPTY);
+}
+
+#[test]
+fn a_second_host_with_our_number_waits_until_the_first_is_gone() {
+    let mut segment = settled();
+    let mut twin = Engine::new(
+        Config { host: 77, ..config(2, Failback::Idle) },
+        Incarnation(99),
+        BucketSet::EMPTY,
+        segment.now,
+    );
+    let mut heard_twin = false;
+    for _ in 0..60 {
+        let from = segment.tape.len();
+        segment.run(1);
+        for beat in &segment.tape[from..] {
+            twin.beat_received(segment.now, Family::V4, beat);
+        }
+        twin.timeout(segment.now);
+        while let Some(output) = twin.poll_output() {
+            match output {
+                Output::Send(beat) => {
+                    segment.tell(1, |engine, now| engine.beat_received(now, Family::V4, &beat))
+                }
+                Output::Event(Event::Twin { host: 2 }) => heard_twin = true,
+                _ => {}
+            }
+        }
+    }
+    assert!(heard_twin);
+    assert_eq!(twin.status(segment.now).standing.state, NodeState::Joining);
+    assert!(twin.claims().is_empty());
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024, "the cluster goes on");
+    assert!(segment.events.contains(&(0, Event::Duplicate { node: node(2), host: 77 })));
+}
+
+#[test]
+fn a_node_that_cannot_read_the_others_does_not_begin_alone() {
+    let mut segment = Segment::new();
+    segment.start(1, 10);
+    for _ in 0..100 {
+        segment.run(1);
+        segment.tell(1, Engine::unreadable_beat);
+    }
+    assert_eq!(segment.claims()[0], 0);
+    assert!(segment.events.contains(&(0, Event::Unreadable)));
+    segment.run(25);
+    assert_eq!(segment.claims()[0], 1024, "it begins when they fall silent");
+}
+
+#[test]
+fn a_family_whose_copies_do_not_come_is_shown() {
+    let mut segment = settled();
+    let now = segment.now;
+    let peer = segment.engine(1).status(now).peers.remove(0);
+    assert_eq!(peer.by_family, [true, false]);
+    let newest = segment.tape.iter().rfind(|beat| beat.from == node(2)).cloned().unwrap();
+    segment.tell(1, |engine, now| engine.beat_received(now, Family::V6, &newest));
+    let peer = segment.engine(1).status(now).peers.remove(0);
+    assert_eq!(peer.by_family, [true, true]);
+}
+
+#[test]
+fn a_stopped_daemon_gives_up_its_claims_before_it_renews_its_lease() {
+    let mut segment = settled();
+    let later = segment.now + BEAT * 20;
+    let engine = segment.engine(1);
+    assert!(!engine.claims().is_empty());
+    engine.timeout(later);
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
+    let released = outputs.iter().position(|output| matches!(output, Output::Release(_)));
+    let renewed = outputs.iter().position(|output| matches!(output, Output::Lease(_)));
+    assert!(released.is_some(), "{outputs:?}");
+    assert!(renewed.is_none() || renewed > released);
+    assert!(engine.claims().is_empty());
+}
+
+#[test]
+fn goodbye_ends_within_ten_beats_even_if_nobody_takes_over() {
+    let mut segment = Segment::new();
+    segment.start(1, 10);
+    segment.run(10);
+    let now = segment.now;
+    segment.engine(1).leave(now);
+    let mut left = false;
+    for i in 1..=12u32 {
+        let engine = segment.engine(1);
+        engine.timeout(now + BEAT * i);
+        left |= std::iter::from_fn(|| engine.poll_output()).any(|output| output == Output::Left);
+    }
+    assert!(left);
+}
