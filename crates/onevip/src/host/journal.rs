@@ -58,9 +58,7 @@ impl Change {
                     }),
                 }
             }
-            Change::Mac { interface, mac } => {
-                cluster_mac::Control::open()?.leave(interface, *mac).or_else(gone)
-            }
+            Change::Mac { interface, mac } => cluster_mac::leave(interface, *mac).or_else(gone),
             Change::Sysctl { key, before } => fs::write(sysctl_path(key), before).or_else(gone),
         }
     }
