@@ -138,14 +138,18 @@ impl Engine {
         self.heard.is_empty() && !self.is_alone(now)
     }
 
-    /// The newest of our beats that everybody we hear has acknowledged.
+    /// The newest of our beats that everybody we hear has acknowledged. Who does not say yet that it hears us has not
+    /// ruled on our intents either, so that is no acknowledgement.
     pub(super) fn acked_by_all(&self) -> Seq {
         #[cfg(feature = "sim")]
         if self.is(super::Mutation::ClaimUnacknowledged) {
             return Seq(u32::MAX);
         }
         let heard = self.peers.values().filter(|peer| peer.heard);
-        heard.map(|peer| peer.acked).min().unwrap_or(Seq(u32::MAX))
+        let acked = |peer: &super::Peer| {
+            if peer.hears.contains(self.config.me) { peer.acked } else { Seq(0) }
+        };
+        heard.map(acked).min().unwrap_or(Seq(u32::MAX))
     }
 
     /// Buckets to which somebody we hear objects.
