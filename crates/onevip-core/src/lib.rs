@@ -16,5 +16,5 @@ pub mod time;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
-pub use table::{Mapping, Table, Weight};
+pub use table::{Clocks, Mapping, Table, Weight};
 pub use time::Time;

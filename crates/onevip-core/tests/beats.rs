@@ -1,4 +1,5 @@
 //! Beats as hostile input: what is written can be read, and nothing else gets in.
+#![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
 
 use onevip_core::beat::codec::{BEAT_MAX, Header, rulings_room};
 use onevip_core::beat::replay::{Admitted, Door, Rejection};
@@ -16,7 +17,7 @@ fn node(number: u8) -> NodeId {
 }
 
 fn standing(state: NodeState, health: u8, weight: u16) -> Standing {
-    Standing { state, health: Health::new(health), weight: Weight(weight) }
+    Standing { state, health: Health::new(health), weight: Weight::new(weight).unwrap() }
 }
 
 fn plain(from: u8, incarnation: u32, seq: u32) -> Beat {
@@ -58,7 +59,7 @@ fn any_state() -> impl Strategy<Value = NodeState> {
 }
 
 fn any_standing() -> impl Strategy<Value = Standing> {
-    (any_state(), 0u8..4, any::<u16>()).prop_map(|(state, health, weight)| standing(state, health, weight))
+    (any_state(), 0u8..4, 0..=Weight::MAX).prop_map(|(state, health, weight)| standing(state, health, weight))
 }
 
 fn any_buckets() -> impl Strategy<Value = BucketSet> {

@@ -118,7 +118,7 @@ pub fn write_body(beat: &Beat) -> Vec<u8> {
     let mut out = Vec::with_capacity(BEAT_MAX - HEADER_LEN);
     let standing = &beat.standing;
     out.extend([standing.state as u8, standing.health.level(), u8::from(beat.answer), 0]);
-    out.extend(standing.weight.0.to_le_bytes());
+    out.extend(standing.weight.get().to_le_bytes());
     out.extend(beat.facts.load_percent.to_le_bytes());
     out.extend(beat.view.to_le_bytes());
     out.extend(beat.rebalance.to_le_bytes());
@@ -145,7 +145,7 @@ fn write_report(out: &mut Vec<u8>, report: &PeerReport) {
     let standing = &report.standing;
     let flags = standing.state as u8 | standing.health.level() << 2 | u8::from(report.heard) << 7;
     out.extend([report.node.get(), flags]);
-    out.extend(standing.weight.0.to_le_bytes());
+    out.extend(standing.weight.get().to_le_bytes());
     out.extend(report.incarnation.0.to_le_bytes());
     out.extend(report.seq.0.to_le_bytes());
 }
@@ -160,7 +160,7 @@ pub fn read_body(header: &Header, body: &[u8]) -> Result<Beat, Malformed> {
     }
     let flags = reader.u8()?;
     reader.u8()?;
-    let standing = Standing { state, health: Health::new(health), weight: Weight(reader.u16()?) };
+    let standing = Standing { state, health: Health::new(health), weight: reader.weight()? };
     let load_percent = reader.u16()?;
     let (view, rebalance, sessions) = (reader.u32()?, reader.u32()?, reader.u32()?);
     let (config_digest, host_keys_digest) = (reader.u64()?, reader.u64()?);
@@ -195,7 +195,7 @@ fn read_reports(reader: &mut Reader) -> Result<Vec<PeerReport>, Malformed> {
         }
         let flags = reader.u8()?;
         let state = NodeState::from_wire(flags & 3).ok_or(Malformed::Field("state of a peer"))?;
-        let standing = Standing { state, health: Health::new(flags >> 2 & 3), weight: Weight(reader.u16()?) };
+        let standing = Standing { state, health: Health::new(flags >> 2 & 3), weight: reader.weight()? };
         let incarnation = Incarnation(reader.u32()?);
         let seq = Seq(reader.u32()?);
         reports.push(PeerReport { node, incarnation, seq, heard: flags & 0x80 != 0, standing });
@@ -246,6 +246,10 @@ impl Reader<'_> {
 
     fn u64(&mut self) -> Result<u64, Malformed> {
         self.take().map(u64::from_le_bytes)
+    }
+
+    fn weight(&mut self) -> Result<Weight, Malformed> {
+        Weight::new(self.u16()?).ok_or(Malformed::Field("weight"))
     }
 
     fn buckets(&mut self) -> Result<BucketSet, Malformed> {

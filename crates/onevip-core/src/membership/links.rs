@@ -105,7 +105,7 @@ impl Engine {
 
 /// Of the serving nodes with a weight, the least ill.
 fn eligible(nodes: Vec<(NodeId, Standing)>) -> Vec<(NodeId, Weight)> {
-    let serves = |s: &Standing| s.state == NodeState::Serving && s.weight.0 > 0;
+    let serves = |s: &Standing| s.state == NodeState::Serving && s.weight != Weight::ZERO;
     let least: Option<Health> = nodes.iter().filter(|(_, s)| serves(s)).map(|(_, s)| s.health).min();
     let mut members: Vec<(NodeId, Weight)> = nodes
         .into_iter()
@@ -123,6 +123,6 @@ fn view_digest(members: &[(NodeId, Weight)], seed: u32, mapping: Mapping) -> u32
         Mapping::ClusterIp { total } => 0x100 | u32::from(total),
     };
     let mut words = vec![seed, total];
-    words.extend(members.iter().map(|(node, weight)| u32::from(node.get()) << 16 | u32::from(weight.0)));
+    words.extend(members.iter().map(|(node, weight)| u32::from(node.get()) << 16 | u32::from(weight.get())));
     jhash2(&words, 0).max(1)
 }

@@ -3,6 +3,7 @@
 use super::{Engine, Family, WhyLost};
 use crate::beat::{Facts, Incarnation, NodeState, Standing};
 use crate::ids::{NodeId, NodeSet};
+use crate::table::Weight;
 use crate::time::Time;
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ impl Engine {
             NodeState::Joining => Some(WhyOut::Listening),
             NodeState::Draining => Some(WhyOut::Drained),
             NodeState::Leaving => Some(WhyOut::Leaving),
-            NodeState::Serving if self.config.weight.0 == 0 => Some(WhyOut::NoWeight),
+            NodeState::Serving if self.config.weight == Weight::ZERO => Some(WhyOut::NoWeight),
             NodeState::Serving if !self.is_member() => Some(WhyOut::Unhealthy),
             NodeState::Serving if now >= self.lease_until => Some(WhyOut::NoLease),
             NodeState::Serving => None,

@@ -104,7 +104,7 @@ impl World {
             Fault::Leave(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.leave(now)),
             Fault::Rebalance(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.rebalance(now)),
             Fault::Weight(i, weight) => {
-                self.nodes[i].config.weight = Weight(weight);
+                self.nodes[i].config.weight = Weight::new(weight).unwrap_or_default();
                 if self.nodes[i].runs() {
                     let config = self.nodes[i].config.clone();
                     self.act(i, |engine, now| engine.reconfigure(now, config));
