@@ -26,7 +26,10 @@ impl Engine {
     /// If the tables are alike, it is the wanted owner who keeps it, else the lower node number. Both may release when
     /// only one of them knows yet that the tables are alike; then they ask for it again.
     pub(super) fn resolve_conflicts(&mut self, now: Time) {
-        self.conflict = false;
+        if !self.recheck && !self.conflict {
+            return;
+        }
+        (self.recheck, self.conflict) = (false, false);
         let mut yielded = BucketSet::EMPTY;
         let mine = self.owned_by(self.config.me);
         for (node, peer) in self.peers.iter().filter(|(_, peer)| peer.heard) {
@@ -138,14 +141,18 @@ impl Engine {
         self.heard.is_empty() && !self.is_alone(now)
     }
 
-    /// The newest of our beats that everybody we hear has acknowledged.
+    /// The newest of our beats that everybody we hear has acknowledged. Who does not say yet that it hears us has not
+    /// ruled on our intents either, so that is no acknowledgement.
     pub(super) fn acked_by_all(&self) -> Seq {
         #[cfg(feature = "sim")]
         if self.is(super::Mutation::ClaimUnacknowledged) {
             return Seq(u32::MAX);
         }
         let heard = self.peers.values().filter(|peer| peer.heard);
-        heard.map(|peer| peer.acked).min().unwrap_or(Seq(u32::MAX))
+        let acked = |peer: &super::Peer| {
+            if peer.hears.contains(self.config.me) { peer.acked } else { Seq(0) }
+        };
+        heard.map(acked).min().unwrap_or(Seq(u32::MAX))
     }
 
     /// Buckets to which somebody we hear objects.
@@ -182,6 +189,7 @@ impl Engine {
         }
         self.claims = self.claims.or(&buckets);
         self.intents = self.intents.minus(&buckets);
+        self.recheck = true;
         self.urgent = true;
         #[cfg(feature = "sim")]
         if self.is(super::Mutation::ElsewhereAfterMine) {

@@ -61,8 +61,7 @@ impl Engine {
         let acked = self.peers.values().filter(|peer| peer.heard).map(|peer| peer.acked).max();
         let sent =
             acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
-        let alone = self.is_alone(now);
-        let from = if alone { Some(now) } else { sent };
+        let from = if self.is_alone(now) { Some(now) } else { sent };
         let lease = timing.lease;
         #[cfg(feature = "sim")]
         let (from, lease) = match self.mutation {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::tape::Tape;
 use crate::lab::{Lab, Options};
-use crate::load::{Call, Caller, Prober, SessionLog, Sessions, Typist};
+use crate::load::{Call, Caller, Prober, SessionLog, Sessions, Typist, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
@@ -45,7 +45,14 @@ impl Stage {
     /// # Errors
     /// When something does not start, or the cluster does not serve everybody.
     pub fn set(options: Options, hosts: &[Host]) -> Result<Self> {
-        let lab = Lab::up(options.echo())?;
+        Self::on(Lab::up(options.echo())?, hosts)
+    }
+
+    /// Sets the clients of these hosts to work in a lab that runs, with its echo service.
+    ///
+    /// # Errors
+    /// As [`Stage::set`].
+    pub fn on(lab: Lab, hosts: &[Host]) -> Result<Self> {
         let mut stage = Self {
             probers: vec![],
             callers: vec![],
@@ -86,6 +93,18 @@ impl Stage {
         for caller in &self.callers {
             self.calls.extend(caller.calls.try_iter());
         }
+    }
+
+    /// Waits until it is known what became of every call that has been begun.
+    ///
+    /// # Errors
+    /// When the user interrupts, or a caller has stopped.
+    pub fn settle_calls(&mut self) -> Result<()> {
+        let begun: usize = self.callers.iter().map(Caller::begun).sum();
+        let within = calls::LIMIT + calls::LIMIT / 2;
+        let settled = self.watch(Instant::now() + within, |stage| stage.calls.len() >= begun)?;
+        ensure!(settled, "of {begun} calls only {} have come to an end", self.calls.len());
+        Ok(())
     }
 
     /// Who serves whom now, if everybody is served steadily.

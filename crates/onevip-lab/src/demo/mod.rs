@@ -6,6 +6,7 @@
 mod logins;
 mod owner;
 pub mod ping;
+mod power;
 mod screen;
 mod trick;
 mod upload;
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use crate::bench::stage::Stage;
 use crate::lab::{Lab, Options};
+use crate::plan::Host;
 use crate::{daemon, net};
 use screen::{Ink, Screen};
 
@@ -31,7 +34,7 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     ensure!(nodes >= 2, "the demo needs at least 2 nodes: with one there is nothing to share");
     let start = Instant::now();
     daemon::program()?;
-    let lab = Lab::up(Options::new(NAME).nodes(nodes).clients(CLIENTS).no_onevip())?;
+    let lab = Lab::up(Options::new(NAME).nodes(nodes).clients(CLIENTS).no_onevip().echo())?;
     let mut screen = Screen::new(fast);
     introduce(&lab, &screen);
     screen.pause(Duration::from_millis(1500))?;
@@ -43,8 +46,11 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     let landed = logins::tell(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
     upload::tell(&lab, &mut screen, &landed)?;
+    screen.pause(Duration::from_secs(2))?;
+    let mut stage = Stage::on(lab, &[Host::Client])?;
+    power::tell(&mut stage, &mut screen)?;
 
-    lab.down()?;
+    stage.strike()?;
     screen.say("");
     let took = format!(
         "All of it measured just now, in {:.0} s; nothing is left of it.",

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ pub struct Call {
 pub struct Caller {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    begun: Arc<AtomicUsize>,
     /// What became of the calls, as it turns out: a call that fails is known after up to [`LIMIT`].
     pub calls: Receiver<Call>,
 }
@@ -52,15 +53,21 @@ impl Caller {
     pub fn start(lab: &Lab, host: Host, clients: &[Ipv4Addr]) -> Result<Self> {
         let (sender, calls) = channel();
         let stop = Arc::new(AtomicBool::new(false));
+        let begun = Arc::new(AtomicUsize::new(0));
         let (name, clients) = (lab.name().clone(), clients.to_vec());
         let thread = thread::Builder::new().name(format!("caller-{host}")).spawn({
-            let stop = Arc::clone(&stop);
+            let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
             move || {
                 // A host that is not there is found out by whoever waits for calls.
-                let _ = netns::inside(&name, host, || run(&clients, &sender, &stop));
+                let _ = netns::inside(&name, host, || run(&clients, &sender, &begun, &stop));
             }
         })?;
-        Ok(Self { stop, thread: Some(thread), calls })
+        Ok(Self { stop, thread: Some(thread), begun, calls })
+    }
+
+    /// How many calls it has begun.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 }
 
@@ -79,7 +86,8 @@ struct Pending {
     begun: Instant,
 }
 
-fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, stop: &AtomicBool) {
+fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, count: &AtomicUsize, stop: &AtomicBool) {
+    super::go_first();
     let to = SocketAddrV4::new(vip4(), echo::PORT);
     let mut turn = 0;
     let mut due = Instant::now();
@@ -93,6 +101,7 @@ fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, stop: &AtomicBool) {
             due += INTERVAL;
             let client = clients[turn % clients.len()];
             turn += 1;
+            count.fetch_add(1, Ordering::Relaxed);
             let begun = Instant::now();
             match dial(client, to) {
                 Ok(stream) => pending.push(Pending { stream, client, begun }),

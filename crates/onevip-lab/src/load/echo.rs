@@ -67,6 +67,7 @@ fn program() -> Result<PathBuf> {
 /// # Errors
 /// When the port is taken or the kernel refuses `epoll`.
 pub fn serve(id: u8) -> Result<()> {
+    super::go_first();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
         .with_context(|| format!("cannot listen on port {PORT}"))?;
     // Again, with more room than the standard library asks for.

@@ -176,6 +176,7 @@ struct Round {
 
 impl Round {
     fn run(&mut self, stop: &AtomicBool) {
+        super::go_first();
         let apart = INTERVAL / u32::try_from(self.doors.len()).unwrap_or(1).max(1);
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {

@@ -68,6 +68,7 @@ impl Sessions {
         let thread = thread::Builder::new().name("sessions".into()).spawn({
             let (all, stop) = (Arc::clone(&all), Arc::clone(&stop));
             move || {
+                super::go_first();
                 while !stop.load(Ordering::Relaxed) {
                     wait_for_any(&all);
                     all.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(Session::go_on);

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use onevip_lab::bench::stage::Stage;
-use onevip_lab::load::calls;
 use onevip_lab::process::run_ok;
 
 use super::{PATIENCE, answered_twice, lost, stage, until, until_served, until_they_go_on};
@@ -16,7 +15,7 @@ fn command(stage: &Stage, node: u8, subcommand: &str) -> String {
 fn nobody_noticed(stage: &mut Stage, from: Instant) {
     until_they_go_on(stage, |_| true);
     let end = Instant::now();
-    stage.watch(end + calls::LIMIT + calls::LIMIT / 10, |_| false).unwrap();
+    stage.settle_calls().unwrap();
     let own: Vec<_> = stage.calls.iter().filter(|call| (from..end).contains(&call.begun)).collect();
     let failures: Vec<_> = own.iter().filter(|call| call.outcome.is_err()).collect();
     assert!(own.len() >= 20, "there were calls: {}", own.len());

@@ -5,7 +5,8 @@
 //! [`Command`]s; what people should know leaves as [`Notice`]s. It alone writes flags and lease, so every word of the
 //! kernel part has one writer.
 
-use super::mailbox::Inbox;
+use super::mailbox::{Inbox, Mailbox};
+use super::prober::Question;
 use super::realtime;
 use super::vip_loop::{Outside, VipLoop};
 use super::wire;
@@ -83,8 +84,6 @@ pub enum Notice {
         /// What.
         event: Event,
     },
-    /// Ask whether the kernel of this node still answers for its own address.
-    Probe(NodeId),
     /// Beats of this VIP cannot be sent, for the first time since they could.
     CannotSend {
         /// Index of the VIP.
@@ -110,6 +109,8 @@ pub struct BeatLoop {
     pub inbox: Inbox<Command>,
     /// News.
     pub notices: mpsc::Sender<Notice>,
+    /// Who asks kernels.
+    pub prober: Mailbox<Question>,
     /// Set when the thread has real-time rights.
     pub realtime: Arc<AtomicBool>,
 }
@@ -196,8 +197,13 @@ impl BeatLoop {
         let others = self.vips.iter().enumerate().filter(|(other, _)| *other != index);
         let lease_of_others = others.filter_map(|(_, vip)| vip.claiming_until()).min();
         let Some(vip) = self.vips.get_mut(index) else { return };
-        let outside =
-            Outside { words: &self.words, sender: &self.sender, notices: &self.notices, lease_of_others };
+        let outside = Outside {
+            words: &self.words,
+            sender: &self.sender,
+            notices: &self.notices,
+            prober: &self.prober,
+            lease_of_others,
+        };
         act(vip, &outside);
     }
 }

@@ -95,6 +95,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
 
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (notices, news) = mpsc::channel();
+    let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
         words: kernel.words(),
@@ -102,9 +103,9 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         sender: wire::Sender::open().context("cannot open a packet socket")?,
         inbox,
         notices,
+        prober: to_prober.clone(),
         realtime: Arc::clone(&running.realtime),
     };
-    let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
     let watchers = Watchers::default();
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
@@ -125,9 +126,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let prober = spawn("prober", move || prober.run())?;
     let warden = spawn("warden", move || warden.run())?;
     let vip_names: Vec<_> = plan.vips.iter().map(|vip| vip.vip.name.clone()).collect();
-    let (config_of_news, prober_of_news) = (config.clone(), to_prober.clone());
-    let news =
-        spawn("news", move || news::run(&config_of_news, &vip_names, &news, &prober_of_news, &watchers))?;
+    let config_of_news = config.clone();
+    let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
     spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;

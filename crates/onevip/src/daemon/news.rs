@@ -4,8 +4,6 @@
 //! loop has one way out.
 
 use super::beat_loop::Notice;
-use super::mailbox::Mailbox;
-use super::prober::Question;
 use crate::config::Config;
 use onevip_core::NodeId;
 use onevip_core::membership::{Event, WhyLost, WhyOut};
@@ -60,17 +58,10 @@ impl Watchers {
 }
 
 /// Passes news on until the beat loop has ended.
-pub fn run(
-    config: &Config,
-    vips: &[String],
-    news: &Receiver<Notice>,
-    prober: &Mailbox<Question>,
-    watchers: &Watchers,
-) {
+pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: &Watchers) {
     for notice in news {
         match notice {
             Notice::Left => return,
-            Notice::Probe(node) => drop(prober.send(Question::Ask(node))),
             Notice::CannotSend { vip, error } => {
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }

@@ -6,6 +6,7 @@
 use super::beat_loop::Command;
 use super::mailbox::{Inbox, Mailbox};
 use super::plan::Plan;
+use super::realtime;
 use crate::config::Config;
 use crate::host::arp::ArpSocket;
 use anyhow::Context;
@@ -59,6 +60,9 @@ impl Prober {
 
     /// Asks and listens until told to stop.
     pub fn run(self) {
+        // Questions that wait for a busy processor look unanswered to the beat loop, which does not wait for it, and
+        // then a living kernel's sessions are reset. Without the rights, that is the risk.
+        let _ = realtime::make_current_thread_realtime();
         loop {
             {
                 let mut fds: Vec<_> =
@@ -67,6 +71,8 @@ impl Prober {
                 // An interrupted wait is a short one.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
+            // Answers first: the next question counts the one before as unanswered.
+            self.sockets.iter().for_each(|socket| self.listen(socket));
             self.questions.quiet();
             while let Some(question) = self.questions.next() {
                 match question {
@@ -74,7 +80,6 @@ impl Prober {
                     Question::Stop => return,
                 }
             }
-            self.sockets.iter().for_each(|socket| self.listen(socket));
         }
     }
 

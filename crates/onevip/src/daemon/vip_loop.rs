@@ -2,6 +2,8 @@
 
 use super::beat_loop::{Notice, VipReport};
 use super::ears::Ears;
+use super::mailbox::Mailbox;
+use super::prober::Question;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Receiver, Sealer};
@@ -71,6 +73,8 @@ pub struct Outside<'a> {
     pub sender: &'a wire::Sender,
     /// The way to people.
     pub notices: &'a mpsc::Sender<Notice>,
+    /// The way to the prober.
+    pub prober: &'a Mailbox<Question>,
     /// The shortest lease among other VIPs that claim anything.
     pub lease_of_others: Option<Time>,
 }
@@ -242,7 +246,7 @@ impl VipLoop {
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
                 // The receiver of notices ends after this loop.
-                Output::Probe(node) => drop(outside.notices.send(Notice::Probe(node))),
+                Output::Probe(node) => drop(outside.prober.send(Question::Ask(node))),
                 Output::Event(event) => drop(outside.notices.send(Notice::Event { vip: self.index, event })),
                 Output::Left => living.left = true,
             }

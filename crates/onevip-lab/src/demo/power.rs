@@ -1,0 +1,145 @@
+//! The last act: a host loses its power while everybody types, and comes back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::screen::{Ink, Screen};
+use crate::bench::event::Aim;
+use crate::bench::stage::Stage;
+use crate::bench::take::{Act, Take};
+use crate::fault::Fault;
+use crate::plan::Host;
+
+/// The host it happens to.
+const VICTIM: u8 = 2;
+/// How long the others, and then the host itself, have to take over.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long the bars stand still before and after they move.
+const STANDS: Duration = Duration::from_millis(700);
+/// What is claimed to be at once, in seconds; the figure that is shown is the measured one.
+const AT_ONCE: f64 = 1.0;
+
+/// Tells the act.
+pub fn tell(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
+    screen.act("A host loses its power");
+    let sessions = stage.sessions.glance().len() + stage.typists.len();
+    screen.say(&format!("{sessions} open sessions carry data, one person in ssh on every host among them;"));
+    screen.say("every client knocks 50 times a second. Who answers them:");
+    screen.say("");
+    power_off(stage, screen)?;
+    screen.pause(Duration::from_millis(1500))?;
+    power_on(stage, screen)
+}
+
+fn power_off(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
+    let clients = stage.clients_of(VICTIM)?;
+    let name = Host::Node(VICTIM).to_string();
+    screen.prompt(&name, &screen.ink(Ink::Bad, "(the power fails)"));
+    screen.say("");
+    draw(stage, screen, Instant::now() + STANDS, |_| false)?;
+    let from = Instant::now();
+    stage.lab.fault(&Fault::PowerOff(VICTIM))?;
+    draw(stage, screen, from + WITHIN, |stage| {
+        let logs = stage.sessions.glance();
+        let is_over = logs.iter().filter(|log| log.node == VICTIM).all(|log| log.lost.is_some());
+        is_over && from.elapsed() > STANDS && stage.served().is_some()
+    })?;
+    let until = Instant::now();
+    let own = |_, node| node == VICTIM;
+    let nodes = [VICTIM];
+    let act =
+        Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &own, clients: &clients, from, until };
+    let take = Take::measure(stage, &act, 0);
+    finish_chart(stage, screen);
+    screen.say("");
+
+    let worst = take.gaps.values().copied().reduce(|a, b| Some(a?.max(b?))).flatten();
+    screen.claim(
+        worst.is_some_and(|gap| gap <= AT_ONCE) && stage.served().is_some(),
+        &format!("its {} clients are served by others, the last after {:.2} s", clients.len(), or_0(worst)),
+    )?;
+    let elsewhere = stage.sessions.glance().iter().filter(|log| log.node != VICTIM).count();
+    let typing = stage.typists.iter().filter(|typist| typist.host != name);
+    let elsewhere = elsewhere + typing.count();
+    screen.claim(
+        take.lost_elsewhere.is_empty() && take.pause_elsewhere <= AT_ONCE,
+        &format!(
+            "the {elsewhere} sessions on other hosts go on: none lost, longest pause {:.2} s",
+            take.pause_elsewhere
+        ),
+    )?;
+    let slowest = take.resets.iter().copied().reduce(f64::max);
+    screen.claim(
+        take.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
+        &format!(
+            "its own {} end {:.2} s after the next keystroke, instead of freezing for minutes",
+            take.resets.len(),
+            or_0(slowest)
+        ),
+    )
+}
+
+fn power_on(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
+    let name = Host::Node(VICTIM).to_string();
+    screen.say("");
+    screen.prompt(&name, "(boots)");
+    screen.say("");
+    let from = Instant::now();
+    stage.lab.heal(None)?;
+    let is_back = |stage: &Stage| stage.served().is_some_and(|served| served == stage.home);
+    draw(stage, screen, from + WITHIN, is_back)?;
+    draw(stage, screen, Instant::now() + STANDS, |_| false)?;
+    let until = Instant::now();
+    stage.settle_calls()?;
+    let clients = stage.clients_of(VICTIM)?;
+    let nobody = |_, _| false;
+    let nodes = [VICTIM];
+    let act =
+        Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &nobody, clients: &clients, from, until };
+    let mut take = Take::measure(stage, &act, 0);
+    take.count_calls(&stage.calls);
+    finish_chart(stage, screen);
+    screen.say("");
+    screen.claim(is_back(stage), &format!("{name} serves its share again"))?;
+    let (calls, failed, _) = take.calls;
+    screen.claim(
+        take.lost_elsewhere.is_empty() && failed == 0 && calls > 0,
+        &format!("that cost nobody anything: no session lost, {failed} of {calls} new connections failed"),
+    )
+}
+
+fn or_0(figure: Option<f64>) -> f64 {
+    figure.unwrap_or(0.0)
+}
+
+/// Watches, with the bars moving, until a condition holds or the time is over.
+fn draw(
+    stage: &mut Stage,
+    screen: &mut Screen,
+    deadline: Instant,
+    done: impl Fn(&Stage) -> bool,
+) -> Result<()> {
+    let mut drawn = Instant::now();
+    stage.watch(deadline, |stage| {
+        if drawn.elapsed() > Duration::from_millis(50) {
+            drawn = Instant::now();
+            let counts = counts(stage);
+            screen.chart(&counts, stage.home.len(), false);
+        }
+        done(stage)
+    })?;
+    Ok(())
+}
+
+fn finish_chart(stage: &Stage, screen: &mut Screen) {
+    screen.chart(&counts(stage), stage.home.len(), true);
+}
+
+/// How many clients each host serves now.
+fn counts(stage: &Stage) -> Vec<(String, usize)> {
+    let now = Instant::now();
+    let servers: Vec<u8> = stage.tape.clients().filter_map(|client| stage.tape.server(client, now)).collect();
+    let count = |id| servers.iter().filter(|&&server| server == id).count();
+    stage.lab.plan().node_ids().map(|id| (Host::Node(id).to_string(), count(id))).collect()
+}
