@@ -12,7 +12,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test lint bench clean install
+.PHONY: help build demo test lint bench failover simulate fuzz install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -39,6 +39,29 @@ lint:            ## formatting, clippy, documentation
 bench:           ## what a packet costs in the kernel part
 	@scripts/deps bench
 	$(CARGO) run --locked --release -p onevip-bpf --example program_cost
+
+failover:        ## what users notice when hosts die, hang, drain and return (about half an hour)
+	@scripts/deps bench
+	$(CARGO) build --locked --release --workspace
+	$(SUDO) target/release/onevip-lab bench failover $(FAILOVER)
+
+simulate:        ## whole clusters under random faults in virtual time: a long campaign (SIMULATE="--lives N --seed N")
+	@scripts/deps build
+	$(CARGO) run --locked --release -p onevip-core --example simulate -- $(SIMULATE)
+
+# Coverage-guided fuzzing on a stable toolchain: what cargo-fuzz asks of a nightly, asked of the compiler directly.
+FUZZ_SECONDS ?= 300
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Ccodegen-units=1 -Cdebug-assertions
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+fuzz:            ## beats and frames as hostile input, FUZZ_SECONDS each
+	cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --target $(HOST)
+	cd fuzz && for target in beat packet; do \
+		mkdir -p corpus/$$target artifacts && \
+		target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=1500 -len_control=0 \
+			-artifact_prefix=artifacts/ corpus/$$target || exit 1; done
 
 install: build   ## onevip into $(PREFIX)/sbin
 	$(SUDO) install -D -m 755 target/release/onevip $(DESTDIR)$(PREFIX)/sbin/onevip

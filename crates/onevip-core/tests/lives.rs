@@ -2,6 +2,7 @@
 //!
 //! A life is a function of its seed: `cargo run --release -p onevip-core --example simulate -- --seed N` replays the
 //! one that failed here, step by step.
+#![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
 
 use onevip_core::membership::Mutation;
 use onevip_core::sim::{Outcome, Plan, live};

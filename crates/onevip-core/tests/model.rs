@@ -4,6 +4,7 @@
 //! in flight was delivered or lost, and then to the next moment at which an engine wants to act; so an execution is a
 //! sequence of choices, and all of them up to the horizon are looked at. Deliveries to different nodes at one instant
 //! commute; one order of the receivers stands for all. Every node begins at another phase of the beat.
+#![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
 
 use onevip_core::beat::{Beat, Incarnation};
 use onevip_core::membership::{Config, Engine, Failback, Family, Mutation, Output, Timing};

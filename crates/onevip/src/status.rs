@@ -105,6 +105,8 @@ pub struct Membership {
     pub since_seconds: u64,
     /// Why it takes no share; `None` if it does.
     pub why_out: Option<String>,
+    /// What the pattern of silence suggests, if anything.
+    pub hint: Option<String>,
     /// Buckets it wants and does not have yet.
     pub intents: usize,
     /// Digest of what the table is made of, in hex: equal on all nodes that agree.
@@ -245,6 +247,9 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
     )?;
     if let Some(membership) = &vip.membership {
         writeln!(f, "  {}", membership_line(membership))?;
+        if let Some(hint) = &membership.hint {
+            writeln!(f, "  {hint}")?;
+        }
     }
     let name_width = vip.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0).max(4);
     let largest = vip.nodes.iter().map(|node| node.wants).max().unwrap_or(0).max(1);

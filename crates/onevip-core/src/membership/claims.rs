@@ -26,7 +26,10 @@ impl Engine {
     /// If the tables are alike, it is the wanted owner who keeps it, else the lower node number. Both may release when
     /// only one of them knows yet that the tables are alike; then they ask for it again.
     pub(super) fn resolve_conflicts(&mut self, now: Time) {
-        self.conflict = false;
+        if !self.recheck && !self.conflict {
+            return;
+        }
+        (self.recheck, self.conflict) = (false, false);
         let mut yielded = BucketSet::EMPTY;
         let mine = self.owned_by(self.config.me);
         for (node, peer) in self.peers.iter().filter(|(_, peer)| peer.heard) {
@@ -186,6 +189,7 @@ impl Engine {
         }
         self.claims = self.claims.or(&buckets);
         self.intents = self.intents.minus(&buckets);
+        self.recheck = true;
         self.urgent = true;
         #[cfg(feature = "sim")]
         if self.is(super::Mutation::ElsewhereAfterMine) {

@@ -46,6 +46,7 @@ impl Engine {
         if peer.kernel.gone {
             self.outputs.push_back(Output::Event(Event::KernelAnswers(node)));
         }
+        self.guests_news = true;
         if peer.kernel.gone || peer.kernel.unanswered > 1 {
             // It was out of reach for a while, and may have claimed anything meanwhile.
             peer.known_guests = BucketSet::FULL;
@@ -75,6 +76,7 @@ impl Engine {
             self.outputs.push_back(Output::Probe(*node));
         }
         if found_gone {
+            self.guests_news = true;
             self.tell_elsewhere(now);
         }
     }
@@ -88,6 +90,10 @@ impl Engine {
 
     /// Tells the kernel, if it changed, which buckets may have sessions elsewhere.
     pub(super) fn tell_elsewhere(&mut self, now: Time) {
+        if !self.guests_news && self.hidden.is_empty() {
+            return;
+        }
+        self.guests_news = false;
         let elsewhere = self.elsewhere_now(now);
         #[cfg(feature = "sim")]
         let elsewhere = match self.mutation {

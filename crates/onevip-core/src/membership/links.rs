@@ -41,7 +41,7 @@ impl Engine {
         if !self.news && self.hidden.is_empty() {
             return;
         }
-        self.news = false;
+        (self.news, self.recheck, self.guests_news) = (false, true, true);
         let hidden = self.hidden_reports();
         self.hidden = hidden.keys().copied().collect();
         let mut members: Vec<(NodeId, Standing)> = Vec::with_capacity(self.heard.len() + 1);

@@ -166,6 +166,8 @@ pub struct Engine {
     /// What wanted owners asked us for at the last two periodic beats: see `claims`.
     asked: [BucketSet; 2],
     conflict: bool,
+    /// Something came that may conflict with our claims.
+    recheck: bool,
     rebalance: u32,
     rebalance_until: Time,
     ruled_from: u16,
@@ -177,6 +179,8 @@ pub struct Engine {
     /// Buckets released since `guests_as_of`, or so recently that a scan may have missed a session.
     released: Vec<(Time, BucketSet)>,
     elsewhere: BucketSet,
+    /// Something changed that `elsewhere` depends on.
+    guests_news: bool,
 
     outputs: VecDeque<Output>,
     #[cfg(feature = "sim")]
@@ -223,6 +227,7 @@ impl Engine {
             intent_seq: vec![Seq(0); BUCKETS],
             asked: [BucketSet::EMPTY; 2],
             conflict: false,
+            recheck: false,
             rebalance: 0,
             rebalance_until: Time::ZERO,
             ruled_from: 0,
@@ -231,6 +236,7 @@ impl Engine {
             guests_as_of: now,
             released: Vec::new(),
             elsewhere: BucketSet::FULL,
+            guests_news: true,
             outputs: VecDeque::new(),
             config,
             #[cfg(feature = "sim")]
@@ -409,6 +415,7 @@ impl Engine {
         self.resolve_conflicts(now);
         let periodic = now >= self.next_periodic;
         if periodic {
+            self.guests_news = true; // Time alone may change it: somebody has been silent for too long.
             self.release_what_was_asked_for(now);
         }
         self.renew_lease(now);

@@ -129,13 +129,16 @@ impl Engine {
         if self.relays && peer.newest.as_deref().is_none_or(changed) {
             self.urgent = true;
         }
+        self.recheck |= !beat.claims.and(&self.claims).is_empty() || !beat.rulings.first.is_empty();
         let hears = beat.hears();
         self.news |=
             peer.newest.as_ref().is_none_or(|old| old.standing != beat.standing) || hears != peer.hears;
         peer.hears = hears;
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
-        peer.known_guests = beat.guests.or(&beat.claims);
+        let known_guests = beat.guests.or(&beat.claims);
+        self.guests_news |= known_guests != peer.known_guests || peer.kernel.gone;
+        peer.known_guests = known_guests;
         peer.kernel.alive(now);
         peer.newest = Some(Box::new(beat.clone()));
         let why = if gone { WhyLost::Left } else { WhyLost::DoesNotHearUs };
@@ -160,6 +163,7 @@ impl Engine {
 
     /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
     pub(super) fn know_nothing_of_guests(&mut self) {
+        self.guests_news = true;
         for peer in self.peers.values_mut() {
             peer.known_guests = BucketSet::FULL;
         }
@@ -212,8 +216,7 @@ impl Engine {
         }
         peer.heard = heard;
         peer.since = now;
-        self.news = true;
-        self.urgent = true;
+        (self.news, self.recheck, self.guests_news, self.urgent) = (true, true, true, true);
         if heard {
             self.heard.insert(node);
             let incarnation = peer.newest.as_ref().map(|beat| beat.incarnation).unwrap_or_default();

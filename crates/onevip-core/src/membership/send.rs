@@ -27,6 +27,9 @@ impl Engine {
     }
 
     fn intents_are_unacknowledged(&self) -> bool {
+        if self.intents.is_empty() {
+            return false;
+        }
         let acked = self.acked_by_all();
         self.intents.iter().any(|bucket| self.intent_seq[bucket.index()] > acked)
     }

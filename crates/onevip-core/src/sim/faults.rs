@@ -104,8 +104,7 @@ impl World {
             Fault::Leave(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.leave(now)),
             Fault::Rebalance(i) if self.nodes[i].runs() => self.act(i, |engine, now| engine.rebalance(now)),
             Fault::Weight(i, weight) => {
-                self.nodes[i].config.weight =
-                    Weight::new(weight).expect("weights of the simulator are small");
+                self.nodes[i].config.weight = Weight::new(weight).unwrap_or_default();
                 if self.nodes[i].runs() {
                     let config = self.nodes[i].config.clone();
                     self.act(i, |engine, now| engine.reconfigure(now, config));
@@ -196,7 +195,7 @@ impl Kind {
                 vec![(0, Fault::Loss(i, ppm)), (span, Fault::Loss(i, 0))]
             }
             Self::Links => link_fault(rng, i, nodes, span),
-            Self::Splits => vec![(0, Fault::Split(rng.next())), (span, Fault::Split(0))],
+            Self::Splits => vec![(0, Fault::Split(rng.number())), (span, Fault::Split(0))],
             Self::Pauses => vec![(0, Fault::Pause(i, span / 2, rng.one_in(2)))],
         }
     }
@@ -206,7 +205,7 @@ impl Kind {
     /// The beginnings of faults of links, without an end.
     pub fn standing(self, rng: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
         if self == Self::Splits {
-            return vec![(0, Fault::Split(rng.next()))];
+            return vec![(0, Fault::Split(rng.number()))];
         }
         let i = rng.below(nodes as u64) as usize;
         let faults = link_fault(rng, i, nodes, 1);

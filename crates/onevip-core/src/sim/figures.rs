@@ -145,7 +145,7 @@ fn watch(world: &mut World, frozen_last: bool) -> Gap {
         let (mut once, mut twice) = (BucketSet::EMPTY, BucketSet::EMPTY);
         for (i, node) in world.nodes.iter().enumerate() {
             let reached =
-                !world.net.mute[i] && !world.net.deaf[i] && !(frozen_last && i == world.nodes.len() - 1);
+                !(world.net.mute[i] || world.net.deaf[i] || frozen_last && i == world.nodes.len() - 1);
             if reached {
                 let answers = node.answers(world.now);
                 twice = twice.or(&once.and(&answers));

@@ -12,7 +12,10 @@ use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, Reason, Table, memb
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A peer without a beat for this long is silent, whatever the beat time.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What only the running daemon knows.
 pub struct Running {
@@ -210,10 +213,25 @@ impl Gatherer {
     }
 }
 
+/// What the pattern of silence suggests. Beats take the way of client traffic; ARP does not, where a switch snoops.
+fn hint(engine: &membership::Status) -> Option<&'static str> {
+    let known = engine.peers.iter().filter(|peer| peer.in_file);
+    let (mut silent, mut answering) = (0, 0);
+    for peer in known.clone() {
+        silent += usize::from(peer.silent_for.is_none_or(|span| span > SILENCE));
+        answering += usize::from(!peer.kernel_gone);
+    }
+    (silent > 0 && silent == known.count() && answering > 0).then_some(
+        "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch withholds IP \
+         frames to the cluster MAC (IGMP snooping; see docs/network.md)",
+    )
+}
+
 fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
     Membership {
         state: super::news::state_word(engine.standing.state).to_owned(),
         since_seconds: super::beat_loop::now().since(engine.since).as_secs(),
+        hint: hint(engine).map(str::to_owned),
         why_out: engine.why_out.map(|why| super::news::why_out(why).to_owned()),
         intents: engine.intents,
         view: format!("{:08x}", engine.view),
