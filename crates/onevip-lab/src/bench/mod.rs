@@ -18,7 +18,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Lab, Options};
 use crate::load::Call;
@@ -51,7 +51,8 @@ pub struct Settings {
 /// Measures, telling on standard error how far it is.
 ///
 /// # Errors
-/// When the lab cannot be built, stages fall into disorder again and again, or the user interrupts.
+/// When the lab cannot be built, or something goes wrong (or the user interrupts) before anything was measured; after
+/// that, it is a problem of the report.
 pub fn failover(settings: &Settings) -> Result<Report> {
     let lengths = Lengths {
         loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
@@ -64,7 +65,14 @@ pub fn failover(settings: &Settings) -> Result<Report> {
         // Only a split needs clients in two places; elsewhere they would only cost time.
         let hosts: &[Host] = if group { &[Host::Client, Host::Client2] } else { &[Host::Client] };
         if !events.is_empty() {
-            run.play_all(&events, hosts, lengths)?;
+            let played = run.play_all(&events, hosts, lengths);
+            run.takes.append(&mut run.done);
+            // What was measured until then is worth telling, also when the user has had enough.
+            if let Err(error) = played {
+                ensure!(!run.takes.is_empty(), "{error:#}");
+                run.problems.push(format!("{error:#}"));
+                break;
+            }
         }
     }
     if let Some(dir) = &settings.keep_raw {
@@ -96,13 +104,14 @@ impl Run<'_> {
                     self.done.extend(takes);
                     stage.restore()
                 });
+                self.done.iter_mut().for_each(|take| take.count_calls(&stage.calls));
                 let Err(error) = played else { continue };
                 check_interrupt()?;
                 let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
                 eprintln!("\n{problem}");
                 self.keep_logs(&stage.lab, &format!("problem-{}", self.problems.len()))?;
                 self.problems.push(problem);
-                anyhow::ensure!(
+                ensure!(
                     self.problems.len() < GIVEN_UP_MAX,
                     "the cluster fell into disorder {GIVEN_UP_MAX} times:\n{}",
                     self.problems.join("\n")
