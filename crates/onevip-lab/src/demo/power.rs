@@ -83,10 +83,12 @@ fn power_off(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
 fn power_on(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     let name = Host::Node(VICTIM).to_string();
     screen.say("");
-    screen.prompt(&name, "(boots)");
+    screen.prompt(&name, "(boots) onevip run");
     screen.say("");
     let from = Instant::now();
     stage.lab.heal(None)?;
+    // The demo's lab began without daemons, so its nodes boot without one.
+    stage.lab.node(VICTIM).start_onevip()?;
     let is_back = |stage: &Stage| stage.served().is_some_and(|served| served == stage.home);
     draw(stage, screen, from + WITHIN, is_back)?;
     draw(stage, screen, Instant::now() + STANDS, |_| false)?;

@@ -59,7 +59,7 @@ impl Segment {
         ip[16..20].copy_from_slice(&self.to.0.octets());
         let sum = checksum(0, &ip[..IP]);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        let pseudo: u32 = ip[12..20].chunks(2).map(|pair| word(pair)).sum::<u32>() + 6 + TCP as u32;
+        let pseudo: u32 = ip[12..20].chunks(2).map(word).sum::<u32>() + 6 + TCP as u32;
         let tcp = &mut ip[IP..];
         tcp[..2].copy_from_slice(&self.from.1.to_be_bytes());
         tcp[2..4].copy_from_slice(&self.to.1.to_be_bytes());
