@@ -31,6 +31,25 @@ static __always_inline __u32 jhash_short(__u32 first, __u32 second, __u32 third,
 	return (c ^ b) - rotate_left(b, 24);
 }
 
+/*
+ * jhash2() of one word, begun by the daemon. BPF cannot rotate: shifts and moves make it five instructions. Beside its
+ * twin, as the upper half of a 64-bit word, a word needs but one shift: three instructions. (The multiplier is hidden
+ * from the compiler, which would turn the multiplication into shifts again.)
+ */
+static __always_inline __u32 jhash_finish(const struct onevip_jhash *begun, __u32 word)
+{
+	__u32 a, b = begun->b, c = begun->c;
+	__u64 twin = (1ull << 32) + 1;
+
+	asm volatile("" : "+r"(twin));
+	a = ((b + word) ^ c) - begun->c_rotated;
+	b = (b ^ a) - (__u32)(a * twin >> (32 - 25));
+	c = (c ^ b) - (__u32)(b * twin >> (32 - 16));
+	a = (a ^ c) - (__u32)(c * twin >> (32 - 4));
+	b = (b ^ a) - (__u32)(a * twin >> (32 - 14));
+	return (c ^ b) - (__u32)(b * twin >> (32 - 24));
+}
+
 static __always_inline __u32 reciprocal_scale(__u32 hash, __u32 range)
 {
 	return ((__u64)hash * range) >> 32;
@@ -92,7 +111,7 @@ static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, _
 	__u32 bucket;
 
 	if (vip->plain)
-		bucket = reciprocal_scale(jhash_short(source, 0, 0, 1, vip->seed), ONEVIP_BUCKETS);
+		bucket = reciprocal_scale(jhash_finish(&vip->begun, source), ONEVIP_BUCKETS);
 	else
 		bucket = bucket_ipv4_special(vip, source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
 	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));

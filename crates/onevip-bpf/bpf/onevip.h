@@ -13,7 +13,7 @@
 #include <linux/types.h>
 
 #define ONEVIP_MAGIC 0x1fee1e55u
-#define ONEVIP_LAYOUT 1
+#define ONEVIP_LAYOUT 2
 
 #define ONEVIP_VIPS_MAX 8
 #define ONEVIP_ADDRESSES_MAX 8
@@ -53,8 +53,16 @@ struct onevip_address {
 	__be32 words[4]; /* IPv4 uses the first */
 };
 
+/* The jhash of one word as far as the seed alone decides it: done once by the daemon, not for every packet. */
+struct onevip_jhash {
+	__u32 b;
+	__u32 c;
+	__u32 c_rotated; /* left by 11 */
+};
+
 struct onevip_vip {
 	__u32 seed;
+	struct onevip_jhash begun;
 	__u8 mode; /* enum onevip_hash_mode */
 	__u8 order; /* enum onevip_order */
 	__u8 blocks; /* 0: balanced buckets; 1..64: contiguous blocks */

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 /// First word of the config map.
 pub const MAGIC: u32 = 0x1fee_1e55;
 /// Version of all layouts together.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// How many VIPs fit.
 pub const VIPS_MAX: usize = 8;
 /// How many addresses all VIPs together may have.
@@ -44,6 +44,8 @@ pub struct RawAddress {
 pub struct RawVip {
     /// Seed of the hash.
     pub seed: u32,
+    /// `struct onevip_jhash`: [`jhash_begun`] of the seed.
+    pub begun: [u32; 3],
     /// `enum onevip_hash_mode`.
     pub mode: u8,
     /// `enum onevip_order`.
@@ -188,6 +190,7 @@ impl RawSettings {
         }
         for vip in &self.vips {
             sum.add(&vip.seed.to_ne_bytes());
+            vip.begun.iter().for_each(|word| sum.add(&word.to_ne_bytes()));
             sum.add(&[vip.mode, vip.order, vip.blocks, vip.v4_prefix, vip.v6_prefix, vip.plain]);
             sum.add(&vip.beat_port.to_ne_bytes());
             sum.add(&vip.cluster_mac);
@@ -207,6 +210,15 @@ impl Fnv {
     }
 }
 
+/// How far the hash of one word gets before that word enters it: what depends on the seed alone, computed here once
+/// instead of for every packet. In the order of `struct onevip_jhash`.
+fn jhash_begun(seed: u32) -> [u32; 3] {
+    const START: u32 = 0xdead_beef + (1 << 2);
+    let b = START.wrapping_add(seed);
+    let c = b.rotate_left(14).wrapping_neg();
+    [b, c, c.rotate_left(11)]
+}
+
 fn encode_vip(vip: &VipConfig) -> RawVip {
     let (mode, v4_prefix, v6_prefix) = match vip.hasher.mode {
         HashMode::SourceIp => (0, 32, 128),
@@ -217,6 +229,7 @@ fn encode_vip(vip: &VipConfig) -> RawVip {
     let plain = mode == 0 && vip.hasher.order == AddressOrder::Memory && vip.hasher.blocks.is_none();
     RawVip {
         seed: vip.hasher.seed,
+        begun: jhash_begun(vip.hasher.seed),
         mode,
         order: match vip.hasher.order {
             AddressOrder::Memory => 0,

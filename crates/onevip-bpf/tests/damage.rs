@@ -8,12 +8,14 @@ use aya::maps::{Array, Map, MapData};
 use common::host::{NODE, Wire, veth};
 use common::reference::{kernel, renew};
 use common::{V, bucket_of, config, frame, isolated, run, wait_until};
-use onevip_bpf::layout::WORDS;
+use onevip_bpf::layout::{RawAddress, RawConfig, RawSettings, WORDS};
 use onevip_bpf::{Accelerate, Error, Kernel, Origin, boot_time_ns};
 use onevip_core::{Flags, Reason};
+use std::mem::{offset_of, size_of};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+const CONFIG_BYTES: usize = size_of::<RawConfig>();
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
 
 /// A kernel part in force on `node0`, whose daemon is gone.
@@ -52,17 +54,17 @@ const DAMAGES: &[Damage] = &[
     },
     Damage {
         what: "a configuration overwritten with garbage",
-        make: |dir| word::<[u8; 752]>(dir, "config").set(0, [0xaa; 752], 0).unwrap(),
+        make: |dir| word::<[u8; CONFIG_BYTES]>(dir, "config").set(0, [0xaa; CONFIG_BYTES], 0).unwrap(),
         why: "config begins with 0xaaaaaaaa",
     },
     Damage {
         what: "one changed byte of the configuration",
         make: |dir| {
-            let mut map = word::<[u8; 752]>(dir, "config");
+            let mut map = word::<[u8; CONFIG_BYTES]>(dir, "config");
             let mut bytes = map.get(&0, 0).unwrap();
             // An address of the half in force.
-            let half = 16 + usize::from(bytes[8]) * 368;
-            bytes[half + 16] ^= 1;
+            let half = offset_of!(RawConfig, halves) + usize::from(bytes[8]) * size_of::<RawSettings>();
+            bytes[half + offset_of!(RawSettings, addresses) + offset_of!(RawAddress, words)] ^= 1;
             map.set(0, bytes, 0).unwrap();
         },
         why: "wrong checksum",
@@ -70,7 +72,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "a configuration of another layout",
         make: |dir| {
-            let mut map = word::<[u8; 752]>(dir, "config");
+            let mut map = word::<[u8; CONFIG_BYTES]>(dir, "config");
             let mut bytes = map.get(&0, 0).unwrap();
             bytes[4] = 99;
             map.set(0, bytes, 0).unwrap();

@@ -40,13 +40,14 @@ fn facts() -> Facts {
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
+        ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
         ("sizeof(struct onevip_vip)".into(), size_of::<RawVip>() as u64),
         ("sizeof(struct onevip_settings)".into(), size_of::<RawSettings>() as u64),
         ("sizeof(struct onevip_config)".into(), size_of::<RawConfig>() as u64),
         ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
-    fields!(facts, "onevip_vip", RawVip: seed, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac);
+    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);

@@ -153,6 +153,14 @@ impl Checker {
             (false, false) => self.beats(22),
             (false, true) => self.beats(80),
         };
+        // Loss can cut two nodes for a moment, as a cut does: then the time counts from when they heard each other again.
+        let span = std::time::Duration::from_nanos(grace);
+        if self.lossy
+            && nodes[n].runs()
+            && !(heard_for(now, nodes, n, m, span) && heard_for(now, nodes, m, n, span))
+        {
+            return false;
+        }
         let since = since.max(nodes[m].running_since).max(nodes[n].running_since);
         nodes[m].runs() && now >= since + grace
     }
@@ -215,6 +223,14 @@ fn engine_id(index: usize) -> NodeId {
 /// Whether `a` hears `b`; a stopped daemon hears nobody.
 fn hears(nodes: &[Node], a: usize, b: usize) -> bool {
     nodes[a].runs() && nodes[a].engine.as_ref().is_some_and(|engine| engine.hears(engine_id(b)))
+}
+
+/// Whether `a` has heard `b` for as long as `span`.
+fn heard_for(now: u64, nodes: &[Node], a: usize, b: usize, span: std::time::Duration) -> bool {
+    let local = nodes[a].clock.local(now);
+    let status = nodes[a].engine.as_ref().map(|engine| engine.status(local));
+    let peer = status.and_then(|status| status.peers.into_iter().find(|peer| peer.node == engine_id(b)));
+    peer.is_some_and(|peer| peer.heard && local.since(peer.since) >= span)
 }
 
 /// Whether a part hears nodes outside that do not hear it: it must fall silent rather than serve.

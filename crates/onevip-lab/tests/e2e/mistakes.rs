@@ -178,7 +178,7 @@ fn damaged_maps_are_rebuilt_without_touching_sessions(mode: Mode) {
     let resets = Watch::resets(&lab);
     let pins = lab.node(1).run_dir().join("bpf");
     let damages: [(&str, Damage); 4] = [
-        ("flags of VIP 7, bucket 0", |pins| bpf::write_element(&pins.join("flags"), 7 * 1024, &[0xff; 4])),
+        ("flags of VIP 7, bucket 0", spoil_flags),
         ("lease runs for another", |pins| {
             bpf::write_element(&pins.join("lease"), 0, &u64::MAX.to_ne_bytes())
         }),
@@ -197,6 +197,14 @@ fn damaged_maps_are_rebuilt_without_touching_sessions(mode: Mode) {
         assert_eq!(landed(&lab, client_of(&lab, 2)), "unix2", "{why}");
     }
     assert_eq!(resets.seen(), []);
+}
+
+/// In a word of a VIP that is not in use.
+fn spoil_flags(pins: &Path) {
+    let path = pins.join("flags");
+    let mut words = bpf::read_element(&path, 0, bpf::value_size(&path));
+    words[7 * 1024 * 4..][..4].fill(0xff);
+    bpf::write_element(&path, 0, &words);
 }
 
 /// In both halves of the configuration, in the seed of a VIP that is not in use.

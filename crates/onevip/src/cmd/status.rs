@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::daemon::control::{Conversation, Request, Response};
 use crate::daemon::{gather::Gatherer, plan::Plan, run_dir::RunDir};
 use crate::status::Status;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Asks the daemon; without one, looks at the kernel part itself.
@@ -15,10 +16,11 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
         Some(_) => anyhow::bail!("the daemon answered something else; is it of another version?"),
         None => without_daemon(ctx, &run_dir)?,
     };
+    let mut out = std::io::stdout();
     if ctx.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
     } else {
-        print!("{}", status.page());
+        write!(out, "{}", status.page())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use super::mailbox::{Inbox, Mailbox};
 use super::prober::Question;
 use super::realtime;
 use super::vip_loop::{Outside, VipLoop};
+use super::warden::Guests;
 use super::wire;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::SigSet;
@@ -16,7 +17,7 @@ use nix::sys::time::TimeSpec;
 use onevip_bpf::{Beats, Words};
 use onevip_core::beat::{Facts, Sealer};
 use onevip_core::membership::{Config as EngineConfig, Event, Status};
-use onevip_core::{BucketSet, NodeId, Time};
+use onevip_core::{NodeId, Time};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,12 +30,12 @@ const BEATS_PER_TURN: usize = 512;
 
 /// What the rest of the daemon tells the beat loop.
 pub enum Command {
-    /// A scan that began at `as_of` found sockets in these buckets of a VIP.
+    /// A scan that began at `as_of` found these sockets of a VIP.
     Guests {
         /// Index of the VIP.
         vip: usize,
-        /// The buckets.
-        buckets: BucketSet,
+        /// Where there are sockets.
+        guests: Guests,
         /// When the scan began.
         as_of: Time,
         /// What to tell the other nodes about this one.
@@ -158,9 +159,9 @@ impl BeatLoop {
         while let Some(command) = self.inbox.next() {
             let now = now();
             match command {
-                Command::Guests { vip, buckets, as_of, facts } => {
+                Command::Guests { vip, guests, as_of, facts } => {
                     self.with_vip(vip, |vip, outside| {
-                        vip.guests_scanned(now, buckets, as_of, facts, outside)
+                        vip.guests_scanned(now, &guests, as_of, facts, outside)
                     });
                 }
                 Command::KernelAnswered(node) => {

@@ -4,7 +4,7 @@ use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::Config;
-use crate::host::sockets;
+use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
 use anyhow::Context;
 use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
@@ -110,7 +110,10 @@ impl Gatherer {
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
         let of = |vip: &VipPlan| {
-            connections.iter().filter(|c| c.is_session && vip.vip.addresses.contains(&c.flow.local)).count()
+            connections
+                .iter()
+                .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
+                .count()
         };
         Ok(self.plan.vips.iter().map(of).collect())
     }

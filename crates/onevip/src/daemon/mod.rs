@@ -246,11 +246,12 @@ fn vip_loops(
         .enumerate()
         .map(|(index, (vip, scanned))| {
             let guests = scanned.guests(&connections);
-            let new =
-                |claims, elsewhere, decider| VipLoop::new(index, words, claims, guests, elsewhere, decider);
+            let new = |claims, elsewhere, decider| {
+                VipLoop::new(index, words, claims, guests.sockets, elsewhere, decider)
+            };
             Ok(match founding {
                 Some(founding) => {
-                    let decider = founding.decider(config, plan, vip, guests)?;
+                    let decider = founding.decider(config, plan, vip, guests.living)?;
                     new(BucketSet::EMPTY, BucketSet::FULL, decider)
                 }
                 None => {

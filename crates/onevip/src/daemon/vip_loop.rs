@@ -4,6 +4,7 @@ use super::beat_loop::{Notice, VipReport};
 use super::ears::Ears;
 use super::mailbox::Mailbox;
 use super::prober::Question;
+use super::warden::Guests;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Receiver, Sealer};
@@ -185,17 +186,18 @@ impl VipLoop {
     pub fn guests_scanned(
         &mut self,
         now: Time,
-        guests: BucketSet,
+        guests: &Guests,
         as_of: Time,
         facts: Facts,
         outside: &Outside<'_>,
     ) {
-        let changed = self.guests.minus(&guests).or(&guests.minus(&self.guests));
-        self.guests = guests;
+        let sockets = guests.sockets;
+        let changed = self.guests.minus(&sockets).or(&sockets.minus(&self.guests));
+        self.guests = sockets;
         self.write(outside.words, &changed);
         if let Decider::Living(living) = &mut self.decider {
             living.engine.facts_changed(facts);
-            living.engine.guests_scanned(now, guests, as_of);
+            living.engine.guests_scanned(now, guests.living, as_of);
             self.carry_out(outside);
         }
     }

@@ -51,17 +51,30 @@ impl Scanned {
     }
 
     /// The buckets in which there are sockets; counts the sessions on the way.
-    pub fn guests(&self, connections: &[Connection]) -> BucketSet {
+    pub fn guests(&self, connections: &[Connection]) -> Guests {
         let ours = connections.iter().filter(|c| self.addresses.contains(&c.flow.local));
-        let (mut guests, mut sessions) = (BucketSet::EMPTY, 0);
+        let (mut guests, mut sessions) = (Guests::default(), 0);
         for connection in ours {
             let flow = connection.flow;
-            guests.insert(self.hasher.bucket(flow.remote, flow.remote_port, flow.local_port));
-            sessions += usize::from(connection.is_session);
+            let bucket = self.hasher.bucket(flow.remote, flow.remote_port, flow.local_port);
+            guests.sockets.insert(bucket);
+            if connection.stage != sockets::Stage::TimeWait {
+                guests.living.insert(bucket);
+            }
+            sessions += usize::from(connection.stage == sockets::Stage::Session);
         }
         self.sessions.store(sessions, Ordering::Relaxed);
         guests
     }
+}
+
+/// What a scan found of one VIP, by bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Guests {
+    /// Where there is any socket: its packets must reach it, those of TIME_WAIT included.
+    pub sockets: BucketSet,
+    /// Where something lives that a user would miss. TIME_WAIT does not count: it keeps no bucket from moving.
+    pub living: BucketSet,
 }
 
 /// The state of the warden.
@@ -134,10 +147,10 @@ impl Warden {
         let as_of = now();
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
         for (vip, scanned) in self.scanned.iter().enumerate() {
-            let buckets = scanned.guests(&connections);
+            let guests = scanned.guests(&connections);
             let sessions = scanned.sessions.load(Ordering::Relaxed) as u32;
             let facts = Facts { sessions, load_percent: load_percent(), ..self.facts };
-            self.beat_loop.send(Command::Guests { vip, buckets, as_of, facts });
+            self.beat_loop.send(Command::Guests { vip, guests, as_of, facts });
         }
         Ok(())
     }

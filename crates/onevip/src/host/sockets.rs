@@ -20,8 +20,19 @@ use std::io;
 pub struct Connection {
     /// Its addresses and ports; IPv4 as IPv4, also on a dual-stack socket.
     pub flow: Flow,
-    /// False while it is half open or in TIME_WAIT: no session, but packets of it must still arrive.
-    pub is_session: bool,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Its handshake is not complete.
+    HalfOpen,
+    /// It is a session, or ends as one.
+    Session,
+    /// It has ended; its socket only answers what the network still delivers of it.
+    TimeWait,
 }
 
 /// All TCP connections of this network namespace, listeners left out.
@@ -58,7 +69,11 @@ fn connection(id: &SocketId, state: u8) -> Option<Connection> {
             local: id.source_address.to_canonical(),
             local_port: id.source_port,
         },
-        is_session: state != TCP_SYN_RECV && state != TCP_TIME_WAIT,
+        stage: match state {
+            TCP_SYN_RECV => Stage::HalfOpen,
+            TCP_TIME_WAIT => Stage::TimeWait,
+            _ => Stage::Session,
+        },
     })
 }
 
@@ -79,7 +94,7 @@ mod tests {
             .filter(|c| c.flow.local_port == address.port() || c.flow.remote_port == address.port())
             .collect();
         assert_eq!(ends.len(), 2, "{ends:?}");
-        assert!(ends.iter().all(|c| c.is_session));
+        assert!(ends.iter().all(|c| c.stage == Stage::Session));
         assert!(ends.iter().any(|c| c.flow.local_port == client.local_addr().unwrap().port()));
     }
 
