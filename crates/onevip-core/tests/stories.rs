@@ -94,6 +94,8 @@ impl Segment {
             let due = self.engines.iter().flatten().map(Engine::poll_timeout).min().unwrap_or(end);
             self.now = due.clamp(self.now + Duration::from_micros(10), end);
             for engine in self.engines.iter_mut().flatten() {
+                // Somebody else's frames always arrive on this segment.
+                engine.others_arrive(self.now);
                 if engine.poll_timeout() <= self.now {
                     engine.timeout(self.now);
                 }
@@ -253,6 +255,27 @@ fn a_node_that_cannot_read_the_others_does_not_begin_alone() {
     assert!(segment.events.contains(&(0, Event::Unreadable)));
     segment.run(25);
     assert_eq!(segment.claims()[0], 1024, "it begins when they fall silent");
+}
+
+#[test]
+fn a_node_to_which_nothing_at_all_arrives_does_not_take_itself_for_the_last_one() {
+    let mut segment = settled();
+    for number in [2, 3] {
+        segment.engines[number - 1] = None;
+    }
+    let engine = segment.engine(1);
+    let mut now = engine.poll_timeout();
+    for _ in 0..400 {
+        engine.timeout(now);
+        now = engine.poll_timeout();
+    }
+    assert!(engine.claims().is_empty(), "its own cable may be out");
+    for _ in 0..400 {
+        engine.others_arrive(now);
+        engine.timeout(now);
+        now = engine.poll_timeout();
+    }
+    assert_eq!(engine.claims().len(), 1024, "frames arrive, and none of a node: it is the last one");
 }
 
 #[test]

@@ -59,6 +59,8 @@ impl Node {
                 self.engine.beat_received(now, Family::V4, &beat);
             }
         }
+        // Somebody else's frames always arrive on this LAN.
+        self.engine.others_arrive(now);
         self.engine.timeout(now);
         self.carry_out()
     }
