@@ -391,9 +391,8 @@ impl World {
         if let Some(began) = began {
             n.cost_ns += (began.elapsed().as_nanos() as u64).min(CUT_NS);
         }
-        match received {
-            Some(Ok(beat)) => self.act(to, |engine, now| engine.beat_received(now, family, &beat)),
-            Some(Err(_)) | None => {}
+        if let Some(Ok(beat)) = received {
+            self.act(to, |engine, now| engine.beat_received(now, family, &beat));
         }
     }
 

@@ -16,7 +16,7 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("no onevip daemon runs here ({} is not there)", control.display()))?;
     lines.be_patient()?;
     let mut out = std::io::stdout();
-    while let Some(line) = lines.next::<Line>()? {
+    while let Some(line) = lines.next_line::<Line>()? {
         let text = if ctx.json { serde_json::to_string(&line)? } else { for_people(&line) };
         // Whoever read it has gone: so do we.
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {

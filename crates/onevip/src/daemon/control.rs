@@ -161,7 +161,7 @@ impl Conversation {
         stream.set_read_timeout(Some(PATIENCE * 3))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut this = Self { lines: BufReader::new(stream) };
-        let answer = say(this.lines.get_ref(), &request).and_then(|()| this.next());
+        let answer = say(this.lines.get_ref(), &request).and_then(|()| this.next_line());
         match answer {
             Ok(None) => Ok(None),
             Ok(Some(Response::Refused(why))) => bail!(why),
@@ -175,7 +175,7 @@ impl Conversation {
     ///
     /// # Errors
     /// The line does not come in time or cannot be understood.
-    pub fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
+    pub fn next_line<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
         let mut line = String::new();
         let length =
             self.lines.read_line(&mut line).context("the daemon does not answer; is its host overloaded?")?;
