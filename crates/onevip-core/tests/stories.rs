@@ -1,6 +1,5 @@
 //! Small stories about two or three engines, told beat by beat.
 #![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
-#![allow(clippy::unwrap_used)]
 
 use onevip_core::beat::{Beat, Incarnation, NodeState};
 use onevip_core::membership::{Config, Engine, Event, Failback, Family, Output, Timing, WhyOut};

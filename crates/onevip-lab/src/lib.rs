@@ -18,7 +18,7 @@
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
 //! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
 //! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
-//! [`load`] clients at work; [`demo`] the story, [`bench`] the figures.
+//! [`load`] clients at work; [`demo`] the story, [`mod@bench`] the figures.
 
 pub mod bench;
 pub mod cgroup;

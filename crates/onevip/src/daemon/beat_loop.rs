@@ -35,7 +35,7 @@ pub enum Command {
         /// Index of the VIP.
         vip: usize,
         /// Where there are sockets.
-        guests: Guests,
+        guests: Box<Guests>,
         /// When the scan began.
         as_of: Time,
         /// What to tell the other nodes about this one.

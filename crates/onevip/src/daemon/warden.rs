@@ -147,7 +147,7 @@ impl Warden {
         let as_of = now();
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
         for (vip, scanned) in self.scanned.iter().enumerate() {
-            let guests = scanned.guests(&connections);
+            let guests = Box::new(scanned.guests(&connections));
             let sessions = scanned.sessions.load(Ordering::Relaxed) as u32;
             let facts = Facts { sessions, load_percent: load_percent(), ..self.facts };
             self.beat_loop.send(Command::Guests { vip, guests, as_of, facts });
