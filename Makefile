@@ -34,7 +34,7 @@ test:            ## everything: unit, property, verdict, differential, simulated
 lint:            ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 bench:           ## what a packet costs in the kernel part
 	@scripts/deps bench

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The client: an address, with its source port where the hash needs one ([2001:db8::1]:50022)
+    #[allow(rustdoc::broken_intra_doc_links)] // clap shows this text as it is; the brackets are an address
     #[arg(value_name = "ADDRESS[:PORT]")]
     client: Client,
     /// The port that the client connects to, where the hash needs it [default: the VIP's first service]
