@@ -152,11 +152,6 @@ impl Kernel {
         Words(Arc::clone(&self.maps))
     }
 
-    /// [`boot_time_ns`].
-    pub fn boot_time_ns() -> u64 {
-        boot_time_ns()
-    }
-
     /// Attaches the programs to an interface, atomically in place of older ones of ours, and pins everything, so that
     /// it outlives the process. Programs of others on the interface are left alone. May be called again, e.g. with
     /// another `accelerate`.

@@ -181,9 +181,9 @@ impl Aim {
         Self { twice_allowed: true, node: NodeAim::Kept, ..Self::of_split() }
     }
 
-    /// Under loss: out and in again at most twice.
+    /// Under loss: its clients are soon served elsewhere, and it is out and in again at most twice.
     pub fn of_loss() -> Self {
-        Self { moves_max: Some(4), ..Self::NOTHING }
+        Self { gap: Some((0.3, 0.6)), moves_max: Some(4), ..Self::NOTHING }
     }
 
     /// Under load: nobody falls out.
