@@ -88,6 +88,38 @@ static __always_inline int address_find_ipv4(const struct onevip_settings *setti
 	return -1;
 }
 
+static __always_inline bool ipv6_equal(const __be32 *one, const __be32 *other)
+{
+	return one[3] == other[3] && one[2] == other[2] && one[1] == other[1] && one[0] == other[0];
+}
+
+static __always_inline int address_find_ipv6(const struct onevip_settings *settings, const __be32 *address)
+{
+	for (__u32 i = 0; i < ONEVIP_ADDRESSES_MAX; i++) {
+		if (i >= settings->address_count)
+			break;
+		if (ipv6_equal(settings->addresses[i].words, address) &&
+		    settings->addresses[i].family == ONEVIP_FAMILY_IPV6)
+			return i;
+	}
+	return -1;
+}
+
+/* The same, out of the way. Not static, so that the verifier looks at it once, and does not follow each of its answers
+ * through all that comes after. The address comes as its two halves. */
+__noinline int address_find_halves(const struct onevip_settings *settings, __u64 start, __u64 end)
+{
+	const __be32 address[4] = { start, start >> 32, end, end >> 32 };
+
+	return settings ? address_find_ipv6(settings, address) : -1;
+}
+
+static __always_inline int address_look_up_ipv6(const struct onevip_settings *settings, const __be32 *address)
+{
+	return address_find_halves(settings, address[0] | (__u64)address[1] << 32,
+				   address[2] | (__u64)address[3] << 32);
+}
+
 /* The VIP to which an address belongs. */
 static __always_inline __u32 address_vip(const struct onevip_settings *settings, __u32 address)
 {

@@ -68,7 +68,7 @@ struct onevip_vip {
 	__u8 blocks; /* 0: balanced buckets; 1..64: contiguous blocks */
 	__u8 v4_prefix; /* bits of an address that count, 32 unless the mode is SOURCE_NET */
 	__u8 v6_prefix;
-	__u8 plain; /* 1: IPv4 sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
+	__u8 plain; /* 1: sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
 	__u16 beat_port;
 	__u8 cluster_mac[6];
 	__u8 reserved2[2];
@@ -154,7 +154,12 @@ enum onevip_reason {
 	ONEVIP_FRAGMENT_FOREIGN = 29,
 	ONEVIP_OTHER_OWN = 30,
 	ONEVIP_OTHER_FOREIGN = 31,
-	ONEVIP_REASONS = 32,
+	ONEVIP_ND_ANSWER = 32,
+	ONEVIP_ND_FOREIGN = 33,
+	ONEVIP_ND_TO_VIP = 34,
+	ONEVIP_ND_ECHO = 35,
+	ONEVIP_ND_STRANGER = 36,
+	ONEVIP_REASONS = 37,
 };
 
 #endif

@@ -198,6 +198,16 @@ reasons! {
     OtherOwn = 30, Pass, "other-own";
     /// Other protocol that another node answers.
     OtherForeign = 31, Drop, "other-foreign";
+    /// Neighbour solicitation of a claimed bucket: our kernel answers.
+    NdAnswer = 32, Pass, "nd-answer";
+    /// Neighbour solicitation that another node answers.
+    NdForeign = 33, Drop, "nd-foreign";
+    /// Advertisement or redirect to the VIP: every node may have asked, or use that router.
+    NdToVip = 34, Pass, "nd-to-vip";
+    /// Another node's announcement of the VIP.
+    NdEcho = 35, Drop, "nd-echo";
+    /// Somebody outside the cluster announces the VIP.
+    NdStranger = 36, Drop, "nd-stranger";
 }
 
 /// The verdict on `packet` by a node for which `facts` hold.
@@ -212,6 +222,10 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
         Packet::ArpReplyToVip => Reason::ArpToVip,
         Packet::ArpEcho => Reason::ArpEcho,
         Packet::ArpStranger => Reason::ArpStranger,
+        Packet::NdSolicitation(at) => owner(at, Reason::NdAnswer, Reason::NdForeign),
+        Packet::NdToVip => Reason::NdToVip,
+        Packet::NdEcho => Reason::NdEcho,
+        Packet::NdStranger => Reason::NdStranger,
         Packet::TcpSyn(at) => judge_syn(facts.flags(at.vip, at.bucket), facts),
         Packet::Tcp { place, flow, fin, rst, ack } => {
             judge_segment(facts, *place, flow, Segment { fin: *fin, rst: *rst, ack: *ack })
