@@ -183,8 +183,7 @@ static __always_inline __u32 word_ipv6(const struct onevip_settings *settings, _
 	if (vip->plain)
 		bucket = reciprocal_scale(jhash_ipv6(source, 0, 0, 4, vip->seed), ONEVIP_BUCKETS);
 	else
-		bucket = bucket_ipv6_special(vip, source[0] | (__u64)source[1] << 32,
-					     source[2] | (__u64)source[3] << 32,
+		bucket = bucket_ipv6_special(vip, ipv6_half(source), ipv6_half(source + 2),
 					     bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
 	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));
 }

@@ -50,7 +50,7 @@ enum onevip_order {
 struct onevip_address {
 	__u32 family; /* enum onevip_family */
 	__u32 vip; /* index into vips */
-	__be32 words[4]; /* IPv4 uses the first */
+	__be32 words[4]; /* IPv4 uses the first; aligned to read two at once */
 };
 
 /* The jhash of one word as far as the seed alone decides it: done once by the daemon, not for every packet. */
