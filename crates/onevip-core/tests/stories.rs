@@ -30,6 +30,8 @@ struct Segment {
     now: Time,
     engines: Vec<Option<Engine>>,
     events: Vec<(usize, Event)>,
+    /// What engines said of orphans (`Settled`), and when.
+    settlings: Vec<(usize, Time, Time)>,
     /// Everything that was ever sent.
     tape: Vec<Beat>,
 }
@@ -37,7 +39,8 @@ struct Segment {
 impl Segment {
     fn new() -> Self {
         let engines = (0..3).map(|_| None).collect();
-        Self { now: Time::from_nanos(5_000_000_000), engines, events: Vec::new(), tape: Vec::new() }
+        let now = Time::from_nanos(5_000_000_000);
+        Self { now, engines, events: Vec::new(), settlings: Vec::new(), tape: Vec::new() }
     }
 
     fn start(&mut self, number: u8, incarnation: u32) {
@@ -69,6 +72,7 @@ impl Segment {
                     match output {
                         Output::Send(beat) => sent.push((index, *beat)),
                         Output::Event(event) => self.events.push((index, event)),
+                        Output::Settled(since) => self.settlings.push((index, self.now, since)),
                         _ => {}
                     }
                 }
@@ -318,4 +322,27 @@ fn goodbye_ends_within_ten_beats_even_if_nobody_takes_over() {
         left |= std::iter::from_fn(|| engine.poll_output()).any(|output| output == Output::Left);
     }
     assert!(left);
+}
+
+#[test]
+fn what_was_seen_of_orphans_before_a_node_fell_silent_or_came_back_says_nothing() {
+    let mut segment = settled();
+    let timing = Timing::new(BEAT);
+    let silent_from = segment.now;
+    let third = segment.engines[2].take();
+    segment.settlings.clear();
+    segment.run(20);
+    assert!(segment.engine(1).kernel_gone(node(3)));
+    let (_, told, since) = *segment.settlings.iter().find(|(index, ..)| *index == 0).unwrap();
+    assert!(told >= silent_from + timing.probe_after + timing.probe_every * 12, "once its kernel is gone");
+    let heard_last = since.since(silent_from).checked_sub(timing.probe_after).unwrap_or_default();
+    assert!(since < told && heard_last <= BEAT, "counted from its silence, not from when that was understood");
+
+    segment.settlings.clear();
+    segment.engines[2] = third;
+    let back = segment.now;
+    segment.run(4);
+    assert!(!segment.engine(1).kernel_gone(node(3)));
+    let (_, told, since) = *segment.settlings.iter().find(|(index, ..)| *index == 0).unwrap();
+    assert!(told == since && since >= back && since <= back + BEAT * 2, "its first beat starts it anew");
 }

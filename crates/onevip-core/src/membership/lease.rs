@@ -23,7 +23,7 @@ impl Engine {
         }
         if now >= self.expected + self.config.timing.alone {
             self.quiet_until = now + self.config.timing.death;
-            self.know_nothing_of_guests();
+            self.know_nothing_of_guests(now);
         }
         self.woke = now;
         self.is_spoken_to(now);

@@ -179,6 +179,8 @@ pub struct Engine {
     /// Buckets released since `guests_as_of`, or so recently that a scan may have missed a session.
     released: Vec<(Time, BucketSet)>,
     elsewhere: BucketSet,
+    /// See [`Output::Settled`].
+    settled: Time,
     /// Something changed that `elsewhere` depends on.
     guests_news: bool,
 
@@ -236,6 +238,7 @@ impl Engine {
             guests_as_of: now,
             released: Vec::new(),
             elsewhere: BucketSet::FULL,
+            settled: now,
             guests_news: true,
             outputs: VecDeque::new(),
             config,
@@ -244,6 +247,7 @@ impl Engine {
         };
         engine.outputs.push_back(Output::Release(BucketSet::FULL));
         engine.outputs.push_back(Output::Lease(Time::ZERO));
+        engine.outputs.push_back(Output::Settled(now));
         engine.outputs.push_back(Output::Elsewhere(BucketSet::FULL));
         engine.settle(now);
         engine

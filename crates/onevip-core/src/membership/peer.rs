@@ -118,7 +118,10 @@ impl Engine {
         self.is_spoken_to(now);
         let beat_time = self.config.timing.beat;
         if self.was_absent(beat) {
-            self.know_nothing_of_guests();
+            self.know_nothing_of_guests(now);
+        }
+        if self.kernel_gone(beat.from) {
+            self.settle_anew(now);
         }
         let death = self.config.timing.death;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
@@ -162,8 +165,9 @@ impl Engine {
     }
 
     /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
-    pub(super) fn know_nothing_of_guests(&mut self) {
+    pub(super) fn know_nothing_of_guests(&mut self, now: Time) {
         self.guests_news = true;
+        self.settle_anew(now);
         for peer in self.peers.values_mut() {
             peer.known_guests = BucketSet::FULL;
         }

@@ -25,6 +25,9 @@ pub struct Timing {
     pub probe_again: Duration,
     /// A kernel that did not is asked again after this: 20 beats.
     pub probe_gone: Duration,
+    /// A segment that no kernel seems to want is reset only if one of its flow came this long before, too: 3 beats. By
+    /// then a kernel that has just come back into reach has said so, and a retransmission takes longer (0.2 s).
+    pub orphan_wait: Duration,
     /// Nobody who knows us has spoken for this long: it is to be found out whether we hear anything. 1.5 beats.
     pub doubt: Duration,
     /// Nobody who knows us has spoken for this long: we are alone, and renew our lease without them. 3 beats.
@@ -61,6 +64,7 @@ impl Timing {
             probe_every: times(beat, 1, 2),
             probe_again: times(beat, 5, 1),
             probe_gone: times(beat, 20, 1),
+            orphan_wait: times(beat, 3, 1),
             doubt: times(beat, 3, 2),
             alone: times(beat, 3, 1),
             deaf: times(beat, 5, 2),

@@ -104,7 +104,8 @@ fn both_sides_of_a_split_serve_their_clients() {
     });
     until_they_go_on(&mut stage, reachable);
     assert_eq!(lost(&stage, reachable), []);
-    // What the moment of healing costs is counted by the benchmark.
     stage.lab.heal(None).unwrap();
     until_served(&mut stage, |_| true);
+    until_they_go_on(&mut stage, reachable);
+    assert_eq!(lost(&stage, reachable), [], "what the other side took for orphans of the lost nodes lives");
 }
