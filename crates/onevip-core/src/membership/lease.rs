@@ -41,6 +41,7 @@ impl Engine {
         self.outputs.push_back(Output::Event(Event::Lapsed));
         let all = self.claims;
         self.release(now, all);
+        self.fell_out(now);
     }
 
     /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own

@@ -18,6 +18,7 @@ mod lease;
 mod links;
 mod output;
 mod peer;
+mod quality;
 mod rulings;
 mod send;
 mod status;
@@ -31,10 +32,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use event::{Event, WhyLost};
 pub use output::{Family, Output};
+pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{PeerStatus, Status, WhyOut};
 pub use timing::Timing;
 
 use peer::Peer;
+use quality::Record;
 
 /// When a claimer gives a bucket to the node that the table wants to have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -123,6 +126,9 @@ pub struct Engine {
     state: NodeState,
     state_since: Time,
     health: Health,
+    record: Record,
+    /// What we last said of ourselves for the reasons of `quality`.
+    announced_unsteadiness: Health,
     facts: Facts,
     started: Time,
     /// Something says that we must not begin to serve: a twin with our number, or beats we cannot read.
@@ -201,6 +207,8 @@ impl Engine {
             state: NodeState::Joining,
             state_since: now,
             health: Health::GOOD,
+            record: Record::CLEAN,
+            announced_unsteadiness: Health::GOOD,
             facts: Facts::default(),
             started: now,
             held_until: now,
@@ -413,11 +421,14 @@ impl Engine {
 
     /// Draws all conclusions. The order is that of the outputs: releases, lease, elsewhere, gains, beat.
     fn settle(&mut self, now: Time) {
+        let periodic = now >= self.next_periodic;
         self.drop_silent_peers(now);
+        if periodic {
+            self.judge_own_link(now);
+        }
         self.look_around();
         self.begin_serving(now);
         self.resolve_conflicts(now);
-        let periodic = now >= self.next_periodic;
         if periodic {
             self.guests_news = true; // Time alone may change it: somebody has been silent for too long.
             self.release_what_was_asked_for(now);
@@ -477,6 +488,7 @@ impl Engine {
 
     /// How this node stands, as it announces it.
     fn standing(&self) -> Standing {
-        Standing { state: self.state, health: self.health, weight: self.config.weight }
+        let health = self.health.max(self.announced_unsteadiness);
+        Standing { state: self.state, health, weight: self.config.weight }
     }
 }
