@@ -40,6 +40,14 @@ static __always_inline __u32 word_of(struct inquiry *on, struct ip_header ip, __
 	return word_ipv4(on->settings, on->vip, ip.v4->saddr, source_port, dest_port);
 }
 
+/* What tells TCP flows apart in the memory of orphans. */
+static __always_inline __u32 flow_hash(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp)
+{
+	if (ip.is_v6)
+		return flow_hash_ipv6(on->vip, ip.v6->saddr.s6_addr32, tcp->source, tcp->dest);
+	return flow_hash_ipv4(on->vip, ip.v4->saddr, tcp->source, tcp->dest);
+}
+
 static __always_inline bool claimed(__u32 flags)
 {
 	__u64 now;
@@ -72,6 +80,8 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 						     __u32 flags)
 {
 	struct socket socket = socket_of_segment(on->ctx, ip, tcp);
+	bool waited;
+	__u64 now;
 
 	switch (socket.kind) {
 	case SOCKET_CONNECTED:
@@ -92,9 +102,15 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	case SOCKET_NONE:
 		break;
 	}
-	if (!claimed(flags))
+	if (!(flags & ONEVIP_MINE) || !lease_lives(&now))
 		return ONEVIP_TCP_NOT_HERE;
-	return flags & ONEVIP_ELSEWHERE ? ONEVIP_TCP_ELSEWHERE : ONEVIP_TCP_ORPHAN;
+	/* The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
+	 * will say so before its sender tries again. */
+	waited = orphan_waited(flow_hash(on, ip, tcp), on->vip,
+			       on->settings->vips[on->vip & (ONEVIP_VIPS_MAX - 1)].orphan_wait_ms, now);
+	if (flags & ONEVIP_ELSEWHERE)
+		return ONEVIP_TCP_ELSEWHERE;
+	return waited ? ONEVIP_TCP_ORPHAN : ONEVIP_TCP_ORPHAN_FIRST;
 }
 
 /* A segment that opens nothing. */

@@ -2,8 +2,8 @@
 /*
  * The verdict on a packet: the same decision, in the same order, as packet.rs and verdict.rs of onevip-core.
  *
- * It reads and decides; the only thing it writes is the memory of passed SYNs (as the authority). What to do about
- * the verdict is the business of ingress.h and xdp.h.
+ * It reads and decides; all it writes is the memory of passed SYNs (as the authority) and that of orphans. What to do
+ * about the verdict is the business of ingress.h and xdp.h.
  */
 #ifndef ONEVIP_VERDICT_H
 #define ONEVIP_VERDICT_H

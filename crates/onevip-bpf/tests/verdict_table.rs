@@ -61,11 +61,26 @@ fn tcp_of_a_session() {
         t.row("a hung node resets no orphan", MINE, &frame::tcp(t.ip(HELD), 41001, SSH, ACK), TcpNotHere);
         t.lease(true);
         let orphan = frame::tcp(t.ip(HELD), 41001, NOBODY_LISTENS, ACK);
-        t.row("an orphan of our bucket is reset by the stack", MINE, &orphan, TcpOrphan);
-        t.row("unless it may live elsewhere", MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.row("the first segment of an orphan is only remembered", MINE, &orphan, TcpOrphanFirst);
+        t.row_again("so is what follows at once", 1, MINE, &orphan, TcpOrphanFirst);
+        t.row_again(
+            "an orphan of our bucket that tries again is reset by the stack",
+            30,
+            MINE,
+            &orphan,
+            TcpOrphan,
+        );
+        t.row_again("but what came two minutes ago is forgotten", 121, MINE, &orphan, TcpOrphanFirst);
+        t.row("an orphan may live elsewhere", MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.row_again("however often it comes", 30, MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 10_000_000_000);
+        t.row_again("what came before a node returned says nothing", 30, MINE, &orphan, TcpOrphanFirst);
+        t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 60_000_000_000);
+        t.row_again("what came after it does", 30, MINE, &orphan, TcpOrphan);
         t.row("an orphan of another's bucket is never reset", GUESTS, &orphan, TcpNotHere);
         let to_listener = frame::tcp(t.ip(HELD), 41001, SSH, ACK);
-        t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphan);
+        t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphanFirst);
+        t.row_again("also when it comes again", 30, MINE, &to_listener, TcpOrphan);
         t.row("also to a listener of another's bucket", GUESTS, &to_listener, TcpNotHere);
 
         let outward = t.ip(OUTWARD);

@@ -4,8 +4,8 @@ use super::host::{Host, SSH};
 use super::reference::{Known, all_agree, flow, kernel, renew, views};
 use super::{V, VIP, VIP6, bucket_of, config, isolated};
 use aya::maps::{Array, Map, MapData};
-use onevip_bpf::layout::WORDS;
-use onevip_bpf::{Accelerate, boot_time_ns};
+use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
+use onevip_bpf::{Accelerate, boot_time_ns, test_run};
 use onevip_core::{Bucket, Flags, Reason, Socket};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,6 +32,7 @@ pub struct Table<'a> {
     /// Whose bucket a row's flags are for.
     bucket: Bucket,
     last_syn: Array<MapData, [u64; WORDS]>,
+    orphans: Array<MapData, [u64; ORPHANS]>,
     failures: Vec<String>,
 }
 
@@ -44,6 +45,28 @@ impl Table<'_> {
         }
         self.known.kernel.words().set_flags(V, self.bucket, NONE);
         self.syn_passed(None);
+        self.orphans.set(0, [0; ORPHANS], 0).unwrap();
+    }
+
+    /// A row whose frame has come before, so many seconds ago.
+    pub fn row_again(
+        &mut self,
+        sentence: &str,
+        seconds_ago: u64,
+        flags: Flags,
+        frame: &[u8],
+        reason: Reason,
+    ) {
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
+        let [ingress, ..] = self.known.kernel.program_fds();
+        test_run(ingress, frame, 1).unwrap();
+        let mut orphans = self.orphans.get(&0, 0).unwrap();
+        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
+            let tick = (*orphan as u32).wrapping_sub((seconds_ago * 1_000_000_000 >> TICK_SHIFT) as u32);
+            *orphan = *orphan >> 32 << 32 | u64::from(tick);
+        }
+        self.orphans.set(0, orphans, 0).unwrap();
+        self.row(sentence, flags, frame, reason);
     }
 
     /// The address of a client.
@@ -109,7 +132,8 @@ pub fn with_table(v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
             listeners: vec![(VIP.into(), SSH), (VIP6.into(), SSH)],
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
-        let mut table = Table { v6, known, bucket: bucket_of(held), last_syn, failures: Vec::new() };
+        let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();
+        let mut table = Table { v6, known, bucket: bucket_of(held), last_syn, orphans, failures: Vec::new() };
         test(&mut table, &host);
         assert!(table.failures.is_empty(), "IPv{}\n{}", if v6 { 6 } else { 4 }, table.failures.join("\n"));
     });
