@@ -39,8 +39,7 @@ pub fn generate(plan: &Plan) -> String {
     for id in plan.node_ids() {
         let host = Host::Node(id);
         let (v4, v6) = (plan.addresses4(host)[0], plan.addresses6(host)[0]);
-        let _ =
-            write!(text, "\n[[node]]\nname = \"{host}\"\nid = {id}\naddress = [\"{v4}\", \"{v6}\"]\n");
+        let _ = write!(text, "\n[[node]]\nname = \"{host}\"\nid = {id}\naddress = [\"{v4}\", \"{v6}\"]\n");
     }
     text
 }
