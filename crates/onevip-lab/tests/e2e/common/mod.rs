@@ -166,11 +166,6 @@ pub fn client_of_each_family(lab: &Lab, node: u8) -> [IpAddr; 2] {
     [client_of(lab, node), found.unwrap_or_else(|| panic!("no IPv6 client belongs to unix{node}"))]
 }
 
-/// Clients that belong to a node.
-pub fn clients_of(lab: &Lab, node: u8) -> Vec<IpAddr> {
-    lab.clients().into_iter().filter(|&client| owner(lab, client) == node).collect()
-}
-
 /// What `onevip where` says.
 pub fn predicted(lab: &Lab, client: IpAddr) -> String {
     let mut command = lab.node(1).onevip_command("where").unwrap();
