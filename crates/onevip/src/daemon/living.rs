@@ -9,7 +9,7 @@ use super::{incarnation, keys};
 use crate::config::{Config, Failback};
 use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
-use onevip_core::membership::{self, Engine, Timing};
+use onevip_core::membership::{self, Engine, Family, Timing};
 use onevip_core::{BucketSet, Time, Weight};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -43,11 +43,16 @@ impl Founding {
         vip: &VipPlan,
         guests: BucketSet,
     ) -> anyhow::Result<Decider> {
-        let engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        let mut engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        let routes = routes(plan, vip)?;
+        let has = |family| routes.iter().any(|route| route.ends.family() == family);
+        if has(Family::V4) && has(Family::V6) {
+            engine.expect_both_families();
+        }
         Ok(Decider::Living(Box::new(Living {
             engine,
             receiver: Receiver::new(Sealer::new(&self.keyring, &config.cluster, &vip.vip.name)),
-            routes: routes(plan, vip)?,
+            routes,
             ears: Ears::new(&vip.link.name),
             could_send: true,
             me: plan.node.id,
