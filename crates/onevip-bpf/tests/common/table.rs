@@ -14,6 +14,7 @@ pub const NONE: Flags = Flags::NONE;
 pub const MINE: Flags = Flags::MINE;
 pub const GUESTS: Flags = Flags::GUESTS;
 pub const ELSEWHERE: Flags = Flags::ELSEWHERE;
+pub const WATCHED: Flags = Flags::WATCHED;
 
 /// Clients, by the end of their addresses in either family.
 pub const HELD: u8 = 101;
@@ -48,15 +49,8 @@ impl Table<'_> {
         self.orphans.set(0, [0; ORPHANS], 0).unwrap();
     }
 
-    /// A row whose frame has come before, so many seconds ago.
-    pub fn row_again(
-        &mut self,
-        sentence: &str,
-        seconds_ago: u64,
-        flags: Flags,
-        frame: &[u8],
-        reason: Reason,
-    ) {
+    /// A frame comes, so many seconds ago.
+    pub fn came_before(&mut self, seconds_ago: u64, flags: Flags, frame: &[u8]) {
         self.known.kernel.words().set_flags(V, self.bucket, flags);
         let [ingress, ..] = self.known.kernel.program_fds();
         test_run(ingress, frame, 1).unwrap();
@@ -66,6 +60,18 @@ impl Table<'_> {
             *orphan = *orphan >> 32 << 32 | u64::from(tick);
         }
         self.orphans.set(0, orphans, 0).unwrap();
+    }
+
+    /// A row whose frame has come before, so many seconds ago.
+    pub fn row_again(
+        &mut self,
+        sentence: &str,
+        seconds_ago: u64,
+        flags: Flags,
+        frame: &[u8],
+        reason: Reason,
+    ) {
+        self.came_before(seconds_ago, flags, frame);
         self.row(sentence, flags, frame, reason);
     }
 

@@ -86,6 +86,7 @@ pub struct VipLoop {
     claims: BucketSet,
     guests: BucketSet,
     elsewhere: BucketSet,
+    watched: BucketSet,
     lease: Time,
     decider: Decider,
 }
@@ -101,7 +102,8 @@ impl VipLoop {
         elsewhere: BucketSet,
         decider: Decider,
     ) -> Self {
-        let vip = Self { index, claims, guests, elsewhere, lease: Time::ZERO, decider };
+        let vip =
+            Self { index, claims, guests, elsewhere, watched: BucketSet::EMPTY, lease: Time::ZERO, decider };
         vip.write(words, &BucketSet::FULL);
         vip
     }
@@ -245,6 +247,7 @@ impl VipLoop {
                 Output::Elsewhere(buckets) => {
                     self.change(outside.words, |vip| &mut vip.elsewhere, |_| buckets)
                 }
+                Output::Watch(buckets) => self.change(outside.words, |vip| &mut vip.watched, |_| buckets),
                 Output::Settled(since) => outside.words.set_settled_ns(self.index, since.nanos()),
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
@@ -286,6 +289,7 @@ impl VipLoop {
         bit(&self.claims, Flags::MINE)
             .with(bit(&self.guests, Flags::GUESTS))
             .with(bit(&self.elsewhere, Flags::ELSEWHERE))
+            .with(bit(&self.watched, Flags::WATCHED))
     }
 }
 
