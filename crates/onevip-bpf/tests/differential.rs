@@ -376,7 +376,7 @@ impl Memory {
         let mut orphans = self.orphans.get(&0, 0).unwrap();
         for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
             let seconds: u64 = random.of(&[0, 1, 30, 80, 125]);
-            let tick = (*orphan as u32).wrapping_sub((seconds * 1_000_000_000 >> TICK_SHIFT) as u32);
+            let tick = (*orphan as u32).wrapping_sub(((seconds * 1_000_000_000) >> TICK_SHIFT) as u32);
             *orphan = *orphan >> 32 << 32 | u64::from(tick);
         }
         self.orphans.set(0, orphans, 0).unwrap();

@@ -56,7 +56,7 @@ impl Table<'_> {
         test_run(ingress, frame, 1).unwrap();
         let mut orphans = self.orphans.get(&0, 0).unwrap();
         for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
-            let tick = (*orphan as u32).wrapping_sub((seconds_ago * 1_000_000_000 >> TICK_SHIFT) as u32);
+            let tick = (*orphan as u32).wrapping_sub(((seconds_ago * 1_000_000_000) >> TICK_SHIFT) as u32);
             *orphan = *orphan >> 32 << 32 | u64::from(tick);
         }
         self.orphans.set(0, orphans, 0).unwrap();
