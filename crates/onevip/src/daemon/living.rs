@@ -42,9 +42,12 @@ impl Founding {
         vip: &VipPlan,
         guests: BucketSet,
     ) -> anyhow::Result<Decider> {
-        let engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        let engine_config = engine_config(config, plan, vip);
+        let engine = Engine::new(engine_config.clone(), self.incarnation, guests, now());
         Ok(Decider::Living(Box::new(Living {
             engine,
+            config: engine_config,
+            percent: 100,
             receiver: Receiver::new(Sealer::new(&self.keyring, &config.cluster, &vip.vip.name)),
             routes: routes(plan, vip)?,
             ears: Ears::new(&vip.link.name),
