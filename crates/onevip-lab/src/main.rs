@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use onevip_lab::bench::event::Event;
-use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, lab, load, process};
+use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, hog, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -27,6 +27,14 @@ Kinds:
   freeze-onevip   the daemon is stopped
   freeze-sshd     the sshd that listens is stopped; sessions go on
   kill-onevip     the daemon is killed; healing starts it again
+  kill-sshd       the sshd that listens is killed; healing starts it again
+  sshd-slow       ten seconds pass before its banner
+  sshd-maxstartups  its MaxStartups are taken by clients that do not log in
+  nologin         the node has a /run/nologin
+  fork-bomb       something makes processes until there can be no more (in the node's cgroup)
+  memory-hog      something takes nearly all of the node's memory (a limit in its cgroup)
+  cpu-hog         something keeps more processors busy than there are, at low priority
+  disk-full       the node's root file system is full (a small one in its place)
   cut             the node's link is down
   mute            nothing the node sends arrives
   deaf            the node hears nothing
@@ -128,6 +136,9 @@ enum Sub {
     /// Greet and echo on port 7, as the node of this number
     #[command(hide = true)]
     Echo { id: u8 },
+    /// Take something in excess, on a node that is to suffer from it
+    #[command(hide = true, subcommand)]
+    Hog(hog::Hog),
     /// Heal the faults of a node (or split, or snoop), or all of them
     Heal {
         #[command(flatten)]
@@ -209,6 +220,7 @@ fn run(command: Sub) -> Result<()> {
         }
         Sub::Bench(Bench::Failover(failover)) => bench_failover(failover),
         Sub::Echo { id } => load::echo::serve(id),
+        Sub::Hog(hog) => hog.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }

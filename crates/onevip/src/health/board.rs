@@ -32,6 +32,8 @@ pub struct Assessment {
 /// The board.
 pub struct Board {
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// Whose posts count; others are of checks that were told to end.
+    names: Mutex<Vec<String>>,
     percent: Mutex<u8>,
     news: Mutex<mpsc::Sender<Notice>>,
 }
@@ -39,13 +41,21 @@ pub struct Board {
 impl Board {
     /// An empty one, whose changes are told through `news`.
     pub fn new(news: mpsc::Sender<Notice>) -> Self {
-        Self { entries: Mutex::default(), percent: Mutex::new(100), news: Mutex::new(news) }
+        Self {
+            entries: Mutex::default(),
+            names: Mutex::default(),
+            percent: Mutex::new(100),
+            news: Mutex::new(news),
+        }
     }
 
     /// Puts up what a check found. Whoever posts has not hung: `patience` is until when it has to post again.
     pub fn post(&self, name: &str, finding: Finding, patience: Duration) {
         let now = Instant::now();
         let mut entries = lock(&self.entries);
+        if !lock(&self.names).iter().any(|expected| expected == name) {
+            return;
+        }
         let before = entries.get(name).map(|entry| (entry.effective().toll, entry.since));
         let toll = finding.toll;
         let since = before.filter(|(before, _)| *before == toll).map_or(now, |(_, since)| since);
@@ -56,9 +66,11 @@ impl Board {
         entries.insert(name.to_owned(), Entry { finding, since, posted: now, patience, hangs: false });
     }
 
-    /// Takes down what no check posts any more.
-    pub fn keep_only(&self, names: &[String]) {
-        lock(&self.entries).retain(|name, _| names.contains(name));
+    /// Makes room for these checks, and takes down what no check posts any more.
+    pub fn expect(&self, names: Vec<String>) {
+        let mut entries = lock(&self.entries);
+        entries.retain(|name, _| names.contains(name));
+        *lock(&self.names) = names;
     }
 
     /// What a check costs as of its newest post; none if it never posted.
@@ -152,7 +164,9 @@ mod tests {
 
     fn board() -> (Board, mpsc::Receiver<Notice>) {
         let (sender, receiver) = mpsc::channel();
-        (Board::new(sender), receiver)
+        let board = Board::new(sender);
+        board.expect(["memory", "cpu", "sshd", "disk"].map(str::to_owned).to_vec());
+        (board, receiver)
     }
 
     fn told(news: &mpsc::Receiver<Notice>) -> Vec<String> {
@@ -185,7 +199,9 @@ mod tests {
         let sum = board.assess(Instant::now(), true);
         assert_eq!((sum.worst, sum.shed), (Toll::Out(DEAD), true));
         assert_eq!((board.status().illness, board.status().checks.len()), (3, 2));
-        board.keep_only(&["cpu".to_owned()]);
+        board.expect(vec!["cpu".to_owned()]);
+        assert_eq!(board.assess(Instant::now(), true).worst, Toll::Shed);
+        board.post("sshd", Finding::ill(Toll::Out(DEAD), "said too late"), PATIENCE);
         assert_eq!(board.assess(Instant::now(), true).worst, Toll::Shed);
     }
 

@@ -172,6 +172,7 @@ mod tests {
     fn ran(command: &str) -> (Toll, String) {
         let (news, _receiver) = mpsc::channel();
         let board = Board::new(news);
+        board.expect(vec!["check x".to_owned()]);
         let check = UserCheck {
             name: "x".into(),
             command: command.into(),

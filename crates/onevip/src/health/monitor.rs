@@ -69,7 +69,7 @@ impl Monitor {
         let mut names = host.names();
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
-        board.keep_only(&names);
+        board.expect(names);
 
         for check in &subject.config.checks {
             let (check, name) = (CommandCheck::new(check.clone(), board), command::name(check));

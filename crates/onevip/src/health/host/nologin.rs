@@ -25,6 +25,7 @@ pub fn look(root: &Path) -> Option<String> {
             .chars()
             .take(SHOWN)
             .collect();
+        let line = line.trim_end_matches('.');
         Some(if line.is_empty() { format!("/{place} is there") } else { format!("/{place}: {line}") })
     })
 }
@@ -39,7 +40,7 @@ mod tests {
         std::fs::create_dir_all(root.join("run")).unwrap();
         assert_eq!(look(&root), None);
         std::fs::write(root.join("run/nologin"), "\nSystem is going down.\n").unwrap();
-        assert_eq!(look(&root).as_deref(), Some("/run/nologin: System is going down."));
+        assert_eq!(look(&root).as_deref(), Some("/run/nologin: System is going down"));
         std::fs::write(root.join("run/nologin"), "").unwrap();
         assert_eq!(look(&root).as_deref(), Some("/run/nologin is there"));
         std::fs::remove_dir_all(&root).unwrap();

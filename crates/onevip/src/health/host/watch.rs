@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Over how long pressure is averaged. Want of memory is felt at once; a processor that is busy for three seconds is only
+/// Over how long pressure is averaged. Want of memory is felt at once; a processor that is busy for some seconds is only
 /// busy.
 const MEMORY_WINDOW: Duration = Duration::from_secs(3);
-const BUSY_WINDOW: Duration = Duration::from_secs(10);
+const BUSY_WINDOW: Duration = Duration::from_secs(30);
 /// A check that has not come back for so long (and two intervals) hangs.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -138,9 +138,18 @@ impl HostWatch {
 
     /// The names under which it posts.
     pub fn names(&self) -> Vec<String> {
-        let fixed =
-            ["nologin", "memory pressure", "cpu pressure", "io pressure", "memory", "files", "processes"];
-        let disks = self.settings.filesystems.iter().map(|path| format!("disk {}", path.display()));
-        fixed.iter().map(ToString::to_string).chain(disks).collect()
+        let settings = &self.settings;
+        let figures = [
+            ("memory pressure", settings.memory_pressure),
+            ("cpu pressure", settings.cpu_pressure),
+            ("io pressure", settings.io_pressure),
+            ("memory", settings.memory_left),
+            ("files", settings.files_left),
+            ("processes", settings.processes_left),
+        ];
+        let judged = figures.iter().filter(|(_, thresholds)| *thresholds != Thresholds::default());
+        let nologin = (settings.nologin == NologinCheck::Drain).then_some("nologin");
+        let disks = settings.filesystems.iter().map(|path| format!("disk {}", path.display()));
+        judged.map(|(name, _)| *name).chain(nologin).map(ToOwned::to_owned).chain(disks).collect()
     }
 }
