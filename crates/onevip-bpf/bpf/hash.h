@@ -103,6 +103,13 @@ static __noinline __u32 bucket_ipv4_special(const struct onevip_vip *vip, __be32
 	return bucket_of_hash(jhash_short(first, second, third, count, vip->seed), vip->blocks);
 }
 
+/* What tells TCP flows apart in the memory of orphans. Ports in host order. */
+static __always_inline __u32 flow_hash_ipv4(__u32 vip, __be32 source, __be16 source_port, __be16 dest_port)
+{
+	return jhash_short(source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port), vip, 3,
+			   ONEVIP_ORPHANS_SEED);
+}
+
 /* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
 static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, __u32 vip_index, __be32 source,
 				       __be16 source_port, __be16 dest_port)

@@ -51,6 +51,30 @@ struct {
 	__type(value, __u64);
 } onevip_lease SEC(".maps");
 
+/*
+ * Writers: ingress and XDP. Flows of which a segment came that no socket here wanted, in a claimed bucket: the flow's
+ * hash in the upper half, the tick of the first such segment in the lower.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[ONEVIP_ORPHANS]);
+} onevip_orphans SEC(".maps");
+
+/*
+ * Writer: the daemon, through its mapping. By VIP, the boot time in ns at which a kernel last came back into reach, or
+ * since which one that is out of reach was silent: what was seen of orphans before says nothing.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[ONEVIP_VIPS_MAX]);
+} onevip_settled SEC(".maps");
+
 /* Writers: the programs, each CPU its own copy. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -146,6 +170,37 @@ static __always_inline bool last_syn_is_recent(__u32 word, bool authority)
 		return true;
 	if (authority)
 		__sync_val_compare_and_swap(last, then, 0);
+	return false;
+}
+
+static __always_inline __u64 settled_since(__u32 vip)
+{
+	__u32 zero = 0;
+	__u64 *since = bpf_map_lookup_elem(&onevip_settled, &zero);
+
+	return since ? READ_ONCE(since[vip & (ONEVIP_VIPS_MAX - 1)]) : ~0ull;
+}
+
+/*
+ * Whether a segment of this flow already came in vain `wait` ticks ago or earlier, and since everybody's reachability
+ * settled. If none did, this one is remembered. Two flows of one place take turns; that only makes them wait longer.
+ */
+static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now)
+{
+	__u64 settled = settled_since(vip);
+	__u32 zero = 0, tick = now >> ONEVIP_TICK_SHIFT, age;
+	__u64 *all = bpf_map_lookup_elem(&onevip_orphans, &zero);
+	__u64 *place, first;
+
+	if (!all)
+		return false;
+	place = &all[flow >> (32 - ONEVIP_ORPHANS_BITS) & (ONEVIP_ORPHANS - 1)];
+	first = READ_ONCE(*place);
+	age = tick - (__u32)first;
+	if (first >> 32 == flow && age < ONEVIP_ORPHAN_MEMORY_TICKS && settled <= now &&
+	    age <= (now - settled) >> ONEVIP_TICK_SHIFT)
+		return age >= wait;
+	WRITE_ONCE(*place, (__u64)flow << 32 | tick);
 	return false;
 }
 

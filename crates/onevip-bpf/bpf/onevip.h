@@ -13,7 +13,7 @@
 #include <linux/types.h>
 
 #define ONEVIP_MAGIC 0x1fee1e55u
-#define ONEVIP_LAYOUT 2
+#define ONEVIP_LAYOUT 3
 
 #define ONEVIP_VIPS_MAX 8
 #define ONEVIP_ADDRESSES_MAX 8
@@ -28,6 +28,15 @@
 
 /* After a SYN passed, its bucket counts as having guests for this long (see SYN_MEMORY_SECS in onevip-core). */
 #define ONEVIP_SYN_MEMORY_NS (120ull * 1000 * 1000 * 1000)
+
+/* Orphans are remembered in this many places, by the top bits of their flow's hash. */
+#define ONEVIP_ORPHANS_BITS 12
+#define ONEVIP_ORPHANS (1u << ONEVIP_ORPHANS_BITS)
+/* Their clock ticks every 2^20 ns, about a millisecond; a memory older than this counts for nothing. */
+#define ONEVIP_TICK_SHIFT 20
+#define ONEVIP_ORPHAN_MEMORY_TICKS (120ull * 1000 * 1000 * 1000 >> ONEVIP_TICK_SHIFT)
+/* What hashes their flows. */
+#define ONEVIP_ORPHANS_SEED 0x6f727068u
 
 enum onevip_family {
 	ONEVIP_FAMILY_NONE = 0,
@@ -71,7 +80,7 @@ struct onevip_vip {
 	__u8 plain; /* 1: IPv4 sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
 	__u16 beat_port;
 	__u8 cluster_mac[6];
-	__u8 reserved2[2];
+	__u16 orphan_wait_ms; /* ticks between the first segment of an orphan and one that may be reset */
 };
 
 struct onevip_settings {
@@ -154,7 +163,8 @@ enum onevip_reason {
 	ONEVIP_FRAGMENT_FOREIGN = 29,
 	ONEVIP_OTHER_OWN = 30,
 	ONEVIP_OTHER_FOREIGN = 31,
-	ONEVIP_REASONS = 32,
+	ONEVIP_TCP_ORPHAN_FIRST = 32,
+	ONEVIP_REASONS = 33,
 };
 
 #endif

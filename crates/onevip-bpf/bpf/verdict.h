@@ -2,8 +2,8 @@
 /*
  * The verdict on a packet: the same decision, in the same order, as packet.rs and verdict.rs of onevip-core.
  *
- * It reads and decides; the only thing it writes is the memory of passed SYNs (as the authority). What to do about
- * the verdict is the business of ingress.h and xdp.h.
+ * It reads and decides; all it writes is the memory of passed SYNs (as the authority) and that of orphans. What to do
+ * about the verdict is the business of ingress.h and xdp.h.
  */
 #ifndef ONEVIP_VERDICT_H
 #define ONEVIP_VERDICT_H
@@ -121,6 +121,8 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 		.ipv4 = { .saddr = ip->saddr, .daddr = ip->daddr, .sport = tcp->source, .dport = tcp->dest },
 	};
 	struct socket socket = socket_find(on->ctx, &flow, ip, tcp);
+	bool waited;
+	__u64 now;
 
 	switch (socket.kind) {
 	case SOCKET_CONNECTED:
@@ -141,9 +143,15 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	case SOCKET_NONE:
 		break;
 	}
-	if (!claimed(flags))
+	if (!(flags & ONEVIP_MINE) || !lease_lives(&now))
 		return ONEVIP_TCP_NOT_HERE;
-	return flags & ONEVIP_ELSEWHERE ? ONEVIP_TCP_ELSEWHERE : ONEVIP_TCP_ORPHAN;
+	/* The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
+	 * will say so before its sender tries again. */
+	waited = orphan_waited(flow_hash_ipv4(on->vip, ip->saddr, tcp->source, tcp->dest), on->vip,
+			       on->settings->vips[on->vip & (ONEVIP_VIPS_MAX - 1)].orphan_wait_ms, now);
+	if (flags & ONEVIP_ELSEWHERE)
+		return ONEVIP_TCP_ELSEWHERE;
+	return waited ? ONEVIP_TCP_ORPHAN : ONEVIP_TCP_ORPHAN_FIRST;
 }
 
 /* A segment that opens nothing. */

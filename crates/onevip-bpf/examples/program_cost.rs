@@ -83,6 +83,7 @@ fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
         addresses: vec![VIP.into()],
         hasher: Hasher::DEFAULT,
         beat_port: 1112,
+        orphan_wait_ms: 150,
         cluster_mac: CLUSTER_MAC,
     };
     kernel.set_config(&KernelConfig { vips: vec![vip] })?;

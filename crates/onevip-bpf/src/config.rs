@@ -14,6 +14,9 @@ pub struct VipConfig {
     pub beat_port: u16,
     /// The cluster MAC.
     pub cluster_mac: [u8; 6],
+    /// A segment that no kernel seems to want is reset only when one of its flow already came in vain this long
+    /// before, in ms (of 2^20 ns each: the programs count in shifts). A retransmission takes 200 ms at least.
+    pub orphan_wait_ms: u16,
 }
 
 /// The VIPs that this host serves, at most 8. A VIP's place in the list is its index everywhere else.

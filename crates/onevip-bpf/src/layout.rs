@@ -10,7 +10,7 @@ use std::net::IpAddr;
 /// First word of the config map.
 pub const MAGIC: u32 = 0x1fee_1e55;
 /// Version of all layouts together.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 /// How many VIPs fit.
 pub const VIPS_MAX: usize = 8;
 /// How many addresses all VIPs together may have.
@@ -21,6 +21,14 @@ pub const WORDS: usize = VIPS_MAX * BUCKETS;
 pub const DATAGRAM_MAX: usize = 1600;
 /// Size of the ring buffer for beats, in bytes.
 pub const BEATS_BYTES: usize = 512 * 1024;
+/// Places in which orphans are remembered.
+pub const ORPHANS: usize = 1 << 12;
+/// A memory of an orphan older than this counts for nothing: two minutes, in ticks of 2^20 ns.
+pub const ORPHAN_MEMORY_TICKS: u64 = 120_000_000_000 >> TICK_SHIFT;
+/// Ticks are the boot time in ns, shifted right by this.
+pub const TICK_SHIFT: u32 = 20;
+/// Seed of the hash by which orphans are remembered.
+pub const ORPHANS_SEED: u32 = 0x6f72_7068;
 /// Counters per program.
 pub const REASONS_MAX: usize = 64;
 /// Programs that count.
@@ -62,8 +70,8 @@ pub struct RawVip {
     pub beat_port: u16,
     /// The cluster MAC.
     pub cluster_mac: [u8; 6],
-    /// Zero.
-    pub reserved2: [u8; 2],
+    /// Ticks between the first segment of an orphan and one that may be reset; called ms everywhere else.
+    pub orphan_wait_ms: u16,
 }
 
 /// `struct onevip_settings`.
@@ -194,7 +202,7 @@ impl RawSettings {
             sum.add(&[vip.mode, vip.order, vip.blocks, vip.v4_prefix, vip.v6_prefix, vip.plain]);
             sum.add(&vip.beat_port.to_ne_bytes());
             sum.add(&vip.cluster_mac);
-            sum.add(&vip.reserved2);
+            sum.add(&vip.orphan_wait_ms.to_ne_bytes());
         }
         sum.0
     }
@@ -241,7 +249,7 @@ fn encode_vip(vip: &VipConfig) -> RawVip {
         plain: plain.into(),
         beat_port: vip.beat_port,
         cluster_mac: vip.cluster_mac,
-        reserved2: [0; 2],
+        orphan_wait_ms: vip.orphan_wait_ms,
     }
 }
 
@@ -264,6 +272,7 @@ fn decode_vip(raw: &RawVip) -> Option<VipConfig> {
         hasher: Hasher { mode, seed: raw.seed, order, blocks },
         beat_port: raw.beat_port,
         cluster_mac: raw.cluster_mac,
+        orphan_wait_ms: raw.orphan_wait_ms,
     })
 }
 
@@ -284,6 +293,7 @@ mod tests {
                 },
                 beat_port: 1112,
                 cluster_mac: [1, 0, 0x5e, 1, 2, 3],
+                orphan_wait_ms: 150,
             }],
         };
         let mut raw = RawSettings::encode(&config).unwrap();
@@ -295,7 +305,8 @@ mod tests {
     #[test]
     fn too_many_addresses_are_refused_with_the_limit() {
         let addresses = (0..9).map(|last| IpAddr::from([198, 51, 100, last])).collect();
-        let vip = VipConfig { addresses, hasher: Hasher::DEFAULT, beat_port: 1, cluster_mac: [0; 6] };
+        let (hasher, cluster_mac) = (Hasher::DEFAULT, [0; 6]);
+        let vip = VipConfig { addresses, hasher, beat_port: 1, cluster_mac, orphan_wait_ms: 150 };
         let error = RawSettings::encode(&KernelConfig { vips: vec![vip] }).unwrap_err();
         assert!(error.to_string().contains("at most 8 addresses"), "{error}");
     }

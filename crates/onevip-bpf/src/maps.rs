@@ -4,12 +4,15 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    BEATS_BYTES, LAYOUT, MAGIC, PROGRAMS, REASONS_MAX, RawConfig, RawSettings, VIPS_MAX, WORDS,
+    BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
+    RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
-use onevip_core::{BUCKETS, Bucket, Flags};
+use onevip_core::hash::jhash2;
+use onevip_core::{BUCKETS, Bucket, Flags, Flow};
 use std::mem::{offset_of, size_of};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -33,6 +36,8 @@ fn shape(map: &str) -> Shape {
         "flags" => (ARRAY, 4, 4 * WORDS as u32, 1, MMAPABLE),
         "last_syn" => (ARRAY, 4, 8 * WORDS as u32, 1, MMAPABLE),
         "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
+        "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
+        "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
@@ -74,6 +79,8 @@ pub(crate) struct Maps {
     flags: MappedArray,
     last_syn: MappedArray,
     lease: MappedArray,
+    orphans: MappedArray,
+    settled: MappedArray,
     counters: OwnedFd,
 }
 
@@ -90,6 +97,8 @@ impl Maps {
             flags: mapped("flags", 4, writable)?,
             last_syn: mapped("last_syn", 8, false)?,
             lease: mapped("lease", 8, writable)?,
+            orphans: mapped("orphans", 8, false)?,
+            settled: mapped("settled", 8, writable)?,
             counters: fd_of("counters")?,
         })
     }
@@ -186,6 +195,26 @@ impl Maps {
         self.lease.word64(0).load(Ordering::Acquire)
     }
 
+    pub(crate) fn set_settled_ns(&self, vip: usize, since_ns: u64) {
+        self.settled.word64(vip).store(since_ns, Ordering::Release);
+    }
+
+    pub(crate) fn settled_ns(&self, vip: usize) -> u64 {
+        self.settled.word64(vip).load(Ordering::Acquire)
+    }
+
+    /// As `orphan_waited` of the programs, but without remembering anything.
+    pub(crate) fn orphan_waited(&self, vip: usize, flow: &Flow, now_ns: u64) -> bool {
+        let hash = orphan_hash(vip, flow);
+        let first = self.orphans.word64((hash >> (32 - ORPHANS.ilog2())) as usize).load(Ordering::Acquire);
+        let age = ((now_ns >> TICK_SHIFT) as u32).wrapping_sub(first as u32);
+        let known = first >> 32 == u64::from(hash) && u64::from(age) < ORPHAN_MEMORY_TICKS;
+        let holds = |settled| u64::from(age) <= (now_ns - settled) >> TICK_SHIFT;
+        let settled = self.settled_ns(vip);
+        let wait = self.settings(self.config_head()[2] as usize).vips[vip].orphan_wait_ms;
+        known && settled <= now_ns && holds(settled) && age >= u32::from(wait)
+    }
+
     pub(crate) fn counters(&self) -> Result<Counters> {
         Counters::read(self.counters.as_fd())
     }
@@ -193,6 +222,20 @@ impl Maps {
     pub(crate) fn counters_fd(&self) -> &OwnedFd {
         &self.counters
     }
+}
+
+/// What tells TCP flows apart in the memory of orphans.
+fn orphan_hash(vip: usize, flow: &Flow) -> u32 {
+    let address = match flow.remote {
+        IpAddr::V4(v4) => u32::from_ne_bytes(v4.octets()),
+        IpAddr::V6(v6) => {
+            let words = v6.octets();
+            let words = words.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            words.fold(0, |all, word| all ^ word)
+        }
+    };
+    let ports = u32::from(flow.remote_port) << 16 | u32::from(flow.local_port);
+    jhash2(&[address, ports, vip as u32], ORPHANS_SEED)
 }
 
 fn word(vip: usize, bucket: Bucket) -> usize {

@@ -1,10 +1,10 @@
-//! The words that the beat loop writes: flags and lease. One writer, no system calls.
+//! The words that the beat loop writes: flags, lease, and since when orphans count. One writer, no system calls.
 
 use crate::maps::Maps;
-use onevip_core::{Bucket, Flags};
+use onevip_core::{Bucket, Flags, Flow};
 use std::sync::Arc;
 
-/// A grip on the flags, `last_syn` and the lease, for the one thread that writes them. Each access is a single load or
+/// A grip on the flags, `last_syn`, the lease and the memory of orphans, for the one thread that writes them. Each access is a single load or
 /// store of the word that the programs see.
 #[derive(Clone, Debug)]
 pub struct Words(pub(crate) Arc<Maps>);
@@ -23,6 +23,17 @@ impl Words {
     /// Boot time in ns when a SYN of this bucket last passed; 0 when that never was or is more than two minutes ago.
     pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
         self.0.last_syn_ns(vip, bucket)
+    }
+
+    /// Since when, in boot time ns, what is seen of orphans counts. `vip` is below 8.
+    pub fn set_settled_ns(&self, vip: usize, since_ns: u64) {
+        self.0.set_settled_ns(vip, since_ns);
+    }
+
+    /// Whether a segment of this flow that no socket wants would be reset now, rather than only remembered, if its
+    /// bucket were claimed and nobody else might have it.
+    pub fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool {
+        self.0.orphan_waited(vip, flow, crate::boot_time_ns())
     }
 
     /// Until when MINE counts, in boot time ns. More than an hour ahead would be taken for damage by the next daemon.

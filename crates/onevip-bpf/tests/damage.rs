@@ -97,7 +97,7 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "all maps unpinned under attached programs",
         make: |dir| {
-            for map in ["config", "flags", "last_syn", "lease", "counters", "beats"] {
+            for map in ["config", "flags", "last_syn", "lease", "orphans", "settled", "counters", "beats"] {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
         },

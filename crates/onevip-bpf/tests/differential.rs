@@ -13,7 +13,7 @@ use common::frame::{self, ACK};
 use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, isolated};
-use onevip_bpf::layout::WORDS;
+use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
 use std::collections::{BTreeMap, HashMap};
@@ -119,6 +119,7 @@ fn config() -> KernelConfig {
         hasher: by_port,
         beat_port: SECOND_BEAT_PORT,
         cluster_mac: SECOND_MAC,
+        orphan_wait_ms: common::ORPHAN_WAIT_MS,
     };
     KernelConfig { vips: vec![common::vip(Hasher::DEFAULT), second] }
 }
@@ -239,19 +240,47 @@ fn icmp(random: &mut Random, world: &World, dest: Ipv4Addr) -> Vec<u8> {
     frame::icmp(kind, 0, &quoted)
 }
 
-/// Gives every bucket new flags and a new memory of SYNs, and sometimes lets the lease run out.
-fn shake(random: &mut Random, kernel: &Kernel, last_syn: &mut Array<MapData, [u64; WORDS]>) -> bool {
-    let (now, mut memory) = (boot_time_ns(), [0; WORDS]);
+/// What the programs remember.
+struct Memory {
+    last_syn: Array<MapData, [u64; WORDS]>,
+    orphans: Array<MapData, [u64; ORPHANS]>,
+}
+
+impl Memory {
+    fn open(dir: &Path) -> Self {
+        let map = |name| Map::Array(MapData::from_pin(dir.join(name)).unwrap());
+        Self { last_syn: map("last_syn").try_into().unwrap(), orphans: map("orphans").try_into().unwrap() }
+    }
+
+    /// Lets all orphans grow older, by times that differ enough from where anything changes.
+    fn age_orphans(&mut self, random: &mut Random) {
+        let mut orphans = self.orphans.get(&0, 0).unwrap();
+        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
+            let seconds: u64 = random.of(&[0, 1, 30, 80, 125]);
+            let tick = (*orphan as u32).wrapping_sub((seconds * 1_000_000_000 >> TICK_SHIFT) as u32);
+            *orphan = *orphan >> 32 << 32 | u64::from(tick);
+        }
+        self.orphans.set(0, orphans, 0).unwrap();
+    }
+}
+
+/// Gives every bucket new flags and a new memory of SYNs and orphans, and sometimes lets the lease run out.
+fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
+    let (now, mut syns) = (boot_time_ns(), [0; WORDS]);
     for vip in [V, V + 1] {
         for bucket in Bucket::all() {
             kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(8) as u32));
             // Neither so close to two minutes that the two sides might see it differently.
             let ages = [None, None, None, None, Some(1), Some(60), Some(125), Some(4000)];
             let then = random.of(&ages).map_or(0, |seconds: u64| now.saturating_sub(seconds * 1_000_000_000));
-            memory[vip * BUCKETS + bucket.index()] = then;
+            syns[vip * BUCKETS + bucket.index()] = then;
         }
     }
-    last_syn.set(0, memory, 0).unwrap();
+    memory.last_syn.set(0, syns, 0).unwrap();
+    memory.age_orphans(random);
+    for vip in [V, V + 1] {
+        kernel.words().set_settled_ns(vip, random.of(&[0, now - 55_000_000_000]));
+    }
     let live = random.chance(80);
     if live {
         renew(kernel)
@@ -300,11 +329,11 @@ fn compare(
     let (mut kernel, _) = Kernel::open(dir).unwrap();
     kernel.set_config(&config()).unwrap();
     kernel.attach("lo", Accelerate::Off).unwrap();
-    let mut last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
+    let mut memory = Memory::open(dir);
     let views = views(&config());
     let world = World::make(&mut host);
     for batch in packets.step_by(BATCH as usize) {
-        let lease_live = shake(random, &kernel, &mut last_syn);
+        let lease_live = shake(random, &kernel, &mut memory);
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH)];

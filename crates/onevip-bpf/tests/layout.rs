@@ -35,6 +35,10 @@ fn facts() -> Facts {
         ("ONEVIP_REASONS_MAX".into(), layout::REASONS_MAX as u64),
         ("ONEVIP_PROGRAMS".into(), layout::PROGRAMS as u64),
         ("ONEVIP_SYN_MEMORY_NS".into(), SYN_MEMORY_SECS * 1_000_000_000),
+        ("ONEVIP_ORPHANS".into(), layout::ORPHANS as u64),
+        ("ONEVIP_ORPHAN_MEMORY_TICKS".into(), layout::ORPHAN_MEMORY_TICKS),
+        ("ONEVIP_TICK_SHIFT".into(), layout::TICK_SHIFT.into()),
+        ("ONEVIP_ORPHANS_SEED".into(), layout::ORPHANS_SEED.into()),
         ("ONEVIP_MINE".into(), Flags::MINE.bits().into()),
         ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
@@ -47,7 +51,7 @@ fn facts() -> Facts {
         ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
-    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac);
+    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);

@@ -11,7 +11,7 @@ use common::frame::{self, ACK, FIN, RST, SYN};
 use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, kernel, renew, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, isolated};
-use onevip_bpf::layout::WORDS;
+use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Kernel, boot_time_ns, test_run};
 use onevip_core::verdict::Reason::{self, *};
 use onevip_core::{Bucket, Flags, Hasher, Socket};
@@ -40,6 +40,7 @@ struct Table<'a> {
     /// Whose bucket a row's flags are for.
     bucket: Bucket,
     last_syn: Array<MapData, [u64; WORDS]>,
+    orphans: Array<MapData, [u64; ORPHANS]>,
     failures: Vec<String>,
 }
 
@@ -52,6 +53,21 @@ impl Table<'_> {
         }
         self.known.kernel.words().set_flags(V, self.bucket, NONE);
         self.syn_passed(None);
+        self.orphans.set(0, [0; ORPHANS], 0).unwrap();
+    }
+
+    /// A row whose frame has come before, so many seconds ago.
+    fn row_again(&mut self, sentence: &str, seconds_ago: u64, flags: Flags, frame: &[u8], reason: Reason) {
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
+        let [ingress, ..] = self.known.kernel.program_fds();
+        test_run(ingress, frame, 1).unwrap();
+        let mut orphans = self.orphans.get(&0, 0).unwrap();
+        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
+            let tick = (*orphan as u32).wrapping_sub((seconds_ago * 1_000_000_000 >> TICK_SHIFT) as u32);
+            *orphan = *orphan >> 32 << 32 | u64::from(tick);
+        }
+        self.orphans.set(0, orphans, 0).unwrap();
+        self.row(sentence, flags, frame, reason);
     }
 
     /// The client of the rows that follow.
@@ -97,7 +113,8 @@ fn with_table(test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
             listeners: vec![(VIP.into(), SSH)],
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
-        let mut table = Table { known, bucket: bucket_of(HELD), last_syn, failures: Vec::new() };
+        let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();
+        let mut table = Table { known, bucket: bucket_of(HELD), last_syn, orphans, failures: Vec::new() };
         test(&mut table, &host);
         assert!(table.failures.is_empty(), "\n{}", table.failures.join("\n"));
     });
@@ -135,11 +152,26 @@ fn tcp_of_a_session() {
         t.row("a hung node resets no orphan", MINE, &frame::tcp(HELD, 41001, SSH, ACK), TcpNotHere);
         t.lease(true);
         let orphan = frame::tcp(HELD, 41001, NOBODY_LISTENS, ACK);
-        t.row("an orphan of our bucket is reset by the stack", MINE, &orphan, TcpOrphan);
-        t.row("unless it may live elsewhere", MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.row("the first segment of an orphan is only remembered", MINE, &orphan, TcpOrphanFirst);
+        t.row_again("so is what follows at once", 1, MINE, &orphan, TcpOrphanFirst);
+        t.row_again(
+            "an orphan of our bucket that tries again is reset by the stack",
+            30,
+            MINE,
+            &orphan,
+            TcpOrphan,
+        );
+        t.row_again("but what came two minutes ago is forgotten", 121, MINE, &orphan, TcpOrphanFirst);
+        t.row("an orphan may live elsewhere", MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.row_again("however often it comes", 30, MINE.with(ELSEWHERE), &orphan, TcpElsewhere);
+        t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 10_000_000_000);
+        t.row_again("what came before a node returned says nothing", 30, MINE, &orphan, TcpOrphanFirst);
+        t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 60_000_000_000);
+        t.row_again("what came after it does", 30, MINE, &orphan, TcpOrphan);
         t.row("an orphan of another's bucket is never reset", GUESTS, &orphan, TcpNotHere);
         let to_listener = frame::tcp(HELD, 41001, SSH, ACK);
-        t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphan);
+        t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphanFirst);
+        t.row_again("also when it comes again", 30, MINE, &to_listener, TcpOrphan);
         t.row("also to a listener of another's bucket", GUESTS, &to_listener, TcpNotHere);
 
         let (_socket, port) = host.syn_sent(OUTWARD, 80);

@@ -92,6 +92,8 @@ pub trait Facts {
     fn syn_recently(&self, vip: usize, bucket: Bucket) -> bool;
     /// What the kernel has for this flow.
     fn socket(&self, flow: &Flow) -> Socket;
+    /// Whether a segment of this flow has come in vain before, long enough ago and under circumstances that still hold.
+    fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool;
 }
 
 /// How long after a passed SYN its bucket counts as having guests, in seconds. It bridges the time until a scan has
@@ -174,7 +176,7 @@ reasons! {
     TcpTimeWaitForeign = 18, Drop, "tcp-time-wait-foreign";
     /// ACK that carries a SYN cookie which this kernel issued.
     TcpCookie = 19, Pass, "tcp-cookie";
-    /// Segment of a claimed bucket's connection that lives nowhere: the stack resets it.
+    /// Segment of a claimed bucket's connection that lives nowhere, and not the first in vain: the stack resets it.
     TcpOrphan = 20, Pass, "tcp-orphan";
     /// Segment of a claimed bucket's connection that may live elsewhere.
     TcpElsewhere = 21, Drop, "tcp-elsewhere";
@@ -198,6 +200,9 @@ reasons! {
     OtherOwn = 30, Pass, "other-own";
     /// Other protocol that another node answers.
     OtherForeign = 31, Drop, "other-foreign";
+    /// First segment of a claimed bucket's connection that seems to live nowhere: its kernel may just be coming back
+    /// into reach, and would say so before the client tries again.
+    TcpOrphanFirst = 32, Drop, "tcp-orphan-first";
 }
 
 /// The verdict on `packet` by a node for which `facts` hold.
@@ -273,7 +278,8 @@ fn judge_segment(facts: &impl Facts, at: Place, flow: &Flow, segment: Segment) -
             match (claims(flags, facts), flags.has(Flags::ELSEWHERE)) {
                 (false, _) => Reason::TcpNotHere,
                 (true, true) => Reason::TcpElsewhere,
-                (true, false) => Reason::TcpOrphan,
+                (true, false) if facts.orphan_waited(at.vip, flow) => Reason::TcpOrphan,
+                (true, false) => Reason::TcpOrphanFirst,
             }
         }
     }

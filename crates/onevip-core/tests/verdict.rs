@@ -18,6 +18,7 @@ struct Node {
     flags: Flags,
     lease: bool,
     recent: bool,
+    waited: bool,
     socket: Option<Socket>,
 }
 
@@ -33,6 +34,9 @@ impl Facts for Node {
     }
     fn socket(&self, _: &Flow) -> Socket {
         self.socket.expect("this row must not cost a socket lookup")
+    }
+    fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
+        self.waited
     }
 }
 
@@ -60,9 +64,10 @@ fn every_row_of_the_verdict_table_holds() {
     let stale = Some(Socket::Request { sent_isn: 7777 });
     let cookie = |cookie_valid| Some(Socket::Listener { cookie_valid });
     let none = Some(Socket::None);
-    let live = |flags, socket| Node { flags, lease: true, recent: false, socket };
-    let lapsed = |flags, socket| Node { flags, lease: false, recent: false, socket };
-    let recent = |flags, socket| Node { flags, lease: true, recent: true, socket };
+    let live = |flags, socket| Node { flags, lease: true, recent: false, waited: false, socket };
+    let lapsed = |flags, socket| Node { flags, lease: false, recent: false, waited: false, socket };
+    let again = |flags, socket| Node { flags, lease: true, recent: false, waited: true, socket };
+    let recent = |flags, socket| Node { flags, lease: true, recent: true, waited: false, socket };
 
     let rows: Vec<(&str, Packet, Node, Reason)> = vec![
         ("what is not ours passes untouched", Packet::NotOurs, live(NONE, None), NotOurs),
@@ -101,8 +106,15 @@ fn every_row_of_the_verdict_table_holds() {
         ),
         ("except to a FIN", fin, live(GUESTS, Some(Socket::TimeWait)), TcpTimeWait),
         ("a valid cookie is honoured where it was issued", data, live(GUESTS, cookie(true)), TcpCookie),
-        ("an orphan of a claimed bucket is reset at once", data, live(MINE, none), TcpOrphan),
-        ("also in front of a listener", data, live(MINE, cookie(false)), TcpOrphan),
+        ("the first segment of an orphan is only remembered", data, live(MINE, none), TcpOrphanFirst),
+        ("when it comes again it is reset", data, again(MINE, none), TcpOrphan),
+        ("also in front of a listener", data, again(MINE, cookie(false)), TcpOrphan),
+        (
+            "however often it comes, not where it may live elsewhere",
+            data,
+            again(MINE.with(ELSEWHERE), none),
+            TcpElsewhere,
+        ),
         ("unless it may live elsewhere", data, live(MINE.with(ELSEWHERE), none), TcpElsewhere),
         ("an unclaimed flow is never reset", data, live(GUESTS, none), TcpNotHere),
         ("nor one whose claim lost its lease", data, lapsed(MINE, none), TcpNotHere),
@@ -219,7 +231,7 @@ proptest! {
     fn any_bytes_reach_a_verdict(frame in prop::collection::vec(any::<u8>(), 0..200), start in 0usize..2) {
         // Half of the frames begin like a real one, so that the deeper layers are reached.
         let frame = if start == 0 { frame } else { [ipv4_frame(6, 0, &[])[..14].to_vec(), frame].concat() };
-        let node = Node { flags: Flags::NONE, lease: true, recent: false, socket: Some(Socket::None) };
+        let node = Node { flags: Flags::NONE, lease: true, recent: false, waited: false, socket: Some(Socket::None) };
         let reason = judge(&Packet::parse(&frame, &vips()), &node);
         prop_assert!(reason.action() == Action::Drop || matches!(reason, NotOurs | ArpToVip | Beat));
     }

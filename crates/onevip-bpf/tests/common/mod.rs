@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 pub const CLUSTER_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x33, 0x64, 0x0a];
 pub const BEAT_PORT: u16 = 1112;
+/// Longer than a test takes between two frames, however slow the machine, and far shorter than what it makes of age.
+pub const ORPHAN_WAIT_MS: u16 = 20_000;
 /// The VIP's index.
 pub const V: usize = 0;
 
@@ -62,7 +64,13 @@ pub fn config() -> KernelConfig {
 }
 
 pub fn vip(hasher: Hasher) -> VipConfig {
-    VipConfig { addresses: vec![VIP.into()], hasher, beat_port: BEAT_PORT, cluster_mac: CLUSTER_MAC }
+    VipConfig {
+        addresses: vec![VIP.into()],
+        hasher,
+        beat_port: BEAT_PORT,
+        cluster_mac: CLUSTER_MAC,
+        orphan_wait_ms: ORPHAN_WAIT_MS,
+    }
 }
 
 /// The bucket of a client by its address.

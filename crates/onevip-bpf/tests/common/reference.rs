@@ -42,6 +42,10 @@ impl Facts for Known<'_> {
         last != 0 && boot_time_ns() - last < SYN_MEMORY_SECS * 1_000_000_000
     }
 
+    fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool {
+        self.kernel.words().orphan_waited(vip, flow)
+    }
+
     fn socket(&self, flow: &Flow) -> Socket {
         let listens = self.listeners.contains(&(flow.local, flow.local_port));
         let otherwise = if listens { Socket::Listener { cookie_valid: false } } else { Socket::None };

@@ -42,6 +42,9 @@ impl Engine {
     /// The kernel of `node` answered a question.
     pub(super) fn kernel_lives(&mut self, now: Time, node: NodeId) {
         let again = self.config.timing.probe_again;
+        if self.kernel_gone(node) {
+            self.settle_anew(now);
+        }
         let Some(peer) = self.peers.get_mut(&node) else { return };
         if peer.kernel.gone {
             self.outputs.push_back(Output::Event(Event::KernelAnswers(node)));
@@ -57,7 +60,7 @@ impl Engine {
     /// Asks the kernels of silent nodes.
     pub(super) fn ask_kernels(&mut self, now: Time) {
         let timing = self.config.timing;
-        let mut found_gone = false;
+        let mut gone_since = None;
         for (node, peer) in &mut self.peers {
             if now < peer.arrived + timing.probe_after || now < peer.kernel.next_probe {
                 continue;
@@ -67,7 +70,7 @@ impl Engine {
             } else if peer.kernel.unanswered >= PROBES {
                 peer.kernel.gone = true;
                 peer.kernel.next_probe = now + timing.probe_gone;
-                found_gone = true;
+                gone_since = gone_since.max(Some(peer.arrived + timing.probe_after));
                 self.outputs.push_back(Output::Event(Event::KernelGone(*node)));
             } else {
                 peer.kernel.unanswered += 1;
@@ -75,9 +78,19 @@ impl Engine {
             }
             self.outputs.push_back(Output::Probe(*node));
         }
-        if found_gone {
+        if let Some(since) = gone_since {
             self.guests_news = true;
+            // Who is heard while that node is not cannot have its sessions there and be beyond the same cut.
+            self.settle_anew(since);
             self.tell_elsewhere(now);
+        }
+    }
+
+    /// What was seen of orphans before `since` says nothing.
+    pub(super) fn settle_anew(&mut self, since: Time) {
+        if since > self.settled {
+            self.settled = since;
+            self.outputs.push_back(Output::Settled(since));
         }
     }
 

@@ -23,7 +23,7 @@ impl Engine {
         }
         if now >= self.expected + self.config.timing.alone {
             self.quiet_until = now + self.config.timing.death;
-            self.know_nothing_of_guests();
+            self.know_nothing_of_guests(now);
         }
         self.woke = now;
         self.is_spoken_to(now);
@@ -41,6 +41,7 @@ impl Engine {
         self.outputs.push_back(Output::Event(Event::Lapsed));
         let all = self.claims;
         self.release(now, all);
+        self.fell_out(now);
     }
 
     /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own

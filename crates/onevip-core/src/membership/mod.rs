@@ -18,6 +18,7 @@ mod lease;
 mod links;
 mod output;
 mod peer;
+mod quality;
 mod rulings;
 mod send;
 mod status;
@@ -31,10 +32,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use event::{Event, WhyLost};
 pub use output::{Family, Output};
+pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{PeerStatus, Status, WhyOut};
 pub use timing::Timing;
 
 use peer::Peer;
+use quality::Record;
 
 /// When a claimer gives a bucket to the node that the table wants to have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -123,6 +126,9 @@ pub struct Engine {
     state: NodeState,
     state_since: Time,
     health: Health,
+    record: Record,
+    /// What we last said of ourselves for the reasons of `quality`.
+    announced_unsteadiness: Health,
     facts: Facts,
     started: Time,
     /// Something says that we must not begin to serve: a twin with our number, or beats we cannot read.
@@ -179,6 +185,8 @@ pub struct Engine {
     /// Buckets released since `guests_as_of`, or so recently that a scan may have missed a session.
     released: Vec<(Time, BucketSet)>,
     elsewhere: BucketSet,
+    /// See [`Output::Settled`].
+    settled: Time,
     /// Something changed that `elsewhere` depends on.
     guests_news: bool,
 
@@ -199,6 +207,8 @@ impl Engine {
             state: NodeState::Joining,
             state_since: now,
             health: Health::GOOD,
+            record: Record::CLEAN,
+            announced_unsteadiness: Health::GOOD,
             facts: Facts::default(),
             started: now,
             held_until: now,
@@ -236,6 +246,7 @@ impl Engine {
             guests_as_of: now,
             released: Vec::new(),
             elsewhere: BucketSet::FULL,
+            settled: now,
             guests_news: true,
             outputs: VecDeque::new(),
             config,
@@ -244,6 +255,7 @@ impl Engine {
         };
         engine.outputs.push_back(Output::Release(BucketSet::FULL));
         engine.outputs.push_back(Output::Lease(Time::ZERO));
+        engine.outputs.push_back(Output::Settled(now));
         engine.outputs.push_back(Output::Elsewhere(BucketSet::FULL));
         engine.settle(now);
         engine
@@ -409,11 +421,14 @@ impl Engine {
 
     /// Draws all conclusions. The order is that of the outputs: releases, lease, elsewhere, gains, beat.
     fn settle(&mut self, now: Time) {
+        let periodic = now >= self.next_periodic;
         self.drop_silent_peers(now);
+        if periodic {
+            self.judge_own_link(now);
+        }
         self.look_around();
         self.begin_serving(now);
         self.resolve_conflicts(now);
-        let periodic = now >= self.next_periodic;
         if periodic {
             self.guests_news = true; // Time alone may change it: somebody has been silent for too long.
             self.release_what_was_asked_for(now);
@@ -473,6 +488,7 @@ impl Engine {
 
     /// How this node stands, as it announces it.
     fn standing(&self) -> Standing {
-        Standing { state: self.state, health: self.health, weight: self.config.weight }
+        let health = self.health.max(self.announced_unsteadiness);
+        Standing { state: self.state, health, weight: self.config.weight }
     }
 }

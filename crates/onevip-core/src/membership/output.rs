@@ -15,6 +15,9 @@ pub enum Output {
     Lease(Time),
     /// Set `ELSEWHERE` of exactly these buckets, and clear it of all others.
     Elsewhere(BucketSet),
+    /// What was seen of orphans before this time says nothing: a kernel came into reach then, or fell silent that is
+    /// out of reach now. Comes before the [`Output::Elsewhere`] that it concerns.
+    Settled(Time),
     /// Set `MINE` of these buckets.
     Gain(BucketSet),
     /// Send this beat, one copy per VIP family.

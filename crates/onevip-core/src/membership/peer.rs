@@ -1,5 +1,6 @@
 //! What we know of one other node, and when we believe that it hears us.
 
+use super::quality::Quality;
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
 use crate::ids::{BucketSet, NodeId, NodeSet};
@@ -17,6 +18,10 @@ pub(super) struct Peer {
     pub arrived: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
+    /// How many of its beats come.
+    pub quality: Quality,
+    /// It misses too many of ours.
+    pub finds_us_lossy: bool,
     /// Whom it hears.
     pub hears: NodeSet,
     /// We hear it, and it hears us.
@@ -44,6 +49,8 @@ impl Peer {
             newest: None,
             arrived: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
+            quality: Quality::NEW,
+            finds_us_lossy: false,
             hears: NodeSet::EMPTY,
             heard: false,
             since: now,
@@ -85,6 +92,9 @@ impl Engine {
                 }
                 return;
             }
+            if same_host && beat.incarnation == newest.incarnation {
+                peer.quality.note(family, beat.seq);
+            }
             let (this, last) = ((beat.incarnation, beat.seq), (newest.incarnation, newest.seq));
             if same_host && this == last {
                 peer.arrived_by[family.index()] = now;
@@ -98,6 +108,9 @@ impl Engine {
         }
         if let Some(peer) = self.peers.get_mut(&beat.from) {
             peer.arrived_by[family.index()] = now;
+            if peer.newest.as_ref().is_none_or(|newest| newest.incarnation != beat.incarnation) {
+                peer.quality = Quality::NEW;
+            }
         }
         self.take_in(now, beat);
     }
@@ -118,7 +131,10 @@ impl Engine {
         self.is_spoken_to(now);
         let beat_time = self.config.timing.beat;
         if self.was_absent(beat) {
-            self.know_nothing_of_guests();
+            self.know_nothing_of_guests(now);
+        }
+        if self.kernel_gone(beat.from) {
+            self.settle_anew(now);
         }
         let death = self.config.timing.death;
         let Some(peer) = self.peers.get_mut(&beat.from) else { return };
@@ -134,6 +150,7 @@ impl Engine {
         self.news |=
             peer.newest.as_ref().is_none_or(|old| old.standing != beat.standing) || hears != peer.hears;
         peer.hears = hears;
+        peer.finds_us_lossy = beat.report(self.config.me).is_some_and(|report| report.lossy);
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
         let known_guests = beat.guests.or(&beat.claims);
@@ -162,8 +179,9 @@ impl Engine {
     }
 
     /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
-    pub(super) fn know_nothing_of_guests(&mut self) {
+    pub(super) fn know_nothing_of_guests(&mut self, now: Time) {
         self.guests_news = true;
+        self.settle_anew(now);
         for peer in self.peers.values_mut() {
             peer.known_guests = BucketSet::FULL;
         }

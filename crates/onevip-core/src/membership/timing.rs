@@ -25,6 +25,9 @@ pub struct Timing {
     pub probe_again: Duration,
     /// A kernel that did not is asked again after this: 20 beats.
     pub probe_gone: Duration,
+    /// A segment that no kernel seems to want is reset only if one of its flow came this long before, too: 3 beats. By
+    /// then a kernel that has just come back into reach has said so, and a retransmission takes longer (0.2 s).
+    pub orphan_wait: Duration,
     /// Nobody who knows us has spoken for this long: it is to be found out whether we hear anything. 1.5 beats.
     pub doubt: Duration,
     /// Nobody who knows us has spoken for this long: we are alone, and renew our lease without them. 3 beats.
@@ -42,6 +45,11 @@ pub struct Timing {
     pub listen_alone: Duration,
     /// A draining or leaving node whose buckets nobody wants gives them up after this: 10 beats.
     pub goodbye: Duration,
+    /// A node that has fallen out for the third time within `memory` takes no share for this long, unless the others are
+    /// worse; the fourth time for twice as long, and so on: 20 beats.
+    pub hold: Duration,
+    /// For how long falls are remembered: 1200 beats, a minute.
+    pub memory: Duration,
     /// A beat that says "rebalance" moves busy buckets, too, for this long: 20 beats.
     pub rebalance: Duration,
 }
@@ -61,6 +69,7 @@ impl Timing {
             probe_every: times(beat, 1, 2),
             probe_again: times(beat, 5, 1),
             probe_gone: times(beat, 20, 1),
+            orphan_wait: times(beat, 3, 1),
             doubt: times(beat, 3, 2),
             alone: times(beat, 3, 1),
             deaf: times(beat, 5, 2),
@@ -69,6 +78,8 @@ impl Timing {
             listen: times(beat, 20, 1),
             listen_alone: times(beat, 6, 1),
             goodbye: times(beat, 10, 1),
+            hold: times(beat, 20, 1),
+            memory: times(beat, 1200, 1),
             rebalance: times(beat, 20, 1),
         }
     }

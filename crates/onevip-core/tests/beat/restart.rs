@@ -44,6 +44,7 @@ impl Node {
                 Output::Gain(buckets) => self.claims = self.claims.or(&buckets),
                 Output::Send(beat) => sent.push(self.receiver.sealer().seal(&beat)),
                 Output::Lease(_)
+                | Output::Settled(_)
                 | Output::Elsewhere(_)
                 | Output::Probe(_)
                 | Output::Event(_)

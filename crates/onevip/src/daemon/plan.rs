@@ -8,6 +8,7 @@ use crate::host::netlink::{Link, Netlink};
 use crate::host::resolve_interface;
 use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
+use onevip_core::membership::Timing;
 
 /// Everything this host has to do.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Plan {
     pub node: Node,
     /// The VIPs that it serves; the place in this list is the VIP's index in the kernel part.
     pub vips: Vec<VipPlan>,
+    /// How long an orphan waits before it is reset: follows from the beat time.
+    orphan_wait_ms: u16,
 }
 
 /// One VIP on this host.
@@ -44,7 +47,9 @@ impl Plan {
         if vips.is_empty() {
             bail!("node {} serves no VIP: no `nodes` list of any [[vip]] names it", node.name);
         }
-        Ok(Self { node: node.clone(), vips })
+        // The beat time is at most a second, so this fits.
+        let orphan_wait_ms = Timing::new(config.beat).orphan_wait.as_millis() as u16;
+        Ok(Self { node: node.clone(), vips, orphan_wait_ms })
     }
 
     /// What the programs have to know.
@@ -54,6 +59,7 @@ impl Plan {
             hasher: plan.vip.hasher(),
             beat_port: plan.vip.beat_port,
             cluster_mac: plan.vip.mac.0,
+            orphan_wait_ms: self.orphan_wait_ms,
         });
         KernelConfig { vips: vips.collect() }
     }

@@ -262,6 +262,7 @@ impl VipLoop {
                 Output::Elsewhere(buckets) => {
                     self.change(outside.words, |vip| &mut vip.elsewhere, |_| buckets)
                 }
+                Output::Settled(since) => outside.words.set_settled_ns(self.index, since.nanos()),
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
                 // The receiver of notices ends after this loop.
