@@ -153,6 +153,8 @@ enum Sub {
 enum Bench {
     /// What users notice of faults and of planned changes: gaps in new connections, sessions lost, answers given twice
     Failover(Failover),
+    /// How long an ill node goes on getting new users
+    Health(HealthBench),
 }
 
 #[derive(Args)]
@@ -187,6 +189,28 @@ struct Failover {
     keep_raw: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct HealthBench {
+    /// Name of the lab
+    #[arg(long, default_value = "benchhealth")]
+    name: String,
+    /// For scripts: every single take
+    #[arg(long)]
+    json: bool,
+    /// How often each fault happens
+    #[arg(long, default_value_t = 5)]
+    repeat: u32,
+    /// What goes wrong; everything that health is about by default
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    fault: Vec<String>,
+    /// Number of nodes, 2 to 16
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
+    /// Number of client addresses, 1 to 130
+    #[arg(long, default_value_t = 40)]
+    clients: usize,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -219,6 +243,7 @@ fn run(command: Sub) -> Result<()> {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
         Sub::Bench(Bench::Failover(failover)) => bench_failover(failover),
+        Sub::Bench(Bench::Health(health)) => bench_health(health),
         Sub::Echo { id } => load::echo::serve(id),
         Sub::Hog(hog) => hog.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
@@ -246,6 +271,22 @@ fn bench_failover(wanted: Failover) -> Result<()> {
     let violations = report.violations();
     anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
     anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
+    Ok(())
+}
+
+fn bench_health(wanted: HealthBench) -> Result<()> {
+    process::catch_interrupts()?;
+    let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
+    let all = || bench::health::KINDS.map(str::to_owned).to_vec();
+    let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
+    let report = bench::health::health(&bench::health::Settings { options, kinds, repeat: wanted.repeat })?;
+    if wanted.json {
+        print(&serde_json::to_string_pretty(&report)?)?
+    } else {
+        print(&report)?
+    }
+    let violations = report.violations();
+    anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
     Ok(())
 }
 

@@ -73,7 +73,7 @@ impl Default for HealthSettings {
             scope: Scope::Host,
             memory_pressure: at(Some(20), Some(60)),
             memory_left: at(Some(5), Some(2)),
-            cpu_pressure: at(Some(95), None),
+            cpu_pressure: at(Some(90), None),
             io_pressure: at(Some(80), None),
             processes_left: at(Some(10), Some(3)),
             files_left: at(Some(10), Some(3)),

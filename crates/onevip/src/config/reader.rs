@@ -74,7 +74,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("scope", r#""host""#),
     ("memory_pressure", "{ shed = 20, out = 60 }"),
     ("memory_left", "{ shed = 5, out = 2 }"),
-    ("cpu_pressure", "{ shed = 95 }"),
+    ("cpu_pressure", "{ shed = 90 }"),
     ("io_pressure", "{ shed = 80 }"),
     ("processes_left", "{ shed = 10, out = 3 }"),
     ("files_left", "{ shed = 10, out = 3 }"),

@@ -2,9 +2,9 @@
 //!
 //! - Clients that came and were served since the last look are a good answer: nobody is asked.
 //! - Where nobody came, a knock is a good answer when it is taken from the accept queue in time.
-//! - Doubt asks for the banner: a knock that is not taken within [`DOUBT`], a client that waits for longer than `timeout`,
-//!   a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
-//! - A client that waited too long is one bad answer, but never the last one: for that somebody has to be asked.
+//! - Doubt asks for the banner: a knock that is not taken within [`DOUBT`], a client that waits for longer than that while
+//!   nobody is served, a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
+//! - A client that waited for longer than `timeout` is one bad answer, but never the last one: for that somebody has to be asked.
 //! - While `sshd` is ill only the banner, or served clients, count as good.
 
 use super::probe::Answer;
@@ -13,7 +13,7 @@ use crate::health::judge::Judge;
 use crate::health::toll::{DEAD, Finding, POORLY, Toll};
 use std::time::{Duration, Instant};
 
-/// A knock that takes longer raises doubt. A healthy `sshd` takes it in under a millisecond.
+/// A knock, or a client, that waits for longer raises doubt. A healthy `sshd` takes it in under a millisecond.
 pub const DOUBT: Duration = Duration::from_millis(250);
 /// So many clients without a login, while nobody is served, may be too many for `MaxStartups`, whose default begins to
 /// refuse at ten.
@@ -106,11 +106,10 @@ impl Course {
     pub fn looked(&mut self, now: Instant, sight: &Sight) -> Option<Ask> {
         let stuck = self.queue > 0 && sight.queue >= self.queue;
         self.queue = sight.queue;
-        let waits_for = |wait: &&Duration| {
-            **wait >= self.pace.timeout && self.cleared.is_none_or(|at| now.duration_since(at) > **wait)
-        };
-        let longest = sight.waits.iter().filter(waits_for).max().copied();
-        let ask = if let Some(wait) = longest {
+        // Whoever came before the last banner and still waits has a trouble of their own.
+        let of_late = |wait: &&Duration| self.cleared.is_none_or(|at| now.duration_since(at) > **wait);
+        let longest = sight.waits.iter().filter(of_late).max().copied();
+        let ask = if let Some(wait) = longest.filter(|wait| *wait >= self.pace.timeout) {
             if !self.only_seen {
                 self.bad(format!("a client has waited {} for its first bytes", show(wait)));
                 self.only_seen = true;
@@ -120,6 +119,8 @@ impl Course {
             self.call_due = now + self.pace.banner_every;
             self.good(format!("clients are served ({} since the last look)", sight.served));
             None
+        } else if longest.is_some_and(|wait| wait >= self.doubt()) {
+            self.ask_if_idle(Ask::Call)
         } else if !self.is_well() && stuck {
             // Every further question would only lengthen its queue.
             self.bad(format!("{} connections wait, and none is taken", sight.queue));
@@ -129,8 +130,11 @@ impl Course {
         } else {
             self.ask_if_idle(Ask::Knock)
         };
-        self.next_look =
-            now + if self.judge.is_settled() { self.pace.interval } else { self.pace.interval / 4 };
+        let pause = if self.judge.is_settled() { self.pace.interval } else { self.pace.interval / 4 };
+        // Whoever waits is looked at again when that is too long.
+        let limit = |wait| if wait < self.doubt() { self.doubt() } else { self.pace.timeout };
+        let too_long = longest.map(|wait| limit(wait).saturating_sub(wait)).filter(|left| !left.is_zero());
+        self.next_look = now + too_long.map_or(pause, |left| left.min(pause));
         ask
     }
 
@@ -196,8 +200,12 @@ impl Course {
             (self.knock, self.only_seen) = (None, false);
             self.bad(format!("takes no connection within {}", show(self.pace.timeout)));
         }
-        let doubt = late(self.knock, DOUBT.min(self.pace.timeout / 2)) && self.call.is_none();
+        let doubt = late(self.knock, self.doubt()) && self.call.is_none();
         (doubt.then_some(Ask::Call), give_up)
+    }
+
+    fn doubt(&self) -> Duration {
+        DOUBT.min(self.pace.timeout / 2)
     }
 
     fn is_well(&self) -> bool {
@@ -373,15 +381,24 @@ mod tests {
     fn a_client_that_waits_raises_doubt_but_does_not_decide() {
         let mut story = Story::new();
         story.now += Duration::from_secs(5);
-        assert_eq!(story.look(&waiting(400 * MS)), Some(Ask::Knock), "that is soon enough");
+        assert_eq!(story.look(&waiting(100 * MS)), Some(Ask::Knock), "that is soon enough");
         story.course.taken(story.now);
-        assert_eq!(story.look(&waiting(1400 * MS)), Some(Ask::Call));
+        assert_eq!(story.course.next_look() - story.now, 150 * MS, "but looked at again");
+        assert_eq!(story.look(&waiting(250 * MS)), Some(Ask::Call), "doubt");
+        assert_eq!(story.course.next_look() - story.now, 750 * MS);
         for _ in 0..3 {
-            story.look(&waiting(1400 * MS));
+            story.look(&waiting(1000 * MS));
         }
-        assert_eq!(story.toll(), Toll::None, "seen four times, and still one answer");
+        assert_eq!(story.toll(), Toll::None, "seen waiting too long three times, and still one answer");
         story.pass(1000 * MS);
         assert_eq!(story.toll(), Toll::Out(DEAD), "the call was not answered either");
+    }
+
+    #[test]
+    fn a_moments_wait_among_clients_that_are_served_is_no_doubt() {
+        let mut story = Story::new();
+        story.now += Duration::from_secs(5);
+        assert_eq!(story.look(&Sight { served: 3, ..waiting(300 * MS) }), None);
     }
 
     #[test]
