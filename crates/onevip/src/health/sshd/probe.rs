@@ -70,10 +70,9 @@ impl Call {
                 Ok(0) => return Some(self.judge().unwrap_or(Answer::Closed)),
                 Ok(length) => {
                     self.said.extend_from_slice(&bytes[..length]);
-                    if self.said.len() > BANNER_MAX || self.said.contains(&b'\n') {
-                        if let Some(answer) = self.judge() {
-                            return Some(answer);
-                        }
+                    let complete = self.said.len() > BANNER_MAX || self.said.contains(&b'\n');
+                    if complete && let Some(answer) = self.judge() {
+                        return Some(answer);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
