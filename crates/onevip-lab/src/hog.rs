@@ -163,7 +163,7 @@ fn logins(to: SocketAddr, count: usize) -> Result<()> {
     let mut held: Vec<TcpStream> = Vec::new();
     let mut told = false;
     loop {
-        held.retain(|stream| is_open(stream));
+        held.retain(is_open);
         while held.len() < count {
             match dial(to) {
                 Ok(stream) => held.push(stream),

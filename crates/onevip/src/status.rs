@@ -163,6 +163,9 @@ pub struct Peer {
     pub loss_percent: u32,
     /// Whether it misses too many of this node's beats.
     pub finds_us_lossy: bool,
+    /// How ill it says it is, 0 to 3.
+    #[serde(default)]
+    pub illness: u8,
     /// Whom it hears, by number.
     pub hears: Vec<u8>,
     /// Buckets it claims.
@@ -375,6 +378,9 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
     }
     if peer.heard && peer.finds_us_lossy {
         remarks.push("misses many of ours".to_owned());
+    }
+    if peer.heard && peer.illness > 0 {
+        remarks.push(format!("ill ({} of 3)", peer.illness));
     }
     if peer.config_differs {
         remarks.push("its configuration differs".to_owned());

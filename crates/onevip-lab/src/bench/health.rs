@@ -1,8 +1,8 @@
 //! `onevip-lab bench health`: how long an ill node goes on getting new users, and what its sessions notice.
 //!
 //! A fault befalls one node of a cluster with clients at work. Measured are the time from the command that brings it about
-//! to the last answer that this node gives to a new connection (of one that only sheds load: to the first client that
-//! another node serves), the visits to SSH that had no banner within three
+//! to the last answer that this node gives to a new connection (of one that only sheds load: until a quarter of its
+//! share is gone), the visits to SSH that had no banner within three
 //! seconds, the sessions lost, and the time from healing until the node serves again.
 
 use std::fmt;
@@ -35,6 +35,8 @@ pub const KINDS: [&str; 9] = [
 const GIVES_UP: Duration = Duration::from_secs(60);
 /// How long a healed node has to come back.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
+/// How often a node is asked for its share.
+const ASK: Duration = Duration::from_millis(250);
 /// Nothing is measured while something else is going on.
 const REST: Duration = Duration::from_secs(1);
 
@@ -56,8 +58,8 @@ pub struct Take {
     pub fault: String,
     /// Where.
     pub node: u8,
-    /// Until the node's last answer to a new connection, or, where it only sheds load, until another one served the first
-    /// of its clients; none when that did not come to pass.
+    /// Until the node's last answer to a new connection, or, where it only sheds load, until a quarter of its share
+    /// was gone; none when that did not come to pass.
     pub moved: Option<f64>,
     /// Visits to SSH from the node's clients while it lasted, and how many had no banner.
     pub visits: (usize, usize),
@@ -116,14 +118,18 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
     let sheds = matches!(fault, Fault::CpuHog(_));
     let from = Instant::now();
     stage.lab.fault(fault)?;
-    let mut first = None;
+    let (mut first, mut asked) = (None, from);
+    let share = stage.lab.node(node).claims().unwrap_or(0);
     let has_moved = stage.watch(from + GIVES_UP, |stage| {
         let now = Instant::now();
         let elsewhere = |client: &_| stage.tape.server(*client, now).is_some_and(|by| by != node);
-        if first.is_none() && own.iter().any(elsewhere) {
-            first = Some(from.elapsed());
+        if sheds && asked.elapsed() >= ASK {
+            asked = now;
+            // Every client of the lab has a session, so its bucket stays; those without one move.
+            let less = stage.lab.node(node).claims().is_some_and(|claims| claims < share * 3 / 4);
+            first = less.then(|| from.elapsed());
         }
-        own.iter().all(elsewhere) || sheds && first.is_some()
+        own.iter().all(elsewhere) || first.is_some()
     })?;
     let gone = Instant::now();
     let last = stage.tape.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));

@@ -74,6 +74,7 @@ fn it_goes_out_and_comes_back(mut stage: Stage, fault: &Fault, check: &str) {
     until_served(&mut stage, |node| node != 2);
     let found = checked(&stage.lab, 2, check);
     assert_eq!(found["state"], "out", "{found}");
+    assert!(told_illness(&stage.lab, 1, 2) > 0, "the others know");
     nobody_lost_a_session(&mut stage);
     stage.lab.heal(None).unwrap();
     until_back(&mut stage, 2);
@@ -81,6 +82,14 @@ fn it_goes_out_and_comes_back(mut stage: Stage, fault: &Fault, check: &str) {
     let log = stage.lab.node(2).onevip_log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!(" {check}"))).collect();
     assert_eq!(lines.len(), 2, "one line out and one line back: {lines:#?}");
+}
+
+/// How ill a node is in the eyes of another one.
+fn told_illness(lab: &Lab, by: u8, of: u8) -> u64 {
+    let status = lab.node(by).onevip_status().unwrap();
+    let nodes = status["vips"][0]["nodes"].as_array().unwrap();
+    let node = nodes.iter().find(|node| node["id"] == of).unwrap();
+    node["peer"]["illness"].as_u64().unwrap()
 }
 
 /// The health of a node, as `status` tells it.

@@ -191,6 +191,7 @@ impl Gatherer {
             state: said.map(|(_, standing, _)| super::news::state_word(standing.state).to_owned()),
             loss_percent: status.lost * 100 / membership::LOSS_WINDOW,
             finds_us_lossy: status.finds_us_lossy,
+            illness: said.map_or(0, |(_, standing, _)| standing.health.level()),
             hears: status.hears.iter().map(NodeId::get).collect(),
             claims: status.claims,
             sessions: said.map(|(.., facts)| facts.sessions),

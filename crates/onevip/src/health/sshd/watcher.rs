@@ -36,7 +36,9 @@ impl Watcher {
             self.call = None;
             self.course.answered(Instant::now(), answer);
         }
-        if self.course.knocking_since().is_some() && self.eye.glance().is_ok_and(|sight| sight.queue == 0) {
+        if self.course.knocking_since().is_some()
+            && self.eye.glance().is_ok_and(|sight| sight.listens && sight.queue == 0)
+        {
             self.course.taken(Instant::now());
         }
         let (ask, give_up) = self.course.timeout(Instant::now());
