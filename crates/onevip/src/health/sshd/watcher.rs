@@ -99,3 +99,102 @@ impl std::fmt::Debug for Watcher {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::toll::DEAD;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    const PACE: Pace = Pace {
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_millis(300),
+        fall: 2,
+        rise: 2,
+        banner_every: Duration::from_millis(500),
+    };
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// Watches until it has this toll.
+    #[track_caller]
+    fn until(watcher: &mut Watcher, toll: Toll) -> Finding {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            watcher.turn();
+            let finding = watcher.finding();
+            // What it begins with is no answer.
+            if finding.toll == toll && finding.words != "not asked yet" {
+                return finding;
+            }
+            assert!(Instant::now() < deadline, "{watcher:?}");
+            watcher.wait(Duration::from_millis(50));
+        }
+    }
+
+    /// Something like `sshd`, which begins to accept after a while and goes on until `stop`.
+    fn serve(listener: TcpListener, after: Duration, stop: &'static AtomicBool) -> thread::JoinHandle<()> {
+        thread::spawn(move || {
+            thread::sleep(after);
+            listener.set_nonblocking(true).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok((mut stream, _)) = listener.accept() {
+                    // A knock cannot be written to.
+                    let _ = stream.write_all(b"SSH-2.0-test\r\n");
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        })
+    }
+
+    #[test]
+    fn an_open_port_alone_proves_nothing() {
+        let (_listener, address) = listener();
+        let finding = until(&mut Watcher::new(address, PACE, Toll::None), Toll::Out(DEAD));
+        assert!(
+            finding.words.contains("no banner") || finding.words.contains("none is taken"),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn an_sshd_that_is_started_by_the_first_connection_is_well() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let (listener, address) = listener();
+        let server = serve(listener, Duration::from_millis(150), &STOP);
+        let mut watcher = Watcher::new(address, PACE, Toll::None);
+        until(&mut watcher, Toll::None);
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            watcher.turn();
+            assert_eq!(watcher.finding().toll, Toll::None, "{watcher:?}");
+            watcher.wait(Duration::from_millis(50));
+        }
+        STOP.store(true, Ordering::Relaxed);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn it_falls_with_the_listener_and_rises_with_the_next() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let (listener, address) = listener();
+        let mut watcher = Watcher::new(address, PACE, Toll::None);
+        let server = serve(listener, Duration::ZERO, &STOP);
+        until(&mut watcher, Toll::None);
+        STOP.store(true, Ordering::Relaxed);
+        server.join().unwrap();
+        assert_eq!(until(&mut watcher, Toll::Out(DEAD)).words, "nothing listens");
+        STOP.store(false, Ordering::Relaxed);
+        let server = serve(TcpListener::bind(address).unwrap(), Duration::ZERO, &STOP);
+        assert!(until(&mut watcher, Toll::None).words.starts_with("SSH-2.0-test"));
+        STOP.store(true, Ordering::Relaxed);
+        server.join().unwrap();
+    }
+}
