@@ -32,6 +32,7 @@ pub mod hog;
 mod inject;
 pub mod lab;
 pub mod load;
+pub mod neighbour;
 pub mod net;
 pub mod netns;
 pub mod node;

@@ -18,6 +18,8 @@ pub(super) struct Peer {
     pub arrived: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
+    /// Whether its copies by each VIP family stay away.
+    pub misses: [bool; 2],
     /// How many of its beats come.
     pub quality: Quality,
     /// It misses too many of ours.
@@ -49,6 +51,7 @@ impl Peer {
             newest: None,
             arrived: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
+            misses: [false; 2],
             quality: Quality::NEW,
             finds_us_lossy: false,
             hears: NodeSet::EMPTY,
@@ -141,10 +144,11 @@ impl Engine {
         if now >= peer.arrived + death {
             self.urgent = true; // It is back: the sooner it knows of us, the shorter both claim.
         }
-        let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
-        if self.relays && peer.newest.as_deref().is_none_or(changed) {
-            self.urgent = true;
-        }
+        let moves = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
+        let moved = peer.newest.as_deref().is_none_or(moves);
+        let ruled = peer.newest.as_deref().is_none_or(|old| old.rulings != beat.rulings);
+        self.others_moved |= moved || ruled;
+        self.urgent |= self.relays && moved;
         self.recheck |= !beat.claims.and(&self.claims).is_empty() || !beat.rulings.first.is_empty();
         let hears = beat.hears();
         self.news |=
@@ -163,6 +167,10 @@ impl Engine {
         peer.stale_since = if fresh { None } else { peer.stale_since.or(Some(now)) };
         let stays = peer.heard && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
         self.set_heard(now, beat.from, (fresh || stays) && !gone, Some(why));
+        if self.heard.contains(beat.from) && acked > Some(self.acked) {
+            self.acked = acked.unwrap_or_default();
+            self.renew_lease(now);
+        }
         if beat.answer {
             self.urgent = true;
         }

@@ -198,6 +198,7 @@ impl Gatherer {
             kernel_gone: status.kernel_gone,
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
             in_file: status.in_file,
+            missing_families: missing_families(status),
         }
     }
 
@@ -250,6 +251,12 @@ fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
         beats_received: report.received,
         beats_rejected: report.rejected.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
     }
+}
+
+/// The families by which copies of a peer's beats stay away.
+fn missing_families(status: &membership::PeerStatus) -> Vec<String> {
+    let families = [membership::Family::V4, membership::Family::V6].into_iter();
+    families.filter(|family| status.heard && status.misses[family.index()]).map(|f| f.to_string()).collect()
 }
 
 fn lease(deadline_ns: u64, now_ns: u64) -> Lease {
