@@ -6,7 +6,9 @@ use std::path::Path;
 
 use onevip_lab::{Host, Lab, netns};
 
-use crate::common::{CLUSTER_MAC, Mode, VIP, bpf, complaint, in_every_mode, kill_daemon, onevip, wait};
+use crate::common::{
+    CLUSTER_MAC, Mode, VIP, bpf, complaint, in_every_mode, kill_daemon, onevip, status, wait,
+};
 
 in_every_mode!(teardown_restores_the_host_exactly);
 
@@ -35,6 +37,33 @@ fn teardown_restores_the_host_exactly(mode: Mode) {
     lab.exec_ok("unix1", &["ip", "addr", "add", &vip, "dev", "eth0"]).unwrap();
     lab.exec_ok("unix1", &["ip", "maddr", "add", CLUSTER_MAC, "dev", "eth0"]).unwrap();
     comes_and_goes(&lab, |lab| kill_daemon(lab, 1));
+}
+
+#[test]
+fn a_changed_interface_leaves_nothing_behind_on_the_old_one() {
+    let lab = Lab::up(Mode::Tcx.options("e2e-moved", 1, 3).no_onevip()).unwrap();
+    for words in [
+        "ip link add eth1 type veth peer name far1",
+        "ip link set far1 up",
+        "ip link set eth1 up",
+        "ip addr add 198.51.100.211/24 dev eth1",
+    ] {
+        lab.exec_ok("unix1", &words.split(' ').collect::<Vec<_>>()).unwrap();
+    }
+    let on = |interface: &str| {
+        let show = |words: &[&str]| lab.exec_ok("unix1", words).unwrap();
+        let address = show(&["ip", "addr", "show", "dev", interface]).contains(&format!("{VIP}/32"));
+        let mac = show(&["ip", "maddr", "show", "dev", interface]).contains(CLUSTER_MAC);
+        let said = status(&lab, 1).to_string();
+        (address, mac, said.contains(&format!("\"interface\":\"{interface}\",\"mode\"")))
+    };
+    lab.node(1).start_onevip().unwrap();
+    assert_eq!((on("eth0"), on("eth1")), ((true, true, true), (false, false, false)));
+    lab.node(1).stop_onevip();
+    let text = fs::read_to_string(lab.node(1).config()).unwrap();
+    lab.write_config(&text.replace("interface = \"eth0\"", "interface = \"eth1\"")).unwrap();
+    lab.node(1).start_onevip().unwrap();
+    assert_eq!((on("eth0"), on("eth1")), ((false, false, false), (true, true, true)));
 }
 
 /// The daemon runs, ends as `end` has it, and is torn down, twice; the host is compared with what it was.

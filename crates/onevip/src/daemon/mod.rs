@@ -195,7 +195,18 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
             tracing::info!("set up {done}");
         }
     }
+    clear_away(stages, &mut kernel, journal)?;
     Ok(kernel)
+}
+
+/// Takes away what an earlier configuration has left on this host: the address first, then the kernel part that judged
+/// its packets.
+fn clear_away(stages: &[Stage], kernel: &mut Kernel, journal: &mut Journal) -> anyhow::Result<()> {
+    for change in journal.undo_unless(|change| stages.iter().any(|stage| stage.needs(change)))? {
+        tracing::info!("the configuration no longer asks for {change}: undone");
+    }
+    let interfaces: Vec<&str> = stages.iter().map(|stage| stage.interface.as_str()).collect();
+    Ok(kernel.detach_all_but(&interfaces)?)
 }
 
 /// A VIP that is not here yet may be somebody else's. One that is here already is ours: an earlier daemon's, or the

@@ -131,9 +131,31 @@ impl Journal {
     /// # Errors
     /// The list of what could not be undone, and why.
     pub fn undo_all(mut self) -> anyhow::Result<Vec<Change>> {
+        let undone = self.undo_unless(|_| false)?;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.path.display()))
+            }
+            _ => Ok(undone),
+        }
+    }
+
+    /// Undoes what `wanted` does not pick, newest first: what another configuration has left behind. What cannot be
+    /// undone stays noted; the others go on.
+    ///
+    /// # Errors
+    /// The list of what could not be undone, and why.
+    pub fn undo_unless(&mut self, wanted: impl Fn(&Change) -> bool) -> anyhow::Result<Vec<Change>> {
+        if self.changes.iter().all(&wanted) {
+            return Ok(Vec::new());
+        }
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
         let (mut undone, mut left, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(change) = self.changes.pop() {
+            if wanted(&change) {
+                left.push(change);
+                continue;
+            }
             match change.undo(&mut netlink) {
                 Ok(()) => undone.push(change),
                 Err(error) => {
@@ -142,18 +164,11 @@ impl Journal {
                 }
             }
         }
-        if left.is_empty() {
-            match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", self.path.display()));
-                }
-                _ => return Ok(undone),
-            }
-        }
         left.reverse();
         self.changes = left;
         self.save()?;
-        anyhow::bail!("could not undo: {}", reasons.join("; "))
+        anyhow::ensure!(reasons.is_empty(), "could not undo: {}", reasons.join("; "));
+        Ok(undone)
     }
 
     fn save(&self) -> anyhow::Result<()> {

@@ -66,6 +66,17 @@ impl Stage {
         Ok(missing)
     }
 
+    /// Whether it needs this change of the host, so that it must not be undone.
+    pub fn needs(&self, change: &Change) -> bool {
+        match change {
+            Change::Address { interface, address } => {
+                *interface == self.interface && self.addresses.contains(address)
+            }
+            Change::Mac { interface, mac } => *interface == self.interface && *mac == self.cluster_mac,
+            Change::Sysctl { key, .. } => key.split('/').any(|part| part == self.interface),
+        }
+    }
+
     /// Makes sure of the cluster MAC; true when it had been missing.
     fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
         let (interface, mac) = (&self.interface, self.cluster_mac);
