@@ -336,7 +336,10 @@ fn what_was_seen_of_orphans_before_a_node_fell_silent_or_came_back_says_nothing(
     let (_, told, since) = *segment.settlings.iter().find(|(index, ..)| *index == 0).unwrap();
     assert!(told >= silent_from + timing.probe_after + timing.probe_every * 12, "once its kernel is gone");
     let heard_last = since.since(silent_from).checked_sub(timing.probe_after).unwrap_or_default();
-    assert!(since < told && heard_last <= BEAT, "counted from its silence, not from when that was understood");
+    assert!(
+        since < told && heard_last <= BEAT,
+        "counted from its silence, not from when that was understood"
+    );
 
     segment.settlings.clear();
     segment.engines[2] = third;

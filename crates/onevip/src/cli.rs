@@ -1,7 +1,7 @@
 //! The command line: options, subcommands, and how an error leaves the program.
 //!
 //! Each subcommand is a file of `cmd/`. An error goes to standard error; the exit code is 0 when all is well, 1 when
-//! something failed, 2 when the command line or the configuration is wrong.
+//! something failed, 2 when the command line or the configuration is wrong; a subcommand may have more of them.
 
 use crate::cmd;
 use crate::config::Diagnostics;
@@ -47,6 +47,8 @@ enum Command {
     },
     /// Which node answers a client, and why
     Where(cmd::r#where::Args),
+    /// Whose sessions are here, since when, and for how long they were idle
+    Who(cmd::who::Args),
     /// What this node does right now
     Status {
         /// As JSON
@@ -60,7 +62,7 @@ enum Command {
         json: bool,
     },
     /// Send new connections elsewhere; sessions stay until they end
-    Drain(cmd::order::DrainArgs),
+    Drain(cmd::drain::Args),
     /// End a drain
     Undrain,
     /// Move buckets to where the table wants them now, busy ones included
@@ -114,6 +116,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ctx.json = args.json;
             cmd::r#where::run(&ctx, &args)
         }
+        Command::Who(args) => {
+            ctx.json = args.json;
+            cmd::who::run(&ctx, &args)
+        }
         Command::Status { json } => {
             ctx.json = json;
             cmd::status::run(&ctx)
@@ -122,7 +128,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ctx.json = json;
             cmd::watch::run(&ctx)
         }
-        Command::Drain(args) => cmd::order::drain(&ctx, &args),
+        Command::Drain(args) => cmd::drain::run(&ctx, &args),
         Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),

@@ -7,5 +7,6 @@ pub mod cli;
 mod cmd;
 pub mod config;
 pub mod daemon;
+pub mod desk;
 pub mod host;
 pub mod status;

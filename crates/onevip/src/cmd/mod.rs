@@ -1,6 +1,7 @@
 //! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
 
 pub mod check;
+pub mod drain;
 pub mod keygen;
 pub mod order;
 pub mod run;
@@ -8,3 +9,4 @@ pub mod status;
 pub mod teardown;
 pub mod watch;
 pub mod r#where;
+pub mod who;

@@ -12,8 +12,11 @@ use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::plan::Plan;
 use crate::config::{Config, Membership};
+use crate::desk::sessions::{self, Session};
 use crate::status::Status;
 use anyhow::{Context, bail};
+use onevip_core::beat::NodeState;
+use onevip_core::membership::PeerStatus;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +36,8 @@ pub struct Steward {
 pub enum Outcome {
     /// The state of this node.
     Status(Box<Status>),
+    /// Who is logged in here.
+    Sessions(Vec<Session>),
     /// Done; in words.
     Done(String),
     /// Lines will follow.
@@ -63,7 +68,15 @@ impl Steward {
     pub fn handle(&self, request: &Request) -> anyhow::Result<Outcome> {
         match request {
             Request::Status => self.status().map(|status| Outcome::Status(Box::new(status))),
-            Request::Drain => {
+            Request::Who => {
+                // Looked at without the lock: it may take a while on a host with many processes.
+                let plan = self.gatherer().configuration().1.clone();
+                sessions::look(&plan).map(Outcome::Sessions)
+            }
+            Request::Drain { force } => {
+                if !force {
+                    self.refuse_the_last()?;
+                }
                 self.order(Command::Drain)?;
                 Ok(Outcome::Done(
                     "draining: new connections go elsewhere, sessions stay until they end".to_owned(),
@@ -118,6 +131,29 @@ impl Steward {
         let (to, answer) = channel();
         self.beat_loop.send(Command::Report(to));
         answer.recv_timeout(PATIENCE).context("the beat loop does not answer; is this host overloaded?")
+    }
+
+    /// Refuses to drain when no other node would serve the clients.
+    fn refuse_the_last(&self) -> anyhow::Result<()> {
+        let reports = self.report()?;
+        let gatherer = self.gatherer();
+        let vips = &gatherer.configuration().1.vips;
+        for (vip, engine) in vips.iter().zip(reports.iter().filter_map(|report| report.membership.as_ref())) {
+            let serves = |peer: &PeerStatus| {
+                let said = peer.said.as_ref().filter(|_| peer.heard);
+                said.is_some_and(|(_, standing, _)| {
+                    standing.state == NodeState::Serving && standing.weight.get() > 0
+                })
+            };
+            if engine.standing.state == NodeState::Serving && !engine.peers.iter().any(serves) {
+                bail!(
+                    "no other node serves {} now, so nobody would answer its clients; drain with --force if that is \
+                     wanted",
+                    vip.vip.name
+                );
+            }
+        }
+        Ok(())
     }
 
     fn order(&self, command: Command) -> anyhow::Result<()> {

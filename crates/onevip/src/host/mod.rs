@@ -10,6 +10,7 @@ pub mod journal;
 pub mod netlink;
 pub mod probe;
 pub mod sockets;
+pub mod talkers;
 
 use crate::config::MacAddr;
 use anyhow::{Context, bail};
