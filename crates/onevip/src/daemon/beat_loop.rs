@@ -5,6 +5,7 @@
 //! [`Command`]s; what people should know leaves as [`Notice`]s. It alone writes flags and lease, so every word of the
 //! kernel part has one writer.
 
+use super::desk::Slot;
 use super::mailbox::{Inbox, Mailbox};
 use super::prober::Question;
 use super::realtime;
@@ -112,6 +113,8 @@ pub struct BeatLoop {
     pub notices: mpsc::Sender<Notice>,
     /// Who asks kernels.
     pub prober: Mailbox<Question>,
+    /// Where letters go.
+    pub letters: Slot,
     /// Set when the thread has real-time rights.
     pub realtime: Arc<AtomicBool>,
 }
@@ -149,6 +152,9 @@ impl BeatLoop {
         for _ in 0..BEATS_PER_TURN {
             let Some(beat) = self.beats.next() else { return };
             let Some(arrived) = wire::read(&beat.datagram) else { continue };
+            if self.letters.takes(beat.vip, arrived.payload) {
+                continue;
+            }
             let (index, now) = (beat.vip, now());
             self.with_vip(index, |vip, outside| vip.beat_arrived(now, &arrived, outside));
         }

@@ -6,6 +6,7 @@
 
 use super::news::Line;
 use super::steward::Outcome;
+use crate::desk::question::{Question, Reply};
 use crate::desk::sessions::Session;
 use crate::status::Status;
 use anyhow::{Context, bail};
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST_MAX: u64 = 4096;
 
 /// What can be asked of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// Everything that `onevip status` shows.
@@ -46,6 +47,11 @@ pub enum Request {
     Watch,
     /// Every session that this node holds.
     Who,
+    /// Ask all nodes, this one included.
+    Ask {
+        /// What.
+        question: Question,
+    },
 }
 
 /// What the daemon answers. After `Watching`, [`Line`]s follow for as long as both sides like.
@@ -56,6 +62,8 @@ pub enum Response {
     Status(Box<Status>),
     /// The sessions that were asked for.
     Sessions(Vec<Session>),
+    /// What the nodes said.
+    Replies(Vec<Reply>),
     /// Done; in words.
     Done(String),
     /// Lines follow.
@@ -124,6 +132,13 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
     match outcome {
         Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
         Ok(Outcome::Sessions(sessions)) => say(&stream, &Response::Sessions(sessions)),
+        // Others may take their time: nobody else shall wait for them.
+        Ok(Outcome::Replies(replies)) => super::spawn("replies", move || {
+            if let Err(error) = say(&stream, &Response::Replies(replies.wait())) {
+                tracing::debug!("control connection: {error:#}");
+            }
+        })
+        .map(drop),
         Ok(Outcome::Done(words)) => say(&stream, &Response::Done(words)),
         Ok(Outcome::Lines(lines)) => {
             say(&stream, &Response::Watching)?;

@@ -4,6 +4,7 @@ use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::Config;
+use crate::desk::question::{NodeFacts, Place};
 use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
 use anyhow::Context;
@@ -12,7 +13,7 @@ use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, Reason, Table, memb
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A peer without a beat for this long is silent, whatever the beat time.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -105,6 +106,31 @@ impl Gatherer {
                 .collect(),
             verdicts: self.verdicts()?,
         })
+    }
+
+    /// How this node stands to the clients of a bucket, of whom it holds so many sessions.
+    pub fn place(&self, vip: usize, bucket: Bucket, sessions: usize, report: Option<&VipReport>) -> Place {
+        let live = self.kernel.lease_deadline_ns() > onevip_bpf::boot_time_ns();
+        let engine = report.and_then(|report| report.membership.as_ref());
+        Place {
+            answers: live && self.kernel.flags(vip, bucket).has(Flags::MINE),
+            state: engine
+                .map_or("serving", |engine| super::news::state_word(engine.standing.state))
+                .to_owned(),
+            why_out: engine.and_then(|engine| engine.why_out).map(|why| super::news::why_out(why).to_owned()),
+            sessions,
+        }
+    }
+
+    /// What must be alike on all nodes.
+    pub fn facts(&self) -> NodeFacts {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        NodeFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_digest: self.config.digest_hex(),
+            host_keys: BTreeMap::new(),
+            clock_ms: clock.as_millis() as u64,
+        }
     }
 
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {

@@ -9,6 +9,7 @@ use super::{incarnation, keys};
 use crate::config::{Config, Failback};
 use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
+use onevip_core::letter::Post;
 use onevip_core::membership::{self, Engine, Timing};
 use onevip_core::{BucketSet, Time, Weight};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,12 @@ impl Founding {
     pub fn new(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
         let keyring = keys::read(&keys::location(&config.key_file))?.keyring();
         Ok(Self { keyring, incarnation: incarnation::next(state_dir)? })
+    }
+
+    /// Writes and opens this node's letters at one VIP.
+    pub fn post(&self, config: &Config, plan: &Plan, vip: &VipPlan) -> Post {
+        let names = (config.cluster.as_str(), vip.vip.name.as_str());
+        Post::new(&self.keyring, names, plan.node.id, host_number(vip), self.incarnation)
     }
 
     /// The decider of one VIP.
@@ -86,7 +93,10 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
 }
 
 /// One way for each address of the VIP.
-fn routes(plan: &Plan, vip: &VipPlan) -> anyhow::Result<Vec<Route>> {
+///
+/// # Errors
+/// The node has no address of the VIP's family, or its interface none at all.
+pub fn routes(plan: &Plan, vip: &VipPlan) -> anyhow::Result<Vec<Route>> {
     let own = plan.node.v4().with_context(|| {
         format!("node {} has no IPv4 address, so it cannot beat to vip {}", plan.node.name, vip.vip.name)
     })?;

@@ -2,11 +2,12 @@
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
 //! programs in place and scans sockets; the *prober* asks whether silent kernels live; *news* writes the log; *control*
-//! answers commands. The main thread sets everything up, waits for a signal and ends the others. What must survive the
+//! answers commands, the *desk* other nodes' questions. The main thread sets everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
 pub mod control;
+pub mod desk;
 pub mod ears;
 pub mod gather;
 pub mod incarnation;
@@ -96,6 +97,9 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (notices, news) = mpsc::channel();
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
+    let (slot, mail) = desk::slot(node.id);
+    let desk =
+        founding.as_ref().map(|founding| desk::Desk::new(config, &plan, founding, mail)).transpose()?;
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
         words: kernel.words(),
@@ -104,12 +108,21 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         inbox,
         notices,
         prober: to_prober.clone(),
+        letters: slot.clone(),
         realtime: Arc::clone(&running.realtime),
     };
     let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
     let watchers = Watchers::default();
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
-    let steward = steward::Steward::new(config, &plan, paths, to_loop.clone(), watchers.clone(), running)?;
+    let steward = steward::Steward::new(
+        config,
+        &plan,
+        paths,
+        to_loop.clone(),
+        slot.clone(),
+        watchers.clone(),
+        running,
+    )?;
     let stop = Arc::new(AtomicBool::new(false));
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
     let warden = Warden {
@@ -132,11 +145,20 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let steward_of_control = Arc::clone(&steward_of_signals);
     spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
 
+    let steward_of_desk = Arc::clone(&steward_of_signals);
+    let desk = desk
+        .map(|desk| spawn("desk", move || desk.run(|question| steward_of_desk.answer(question))))
+        .transpose()?;
+
     tracing::info!("{} serves {}", node.name, served(&plan));
     wait_for_the_end(&signals, &steward_of_signals)?;
     to_loop.send(Command::Leave);
     beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
     news.join().map_err(|_| anyhow::anyhow!("the news thread panicked"))?;
+    if let Some(desk) = desk {
+        slot.post(desk::Mail::Stop);
+        desk.join().map_err(|_| anyhow::anyhow!("the desk panicked"))?;
+    }
     stop.store(true, Ordering::Relaxed);
     to_prober.send(prober::Question::Stop);
     prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))?;

@@ -6,17 +6,20 @@
 use super::Paths;
 use super::beat_loop::{Command, VipReport};
 use super::control::Request;
+use super::desk::{Mail, Slot};
 use super::gather::{Gatherer, Running};
 use super::living;
 use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::plan::Plan;
 use crate::config::{Config, Membership};
+use crate::desk::question::{Answer, Question, Reply};
 use crate::desk::sessions::{self, Session};
 use crate::status::Status;
 use anyhow::{Context, bail};
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
+use onevip_core::{Bucket, NodeId};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Steward {
     paths: Paths,
     beat_loop: Mailbox<Command>,
+    letters: Slot,
     watchers: Watchers,
     gatherer: Mutex<Gatherer>,
 }
@@ -40,8 +44,30 @@ pub enum Outcome {
     Sessions(Vec<Session>),
     /// Done; in words.
     Done(String),
+    /// Replies will come, at the latest when the desk has given up.
+    Replies(Replies),
     /// Lines will follow.
     Lines(Receiver<Line>),
+}
+
+/// Replies of which some are still to come.
+pub struct Replies {
+    have: Vec<Reply>,
+    named: Vec<(NodeId, String)>,
+    letters: Receiver<(NodeId, Result<Answer, String>)>,
+}
+
+impl Replies {
+    /// Waits for them: as many as were asked, or until the desk is closed. By the names of their nodes.
+    pub fn wait(mut self) -> Vec<Reply> {
+        for (id, answer) in self.letters.iter().take(self.named.len()) {
+            if let Some((_, node)) = self.named.iter().find(|(known, _)| *known == id) {
+                self.have.push(Reply { node: node.clone(), answer });
+            }
+        }
+        self.have.sort_by(|a, b| a.node.cmp(&b.node));
+        self.have
+    }
 }
 
 impl Steward {
@@ -54,11 +80,12 @@ impl Steward {
         plan: &Plan,
         paths: &Paths,
         beat_loop: Mailbox<Command>,
+        letters: Slot,
         watchers: Watchers,
         running: Running,
     ) -> anyhow::Result<Self> {
         let gatherer = Gatherer::of_daemon(config, plan, &paths.run_dir, running)?;
-        Ok(Self { paths: paths.clone(), beat_loop, watchers, gatherer: Mutex::new(gatherer) })
+        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, gatherer: Mutex::new(gatherer) })
     }
 
     /// Does what is asked.
@@ -68,6 +95,7 @@ impl Steward {
     pub fn handle(&self, request: &Request) -> anyhow::Result<Outcome> {
         match request {
             Request::Status => self.status().map(|status| Outcome::Status(Box::new(status))),
+            Request::Ask { question } => self.ask_all(question),
             Request::Who => {
                 // Looked at without the lock: it may take a while on a host with many processes.
                 let plan = self.gatherer().configuration().1.clone();
@@ -111,8 +139,10 @@ impl Steward {
         let changes = differences(old, old_plan, &new, &plan)?;
         if new.membership == Membership::Living {
             // All keys are read before anything is applied.
+            let keyring = super::keys::read(&super::keys::location(&new.key_file))?.keyring();
             let sealers =
                 plan.vips.iter().map(|vip| living::sealer(&new, vip)).collect::<anyhow::Result<Vec<_>>>()?;
+            self.letters.post(Mail::Rekey(keyring));
             for ((index, vip), sealer) in plan.vips.iter().enumerate().zip(sealers) {
                 let config = Box::new(living::engine_config(&new, &plan, vip));
                 self.beat_loop.send(Command::Reconfigure { vip: index, config, sealer: Box::new(sealer) });
@@ -120,6 +150,63 @@ impl Steward {
         }
         gatherer.reconfigure(&new, &plan);
         Ok(changes)
+    }
+
+    /// Answers what another node, or a command of this one, asks.
+    pub fn answer(&self, question: &Question) -> Answer {
+        self.try_answer(question).unwrap_or_else(|error| Answer::Refused(format!("{error:#}")))
+    }
+
+    fn try_answer(&self, question: &Question) -> anyhow::Result<Answer> {
+        let plan = self.gatherer().configuration().1.clone();
+        Ok(match question {
+            Question::Who { whom } => {
+                let mut sessions = sessions::look(&plan)?;
+                sessions.retain(|session| whom.as_ref().is_none_or(|whom| session.is_of(whom)));
+                Answer::Sessions(sessions)
+            }
+            Question::Where { vip, address, bucket } => {
+                let index = plan.vips.iter().position(|known| known.vip.name == *vip);
+                let index = index.with_context(|| format!("it does not serve {vip}"))?;
+                let bucket = Bucket::new(*bucket).context("there is no such bucket")?;
+                let reports = self.report()?;
+                let held = sessions::count(&plan, vip, *address)?;
+                Answer::Place(self.gatherer().place(index, bucket, held, reports.get(index)))
+            }
+            Question::Facts => Answer::Facts(self.gatherer().facts()),
+        })
+    }
+
+    /// Asks all other nodes that can be heard, and this one.
+    fn ask_all(&self, question: &Question) -> anyhow::Result<Outcome> {
+        let reports = self.report()?;
+        if self.gatherer().configuration().0.membership == Membership::Static {
+            bail!("with membership = \"static\" the nodes do not speak to each other; ask on each of them");
+        }
+        let (to, letters) = channel();
+        let (mut named, mut silent) = (Vec::new(), Vec::new());
+        let gatherer = self.gatherer();
+        let (config, plan) = gatherer.configuration();
+        for other in config.nodes.iter().filter(|other| other.id != plan.node.id) {
+            let engines = reports.iter().filter_map(|report| report.membership.as_ref());
+            let known: Vec<&PeerStatus> =
+                engines.flat_map(|engine| &engine.peers).filter(|peer| peer.node == other.id).collect();
+            if known.iter().any(|peer| peer.heard) {
+                let mail = Mail::Ask { node: other.id, question: question.clone(), to: to.clone() };
+                if !self.letters.post(mail) {
+                    bail!("too many questions are open; ask again");
+                }
+                named.push((other.id, other.name.clone()));
+            } else if !known.is_empty() {
+                let why =
+                    known.iter().find_map(|peer| peer.why_lost).map_or("never heard", super::news::why_lost);
+                silent.push(Reply { node: other.name.clone(), answer: Err(format!("it is out: {why}")) });
+            }
+        }
+        let me = plan.node.name.clone();
+        drop(gatherer);
+        silent.push(Reply { node: me, answer: Ok(self.answer(question)) });
+        Ok(Outcome::Replies(Replies { have: silent, named, letters }))
     }
 
     fn status(&self) -> anyhow::Result<Status> {

@@ -4,6 +4,7 @@
 
 pub mod ending;
 pub mod processes;
+pub mod question;
 pub mod sessions;
 pub mod show;
 pub mod terminals;

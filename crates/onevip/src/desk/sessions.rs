@@ -93,6 +93,17 @@ pub fn look(plan: &Plan) -> anyhow::Result<Vec<Session>> {
     Ok(sessions)
 }
 
+/// How many sessions of `address` live here, without asking whose they are.
+///
+/// # Errors
+/// As [`look`].
+pub fn count(plan: &Plan, vip: &str, address: IpAddr) -> anyhow::Result<usize> {
+    let talkers = talkers::talkers().context("cannot list the sockets of this host")?;
+    let Some(vip) = plan.vips.iter().find(|known| known.vip.name == vip) else { return Ok(0) };
+    let ours = |flow: &Flow| flow.remote == address && vip.vip.addresses.contains(&flow.local);
+    Ok(talkers.iter().filter(|talker| ours(&talker.flow)).count())
+}
+
 /// The session that this very program runs in, if any: whoever drains a host from within it counts not.
 pub fn own(sessions: &[Session]) -> Option<&Session> {
     let line = Processes::look().line_of(std::process::id() as i32);
