@@ -55,6 +55,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What commonly goes wrong: each finding with why it matters and what to do
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// What happens, as it happens: one line each
     Watch {
         /// As JSON, one object a line
@@ -123,6 +129,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status { json } => {
             ctx.json = json;
             cmd::status::run(&ctx)
+        }
+        Command::Doctor { json } => {
+            ctx.json = json;
+            cmd::doctor::run(&ctx)
         }
         Command::Watch { json } => {
             ctx.json = json;

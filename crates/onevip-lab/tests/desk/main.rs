@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod doctor;
 mod drain;
 mod terminal;
 mod who;

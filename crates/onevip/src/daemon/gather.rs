@@ -12,7 +12,7 @@ use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
 use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, Reason, Table, membership};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A peer without a beat for this long is silent, whatever the beat time.
@@ -26,6 +26,8 @@ pub struct Running {
     pub realtime: Arc<AtomicBool>,
     /// Whether memory is locked.
     pub memory_locked: bool,
+    /// Digest of the SSH host keys; 0 while they are not known.
+    pub host_keys: Arc<AtomicU64>,
     /// Sessions by VIP, from the newest scan.
     pub sessions: Vec<Arc<AtomicUsize>>,
 }
@@ -123,12 +125,12 @@ impl Gatherer {
     }
 
     /// What must be alike on all nodes.
-    pub fn facts(&self) -> NodeFacts {
+    pub fn facts(&self, host_keys: BTreeMap<String, String>) -> NodeFacts {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         NodeFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_digest: self.config.digest_hex(),
-            host_keys: BTreeMap::new(),
+            host_keys,
             clock_ms: clock.as_millis() as u64,
         }
     }
@@ -215,8 +217,15 @@ impl Gatherer {
             sessions: said.map(|(.., facts)| facts.sessions),
             kernel_gone: status.kernel_gone,
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
+            host_keys_differ: said.is_some_and(|(.., facts)| self.has_other_keys(facts.host_keys_digest)),
             in_file: status.in_file,
         }
+    }
+
+    /// Whether these host keys are others than ours, as far as both are known.
+    fn has_other_keys(&self, digest: u64) -> bool {
+        let ours = self.running.as_ref().map_or(0, |running| running.host_keys.load(Ordering::Relaxed));
+        ours != 0 && digest != 0 && ours != digest
     }
 
     fn attached(&self) -> anyhow::Result<Vec<Attached>> {

@@ -10,6 +10,7 @@ pub mod control;
 pub mod desk;
 pub mod ears;
 pub mod gather;
+pub mod host_keys;
 pub mod incarnation;
 pub mod keys;
 pub mod living;
@@ -87,7 +88,9 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
+    let host_keys = host_keys::watch(&plan)?;
     let running = gather::Running {
+        host_keys: Arc::clone(&host_keys),
         since: Instant::now(),
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
@@ -132,6 +135,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         scanned,
         beat_loop: to_loop.clone(),
         facts,
+        host_keys,
         stop: Arc::clone(&stop),
     };
 

@@ -173,7 +173,11 @@ impl Steward {
                 let held = sessions::count(&plan, vip, *address)?;
                 Answer::Place(self.gatherer().place(index, bucket, held, reports.get(index)))
             }
-            Question::Facts => Answer::Facts(self.gatherer().facts()),
+            Question::Facts => {
+                // Before the lock: sshd may take a moment.
+                let host_keys = super::host_keys::look(&plan);
+                Answer::Facts(self.gatherer().facts(host_keys))
+            }
         })
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Nothing here decides about packets, and nothing here runs on the beat loop's thread.
 
+pub mod doctor;
 pub mod ending;
 pub mod processes;
 pub mod question;
 pub mod sessions;
 pub mod show;
+pub mod sshd;
 pub mod terminals;

@@ -15,6 +15,7 @@ use netlink_packet_sock_diag::inet::{
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use onevip_core::Flow;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Where `tcpi_last_data_recv` stands in the kernel's `struct tcp_info` (`include/uapi/linux/tcp.h`): behind eight
@@ -36,11 +37,22 @@ pub struct Talker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address it is bound to; unspecified for all.
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// Its inode.
     pub inode: u32,
+    /// Whether it takes IPv6 alone.
+    pub v6_only: bool,
+}
+
+impl Listener {
+    /// Whether a connection to `address` reaches it.
+    pub fn hears(&self, address: IpAddr) -> bool {
+        let same_family = self.address.is_ipv4() == address.is_ipv4();
+        let any = self.address.is_unspecified();
+        self.address == address || any && (same_family || self.address.is_ipv6() && !self.v6_only)
+    }
 }
 
 /// All established connections of this network namespace, and those that are being closed.
@@ -62,6 +74,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         address: response.header.socket_id.source_address.to_canonical(),
         port: response.header.socket_id.source_port,
         inode: response.header.inode,
+        v6_only: response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true))),
     };
     Ok(dump(StateFlags::LISTEN, ExtensionFlags::empty())?.iter().map(listener).collect())
 }
