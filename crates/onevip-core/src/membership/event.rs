@@ -46,6 +46,10 @@ pub enum Event {
     Claims(usize),
     /// Our lease ran out, and with it all claims: nobody acknowledged us, or we were stopped.
     Lapsed,
+    /// Frames are lost on our own link, whomever we ask (or no longer).
+    Lossy(bool),
+    /// We fell out so often lately that we take no share for this long, unless the others are worse.
+    HeldBack(Duration),
     /// Our own loop was stopped for this long.
     Stalled(Duration),
     /// Another host beats with our node number.

@@ -69,6 +69,12 @@ fn lost(stage: &Stage, which: impl Fn(&SessionLog) -> bool) -> Vec<(Ipv4Addr, u8
     lost.filter_map(|log| Some((log.client, log.node, log.lost.as_ref()?.1.clone()))).collect()
 }
 
+/// What `onevip status` on a node says.
+fn status_page(stage: &Stage, node: u8) -> String {
+    let output = stage.lab.node(node).onevip_command("status").unwrap().output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// SYNs that were answered by two nodes since `from`.
 fn answered_twice(stage: &Stage, from: Instant) -> Vec<(Ipv4Addr, Outcome)> {
     stage.tape.twice(from, Instant::now()).iter().map(|knock| (knock.client, knock.outcome)).collect()

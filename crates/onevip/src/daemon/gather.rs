@@ -212,6 +212,8 @@ impl Gatherer {
             why_lost: status.why_lost.map(|why| super::news::why_lost(why).to_owned()),
             silent_ms: status.silent_for.map(|span| span.as_millis() as u64),
             state: said.map(|(_, standing, _)| super::news::state_word(standing.state).to_owned()),
+            loss_percent: status.lost * 100 / membership::LOSS_WINDOW,
+            finds_us_lossy: status.finds_us_lossy,
             hears: status.hears.iter().map(NodeId::get).collect(),
             claims: status.claims,
             sessions: said.map(|(.., facts)| facts.sessions),
