@@ -61,6 +61,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// One line for monitoring systems, and an exit code
+    CheckHealth(cmd::check_health::Args),
     /// What happens, as it happens: one line each
     Watch {
         /// As JSON, one object a line
@@ -134,6 +136,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ctx.json = json;
             cmd::doctor::run(&ctx)
         }
+        Command::CheckHealth(args) => cmd::check_health::run(&ctx, &args),
         Command::Watch { json } => {
             ctx.json = json;
             cmd::watch::run(&ctx)

@@ -7,6 +7,7 @@
 mod doctor;
 mod drain;
 mod terminal;
+mod watched;
 mod who;
 
 use std::net::IpAddr;

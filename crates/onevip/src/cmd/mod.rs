@@ -1,6 +1,7 @@
 //! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
 
 pub mod check;
+pub mod check_health;
 pub mod doctor;
 pub mod drain;
 pub mod keygen;

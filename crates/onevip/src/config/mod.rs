@@ -18,6 +18,7 @@ pub mod source;
 mod suggest;
 mod validate;
 mod values;
+mod watching;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,9 @@ mod tests;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use identity::UnknownNode;
 pub use mac::{MacAddr, NotAMac};
-pub use model::{Accelerate, Config, Delivery, Failback, Mapping, Membership, Node, Protocol, Service, Vip};
+pub use model::{
+    Accelerate, Config, Delivery, Failback, Hook, Listen, Mapping, Membership, Node, Protocol, Service, Vip,
+};
 pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
 pub use suggest::nearest;
 

@@ -7,6 +7,7 @@
 
 use super::desk::Slot;
 use super::mailbox::{Inbox, Mailbox};
+use super::margin::Margin;
 use super::prober::Question;
 use super::realtime;
 use super::vip_loop::{Outside, VipLoop};
@@ -113,6 +114,8 @@ pub struct BeatLoop {
     pub notices: mpsc::Sender<Notice>,
     /// Who asks kernels.
     pub prober: Mailbox<Question>,
+    /// How much of the lease was left at each renewal.
+    pub margin: Arc<Margin>,
     /// Where letters go.
     pub letters: Slot,
     /// Set when the thread has real-time rights.
@@ -209,6 +212,7 @@ impl BeatLoop {
             sender: &self.sender,
             notices: &self.notices,
             prober: &self.prober,
+            margin: &self.margin,
             lease_of_others,
         };
         act(vip, &outside);

@@ -10,12 +10,16 @@ pub mod control;
 pub mod desk;
 pub mod ears;
 pub mod gather;
+pub mod hooks;
 pub mod host_keys;
 pub mod incarnation;
 pub mod keys;
 pub mod living;
 pub mod mailbox;
+pub mod margin;
+pub mod metrics;
 pub mod news;
+pub mod notify;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
@@ -103,6 +107,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let (slot, mail) = desk::slot(node.id);
     let desk =
         founding.as_ref().map(|founding| desk::Desk::new(config, &plan, founding, mail)).transpose()?;
+    let margin = Arc::new(margin::Margin::default());
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
         words: kernel.words(),
@@ -112,10 +117,12 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         notices,
         prober: to_prober.clone(),
         letters: slot.clone(),
+        margin: Arc::clone(&margin),
         realtime: Arc::clone(&running.realtime),
     };
     let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
     let watchers = Watchers::default();
+    hooks::start(&config.hooks, &watchers)?;
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
     let steward = steward::Steward::new(
         config,
@@ -144,6 +151,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let warden = spawn("warden", move || warden.run())?;
     let vip_names: Vec<_> = plan.vips.iter().map(|vip| vip.vip.name.clone()).collect();
     let config_of_news = config.clone();
+    let watchers_of_metrics = watchers.clone();
     let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
@@ -154,8 +162,18 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         .map(|desk| spawn("desk", move || desk.run(|question| steward_of_desk.answer(question))))
         .transpose()?;
 
+    if let Some(listen) = &config.metrics {
+        let source = metrics::Source {
+            steward: Arc::clone(&steward_of_signals),
+            margin,
+            watchers: watchers_of_metrics,
+        };
+        metrics::start(listen, config.control_group.as_deref(), source)?;
+    }
+    notify::start(&steward_of_signals)?;
     tracing::info!("{} serves {}", node.name, served(&plan));
     wait_for_the_end(&signals, &steward_of_signals)?;
+    notify::say("STOPPING=1");
     to_loop.send(Command::Leave);
     beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
     news.join().map_err(|_| anyhow::anyhow!("the news thread panicked"))?;

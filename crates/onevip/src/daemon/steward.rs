@@ -214,8 +214,22 @@ impl Steward {
     }
 
     fn status(&self) -> anyhow::Result<Status> {
+        self.look().map(|(status, _)| status)
+    }
+
+    /// Everything about this node, and what its beat loop said of it.
+    ///
+    /// # Errors
+    /// The beat loop does not answer, or the kernel part cannot be read.
+    pub fn look(&self) -> anyhow::Result<(Status, Vec<VipReport>)> {
         let reports = self.report()?;
-        self.gatherer().gather(&reports)
+        let status = self.gatherer().gather(&reports)?;
+        Ok((status, reports))
+    }
+
+    /// Whether the beat loop turns.
+    pub fn beats(&self) -> bool {
+        self.report().is_ok()
     }
 
     fn report(&self) -> anyhow::Result<Vec<VipReport>> {
@@ -272,6 +286,9 @@ fn differences(old: &Config, old_plan: &Plan, new: &Config, plan: &Plan) -> anyh
     }
     if old.control_group != new.control_group {
         return restart("control_group");
+    }
+    if old.metrics != new.metrics || old.hooks != new.hooks {
+        return restart("[metrics] or a [[hook]]");
     }
     if old_plan.node.id != plan.node.id || old_plan.node.addresses != plan.node.addresses {
         return restart("this node's number or own address");
