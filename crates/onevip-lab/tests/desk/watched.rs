@@ -21,13 +21,15 @@ fn get(socket: &Path, path: &str) -> String {
 
 /// The value of a metric with these labels.
 fn value(page: &str, metric: &str) -> f64 {
-    let line = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    // One without labels may be written with empty ones.
+    let rest = |line| str::strip_prefix(line, metric).map(|rest| rest.trim_start_matches("{}"));
+    let line = page.lines().find_map(|line| rest(line)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{metric} in {page}")).parse().unwrap()
 }
 
 /// A lab with something added to its configuration.
-fn lab(name: &str, added: &str) -> Lab {
-    let options = Options::test(name).nodes(2).clients(24);
+fn lab(name: &str, nodes: usize, added: &str) -> Lab {
+    let options = Options::test(name).nodes(nodes).clients(24);
     Lab::up(options.edit_config(|text| format!("{text}\n{added}\n")).unwrap()).unwrap()
 }
 
@@ -35,7 +37,7 @@ fn lab(name: &str, added: &str) -> Lab {
 fn metrics_and_status_are_served_on_a_socket() {
     let socket = std::env::temp_dir().join(format!("onevip-metrics-{}.sock", std::process::id()));
     // The file is the same for all nodes, and the socket is that of the one that started last.
-    let lab = lab("dkmet", &format!("[metrics]\nlisten = \"{}\"\n", socket.display()));
+    let lab = lab("dkmet", 2, &format!("[metrics]\nlisten = \"{}\"\n", socket.display()));
     lab.node(1).stop_onevip();
     lab.node(1).start_onevip().unwrap();
     wait_until(PATIENCE, "unix1 to serve", || lab.node(1).claims() == Some(512)).unwrap();
@@ -69,7 +71,7 @@ fn metrics_and_status_are_served_on_a_socket() {
 
 #[test]
 fn without_a_word_in_the_file_nothing_listens_and_on_loopback_only_if_told() {
-    let lab = lab("dkport", "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
+    let lab = lab("dkport", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
     let listening = lab.exec_ok("unix1", &["ss", "-Htln"]).unwrap();
     let daemons: Vec<&str> = listening.lines().filter(|line| !line.contains(":22 ")).collect();
     assert!(daemons.len() == 1 && daemons[0].contains("127.0.0.1:9108"), "{listening}");
@@ -77,14 +79,14 @@ fn without_a_word_in_the_file_nothing_listens_and_on_loopback_only_if_told() {
 
 #[test]
 fn a_monitoring_system_gets_a_line_and_a_code() {
-    let lab = lab("dkicinga", "");
+    let lab = lab("dkicinga", 3, "");
     let check = |node| {
         let output = onevip(&lab, node, "check-health", &["--icinga"]);
         (output.status.code().unwrap(), stdout(&output))
     };
     let (code, line) = check(1);
     assert_eq!(code, 0, "{line}");
-    assert!(line.starts_with("ONEVIP OK - login: 512 buckets, 0 sessions | 'login_buckets'=512"), "{line}");
+    assert!(line.starts_with("ONEVIP OK - login: 34"), "{line}");
     assert_eq!(line.lines().count(), 1);
     said(&lab, 2, "drain", &[]);
     wait_until(PATIENCE, "a warning of the drained node", || check(2).0 == 1).unwrap();
@@ -106,12 +108,12 @@ fn hooks_run_when_something_happens_and_delay_no_takeover() {
          command = 'echo \"$(hostname) $ONEVIP_EVENT $ONEVIP_NODE\" >> {}'\n",
         told.display()
     );
-    let lab = lab("dkhook", &hooks);
+    let lab = lab("dkhook", 3, &hooks);
     let text = || fs::read_to_string(&told).unwrap_or_default();
     wait_until(PATIENCE, "the hook for a node that is heard", || text().contains("unix1 node-heard unix2"))
         .unwrap();
     lab.fault(&Fault::PowerOff(2)).unwrap();
-    wait_until(PATIENCE, "unix1 to claim everything", || lab.node(1).claims() == Some(1024)).unwrap();
+    wait_until(PATIENCE, "unix1 to claim half of everything", || lab.node(1).claims() == Some(512)).unwrap();
     wait_until(PATIENCE, "the hook for a node that is out", || text().contains("unix1 node-out unix2"))
         .unwrap();
     let log = lab.node(1).onevip_log();
