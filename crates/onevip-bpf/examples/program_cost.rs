@@ -11,15 +11,17 @@ use onevip_bpf::{Kernel, KernelConfig, VipConfig, boot_time_ns, ensure_bpffs, lo
 use onevip_core::{Flags, Hasher};
 use std::error::Error;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x10);
 /// Whose SYN passes. It must not be the client with the session, whose bucket would count as having guests from then on.
 const NEWCOMER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const NEWCOMER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 const CLUSTER_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0, 0, 0x0a];
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -72,7 +74,9 @@ fn isolate() -> Result<()> {
         .map_err(|error| format!("cannot make namespaces: {error}; run this as root"))?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), none)?;
-    std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+    for command in ["link set lo up".to_owned(), format!("address add {VIP6}/128 dev lo nodad")] {
+        std::process::Command::new("ip").args(command.split(' ')).status()?;
+    }
     ensure_bpffs(Path::new("/mnt/onevip"))?;
     Ok(())
 }
@@ -80,7 +84,7 @@ fn isolate() -> Result<()> {
 fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
     let (mut kernel, _) = Kernel::open(Path::new("/mnt/onevip"))?;
     let vip = VipConfig {
-        addresses: vec![VIP.into()],
+        addresses: vec![VIP.into(), VIP6.into()],
         hasher: Hasher::DEFAULT,
         beat_port: 1112,
         orphan_wait_ms: 150,
@@ -88,15 +92,13 @@ fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
     };
     kernel.set_config(&KernelConfig { vips: vec![vip] })?;
     kernel.words().set_lease_deadline_ns(boot_time_ns() + 3_000_000_000_000);
-    let listener = TcpListener::bind((VIP, 22))?;
-    let mut session = TcpStream::connect((VIP, 22))?;
-    session.write_all(b"held")?;
-    let (_held, client) = listener.accept()?;
-    let std::net::IpAddr::V4(address) = client.ip() else { return Err("an IPv4 client was expected".into()) };
+    let sessions = [Session::open(VIP.into())?, Session::open(VIP6.into())?];
+    let clients = sessions.each_ref().map(|session| (session.client.ip(), session.client.port()));
 
-    let mut cases = cases(address, client.port());
+    let mut cases = cases(clients);
     let empty = (load_empty(3, 2)?, load_empty(6, 1)?);
-    let buckets = [address, NEWCOMER].map(|client| Hasher::DEFAULT.bucket(client.into(), 0, 0));
+    let buckets = [clients[0].0, clients[1].0, NEWCOMER.into(), NEWCOMER6.into()]
+        .map(|client| Hasher::DEFAULT.bucket(client, 0, 0));
     for _ in 0..rounds {
         for (number, case) in cases.iter_mut().enumerate() {
             buckets.iter().for_each(|&bucket| kernel.words().set_flags(0, bucket, case.flags));
@@ -106,6 +108,22 @@ fn measure(repeat: u32, rounds: u32) -> Result<Vec<Case>> {
         }
     }
     Ok(cases)
+}
+
+/// A connection to the VIP, both of whose ends are here.
+struct Session {
+    client: std::net::SocketAddr,
+    _ends: (TcpStream, TcpStream, TcpListener),
+}
+
+impl Session {
+    fn open(vip: IpAddr) -> Result<Self> {
+        let listener = TcpListener::bind((vip, 22))?;
+        let mut theirs = TcpStream::connect((vip, 22))?;
+        theirs.write_all(b"held")?;
+        let (ours, client) = listener.accept()?;
+        Ok(Self { client, _ends: (ours, theirs, listener) })
+    }
 }
 
 impl Case {
@@ -130,31 +148,47 @@ impl Case {
     }
 }
 
-fn cases(client: Ipv4Addr, port: u16) -> Vec<Case> {
+fn cases([(client, port), (client6, port6)]: [(IpAddr, u16); 2]) -> Vec<Case> {
     const PASS: u32 = u32::MAX;
     const DROP: u32 = 2;
-    let to = |dest: Ipv4Addr, flags| tcp(client, dest, port, flags);
+    let (vip, vip6) = (VIP.into(), VIP6.into());
+    let (other, other6): (IpAddr, IpAddr) =
+        (Ipv4Addr::new(203, 0, 113, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    let syn = |source: IpAddr, vip| tcp(source, vip, 1024, SYN);
     vec![
-        Case::new("empty program", to(VIP, ACK), Flags::NONE, Aim::None, DROP),
-        Case::new("not for us", to(Ipv4Addr::new(203, 0, 113, 1), ACK), Flags::NONE, Aim::Plus(10.0), PASS),
-        Case::new("foreign, no lookup", to(VIP, ACK), Flags::NONE, Aim::Times(1.3), DROP),
-        Case::new("foreign, lookup", tcp(client, VIP, port ^ 1, ACK), Flags::GUESTS, Aim::None, DROP),
-        Case::new("foreign SYN", tcp(NEWCOMER, VIP, port, SYN), Flags::NONE, Aim::None, DROP),
-        Case::new("ours, SYN", tcp(NEWCOMER, VIP, port, SYN), Flags::MINE, Aim::None, PASS),
-        Case::new("ours, established", to(VIP, ACK), Flags::GUESTS, Aim::None, PASS),
+        Case::new("empty program", tcp(client, vip, port, ACK), Flags::NONE, Aim::None, DROP),
+        Case::new("not for us", tcp(client, other, port, ACK), Flags::NONE, Aim::Plus(10.0), PASS),
+        Case::new("foreign, no lookup", tcp(client, vip, port, ACK), Flags::NONE, Aim::Times(1.3), DROP),
+        Case::new("foreign, lookup", tcp(client, vip, port ^ 1, ACK), Flags::GUESTS, Aim::None, DROP),
+        Case::new("foreign SYN", syn(NEWCOMER.into(), vip), Flags::NONE, Aim::None, DROP),
+        Case::new("ours, SYN", syn(NEWCOMER.into(), vip), Flags::MINE, Aim::None, PASS),
+        Case::new("ours, established", tcp(client, vip, port, ACK), Flags::GUESTS, Aim::None, PASS),
+        Case::new("IPv6, not for us", tcp(client6, other6, port6, ACK), Flags::NONE, Aim::Plus(10.0), PASS),
+        Case::new("  foreign, no lookup", tcp(client6, vip6, port6, ACK), Flags::NONE, Aim::Times(1.5), DROP),
+        Case::new("  foreign, lookup", tcp(client6, vip6, port6 ^ 1, ACK), Flags::GUESTS, Aim::None, DROP),
+        Case::new("  foreign SYN", syn(NEWCOMER6.into(), vip6), Flags::NONE, Aim::None, DROP),
+        Case::new("  ours, SYN", syn(NEWCOMER6.into(), vip6), Flags::MINE, Aim::None, PASS),
+        Case::new("  ours, established", tcp(client6, vip6, port6, ACK), Flags::GUESTS, Aim::None, PASS),
     ]
 }
 
-fn tcp(source: Ipv4Addr, dest: Ipv4Addr, port: u16, flags: u8) -> Vec<u8> {
-    let mut frame =
-        [&CLUSTER_MAC[..], &[2, 0, 0, 0, 0, 1], &[0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]]
-            .concat();
-    frame.extend(source.octets());
-    frame.extend(dest.octets());
+fn tcp(source: IpAddr, dest: IpAddr, port: u16, flags: u8) -> Vec<u8> {
+    let mut frame = [&CLUSTER_MAC[..], &[2, 0, 0, 0, 0, 1]].concat();
+    match (source, dest) {
+        (IpAddr::V4(source), IpAddr::V4(dest)) => {
+            frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0]);
+            frame.extend([source.octets(), dest.octets()].concat());
+        }
+        (IpAddr::V6(source), IpAddr::V6(dest)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64]);
+            frame.extend([source.octets(), dest.octets()].concat());
+        }
+        _ => unreachable!("every case is of one family"),
+    }
     frame.extend(port.to_be_bytes());
     frame.extend([0, 22, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     // As large as the smallest Ethernet frame.
-    frame.resize(60, 0);
+    frame.resize(frame.len().max(60), 0);
     frame
 }
 
@@ -194,13 +228,13 @@ impl Aim {
 
 fn print_table(cases: &[Case], repeat: u32, rounds: u32) {
     println!("Program cost, ns per packet (BPF_PROG_TEST_RUN, {repeat} runs per round, {rounds} rounds)\n");
-    println!("{:<19} {:^31}   {:^31}", "", "XDP", "tc");
+    println!("{:<21} {:^31}   {:^31}", "", "XDP", "tc");
     let heads = format!("{:>14} {:>15}", "median", "least");
-    println!("{:<19} {heads:<31}   {heads:<31}", "");
+    println!("{:<21} {heads:<31}   {heads:<31}", "");
     let empty = &cases[0];
     for case in cases {
         let (xdp, tc) = (figures(&case.xdp, &empty.xdp), figures(&case.tc, &empty.tc));
-        println!("{:<19} {xdp:<31}   {tc:<31}   {}", case.name, case.aim.words(case, empty));
+        println!("{:<21} {xdp:<31}   {tc:<31}   {}", case.name, case.aim.words(case, empty));
     }
     println!("\nWhere the time of a foreign packet goes: docs/design.md, \"What a packet costs\".");
 }

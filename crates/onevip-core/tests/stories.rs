@@ -37,6 +37,10 @@ struct Segment {
     /// Beats from or to this node are lost so often, in percent.
     loss: Option<(u8, u32)>,
     dice: u32,
+    /// The VIP has both families.
+    both_families: bool,
+    /// The segment withholds this family from these nodes.
+    withheld: Option<(Family, &'static [u8])>,
 }
 
 impl Segment {
@@ -51,6 +55,8 @@ impl Segment {
             tape: Vec::new(),
             loss: None,
             dice: 1,
+            both_families: false,
+            withheld: None,
         }
     }
 
@@ -60,7 +66,11 @@ impl Segment {
 
     fn start_with(&mut self, config: Config, incarnation: u32) {
         let index = config.me.index();
-        self.engines[index] = Some(Engine::new(config, Incarnation(incarnation), BucketSet::EMPTY, self.now));
+        let mut engine = Engine::new(config, Incarnation(incarnation), BucketSet::EMPTY, self.now);
+        if self.both_families {
+            engine.expect_both_families();
+        }
+        self.engines[index] = Some(engine);
         self.flush();
     }
 
@@ -94,13 +104,23 @@ impl Segment {
             for (from, beat) in sent {
                 for to in (0..3).filter(|to| *to != from) {
                     let lost = self.loses(from, to);
-                    if let Some(engine) = self.engines[to].as_mut().filter(|_| !lost) {
-                        engine.beat_received(self.now, Family::V4, &beat);
+                    let (families, withheld) = (self.families(), self.withheld);
+                    let Some(engine) = self.engines[to].as_mut().filter(|_| !lost) else { continue };
+                    for &family in families {
+                        let deaf =
+                            |(what, whom): (Family, &[u8])| what == family && whom.contains(&(to as u8 + 1));
+                        if !withheld.is_some_and(deaf) {
+                            engine.beat_received(self.now, family, &beat);
+                        }
                     }
                 }
                 self.tape.push(beat);
             }
         }
+    }
+
+    fn families(&self) -> &'static [Family] {
+        if self.both_families { &[Family::V4, Family::V6] } else { &[Family::V4] }
     }
 
     fn loses(&mut self, from: usize, to: usize) -> bool {
@@ -135,6 +155,45 @@ impl Segment {
     fn claims(&self) -> Vec<usize> {
         self.engines.iter().map(|engine| engine.as_ref().map_or(0, |engine| engine.claims().len())).collect()
     }
+}
+
+#[test]
+fn a_family_that_does_not_come_is_named_and_not_claimed_blindly() {
+    let mut segment = Segment { both_families: true, ..Segment::new() };
+    for number in 1..=3 {
+        segment.start(number, 1);
+    }
+    segment.run(60);
+    let all = segment.claims();
+    assert!(all.iter().sum::<usize>() == 1024 && all.iter().all(|&claims| claims > 0), "{all:?}");
+    let said = |segment: &Segment, who: usize, lost: bool| {
+        let is = |event: &Event| matches!(event, Event::FamilyLost { family: Family::V6, lost: l, .. } if *l == lost);
+        segment.events.iter().filter(|(index, event)| *index + 1 == who && is(event)).count()
+    };
+    assert_eq!(said(&segment, 2, true), 0);
+
+    segment.withheld = Some((Family::V6, &[2]));
+    segment.run(60);
+    assert_eq!(said(&segment, 2, true), 2, "of both others, once each");
+    assert_eq!(segment.engine(2).deaf_to(), Some(Family::V6));
+    assert_eq!(segment.claims()[1], 0, "others hear it, so they take its share");
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    let now = segment.now;
+    assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Deaf(Family::V6)));
+
+    segment.withheld = Some((Family::V6, &[1, 2, 3]));
+    segment.run(100);
+    let claims = segment.claims();
+    assert!(
+        claims.iter().all(|&claims| claims > 300),
+        "if nobody hears it, the other is served by all: {claims:?}"
+    );
+
+    segment.withheld = None;
+    segment.run(100);
+    assert_eq!((said(&segment, 1, false), said(&segment, 2, false)), (2, 2));
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    assert_eq!(segment.engine(1).deaf_to(), None);
 }
 
 fn settled() -> Segment {

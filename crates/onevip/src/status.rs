@@ -151,6 +151,9 @@ pub struct Peer {
     pub host_keys_differ: bool,
     /// Whether it stands in our configuration.
     pub in_file: bool,
+    /// By which families of the VIP its beats do not come, though they come by the other.
+    #[serde(default)]
+    pub missing_families: Vec<String>,
 }
 
 /// A node as this one sees it.
@@ -326,6 +329,9 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
     }
     if peer.heard && peer.finds_us_lossy {
         remarks.push("misses many of ours".to_owned());
+    }
+    for family in &peer.missing_families {
+        remarks.push(format!("not heard by {family}: something withholds those frames"));
     }
     if peer.config_differs {
         remarks.push("its configuration differs".to_owned());

@@ -1,5 +1,6 @@
 //! What people are told as it happens (`onevip watch`, the log).
 
+use super::Family;
 use crate::beat::{Health, Incarnation, NodeState};
 use crate::ids::NodeId;
 use std::time::Duration;
@@ -66,6 +67,15 @@ pub enum Event {
     },
     /// A node beats that is not in our file.
     NotInFile(NodeId),
+    /// The copies of this node's beats by one VIP family stay away, though those by the other come; or come again.
+    FamilyLost {
+        /// Which node.
+        node: NodeId,
+        /// Which family.
+        family: Family,
+        /// Whether they stay away.
+        lost: bool,
+    },
     /// Beats of this cluster arrive that none of our keys opens.
     Unreadable,
 }

@@ -13,6 +13,7 @@
 
 mod claims;
 mod event;
+mod families;
 mod kernels;
 mod lease;
 mod links;
@@ -129,6 +130,10 @@ pub struct Engine {
     record: Record,
     /// What we last said of ourselves for the reasons of `quality`.
     announced_unsteadiness: Health,
+    /// The VIP has addresses of both families.
+    both_families: bool,
+    /// A family of which no copy comes from anybody.
+    deaf_to: Option<Family>,
     facts: Facts,
     started: Time,
     /// Something says that we must not begin to serve: a twin with our number, or beats we cannot read.
@@ -213,6 +218,8 @@ impl Engine {
             health: Health::GOOD,
             record: Record::CLEAN,
             announced_unsteadiness: Health::GOOD,
+            both_families: false,
+            deaf_to: None,
             facts: Facts::default(),
             started: now,
             held_until: now,
@@ -443,6 +450,7 @@ impl Engine {
         let periodic = now >= self.next_periodic;
         self.drop_silent_peers(now);
         if periodic {
+            self.look_at_families(now);
             self.judge_own_link(now);
         }
         self.look_around();

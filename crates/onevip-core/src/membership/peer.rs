@@ -18,6 +18,8 @@ pub(super) struct Peer {
     pub arrived: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
+    /// Whether its copies by each VIP family stay away.
+    pub misses: [bool; 2],
     /// How many of its beats come.
     pub quality: Quality,
     /// It misses too many of ours.
@@ -49,6 +51,7 @@ impl Peer {
             newest: None,
             arrived: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
+            misses: [false; 2],
             quality: Quality::NEW,
             finds_us_lossy: false,
             hears: NodeSet::EMPTY,

@@ -115,7 +115,8 @@ impl Record {
 impl Engine {
     /// How ill we are for the reasons of this page.
     pub(super) fn unsteadiness(&self, now: Time) -> Health {
-        if self.record.lossy || now < self.record.held_back_until { ILL } else { Health::GOOD }
+        let ill = self.record.lossy || now < self.record.held_back_until || self.deaf_to().is_some();
+        if ill { ILL } else { Health::GOOD }
     }
 
     /// Our claims were void all of a sudden. Who does that often is not to be relied on for a while.

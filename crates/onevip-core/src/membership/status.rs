@@ -26,6 +26,8 @@ pub enum WhyOut {
     Unhealthy,
     /// Its weight is 0.
     NoWeight,
+    /// One family of the VIP does not reach it.
+    Deaf(Family),
     /// Nobody acknowledges its beats.
     NoLease,
 }
@@ -61,6 +63,8 @@ pub struct PeerStatus {
     pub silent_for: Option<Duration>,
     /// Whether its copies by the IPv4 and IPv6 VIP have come within [`super::Timing::death`].
     pub by_family: [bool; 2],
+    /// Whether they stay away for good, though those by the other family come.
+    pub misses: [bool; 2],
 }
 
 /// Everything at a glance.
@@ -122,7 +126,8 @@ impl Engine {
             NodeState::Leaving => Some(WhyOut::Leaving),
             NodeState::Serving if self.config.weight.get() == 0 => Some(WhyOut::NoWeight),
             NodeState::Serving if !self.is_member() && self.health == Health::GOOD => {
-                Some(if self.record.lossy { WhyOut::Lossy } else { WhyOut::HeldBack })
+                let held_back = if self.record.lossy { WhyOut::Lossy } else { WhyOut::HeldBack };
+                Some(self.deaf_to().map_or(held_back, WhyOut::Deaf))
             }
             NodeState::Serving if !self.is_member() => Some(WhyOut::Unhealthy),
             NodeState::Serving if now >= self.lease_until => Some(WhyOut::NoLease),
@@ -151,6 +156,7 @@ impl Engine {
             hears: peer.newest.as_ref().map_or(NodeSet::EMPTY, |beat| beat.hears()),
             silent_for: peer.newest.as_ref().map(|_| now.since(peer.arrived)),
             by_family: [recent(Family::V4), recent(Family::V6)],
+            misses: peer.misses,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod families;
 mod faults;
 mod hostile;
 mod planned;

@@ -200,8 +200,11 @@ impl Desk {
     fn write(&mut self, vip: usize, node: NodeId, id: u64, kind: Kind, text: &[u8]) {
         let Some(counter) = self.counters.get_mut(vip) else { return };
         let sealed = counter.post.seal(node, id, kind, text);
-        // The first way that takes it will do. One that takes none now is asked again.
-        let _ = counter.routes.iter().any(|route| self.sender.send(route, &sealed).is_ok());
+        for route in &counter.routes {
+            // By each family, since a switch may withhold one of them; a second copy is returned unread, and what none
+            // takes now is asked for again.
+            let _ = self.sender.send(route, &sealed);
+        }
     }
 
     fn arrived(&mut self, vip: usize, payload: &[u8], answer: &impl Fn(&Question) -> Answer) {

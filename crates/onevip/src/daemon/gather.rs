@@ -221,6 +221,7 @@ impl Gatherer {
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
             host_keys_differ: said.is_some_and(|(.., facts)| self.has_other_keys(facts.host_keys_digest)),
             in_file: status.in_file,
+            missing_families: missing_families(status),
         }
     }
 
@@ -279,6 +280,12 @@ fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
         beats_received: report.received,
         beats_rejected: report.rejected.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
     }
+}
+
+/// The families by which copies of a peer's beats stay away.
+fn missing_families(status: &membership::PeerStatus) -> Vec<String> {
+    let families = [membership::Family::V4, membership::Family::V6].into_iter();
+    families.filter(|family| status.heard && status.misses[family.index()]).map(|f| f.to_string()).collect()
 }
 
 fn lease(deadline_ns: u64, now_ns: u64) -> Lease {
