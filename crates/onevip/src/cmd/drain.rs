@@ -45,22 +45,24 @@ pub struct Args {
 
 /// Drains this node, and sees its sessions off as far as that is wanted.
 pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&ctx.config)?;
-    let this = config.this_node(ctx.node.as_deref())?;
     if let Some(asked) = &args.node {
-        refuse_others(&config, &this.name, asked)?;
+        refuse_others(ctx, asked)?;
     }
-    let plan = Plan::new(&config, this)?;
+    let tells = args.notify.is_some() || args.kill_after.is_some();
     ensure!(
-        args.notify.is_none() && args.kill_after.is_none() || terminals::may_tell(),
+        !tells || terminals::may_tell(),
         "--notify and --kill-after need root: they reach into other people's sessions"
     );
+    // A mistake in the file must not keep anybody from a plain drain.
+    let plan = if tells { Some(plan(ctx)?) } else { plan(ctx).ok() };
     println!("{}", ask(ctx, Request::Drain { force: args.force })?);
-    tell(&plan, args)?;
+    if let Some(plan) = &plan {
+        tell(plan, args)?;
+    }
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let left = see_off(ctx, &plan, args)?;
+    let left = see_off(ctx, plan.as_ref(), args)?;
     if left.is_empty() {
         println!("no session is left: this host may be stopped");
         return Ok(ExitCode::SUCCESS);
@@ -70,11 +72,18 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(EXIT_LEFT))
 }
 
+fn plan(ctx: &Context) -> anyhow::Result<Plan> {
+    let config = Config::load(&ctx.config)?;
+    Plan::new(&config, config.this_node(ctx.node.as_deref())?)
+}
+
 /// A daemon obeys only its own host's root.
-fn refuse_others(config: &Config, this: &str, asked: &str) -> anyhow::Result<()> {
+fn refuse_others(ctx: &Context, asked: &str) -> anyhow::Result<()> {
+    let config = Config::load(&ctx.config)?;
+    let this = &config.this_node(ctx.node.as_deref())?.name;
     match config.node_by_name(asked) {
         None => bail!("there is no node {asked} in the configuration"),
-        Some(node) if node.name == this => Ok(()),
+        Some(node) if node.name == *this => Ok(()),
         Some(node) => bail!(
             "this is {this}; a node is drained on itself: `ssh {} onevip drain`",
             node.addresses.first().map_or_else(|| node.name.clone(), ToString::to_string)
@@ -98,9 +107,9 @@ fn tell(plan: &Plan, args: &Args) -> anyhow::Result<()> {
 }
 
 /// Waits for the sessions to end; returns those that are left when the time is over.
-fn see_off(ctx: &Context, plan: &Plan, args: &Args) -> anyhow::Result<Vec<Session>> {
+fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Vec<Session>> {
     let begun = Instant::now();
-    let all = sessions::look(plan)?;
+    let all = plan.map(sessions::look).transpose()?.unwrap_or_default();
     let own = sessions::own(&all).map(|own| (own.address, own.port));
     if own.is_some() {
         println!("your own session is one of them: it is neither counted nor ended");
@@ -128,7 +137,7 @@ fn see_off(ctx: &Context, plan: &Plan, args: &Args) -> anyhow::Result<Vec<Sessio
         if args.timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
             return Ok(left);
         }
-        if kill_at.is_some_and(|at| Instant::now() >= at) {
+        if let Some(plan) = plan.filter(|_| kill_at.is_some_and(|at| Instant::now() >= at)) {
             kill_at = None;
             end_the_rest(&others(sessions::look(plan)?));
         }
