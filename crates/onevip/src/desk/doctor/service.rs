@@ -13,8 +13,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let Ok(listeners) = talkers::listeners() else { return Vec::new() };
     let mut findings = Vec::new();
     for plan in &patient.plan.vips {
-        let wanted = ports(&plan.vip).flat_map(|port| plan.vip.addresses.iter().map(move |vip| (*vip, port)));
-        findings.extend(wanted.filter_map(|(vip, port)| unheard(&listeners, vip, port)));
+        findings.extend(ports(&plan.vip).filter_map(|port| unheard(&listeners, &plan.vip.addresses, port)));
     }
     let served = |listener: &&Listener| {
         patient.plan.vips.iter().any(|plan| ports(&plan.vip).any(|port| port == listener.port))
@@ -36,9 +35,11 @@ fn ports(vip: &Vip) -> impl Iterator<Item = u16> + '_ {
     tcp.filter(|service| service.ports.start() == service.ports.end()).map(|service| *service.ports.start())
 }
 
-fn unheard(listeners: &[Listener], vip: IpAddr, port: u16) -> Option<Finding> {
+fn unheard(listeners: &[Listener], vips: &[IpAddr], port: u16) -> Option<Finding> {
     let on_port: Vec<&Listener> = listeners.iter().filter(|listener| listener.port == port).collect();
-    if on_port.iter().any(|listener| listener.hears(vip)) {
+    let silent = vips.iter().filter(|vip| !on_port.iter().any(|listener| listener.hears(**vip)));
+    let silent: Vec<String> = silent.map(ToString::to_string).collect();
+    if silent.is_empty() {
         return None;
     }
     let why = "clients that land here are refused: `Connection refused`";
@@ -47,9 +48,12 @@ fn unheard(listeners: &[Listener], vip: IpAddr, port: u16) -> Option<Finding> {
         return Some(Finding::new("not-listening", format!("nothing listens on port {port}"), why, remedy));
     }
     let heard: Vec<String> = on_port.iter().map(|listener| listener.address.to_string()).collect();
-    let found = format!("port {port} is served on {}, but not on the VIP {vip}", heard.join(", "));
-    let remedy =
-        format!("add `ListenAddress {vip}` to sshd_config, or remove all of them; then restart sshd");
+    let found =
+        format!("port {port} is served on {}, but not on the VIP {}", heard.join(", "), silent.join(", "));
+    let remedy = format!(
+        "add `ListenAddress {}` to sshd_config, or remove all of them; then restart sshd",
+        silent.join("` and `ListenAddress ")
+    );
     Some(Finding::new("listen-address", found, why, remedy))
 }
 
@@ -101,7 +105,7 @@ mod tests {
     #[test]
     fn a_vip_is_heard_by_its_own_or_by_a_wildcard_of_its_family() {
         let found = |listeners: &[Listener], vip: &str| {
-            unheard(listeners, vip.parse().unwrap(), 22).map(|finding| finding.check)
+            unheard(listeners, &[vip.parse().unwrap()], 22).map(|finding| finding.check)
         };
         let (v4, v6) = ("198.51.100.10", "2001:db8::10");
         assert_eq!(found(&[], v4), Some("not-listening"));
