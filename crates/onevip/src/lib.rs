@@ -8,5 +8,6 @@ mod cmd;
 pub mod config;
 pub mod daemon;
 pub mod desk;
+pub mod health;
 pub mod host;
 pub mod status;

@@ -7,6 +7,7 @@
 
 pub mod acts;
 pub mod event;
+pub mod health;
 pub mod report;
 pub mod stage;
 pub mod take;

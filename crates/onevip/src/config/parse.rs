@@ -4,6 +4,7 @@
 //! and all mistakes come to light at once.
 
 use super::diagnostic::Diagnostics;
+use super::health::{self, HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Membership, Protocol};
 use super::reader::Section;
@@ -61,6 +62,8 @@ pub(super) struct Draft {
     pub control_group: Option<String>,
     pub metrics: Option<Listen>,
     pub hooks: Vec<Hook>,
+    pub health: HealthSettings,
+    pub checks: Vec<UserCheck>,
     pub vips: Vec<VipDraft>,
     pub nodes: Vec<NodeDraft>,
 }
@@ -120,6 +123,8 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
     let control_group = top.string("control_group", out).and_then(|name| values::group(name, out));
     let metrics = watching::metrics(&mut top, out);
     let hooks = watching::hooks(&mut top, out);
+    let health = health::health(top.table("health", "[health]", out), out);
+    let checks = health::checks(top.tables("check", "[[check]]", out), out);
     let vips = top.tables("vip", "[[vip]]", out).into_iter().map(|section| vip(section, out)).collect();
     let nodes = top.tables("node", "[[node]]", out).into_iter().map(|section| node(section, out)).collect();
     let place = top.place().clone();
@@ -134,6 +139,8 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
         control_group,
         metrics,
         hooks,
+        health,
+        checks,
         vips,
         nodes,
     }

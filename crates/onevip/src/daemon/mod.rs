@@ -1,8 +1,9 @@
 //! The daemon: puts a node's VIPs in place and keeps them there.
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
-//! programs in place and scans sockets; the *prober* asks whether silent kernels live; *news* writes the log; *control*
-//! answers commands, the *desk* other nodes' questions. The main thread sets everything up, waits for a signal and ends the others. What must survive the
+//! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
+//! served; *news* writes the log; *control* answers commands, the *desk* other nodes' questions. The main thread sets
+//! everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
@@ -30,6 +31,7 @@ pub mod warden;
 pub mod wire;
 
 use crate::config::{Accelerate, Config, Membership, Node};
+use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
 use crate::host::{Stage, probe, sockets};
@@ -92,16 +94,17 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
     let host_keys = host_keys::watch(&plan)?;
+    let (notices, news) = mpsc::channel();
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),
         since: Instant::now(),
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
+        health: Arc::new(Board::new(notices.clone())),
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
     };
 
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
-    let (notices, news) = mpsc::channel();
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (slot, mail) = desk::slot(node.id);
     let desk =
