@@ -51,8 +51,11 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Nodes that said nothing, and why.
+type Silent = Vec<(String, String)>;
+
 /// The sessions of all nodes, and which nodes said nothing, and why.
-fn everywhere(ctx: &Context, whom: Option<String>) -> anyhow::Result<(Vec<Session>, Vec<(String, String)>)> {
+fn everywhere(ctx: &Context, whom: Option<String>) -> anyhow::Result<(Vec<Session>, Silent)> {
     let question = Question::Who { whom };
     let Response::Replies(replies) = conversation(ctx, Request::Ask { question })? else {
         return Err(not_understood());

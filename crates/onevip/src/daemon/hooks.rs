@@ -91,7 +91,8 @@ mod tests {
 
     fn line() -> Line {
         let text = "unix2 is out: 'nothing'; $(arrives)".to_owned();
-        Line { time: 1.5, vip: "login".into(), event: "node-out".into(), node: Some("unix2".into()), text }
+        let (vip, event, node) = ("login".into(), "node-out".into(), Some("unix2".into()));
+        Line { time: 1.5, vip, event, node, check: None, text }
     }
 
     #[test]

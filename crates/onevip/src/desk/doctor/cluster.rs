@@ -36,7 +36,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     ));
     findings.extend(clocks(&facts, &patient.plan.node.name));
     if let Some(status) = patient.status {
-        findings.extend(status.vips.iter().flat_map(|vip| membership(vip)));
+        findings.extend(status.vips.iter().flat_map(membership));
         findings.extend(stranger(status));
     }
     findings
