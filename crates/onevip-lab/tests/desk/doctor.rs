@@ -2,10 +2,9 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use onevip_lab::process::{is_alive, signal};
+use onevip_lab::process::{is_alive, signal, spawn_background};
 use onevip_lab::{Fault, Lab, config, wait_until};
 
 use super::{PATIENCE, lab, onevip, stdout};
@@ -48,10 +47,10 @@ fn replace_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
     let path = lab.node(node).dir().join("sshd_config");
     let text = edit(fs::read_to_string(&path).unwrap());
     fs::write(&path, text).unwrap();
-    let mut sshd = Command::new("/usr/sbin/sshd");
-    sshd.args(["-D", "-e", "-f"]).arg(&path).stderr(Stdio::null());
+    let mut sshd = lab.command(&format!("unix{node}"), "/usr/sbin/sshd").unwrap();
+    sshd.args(["-D", "-e", "-f"]).arg(&path);
     // It belongs to the lab, which ends it.
-    let _ = lab.spawn_in(&format!("unix{node}"), sshd).unwrap();
+    spawn_background(&mut sshd, &lab.node(node).dir().join("sshd.log")).unwrap();
     wait_until(PATIENCE, "sshd to listen", || lab.node(node).sshd().is_some()).unwrap();
 }
 
