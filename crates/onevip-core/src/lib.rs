@@ -8,6 +8,7 @@
 pub mod beat;
 pub mod hash;
 pub mod ids;
+pub mod letter;
 pub mod membership;
 pub mod packet;
 #[cfg(feature = "sim")]

@@ -1,7 +1,7 @@
 //! The command line: options, subcommands, and how an error leaves the program.
 //!
 //! Each subcommand is a file of `cmd/`. An error goes to standard error; the exit code is 0 when all is well, 1 when
-//! something failed, 2 when the command line or the configuration is wrong.
+//! something failed, 2 when the command line or the configuration is wrong; a subcommand may have more of them.
 
 use crate::cmd;
 use crate::config::Diagnostics;
@@ -47,12 +47,22 @@ enum Command {
     },
     /// Which node answers a client, and why
     Where(cmd::r#where::Args),
+    /// Whose sessions are here, since when, and for how long they were idle
+    Who(cmd::who::Args),
     /// What this node does right now
     Status {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
+    /// What commonly goes wrong: each finding with why it matters and what to do
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One line for monitoring systems, and an exit code
+    CheckHealth(cmd::check_health::Args),
     /// What happens, as it happens: one line each
     Watch {
         /// As JSON, one object a line
@@ -60,7 +70,7 @@ enum Command {
         json: bool,
     },
     /// Send new connections elsewhere; sessions stay until they end
-    Drain(cmd::order::DrainArgs),
+    Drain(cmd::drain::Args),
     /// End a drain
     Undrain,
     /// Move buckets to where the table wants them now, busy ones included
@@ -114,15 +124,24 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ctx.json = args.json;
             cmd::r#where::run(&ctx, &args)
         }
+        Command::Who(args) => {
+            ctx.json = args.json;
+            cmd::who::run(&ctx, &args)
+        }
         Command::Status { json } => {
             ctx.json = json;
             cmd::status::run(&ctx)
         }
+        Command::Doctor { json } => {
+            ctx.json = json;
+            cmd::doctor::run(&ctx)
+        }
+        Command::CheckHealth(args) => cmd::check_health::run(&ctx, &args),
         Command::Watch { json } => {
             ctx.json = json;
             cmd::watch::run(&ctx)
         }
-        Command::Drain(args) => cmd::order::drain(&ctx, &args),
+        Command::Drain(args) => cmd::drain::run(&ctx, &args),
         Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),

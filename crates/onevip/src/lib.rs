@@ -7,6 +7,7 @@ pub mod cli;
 mod cmd;
 pub mod config;
 pub mod daemon;
+pub mod desk;
 pub mod health;
 pub mod host;
 pub mod status;

@@ -176,6 +176,9 @@ pub struct Peer {
     pub kernel_gone: bool,
     /// Whether its configuration means something else than ours.
     pub config_differs: bool,
+    /// Whether its SSH host keys are others than ours, as far as both are known.
+    #[serde(default)]
+    pub host_keys_differ: bool,
     /// Whether it stands in our configuration.
     pub in_file: bool,
     /// By which families of the VIP its beats do not come, though they come by the other.
@@ -390,6 +393,9 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
     }
     if peer.config_differs {
         remarks.push("its configuration differs".to_owned());
+    }
+    if peer.host_keys_differ {
+        remarks.push("its SSH host keys differ".to_owned());
     }
     if !peer.in_file {
         remarks.push("not in this node's configuration".to_owned());

@@ -43,14 +43,14 @@ impl Key {
     }
 
     /// A key for one purpose in the world of one VIP.
-    pub(super) fn derive(&self, purpose: &[u8], cluster: &str, vip: &str) -> Key {
+    pub(crate) fn derive(&self, purpose: &[u8], cluster: &str, vip: &str) -> Key {
         let (cluster_len, vip_len) = lengths(cluster, vip);
         let parts = [purpose, &cluster_len, cluster.as_bytes(), &vip_len, vip.as_bytes()];
         Key(hmac(&self.0, &parts))
     }
 
     /// The bytes, for a cipher.
-    pub(super) const fn bytes(&self) -> &[u8; 32] {
+    pub(crate) const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
@@ -129,7 +129,7 @@ impl Keyring {
 }
 
 /// What tells the beats of one VIP from those of all others on the same wire. No secret.
-pub(super) fn cluster_tag(cluster: &str, vip: &str) -> [u8; 8] {
+pub(crate) fn cluster_tag(cluster: &str, vip: &str) -> [u8; 8] {
     let (cluster_len, vip_len) = lengths(cluster, vip);
     let parts =
         [b"onevip cluster tag".as_slice(), &cluster_len, cluster.as_bytes(), &vip_len, vip.as_bytes()];
@@ -143,7 +143,7 @@ fn lengths(cluster: &str, vip: &str) -> ([u8; 8], [u8; 8]) {
 }
 
 /// HMAC-SHA-256 (RFC 2104) of `parts` in a row, with a key of 32 bytes.
-pub(super) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let mut block = [0; 64];
     block[..32].copy_from_slice(key);
     let mut inner = Sha256::new_with_prefix(block.map(|byte| byte ^ 0x36));

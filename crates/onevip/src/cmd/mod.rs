@@ -1,6 +1,9 @@
 //! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
 
 pub mod check;
+pub mod check_health;
+pub mod doctor;
+pub mod drain;
 pub mod keygen;
 pub mod order;
 pub mod run;
@@ -8,3 +11,4 @@ pub mod status;
 pub mod teardown;
 pub mod watch;
 pub mod r#where;
+pub mod who;

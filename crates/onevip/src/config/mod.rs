@@ -19,6 +19,7 @@ pub mod source;
 mod suggest;
 mod validate;
 mod values;
+mod watching;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,9 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;
 pub use mac::{MacAddr, NotAMac};
-pub use model::{Accelerate, Config, Delivery, Failback, Mapping, Membership, Node, Protocol, Service, Vip};
+pub use model::{
+    Accelerate, Config, Delivery, Failback, Hook, Listen, Mapping, Membership, Node, Protocol, Service, Vip,
+};
 pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
 pub use suggest::nearest;
 

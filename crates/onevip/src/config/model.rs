@@ -7,7 +7,7 @@
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet, Table, Weight};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,10 @@ pub struct Config {
     pub key_file: PathBuf,
     /// The group that may use the control socket, besides root.
     pub control_group: Option<String>,
+    /// Where metrics can be read; `None`: nowhere.
+    pub metrics: Option<Listen>,
+    /// What runs when something happens.
+    pub hooks: Vec<Hook>,
     /// What this host asks of itself.
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.
@@ -35,6 +39,26 @@ pub struct Config {
     pub vips: Vec<Vip>,
     /// The nodes, by ascending number; at least one, at most 64.
     pub nodes: Vec<Node>,
+}
+
+/// Where something listens on this host, never for the network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// An address of the loopback interface, and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket; an absolute path.
+    Unix(PathBuf),
+}
+
+/// A command that runs when something happens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hook {
+    /// The events, as `onevip watch --json` names them; at least one.
+    pub on: Vec<String>,
+    /// What `/bin/sh` is given.
+    pub command: String,
+    /// After this it is killed.
+    pub timeout: Duration,
 }
 
 /// How the nodes know who is alive.

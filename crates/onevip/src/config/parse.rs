@@ -6,10 +6,11 @@
 use super::diagnostic::Diagnostics;
 use super::health::{self, HealthSettings, UserCheck};
 use super::mac::MacAddr;
-use super::model::{Accelerate, Delivery, Failback, Mapping, Membership, Protocol};
+use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Membership, Protocol};
 use super::reader::Section;
 use super::source::{Place, Spot};
 use super::values;
+use super::watching;
 use onevip_core::{AddressOrder, NODES_MAX};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -59,6 +60,8 @@ pub(super) struct Draft {
     pub failback: Failback,
     pub key_file: PathBuf,
     pub control_group: Option<String>,
+    pub metrics: Option<Listen>,
+    pub hooks: Vec<Hook>,
     pub health: HealthSettings,
     pub checks: Vec<UserCheck>,
     pub vips: Vec<VipDraft>,
@@ -118,6 +121,8 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
     let failback = top.choice("failback", Failback::ALL, out);
     let key_file = top.string("key_file", out).and_then(|path| values::absolute_path("key_file", path, out));
     let control_group = top.string("control_group", out).and_then(|name| values::group(name, out));
+    let metrics = watching::metrics(&mut top, out);
+    let hooks = watching::hooks(&mut top, out);
     let health = health::health(top.table("health", "[health]", out), out);
     let checks = health::checks(top.tables("check", "[[check]]", out), out);
     let vips = top.tables("vip", "[[vip]]", out).into_iter().map(|section| vip(section, out)).collect();
@@ -132,6 +137,8 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
         failback: failback.map_or_else(Failback::default, |word| word.value),
         key_file: key_file.unwrap_or_else(|| PathBuf::from(KEY_FILE)),
         control_group,
+        metrics,
+        hooks,
         health,
         checks,
         vips,

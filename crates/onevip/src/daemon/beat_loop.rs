@@ -5,7 +5,9 @@
 //! [`Command`]s; what people should know leaves as [`Notice`]s. It alone writes flags and lease, so every word of the
 //! kernel part has one writer.
 
+use super::desk::Slot;
 use super::mailbox::{Inbox, Mailbox};
+use super::margin::Margin;
 use super::prober::Question;
 use super::realtime;
 use super::vip_loop::{Outside, VipLoop};
@@ -128,6 +130,10 @@ pub struct BeatLoop {
     pub notices: mpsc::Sender<Notice>,
     /// Who asks kernels.
     pub prober: Mailbox<Question>,
+    /// How much of the lease was left at each renewal.
+    pub margin: Arc<Margin>,
+    /// Where letters go.
+    pub letters: Slot,
     /// Set when the thread has real-time rights.
     pub realtime: Arc<AtomicBool>,
 }
@@ -165,6 +171,9 @@ impl BeatLoop {
         for _ in 0..BEATS_PER_TURN {
             let Some(beat) = self.beats.next() else { return };
             let Some(arrived) = wire::read(&beat.datagram) else { continue };
+            if self.letters.takes(beat.vip, arrived.payload) {
+                continue;
+            }
             let (index, now) = (beat.vip, now());
             self.with_vip(index, |vip, outside| vip.beat_arrived(now, &arrived, outside));
         }
@@ -222,6 +231,7 @@ impl BeatLoop {
             sender: &self.sender,
             notices: &self.notices,
             prober: &self.prober,
+            margin: &self.margin,
             lease_of_others,
         };
         act(vip, &outside);

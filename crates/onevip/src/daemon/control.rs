@@ -6,6 +6,8 @@
 
 use super::news::Line;
 use super::steward::Outcome;
+use crate::desk::question::{Question, Reply};
+use crate::desk::sessions::Session;
 use crate::status::Status;
 use anyhow::{Context, bail};
 use nix::unistd::{Gid, Group, chown};
@@ -24,13 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST_MAX: u64 = 4096;
 
 /// What can be asked of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// Everything that `onevip status` shows.
     Status,
     /// Claim nothing new, hand over, hold what is held.
-    Drain,
+    Drain {
+        /// Even if nobody else would serve the clients.
+        #[serde(default)]
+        force: bool,
+    },
     /// The end of a drain.
     Undrain,
     /// Move now what is planned to move.
@@ -39,6 +45,13 @@ pub enum Request {
     Reload,
     /// Tell what happens as it happens.
     Watch,
+    /// Every session that this node holds.
+    Who,
+    /// Ask all nodes, this one included.
+    Ask {
+        /// What.
+        question: Question,
+    },
 }
 
 /// What the daemon answers. After `Watching`, [`Line`]s follow for as long as both sides like.
@@ -47,6 +60,10 @@ pub enum Request {
 pub enum Response {
     /// The state of this node.
     Status(Box<Status>),
+    /// The sessions that were asked for.
+    Sessions(Vec<Session>),
+    /// What the nodes said.
+    Replies(Vec<Reply>),
     /// Done; in words.
     Done(String),
     /// Lines follow.
@@ -114,6 +131,14 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
     };
     match outcome {
         Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
+        Ok(Outcome::Sessions(sessions)) => say(&stream, &Response::Sessions(sessions)),
+        // Others may take their time: nobody else shall wait for them.
+        Ok(Outcome::Replies(replies)) => super::spawn("replies", move || {
+            if let Err(error) = say(&stream, &Response::Replies(replies.wait())) {
+                tracing::debug!("control connection: {error:#}");
+            }
+        })
+        .map(drop),
         Ok(Outcome::Done(words)) => say(&stream, &Response::Done(words)),
         Ok(Outcome::Lines(lines)) => {
             say(&stream, &Response::Watching)?;
@@ -210,11 +235,14 @@ mod tests {
     #[test]
     fn a_request_is_answered_nonsense_refused_and_a_glance_tolerated() {
         let path = std::env::temp_dir().join(format!("onevip-control-{}.sock", std::process::id()));
-        assert!(Conversation::begin(&path, Request::Drain).unwrap().is_none(), "nobody is there yet");
+        assert!(
+            Conversation::begin(&path, Request::Drain { force: false }).unwrap().is_none(),
+            "nobody is there yet"
+        );
         let listener = listen(&path, None).unwrap();
         std::thread::spawn(move || {
             serve(&listener, |request| match request {
-                Request::Drain => Ok(Outcome::Done("as you like".to_owned())),
+                Request::Drain { .. } => Ok(Outcome::Done("as you like".to_owned())),
                 _ => bail!("not today"),
             });
         });
@@ -224,7 +252,8 @@ mod tests {
         let mut answer = String::new();
         nonsense.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("refused"), "{answer}");
-        let (_, response) = Conversation::begin(&path, Request::Drain).unwrap().expect("somebody is there");
+        let (_, response) =
+            Conversation::begin(&path, Request::Drain { force: false }).unwrap().expect("somebody is there");
         assert!(matches!(response, Response::Done(words) if words == "as you like"));
         let refused = Conversation::begin(&path, Request::Reload).err().expect("refused").to_string();
         assert_eq!(refused, "not today");

@@ -4,6 +4,7 @@ use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::Config;
+use crate::desk::question::{NodeFacts, Place};
 use crate::health::board::Board;
 use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
@@ -12,8 +13,8 @@ use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
 use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, Reason, Table, membership};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A peer without a beat for this long is silent, whatever the beat time.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub struct Running {
     pub realtime: Arc<AtomicBool>,
     /// Whether memory is locked.
     pub memory_locked: bool,
+    /// Digest of the SSH host keys; 0 while they are not known.
+    pub host_keys: Arc<AtomicU64>,
     /// What the health checks found.
     pub health: Arc<Board>,
     /// Sessions by VIP, from the newest scan.
@@ -109,6 +112,31 @@ impl Gatherer {
                 .collect(),
             verdicts: self.verdicts()?,
         })
+    }
+
+    /// How this node stands to the clients of a bucket, of whom it holds so many sessions.
+    pub fn place(&self, vip: usize, bucket: Bucket, sessions: usize, report: Option<&VipReport>) -> Place {
+        let live = self.kernel.lease_deadline_ns() > onevip_bpf::boot_time_ns();
+        let engine = report.and_then(|report| report.membership.as_ref());
+        Place {
+            answers: live && self.kernel.flags(vip, bucket).has(Flags::MINE),
+            state: engine
+                .map_or("serving", |engine| super::news::state_word(engine.standing.state))
+                .to_owned(),
+            why_out: engine.and_then(|engine| engine.why_out).map(|why| super::news::why_out(why).to_owned()),
+            sessions,
+        }
+    }
+
+    /// What must be alike on all nodes.
+    pub fn facts(&self, host_keys: BTreeMap<String, String>) -> NodeFacts {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        NodeFacts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_digest: self.config.digest_hex(),
+            host_keys,
+            clock_ms: clock.as_millis() as u64,
+        }
     }
 
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
@@ -197,9 +225,16 @@ impl Gatherer {
             sessions: said.map(|(.., facts)| facts.sessions),
             kernel_gone: status.kernel_gone,
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
+            host_keys_differ: said.is_some_and(|(.., facts)| self.has_other_keys(facts.host_keys_digest)),
             in_file: status.in_file,
             missing_families: missing_families(status),
         }
+    }
+
+    /// Whether these host keys are others than ours, as far as both are known.
+    fn has_other_keys(&self, digest: u64) -> bool {
+        let ours = self.running.as_ref().map_or(0, |running| running.host_keys.load(Ordering::Relaxed));
+        ours != 0 && digest != 0 && ours != digest
     }
 
     fn attached(&self) -> anyhow::Result<Vec<Attached>> {

@@ -9,6 +9,7 @@ use super::{incarnation, keys};
 use crate::config::{Config, Failback};
 use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
+use onevip_core::letter::Post;
 use onevip_core::membership::{self, Engine, Family, Timing};
 use onevip_core::{BucketSet, Time, Weight};
 use sha2::{Digest, Sha256};
@@ -30,6 +31,12 @@ impl Founding {
     pub fn new(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
         let keyring = keys::read(&keys::location(&config.key_file))?.keyring();
         Ok(Self { keyring, incarnation: incarnation::next(state_dir)? })
+    }
+
+    /// Writes and opens this node's letters at one VIP.
+    pub fn post(&self, config: &Config, plan: &Plan, vip: &VipPlan) -> Post {
+        let names = (config.cluster.as_str(), vip.vip.name.as_str());
+        Post::new(&self.keyring, names, plan.node.id, host_number(vip), self.incarnation)
     }
 
     /// The decider of one VIP.
@@ -95,7 +102,10 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
 }
 
 /// One way for each address of the VIP.
-fn routes(plan: &Plan, vip: &VipPlan) -> anyhow::Result<Vec<Route>> {
+///
+/// # Errors
+/// The node has no address of the VIP's family, or its interface none at all.
+pub fn routes(plan: &Plan, vip: &VipPlan) -> anyhow::Result<Vec<Route>> {
     let Some(own_mac) = vip.link.mac else {
         bail!("interface {} has no Ethernet address", vip.link.name);
     };

@@ -2,18 +2,25 @@
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
 //! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
-//! served; *news* writes the log; *control* answers commands. The main thread sets everything up, waits for a signal and ends the others. What must survive the
+//! served; *news* writes the log; *control* answers commands, the *desk* other nodes' questions. The main thread sets
+//! everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
 pub mod control;
+pub mod desk;
 pub mod ears;
 pub mod gather;
+pub mod hooks;
+pub mod host_keys;
 pub mod incarnation;
 pub mod keys;
 pub mod living;
 pub mod mailbox;
+pub mod margin;
+pub mod metrics;
 pub mod news;
+pub mod notify;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
@@ -86,8 +93,10 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
+    let host_keys = host_keys::watch(&plan)?;
     let (notices, news) = mpsc::channel();
     let running = gather::Running {
+        host_keys: Arc::clone(&host_keys),
         since: Instant::now(),
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
@@ -97,6 +106,10 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
 
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
+    let (slot, mail) = desk::slot(node.id);
+    let desk =
+        founding.as_ref().map(|founding| desk::Desk::new(config, &plan, founding, mail)).transpose()?;
+    let margin = Arc::new(margin::Margin::default());
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
         words: kernel.words(),
@@ -105,12 +118,23 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         inbox,
         notices,
         prober: to_prober.clone(),
+        letters: slot.clone(),
+        margin: Arc::clone(&margin),
         realtime: Arc::clone(&running.realtime),
     };
     let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
     let watchers = Watchers::default();
+    hooks::start(&config.hooks, &watchers)?;
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
-    let steward = steward::Steward::new(config, &plan, paths, to_loop.clone(), watchers.clone(), running)?;
+    let steward = steward::Steward::new(
+        config,
+        &plan,
+        paths,
+        to_loop.clone(),
+        slot.clone(),
+        watchers.clone(),
+        running,
+    )?;
     let stop = Arc::new(AtomicBool::new(false));
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
     let warden = Warden {
@@ -120,6 +144,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         scanned,
         beat_loop: to_loop.clone(),
         facts,
+        host_keys,
         stop: Arc::clone(&stop),
     };
 
@@ -128,16 +153,36 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let warden = spawn("warden", move || warden.run())?;
     let vip_names: Vec<_> = plan.vips.iter().map(|vip| vip.vip.name.clone()).collect();
     let config_of_news = config.clone();
+    let watchers_of_metrics = watchers.clone();
     let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
     spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
 
+    let steward_of_desk = Arc::clone(&steward_of_signals);
+    let desk = desk
+        .map(|desk| spawn("desk", move || desk.run(|question| steward_of_desk.answer(question))))
+        .transpose()?;
+
+    if let Some(listen) = &config.metrics {
+        let source = metrics::Source {
+            steward: Arc::clone(&steward_of_signals),
+            margin,
+            watchers: watchers_of_metrics,
+        };
+        metrics::start(listen, config.control_group.as_deref(), source)?;
+    }
+    notify::start(&steward_of_signals)?;
     tracing::info!("{} serves {}", node.name, served(&plan));
     wait_for_the_end(&signals, &steward_of_signals)?;
+    notify::say("STOPPING=1");
     to_loop.send(Command::Leave);
     beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
     news.join().map_err(|_| anyhow::anyhow!("the news thread panicked"))?;
+    if let Some(desk) = desk {
+        slot.post(desk::Mail::Stop);
+        desk.join().map_err(|_| anyhow::anyhow!("the desk panicked"))?;
+    }
     stop.store(true, Ordering::Relaxed);
     to_prober.send(prober::Question::Stop);
     prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))?;

@@ -8,6 +8,7 @@ use crate::config::Config;
 use onevip_core::NodeId;
 use onevip_core::membership::{Event, WhyLost, WhyOut};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +17,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const BEHIND_MAX: usize = 1024;
 /// How many may watch at once.
 const WATCHERS_MAX: usize = 16;
+
+/// Every kind of event.
+pub const KINDS: &[&str] = &[
+    "node-heard",
+    "node-out",
+    "kernel-gone",
+    "kernel-answers",
+    "state",
+    "health",
+    "claims",
+    "lapsed",
+    "lossy",
+    "steady",
+    "held-back",
+    "stalled",
+    "twin",
+    "duplicate",
+    "not-in-file",
+    "unreadable",
+];
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +58,7 @@ pub struct Line {
 
 /// Those who watch.
 #[derive(Clone, Default)]
-pub struct Watchers(Arc<Mutex<Vec<SyncSender<Line>>>>);
+pub struct Watchers(Arc<Mutex<Vec<SyncSender<Line>>>>, Arc<Mutex<BTreeMap<(String, String), u64>>>);
 
 impl Watchers {
     /// One more; `None` when there are too many.
@@ -51,7 +72,15 @@ impl Watchers {
         Some(receiver)
     }
 
-    fn tell(&self, line: &Line) {
+    /// How often each kind of event has happened to each VIP, by name of the VIP and of the event.
+    pub fn counts(&self) -> BTreeMap<(String, String), u64> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells everybody who watches, and counts.
+    pub fn tell(&self, line: &Line) {
+        let counted = (line.vip.clone(), line.event.clone());
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner).entry(counted).or_default() += 1;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|watcher| match watcher.try_send(line.clone()) {
             Ok(()) => true,
@@ -202,6 +231,7 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
         ),
     };
+    debug_assert!(KINDS.contains(&kind), "{kind} is missing in KINDS");
     let (vip, event) = (vip.to_owned(), kind.to_owned());
     Line { time: unix_time(), vip, event, node: node.map(called), check: None, text }
 }

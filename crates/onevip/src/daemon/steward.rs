@@ -6,16 +6,22 @@
 use super::Paths;
 use super::beat_loop::{Command, VipReport};
 use super::control::Request;
+use super::desk::{Mail, Slot};
 use super::gather::{Gatherer, Running};
 use super::living;
 use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::plan::Plan;
 use crate::config::{Config, Membership};
+use crate::desk::question::{Answer, Question, Reply};
+use crate::desk::sessions::{self, Session};
 use crate::health::board::Board;
 use crate::health::monitor::{self, Monitor, Subject};
 use crate::status::Status;
 use anyhow::{Context, bail};
+use onevip_core::beat::NodeState;
+use onevip_core::membership::PeerStatus;
+use onevip_core::{Bucket, NodeId};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Steward {
     paths: Paths,
     beat_loop: Mailbox<Command>,
+    letters: Slot,
     watchers: Watchers,
     gatherer: Mutex<Gatherer>,
     board: Arc<Board>,
@@ -38,10 +45,34 @@ pub struct Steward {
 pub enum Outcome {
     /// The state of this node.
     Status(Box<Status>),
+    /// Who is logged in here.
+    Sessions(Vec<Session>),
     /// Done; in words.
     Done(String),
+    /// Replies will come, at the latest when the desk has given up.
+    Replies(Replies),
     /// Lines will follow.
     Lines(Receiver<Line>),
+}
+
+/// Replies of which some are still to come.
+pub struct Replies {
+    have: Vec<Reply>,
+    named: Vec<(NodeId, String)>,
+    letters: Receiver<(NodeId, Result<Answer, String>)>,
+}
+
+impl Replies {
+    /// Waits for them: as many as were asked, or until the desk is closed. By the names of their nodes.
+    pub fn wait(mut self) -> Vec<Reply> {
+        for (id, answer) in self.letters.iter().take(self.named.len()) {
+            if let Some((_, node)) = self.named.iter().find(|(known, _)| *known == id) {
+                self.have.push(Reply { node: node.clone(), answer });
+            }
+        }
+        self.have.sort_by(|a, b| a.node.cmp(&b.node));
+        self.have
+    }
 }
 
 impl Steward {
@@ -54,13 +85,14 @@ impl Steward {
         plan: &Plan,
         paths: &Paths,
         beat_loop: Mailbox<Command>,
+        letters: Slot,
         watchers: Watchers,
         running: Running,
     ) -> anyhow::Result<Self> {
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
-        Ok(Self { paths: paths.clone(), beat_loop, watchers, gatherer, board, monitor })
+        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, gatherer, board, monitor })
     }
 
     /// Does what is asked.
@@ -70,7 +102,16 @@ impl Steward {
     pub fn handle(&self, request: &Request) -> anyhow::Result<Outcome> {
         match request {
             Request::Status => self.status().map(|status| Outcome::Status(Box::new(status))),
-            Request::Drain => {
+            Request::Ask { question } => self.ask_all(question),
+            Request::Who => {
+                // Looked at without the lock: it may take a while on a host with many processes.
+                let plan = self.gatherer().configuration().1.clone();
+                sessions::look(&plan).map(Outcome::Sessions)
+            }
+            Request::Drain { force } => {
+                if !force {
+                    self.refuse_the_last()?;
+                }
                 self.order(Command::Drain)?;
                 Ok(Outcome::Done(
                     "draining: new connections go elsewhere, sessions stay until they end".to_owned(),
@@ -105,8 +146,10 @@ impl Steward {
         let changes = differences(old, old_plan, &new, &plan)?;
         if new.membership == Membership::Living {
             // All keys are read before anything is applied.
+            let keyring = super::keys::read(&super::keys::location(&new.key_file))?.keyring();
             let sealers =
                 plan.vips.iter().map(|vip| living::sealer(&new, vip)).collect::<anyhow::Result<Vec<_>>>()?;
+            self.letters.post(Mail::Rekey(keyring));
             for ((index, vip), sealer) in plan.vips.iter().enumerate().zip(sealers) {
                 let config = Box::new(living::engine_config(&new, &plan, vip));
                 self.beat_loop.send(Command::Reconfigure { vip: index, config, sealer: Box::new(sealer) });
@@ -122,15 +165,113 @@ impl Steward {
         Ok(changes)
     }
 
-    fn status(&self) -> anyhow::Result<Status> {
+    /// Answers what another node, or a command of this one, asks.
+    pub fn answer(&self, question: &Question) -> Answer {
+        self.try_answer(question).unwrap_or_else(|error| Answer::Refused(format!("{error:#}")))
+    }
+
+    fn try_answer(&self, question: &Question) -> anyhow::Result<Answer> {
+        let plan = self.gatherer().configuration().1.clone();
+        Ok(match question {
+            Question::Who { whom } => {
+                let mut sessions = sessions::look(&plan)?;
+                sessions.retain(|session| whom.as_ref().is_none_or(|whom| session.is_of(whom)));
+                Answer::Sessions(sessions)
+            }
+            Question::Where { vip, address, bucket } => {
+                let index = plan.vips.iter().position(|known| known.vip.name == *vip);
+                let index = index.with_context(|| format!("it does not serve {vip}"))?;
+                let bucket = Bucket::new(*bucket).context("there is no such bucket")?;
+                let reports = self.report()?;
+                let held = sessions::count(&plan, vip, *address)?;
+                Answer::Place(self.gatherer().place(index, bucket, held, reports.get(index)))
+            }
+            Question::Facts => {
+                // Before the lock: sshd may take a moment.
+                let host_keys = super::host_keys::look(&plan);
+                Answer::Facts(self.gatherer().facts(host_keys))
+            }
+        })
+    }
+
+    /// Asks all other nodes that can be heard, and this one.
+    fn ask_all(&self, question: &Question) -> anyhow::Result<Outcome> {
         let reports = self.report()?;
-        self.gatherer().gather(&reports)
+        if self.gatherer().configuration().0.membership == Membership::Static {
+            bail!("with membership = \"static\" the nodes do not speak to each other; ask on each of them");
+        }
+        let (to, letters) = channel();
+        let (mut named, mut silent) = (Vec::new(), Vec::new());
+        let gatherer = self.gatherer();
+        let (config, plan) = gatherer.configuration();
+        for other in config.nodes.iter().filter(|other| other.id != plan.node.id) {
+            let engines = reports.iter().filter_map(|report| report.membership.as_ref());
+            let known: Vec<&PeerStatus> =
+                engines.flat_map(|engine| &engine.peers).filter(|peer| peer.node == other.id).collect();
+            if known.iter().any(|peer| peer.heard) {
+                let mail = Mail::Ask { node: other.id, question: question.clone(), to: to.clone() };
+                if !self.letters.post(mail) {
+                    bail!("too many questions are open; ask again");
+                }
+                named.push((other.id, other.name.clone()));
+            } else if !known.is_empty() {
+                let why =
+                    known.iter().find_map(|peer| peer.why_lost).map_or("never heard", super::news::why_lost);
+                silent.push(Reply { node: other.name.clone(), answer: Err(format!("it is out: {why}")) });
+            }
+        }
+        let me = plan.node.name.clone();
+        drop(gatherer);
+        silent.push(Reply { node: me, answer: Ok(self.answer(question)) });
+        Ok(Outcome::Replies(Replies { have: silent, named, letters }))
+    }
+
+    fn status(&self) -> anyhow::Result<Status> {
+        self.look().map(|(status, _)| status)
+    }
+
+    /// Everything about this node, and what its beat loop said of it.
+    ///
+    /// # Errors
+    /// The beat loop does not answer, or the kernel part cannot be read.
+    pub fn look(&self) -> anyhow::Result<(Status, Vec<VipReport>)> {
+        let reports = self.report()?;
+        let status = self.gatherer().gather(&reports)?;
+        Ok((status, reports))
+    }
+
+    /// Whether the beat loop turns.
+    pub fn beats(&self) -> bool {
+        self.report().is_ok()
     }
 
     fn report(&self) -> anyhow::Result<Vec<VipReport>> {
         let (to, answer) = channel();
         self.beat_loop.send(Command::Report(to));
         answer.recv_timeout(PATIENCE).context("the beat loop does not answer; is this host overloaded?")
+    }
+
+    /// Refuses to drain when no other node would serve the clients.
+    fn refuse_the_last(&self) -> anyhow::Result<()> {
+        let reports = self.report()?;
+        let gatherer = self.gatherer();
+        let vips = &gatherer.configuration().1.vips;
+        for (vip, engine) in vips.iter().zip(reports.iter().filter_map(|report| report.membership.as_ref())) {
+            let serves = |peer: &PeerStatus| {
+                let said = peer.said.as_ref().filter(|_| peer.heard);
+                said.is_some_and(|(_, standing, _)| {
+                    standing.state == NodeState::Serving && standing.weight.get() > 0
+                })
+            };
+            if engine.standing.state == NodeState::Serving && !engine.peers.iter().any(serves) {
+                bail!(
+                    "no other node serves {} now, so nobody would answer its clients; drain with --force if that is \
+                     wanted",
+                    vip.vip.name
+                );
+            }
+        }
+        Ok(())
     }
 
     fn order(&self, command: Command) -> anyhow::Result<()> {
@@ -164,6 +305,9 @@ fn differences(old: &Config, old_plan: &Plan, new: &Config, plan: &Plan) -> anyh
     }
     if old.control_group != new.control_group {
         return restart("control_group");
+    }
+    if old.metrics != new.metrics || old.hooks != new.hooks {
+        return restart("[metrics] or a [[hook]]");
     }
     if old_plan.node.id != plan.node.id || old_plan.node.addresses != plan.node.addresses {
         return restart("this node's number or own address");

@@ -3,6 +3,7 @@
 use super::beat_loop::{Notice, VipReport};
 use super::ears::Ears;
 use super::mailbox::Mailbox;
+use super::margin::Margin;
 use super::prober::Question;
 use super::warden::Guests;
 use super::wire::{self, Arrived, Route};
@@ -80,6 +81,8 @@ pub struct Outside<'a> {
     pub notices: &'a mpsc::Sender<Notice>,
     /// The way to the prober.
     pub prober: &'a Mailbox<Question>,
+    /// How much of the lease was left at each renewal.
+    pub margin: &'a Margin,
     /// The shortest lease among other VIPs that claim anything.
     pub lease_of_others: Option<Time>,
 }
@@ -277,6 +280,9 @@ impl VipLoop {
     }
 
     fn set_lease(&mut self, until: Time, outside: &Outside<'_>) {
+        if self.lease != Time::ZERO && until > self.lease && !self.claims.is_empty() {
+            outside.margin.note(self.lease.since(super::beat_loop::now()));
+        }
         self.lease = until;
         let until = outside.lease_of_others.map_or(until, |others| others.min(until));
         outside.words.set_lease_deadline_ns(until.nanos());

@@ -19,7 +19,7 @@ use onevip_core::{BucketSet, Hasher};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often programs and cluster MAC are looked at: what is removed by hand is back within 100 ms.
@@ -94,6 +94,8 @@ pub struct Warden {
     pub beat_loop: Mailbox<Command>,
     /// What this node tells the others about itself, but for what a scan finds.
     pub facts: Facts,
+    /// Digest of the SSH host keys.
+    pub host_keys: Arc<AtomicU64>,
     /// Set when the daemon ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -152,7 +154,8 @@ impl Warden {
         for (vip, scanned) in self.scanned.iter().enumerate() {
             let guests = Box::new(scanned.guests(&connections));
             let sessions = scanned.sessions.load(Ordering::Relaxed) as u32;
-            let facts = Facts { sessions, load_percent: load_percent(), ..self.facts };
+            let host_keys_digest = self.host_keys.load(Ordering::Relaxed);
+            let facts = Facts { sessions, load_percent: load_percent(), host_keys_digest, ..self.facts };
             self.beat_loop.send(Command::Guests { vip, guests, as_of, facts });
         }
         Ok(())

@@ -13,6 +13,7 @@ pub mod netlink;
 mod packet_socket;
 pub mod probe;
 pub mod sockets;
+pub mod talkers;
 
 use crate::config::MacAddr;
 use anyhow::{Context, bail};

@@ -1,6 +1,7 @@
 //! One VIP's answer: hash, bucket, owner, and the reasons in words.
 
 use super::client::Client;
+use super::now::Now;
 use crate::config::{Config, Vip, nodelist};
 use onevip_core::{BUCKETS, HashMode};
 use serde::Serialize;
@@ -25,6 +26,9 @@ pub(super) struct Answer {
     pub reason: String,
     /// Where the table comes from.
     pub basis: &'static str,
+    /// What the nodes said, where they could be asked: this counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Now>,
     /// What the person who asks should know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -46,6 +50,7 @@ impl Answer {
             node_id: None,
             reason: String::new(),
             basis: "configuration",
+            now: None,
             warning: whose_address(config, client.address),
             lines: vec![("VIP", format!("{}: {}", vip.name, list(&vip.addresses)))],
             nobody: "nobody",

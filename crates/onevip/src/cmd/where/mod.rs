@@ -1,10 +1,11 @@
 //! `onevip where`: which node answers a client, and why. The question of the help desk at three in the morning.
 //!
-//! The answer comes from the configuration alone, as if all its nodes were alive, and says so. `answer.rs` finds it,
-//! here it is shown.
+//! Hash and bucket come from the configuration, and so does the node, as if all of them were alive. Where a daemon runs,
+//! the nodes are asked, too (`now.rs`), and what they say counts. `answer.rs` finds the former, here all is shown.
 
 mod answer;
 mod client;
+mod now;
 
 use crate::cli::{Context, colour};
 use crate::config::{Config, Vip, nearest};
@@ -40,10 +41,13 @@ pub struct Args {
 /// The configuration has mistakes, or no VIP of that name.
 pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&ctx.config)?;
-    let answers: Vec<Answer> = chosen(&config, args.vip.as_deref())?
+    let mut answers: Vec<Answer> = chosen(&config, args.vip.as_deref())?
         .into_iter()
         .map(|vip| Answer::find(&config, vip, args.client, args.dest_port))
         .collect();
+    for answer in &mut answers {
+        answer.now = answer.bucket.and_then(|bucket| now::ask(ctx, &answer.vip, args.client.address, bucket));
+    }
     let mut out = std::io::stdout();
     if ctx.json {
         for answer in &answers {
@@ -78,15 +82,31 @@ fn show(config: &Config, client: Client, answers: &[Answer], colour: bool) -> St
     let mut out = String::new();
     for answer in answers {
         let place = if answers.len() > 1 { format!(" for {}", answer.vip) } else { String::new() };
-        let node = answer.node.as_deref().map_or_else(|| paint("1;33", answer.nobody()), bold);
+        let by_file = answer.node.as_deref();
+        let node = match answer.now.as_ref().map(|now| now.node.as_deref()) {
+            None => by_file.map_or_else(|| paint("1;33", answer.nobody()), bold),
+            Some(None) => paint("1;33", "nobody just now"),
+            Some(live) if live == by_file => bold(live.unwrap_or_default()),
+            Some(Some(live)) => {
+                format!("{} ({} while all live and idle)", bold(live), by_file.unwrap_or("nobody"))
+            }
+        };
         let _ = writeln!(out, "{client}{place} → {node}");
         for (name, text) in answer.lines() {
             let _ = writeln!(out, "  {} {text}", dim(&format!("{name:<7}")));
+        }
+        for (node, text) in answer.now.iter().flat_map(now::Now::lines) {
+            let _ = writeln!(out, "  {} {text}", dim(&format!("{node:<7}")));
         }
         if let Some(warning) = &answer.warning {
             let _ = writeln!(out, "  {} {warning}", paint("1;33", "note   "));
         }
         out.push('\n');
+    }
+    if answers.iter().any(|answer| answer.now.is_some()) {
+        let _ =
+            writeln!(out, "{}", dim("As the nodes say at this moment. `onevip status` shows how all stand."));
+        return out;
     }
     let basis = if config.nodes.len() == 1 { "its node was" } else { "all nodes were" };
     let text = format!("From the configuration, as if {basis} alive. `onevip status` shows who is.");

@@ -19,6 +19,19 @@ fn mistakes_at_the_top() {
     top("failback = \"never\" # here", "cannot be \"never\"", "\"idle\", \"now\", \"manual\"");
     top("key_file = \"key\" # here", "not an absolute path", "begin it with /");
     top("control_group = \"two groups\" # here", "cannot be the name of a group", "one group");
+    let metrics = |listen: &str| format!("metrics = {{ listen = {listen} }} # here");
+    top(&metrics("\"0.0.0.0:9108\""), "cannot be read at 0.0.0.0:9108", "127.0.0.1");
+    top(&metrics("\"198.51.100.11:9108\""), "cannot be read at", "proxy");
+    top(&metrics("\"9108\""), "`listen` cannot be \"9108\"", "/run/onevip/metrics.sock");
+    top("metrics = { } # here", "[metrics] has no `listen`", "add listen = ");
+    let hook = |on: &str, rest: &str| format!("hook = [{{ on = {on}, {rest} }}] # here");
+    top(&hook("\"node-ot\"", "command = \"x\""), "no event \"node-ot\"", "did you mean \"node-out\"?");
+    top(&hook("\"node-out\"", "command = \" \""), "`command` is empty", "what the shell shall run");
+    top(
+        &hook("\"node-out\"", "command = \"x\", timeout = \"1h\""),
+        "`timeout` cannot be \"1h\"",
+        "ten minutes",
+    );
     top("beat = true # here", "not true or false", "beat = \"50ms\"");
     top("beat = 1.5 # here", "not a fractional number", "beat = \"50ms\"");
 }

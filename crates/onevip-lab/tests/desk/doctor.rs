@@ -1,0 +1,172 @@
+//! `onevip doctor`: silent on a healthy lab, and it finds what is planted, one by one.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::signal::Signal;
+use onevip_lab::process::{is_alive, signal, spawn_background};
+use onevip_lab::{Fault, Lab, config, wait_until};
+
+use super::{PATIENCE, lab, onevip, stdout};
+
+/// What the doctor of a node finds: the words for it, and everything it says.
+fn findings(lab: &Lab, node: u8) -> (Vec<String>, String) {
+    let output = onevip(lab, node, "doctor", &["--json"]);
+    let text = stdout(&output);
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    for finding in &all {
+        for part in ["finding", "why", "remedy"] {
+            assert!(finding[part].as_str().is_some_and(|words| words.len() > 10), "{finding}");
+        }
+    }
+    assert_eq!(output.status.code(), Some(i32::from(!all.is_empty())), "{text}");
+    // A machine may refuse real-time rights to everybody; that is a finding, and true.
+    let words = all.iter().map(|finding| finding["check"].as_str().unwrap().to_owned());
+    (words.filter(|word| word != "real-time" && word != "memory-lock").collect(), text)
+}
+
+#[track_caller]
+fn finds(lab: &Lab, node: u8, check: &str, words: &[&str]) {
+    let (found, text) = findings(lab, node);
+    assert_eq!(found, [check], "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+}
+
+#[track_caller]
+fn finds_nothing(lab: &Lab, node: u8) {
+    let (found, text) = findings(lab, node);
+    assert!(found.is_empty(), "{text}");
+}
+
+/// Puts another `sshd` in the place of a node's, with its configuration edited.
+fn replace_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
+    stop_sshd(lab, node);
+    let path = lab.node(node).dir().join("sshd_config");
+    let text = edit(fs::read_to_string(&path).unwrap());
+    fs::write(&path, text).unwrap();
+    let mut sshd = lab.command(&format!("unix{node}"), "/usr/sbin/sshd").unwrap();
+    sshd.args(["-D", "-e", "-f"]).arg(&path);
+    // It belongs to the lab, which ends it.
+    spawn_background(&mut sshd, &lab.node(node).dir().join("sshd.log")).unwrap();
+    wait_until(PATIENCE, "sshd to listen", || lab.node(node).sshd().is_some()).unwrap();
+}
+
+fn stop_sshd(lab: &Lab, node: u8) {
+    let pid = lab.node(node).sshd().unwrap();
+    signal(pid, Signal::SIGTERM);
+    wait_until(PATIENCE, "sshd to end", || !is_alive(pid)).unwrap();
+}
+
+#[test]
+fn everything_is_well_on_a_healthy_lab() {
+    let lab = lab("dkwell", 3);
+    for node in 1..=3 {
+        finds_nothing(&lab, node);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_sshd_is_found() {
+    let lab = lab("dksshd", 2);
+    let original = fs::read_to_string(lab.node(2).dir().join("sshd_config")).unwrap();
+
+    let key = lab.dir().join("other_key");
+    lab.exec_ok("client", &["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()])
+        .unwrap();
+    let common = format!("HostKey {}", lab.dir().join("host_key").display());
+    replace_sshd(&lab, 2, |text| text.replace(&common, &format!("HostKey {}", key.display())));
+    let shown = lab.exec_ok("client", &["ssh-keygen", "-l", "-f", key.to_str().unwrap()]).unwrap();
+    let fingerprint = shown.split(' ').nth(1).unwrap();
+    for node in [1, 2] {
+        finds(
+            &lab,
+            node,
+            "host-keys-differ",
+            &["ssh-ed25519", &format!("{fingerprint} on unix2"), " on unix1"],
+        );
+    }
+
+    replace_sshd(&lab, 2, |_| original.replace("MaxStartups 200:30:400", "MaxStartups 2:30:5"));
+    finds(&lab, 2, "max-startups", &["sshd_config"]);
+    finds_nothing(&lab, 1);
+
+    let own = format!("ListenAddress {}\n", lab.node(2).address());
+    replace_sshd(&lab, 2, |_| original.replace("ListenAddress 0.0.0.0\nListenAddress ::\n", &own));
+    finds(&lab, 2, "listen-address", &["198.51.100.10"]);
+
+    replace_sshd(&lab, 2, |_| original.clone());
+    finds_nothing(&lab, 2);
+    stop_sshd(&lab, 2);
+    finds(&lab, 2, "not-listening", &["port 22"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_host_is_found() {
+    let lab = lab("dkhost", 2);
+    lab.exec_ok("unix2", &["nft", "add table inet f"]).unwrap();
+    lab.exec_ok(
+        "unix2",
+        &["nft", "add chain inet f in { type filter hook input priority 0 ; policy accept ; }"],
+    )
+    .unwrap();
+    finds_nothing(&lab, 2);
+    lab.exec_ok("unix2", &["nft", "add rule inet f in tcp dport 22 drop"]).unwrap();
+    finds(&lab, 2, "firewall", &["inet f in", "port 22"]);
+    lab.exec_ok("unix2", &["nft", "delete table inet f"]).unwrap();
+    finds_nothing(&lab, 2);
+
+    let key = config::key_path(lab.name());
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    finds(&lab, 2, "key-file", &["chmod 600"]);
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+
+    lab.node(2).stop_onevip();
+    let (found, text) = findings(&lab, 2);
+    assert_eq!(found, ["daemon"], "{text}");
+    wait_until(PATIENCE, "unix1 to miss it", || findings(&lab, 1).0 == ["node-out"]).unwrap();
+    finds(&lab, 1, "node-out", &["unix2 is out"]);
+}
+
+#[test]
+fn a_configuration_that_differs_is_found_by_all() {
+    let lab = lab("dkconf", 2);
+    let own = lab.node(2).config();
+    let text = fs::read_to_string(&own).unwrap();
+    fs::remove_file(&own).unwrap();
+    fs::write(&own, text.replace("\nid = 2\n", "\nid = 2\nweight = 50\n")).unwrap();
+    super::said(&lab, 2, "reload", &[]);
+    for node in [1, 2] {
+        finds(&lab, node, "config-differs", &["on unix1", "on unix2"]);
+    }
+}
+
+#[test]
+fn somebody_elses_vip_is_found() {
+    let lab = lab("dkarp", 2);
+    let vip = lab.vip()[0].to_string();
+    lab.exec_ok("client2", &["ip", "address", "add", &format!("{vip}/32"), "dev", "eth0"]).unwrap();
+    // A gratuitous ARP, as a host sends that brings up an address.
+    lab.exec_ok("client2", &["arping", "-q", "-c", "2", "-U", "-I", "eth0", &vip]).unwrap();
+    for node in [1, 2] {
+        finds(&lab, node, "foreign-mac", &["MAC of its own"]);
+    }
+}
+
+#[test]
+fn a_snooping_switch_is_named_by_status_and_doctor() {
+    let lab = lab("dksnoop", 2);
+    lab.fault(&Fault::Snoop).unwrap();
+    let hint = || {
+        let status = lab.node(1).onevip_status().unwrap();
+        status["vips"][0]["membership"]["hint"].as_str().unwrap_or_default().to_owned()
+    };
+    wait_until(PATIENCE, "the status to name the switch", || hint().contains("IGMP snooping")).unwrap();
+    let (found, text) = findings(&lab, 1);
+    assert!(found.contains(&"snooping-switch".to_owned()), "{text}");
+    lab.heal(None).unwrap();
+    wait_until(PATIENCE, "the hint to go away", || hint().is_empty()).unwrap();
+    wait_until(PATIENCE, "the doctor to be content", || findings(&lab, 1).0.is_empty()).unwrap();
+}

@@ -1,0 +1,130 @@
+//! Where a client lands at this moment: asked of the nodes, not of the configuration.
+
+use crate::cli::Context;
+use crate::daemon::control::{Conversation, Request, Response};
+use crate::daemon::run_dir::RunDir;
+use crate::desk::question::{Answer, Question, Reply};
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// What the nodes said.
+#[derive(Serialize, Debug)]
+pub(super) struct Now {
+    /// The node that answers the client's next connection; `None` when none said so.
+    pub node: Option<String>,
+    /// How each node stands to the client.
+    pub nodes: Vec<Stand>,
+}
+
+/// How one node stands to the client.
+#[derive(Serialize, Debug)]
+pub(super) struct Stand {
+    /// Its name.
+    pub node: String,
+    /// Whether it answers new connections.
+    pub answers: bool,
+    /// What it is doing; `None` when it did not say.
+    pub state: Option<String>,
+    /// Why it does not answer, where there is a reason besides the table.
+    pub why_not: Option<String>,
+    /// Sessions of this address that it holds; `None` when it did not say.
+    pub sessions: Option<usize>,
+}
+
+/// Asks. `None` where nobody can be asked: no daemon runs here, or not for this user.
+pub(super) fn ask(ctx: &Context, vip: &str, address: IpAddr, bucket: u16) -> Option<Now> {
+    let control = RunDir::new(&ctx.run_dir).control();
+    let question = Question::Where { vip: vip.to_owned(), address, bucket };
+    match Conversation::begin(&control, Request::Ask { question }) {
+        Ok(Some((_, Response::Replies(replies)))) => Some(Now::of(replies)),
+        _ => None,
+    }
+}
+
+impl Now {
+    fn of(replies: Vec<Reply>) -> Self {
+        let nodes: Vec<Stand> = replies.into_iter().map(Stand::of).collect();
+        let node = nodes.iter().find(|stand| stand.answers).map(|stand| stand.node.clone());
+        Self { node, nodes }
+    }
+
+    /// What is worth saying, as pairs of a node and a text: those that are in the way, and those that hold sessions.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, String)> {
+        self.nodes.iter().filter_map(|stand| Some((stand.node.as_str(), stand.words()?)))
+    }
+}
+
+impl Stand {
+    fn of(reply: Reply) -> Self {
+        let silent = |why| Self {
+            node: reply.node.clone(),
+            answers: false,
+            state: None,
+            why_not: Some(why),
+            sessions: None,
+        };
+        match reply.answer {
+            Ok(Answer::Place(place)) => Self {
+                node: reply.node,
+                answers: place.answers,
+                why_not: place.why_out,
+                state: Some(place.state),
+                sessions: Some(place.sessions),
+            },
+            Ok(Answer::Refused(why)) | Err(why) => silent(why),
+            Ok(_) => silent("it answered something else".to_owned()),
+        }
+    }
+
+    fn words(&self) -> Option<String> {
+        let mut words = Vec::new();
+        if self.answers {
+            words.push("answers its new connections now".to_owned());
+        }
+        match (&self.state, &self.why_not) {
+            (Some(state), Some(why)) if !self.answers => words.push(format!("takes none: {state}, {why}")),
+            (None, Some(why)) => words.push(why.clone()),
+            _ => {}
+        }
+        match self.sessions {
+            None | Some(0) => {}
+            Some(1) => words.push("holds a session of it".to_owned()),
+            Some(count) => words.push(format!("holds {count} sessions of it")),
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::question::Place;
+
+    fn reply(node: &str, answers: bool, why_out: Option<&str>, sessions: usize) -> Reply {
+        let state = if why_out.is_some() { "draining" } else { "serving" }.to_owned();
+        let place = Place { answers, state, why_out: why_out.map(str::to_owned), sessions };
+        Reply { node: node.to_owned(), answer: Ok(Answer::Place(place)) }
+    }
+
+    #[test]
+    fn it_is_said_who_answers_who_does_not_and_why() {
+        let dead = Reply { node: "unix4".into(), answer: Err("it is out: nothing arrives".into()) };
+        let now = Now::of(vec![
+            reply("unix1", true, None, 0),
+            reply("unix2", false, Some("it was drained"), 2),
+            reply("unix3", false, None, 0),
+            dead,
+        ]);
+        assert_eq!(now.node.as_deref(), Some("unix1"));
+        let lines: Vec<(&str, String)> = now.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                ("unix1", "answers its new connections now".to_owned()),
+                ("unix2", "takes none: draining, it was drained, holds 2 sessions of it".to_owned()),
+                ("unix4", "it is out: nothing arrives".to_owned()),
+            ]
+        );
+        assert_eq!(Now::of(vec![reply("unix3", false, None, 0)]).node, None);
+    }
+}

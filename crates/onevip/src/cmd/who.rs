@@ -1,0 +1,89 @@
+//! `onevip who`: whose sessions are where, since when, and who is there at all.
+
+use super::order::{conversation, not_understood};
+use crate::cli::Context;
+use crate::config::Config;
+use crate::daemon::control::{Conversation, Request, Response};
+use crate::daemon::plan::Plan;
+use crate::daemon::run_dir::RunDir;
+use crate::desk::question::{Answer, Question, Reply};
+use crate::desk::sessions::{self, Session};
+use crate::desk::show;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Options of `onevip who`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Only sessions of this user, or from this address
+    #[arg(value_name = "USER|ADDRESS")]
+    whom: Option<String>,
+    /// Ask all nodes
+    #[arg(long)]
+    all_nodes: bool,
+    /// As JSON: one object for each session, each on a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Shows the sessions of this node, for which it can do without a daemon, or of all.
+///
+/// The exit code is 1 when a node could not be asked, so that nobody takes part of the truth for all of it.
+pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
+    let (sessions, silent) = if args.all_nodes {
+        everywhere(ctx, args.whom.clone())?
+    } else {
+        let mut here = here(ctx)?;
+        here.retain(|session| args.whom.as_ref().is_none_or(|whom| session.is_of(whom)));
+        (here, Vec::new())
+    };
+    let mut out = std::io::stdout();
+    if ctx.json {
+        for session in &sessions {
+            writeln!(out, "{}", serde_json::to_string(session)?)?;
+        }
+    } else {
+        write!(out, "{}", show::table(&sessions))?;
+    }
+    for (node, why) in &silent {
+        eprintln!("onevip: {node} was not asked: {why}");
+    }
+    Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Nodes that said nothing, and why.
+type Silent = Vec<(String, String)>;
+
+/// The sessions of all nodes, and which nodes said nothing, and why.
+fn everywhere(ctx: &Context, whom: Option<String>) -> anyhow::Result<(Vec<Session>, Silent)> {
+    let question = Question::Who { whom };
+    let Response::Replies(replies) = conversation(ctx, Request::Ask { question })? else {
+        return Err(not_understood());
+    };
+    let (mut sessions, mut silent) = (Vec::new(), Vec::new());
+    for Reply { node, answer } in replies {
+        match answer {
+            Ok(Answer::Sessions(held)) => sessions.extend(held),
+            Ok(Answer::Refused(why)) | Err(why) => silent.push((node, why)),
+            Ok(_) => silent.push((node, "it answered something else".to_owned())),
+        }
+    }
+    sessions
+        .sort_by(|a, b| (&a.user, &a.node, a.address, a.port).cmp(&(&b.user, &b.node, b.address, b.port)));
+    Ok((sessions, silent))
+}
+
+fn here(ctx: &Context) -> anyhow::Result<Vec<Session>> {
+    let control = RunDir::new(&ctx.run_dir).control();
+    match Conversation::begin(&control, Request::Who)? {
+        Some((_, Response::Sessions(sessions))) => Ok(sessions),
+        Some(_) => Err(not_understood()),
+        None => without_daemon(ctx),
+    }
+}
+
+fn without_daemon(ctx: &Context) -> anyhow::Result<Vec<Session>> {
+    let config = Config::load(&ctx.config)?;
+    let node = config.this_node(ctx.node.as_deref())?;
+    sessions::look(&Plan::new(&config, node)?)
+}

@@ -1,0 +1,207 @@
+//! What nodes can only find out together.
+
+use super::{Finding, Patient};
+use crate::desk::question::{Answer, NodeFacts};
+use crate::status::{Node, Status, Vip};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Clocks further apart than this, in milliseconds, are worth a word; asking takes less than half of it.
+const CLOCKS_APART_MS: u64 = 5_000;
+
+pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
+    let facts: Vec<(&str, &NodeFacts)> = patient
+        .replies
+        .iter()
+        .filter_map(|reply| match &reply.answer {
+            Ok(Answer::Facts(facts)) => Some((reply.node.as_str(), facts)),
+            _ => None,
+        })
+        .collect();
+    let mut findings = host_keys(&facts);
+    findings.extend(differs(
+        &facts,
+        "config-differs",
+        "configuration",
+        |facts| facts.config_digest.clone(),
+        "nodes that disagree about nodes, weights or hashes may both answer a client, or neither",
+        "copy the file to all nodes and `onevip reload` on each",
+    ));
+    findings.extend(differs(
+        &facts,
+        "version-differs",
+        "version",
+        |facts| facts.version.clone(),
+        "releases may differ in what they understand; a mixed cluster is meant for the time of an upgrade only",
+        "install the same release on all nodes",
+    ));
+    findings.extend(clocks(&facts, &patient.plan.node.name));
+    if let Some(status) = patient.status {
+        findings.extend(status.vips.iter().flat_map(membership));
+        findings.extend(stranger(status));
+    }
+    findings
+}
+
+fn host_keys(facts: &[(&str, &NodeFacts)]) -> Vec<Finding> {
+    let tell = |(node, facts): &&(&str, &NodeFacts)| !facts.host_keys.is_empty() && !node.is_empty();
+    let told: Vec<&(&str, &NodeFacts)> = facts.iter().filter(tell).collect();
+    let kinds: BTreeSet<&String> = told.iter().flat_map(|(_, facts)| facts.host_keys.keys()).collect();
+    let differing = kinds.into_iter().filter_map(|kind| {
+        let key = |facts: &NodeFacts| facts.host_keys.get(kind).cloned().unwrap_or_else(|| "none".to_owned());
+        let groups = groups(told.iter().map(|(node, facts)| (*node, key(facts))));
+        (groups.len() > 1).then(|| {
+            Finding::new(
+                "host-keys-differ",
+                format!("the host key of type {kind} is not the same everywhere: {}", list(&groups)),
+                "to clients all nodes are one host: whoever lands on another node meets a warning of an attack, or none \
+                 of the keys they know",
+                "copy /etc/ssh/ssh_host_* of one node to all others, and reload sshd there",
+            )
+        })
+    });
+    differing.collect()
+}
+
+fn differs(
+    facts: &[(&str, &NodeFacts)],
+    check: &'static str,
+    what: &str,
+    value: impl Fn(&NodeFacts) -> String,
+    why: &'static str,
+    remedy: &str,
+) -> Option<Finding> {
+    let groups = groups(facts.iter().map(|(node, facts)| (*node, value(facts))));
+    let found = || format!("the {what} is not the same everywhere: {}", list(&groups));
+    (groups.len() > 1).then(|| Finding::new(check, found(), why, remedy))
+}
+
+/// Nodes by what they have.
+fn groups<'a>(all: impl Iterator<Item = (&'a str, String)>) -> BTreeMap<String, Vec<&'a str>> {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (node, value) in all {
+        groups.entry(value).or_default().push(node);
+    }
+    groups
+}
+
+/// What most have comes first.
+fn list(groups: &BTreeMap<String, Vec<&str>>) -> String {
+    let mut groups: Vec<_> = groups.iter().collect();
+    groups.sort_by_key(|(_, nodes)| std::cmp::Reverse(nodes.len()));
+    let one = |(value, nodes): &(&String, &Vec<&str>)| format!("{value} on {}", nodes.join(", "));
+    groups.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn clocks(facts: &[(&str, &NodeFacts)], me: &str) -> Vec<Finding> {
+    let Some((_, own)) = facts.iter().find(|(node, _)| *node == me) else { return Vec::new() };
+    let far = facts.iter().filter(|(_, facts)| facts.clock_ms.abs_diff(own.clock_ms) > CLOCKS_APART_MS);
+    far.map(|(node, facts)| {
+        let apart = facts.clock_ms.abs_diff(own.clock_ms) / 1000;
+        Finding::new(
+            "clock-off",
+            format!("the clocks of {me} and {node} are {apart} s apart"),
+            "onevip does not need them, but Kerberos tickets, one-time passwords and logs do",
+            "run an NTP client (chrony, systemd-timesyncd) on all nodes",
+        )
+    })
+    .collect()
+}
+
+fn membership(vip: &Vip) -> Vec<Finding> {
+    let Some(membership) = &vip.membership else { return Vec::new() };
+    let mut findings = Vec::new();
+    if let Some(hint) = &membership.hint {
+        findings.push(Finding::new(
+            "snooping-switch",
+            format!("{}: {hint}", vip.name),
+            "what keeps beats away keeps clients' packets away, too: this node cannot serve anybody",
+            "start the daemons of the others; else let the switch flood the cluster MAC (docs/network.md)",
+        ));
+    }
+    if let Some(why) = membership.why_out.as_ref().filter(|_| membership.state == "serving") {
+        findings.push(Finding::new(
+            "no-share",
+            format!("{}: this node takes no share: {why}", vip.name),
+            "the others have to serve its users",
+            "docs/operations.md says for each reason what to do; `onevip watch` shows what happens",
+        ));
+    }
+    let out = vip.nodes.iter().filter_map(|node| Some((node, out(node)?)));
+    findings.extend(out.map(|(node, why)| {
+        Finding::new(
+            "node-out",
+            format!("{}: {} is out: {why}", vip.name, node.name),
+            "the others carry its share, and there is one node less to fail",
+            format!("look at {}: does the host run, its daemon, its link?", node.name),
+        )
+    }));
+    let strangers = vip.nodes.iter().filter(|node| node.peer.as_ref().is_some_and(|peer| !peer.in_file));
+    findings.extend(strangers.map(|node| {
+        Finding::new(
+            "config-differs",
+            format!("{}: {} beats, but is not in this node's configuration", vip.name, node.name),
+            "nodes that disagree about nodes, weights or hashes may both answer a client, or neither",
+            "copy the file to all nodes and `onevip reload` on each",
+        )
+    }));
+    findings
+}
+
+/// Why a node is out.
+fn out(node: &Node) -> Option<&str> {
+    let peer = node.peer.as_ref().filter(|peer| !peer.heard && peer.in_file)?;
+    Some(peer.why_lost.as_deref().unwrap_or("it was never heard"))
+}
+
+fn stranger(status: &Status) -> Option<Finding> {
+    let seen = *status.verdicts.get("ingress")?.get("arp-stranger")?;
+    (seen > 0).then(|| {
+        Finding::new(
+            "foreign-mac",
+            format!("{seen} times another host has announced a VIP with a MAC of its own"),
+            "clients that believe it lose their way to the cluster",
+            "find it: `tcpdump -nei IF arp or icmp6`, from a host that is no node `arping -c 3 VIP`; the count starts anew \
+             with the next boot or `onevip teardown`",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn facts(key: &str, config: &str, clock_ms: u64) -> NodeFacts {
+        NodeFacts {
+            version: "1".into(),
+            config_digest: config.into(),
+            host_keys: BTreeMap::from([("ssh-ed25519".to_owned(), key.to_owned())]),
+            clock_ms,
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named_with_its_nodes() {
+        let (one, two, three) =
+            (facts("SHA256:a", "x", 0), facts("SHA256:a", "x", 900), facts("SHA256:b", "y", 9_000));
+        let all = [("unix1", &one), ("unix2", &two), ("unix3", &three)];
+        let keys = host_keys(&all);
+        assert_eq!(keys.len(), 1);
+        assert!(keys[0].finding.ends_with("SHA256:a on unix1, unix2; SHA256:b on unix3"), "{:?}", keys[0]);
+        assert!(host_keys(&all[..2]).is_empty());
+        let config = |all: &[(&str, &NodeFacts)]| {
+            differs(all, "c", "configuration", |f| f.config_digest.clone(), "", "")
+        };
+        assert!(config(&all).is_some_and(|found| found.finding.ends_with("x on unix1, unix2; y on unix3")));
+        assert!(config(&all[..2]).is_none());
+        let off: Vec<String> = clocks(&all, "unix1").into_iter().map(|finding| finding.finding).collect();
+        assert_eq!(off, ["the clocks of unix1 and unix3 are 9 s apart"]);
+    }
+
+    #[test]
+    fn a_node_that_cannot_read_its_keys_accuses_nobody() {
+        let (one, mut two) = (facts("SHA256:a", "x", 0), facts("SHA256:a", "x", 0));
+        two.host_keys.clear();
+        assert!(host_keys(&[("unix1", &one), ("unix2", &two)]).is_empty());
+    }
+}

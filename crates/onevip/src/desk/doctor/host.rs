@@ -1,0 +1,140 @@
+//! This host: its daemon, its rights, its kernel, its key.
+
+use super::{Finding, Patient};
+use crate::config::Membership;
+use crate::daemon::keys;
+use onevip_bpf::KernelFeatures;
+use std::fs;
+
+/// Linux has tcx since this version.
+const TCX_SINCE: (u32, u32) = (6, 6);
+
+pub(super) fn daemon(patient: &Patient<'_>) -> Vec<Finding> {
+    let Some(status) = patient.status else {
+        return vec![Finding::new(
+            "daemon",
+            "no onevip daemon runs on this host",
+            "it answers nobody new; what it held it still holds",
+            "`systemctl start onevip`, and `journalctl -u onevip` if that fails",
+        )];
+    };
+    let lapsed = !status.lease.live && status.lease.left_ms != 0;
+    lapsed
+        .then(|| {
+            Finding::new(
+                "lease",
+                "the lease of this node ran out",
+                "it answers nobody new until others acknowledge its beats again",
+                "`onevip status` says whom it hears; a daemon that does not run in time needs its real-time rights",
+            )
+        })
+        .into_iter()
+        .collect()
+}
+
+pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(key(patient));
+    findings.extend(rights(patient));
+    findings.extend(kernel(patient, &KernelFeatures::probe()));
+    findings
+}
+
+fn key(patient: &Patient<'_>) -> Option<Finding> {
+    if patient.config.membership != Membership::Living {
+        return None;
+    }
+    let error = keys::read(&keys::location(&patient.config.key_file)).err()?;
+    Some(Finding::new(
+        "key-file",
+        format!("{error:#}"),
+        "whoever reads it can forge beats; and without it the daemon cannot start again",
+        "as said; a new one is distributed with `onevip keygen --add`, `--promote`, `--retire`",
+    ))
+}
+
+fn rights(patient: &Patient<'_>) -> Vec<Finding> {
+    let Some(daemon) = patient.status.and_then(|status| status.daemon.as_ref()) else { return Vec::new() };
+    let mut findings = Vec::new();
+    if !daemon.realtime {
+        let cgroup = realtime_cgroup(daemon.pid);
+        let (found, remedy) = match &cgroup {
+            Some(file) => (
+                format!(
+                    "the daemon has no real-time rights: its cgroup has no budget for them ({file} is 0)"
+                ),
+                format!(
+                    "`echo 100000 > {file}`, and the same in the cgroups above it; or move the service out of it"
+                ),
+            ),
+            None => (
+                "the daemon has no real-time rights".to_owned(),
+                "give it CAP_SYS_NICE, as the unit does, or `LimitRTPRIO=10`".to_owned(),
+            ),
+        };
+        findings.push(Finding::new(
+            "real-time",
+            found,
+            "on a busy host its beats are late, and others take over",
+            remedy,
+        ));
+    }
+    if !daemon.memory_locked {
+        findings.push(Finding::new(
+            "memory-lock",
+            "the daemon's memory is not locked",
+            "when this host swaps its beats are late, and others take over",
+            "give it CAP_IPC_LOCK, as the unit does, or `LimitMEMLOCK=infinity`",
+        ));
+    }
+    findings
+}
+
+/// The file that keeps a process of a v1 cpu cgroup from real-time scheduling.
+fn realtime_cgroup(pid: u32) -> Option<String> {
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = cgroups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        parts.next()?.split(',').any(|controller| controller == "cpu").then(|| parts.next()).flatten()
+    })?;
+    let places = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"];
+    let file = |place: &&str| format!("{place}{}/cpu.rt_runtime_us", path.trim_end_matches('/'));
+    places.iter().map(file).find(|file| fs::read_to_string(file).is_ok_and(|budget| budget.trim() == "0"))
+}
+
+fn kernel(patient: &Patient<'_>, kernel: &KernelFeatures) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let hint = kernel.hint();
+    if !hint.is_empty() {
+        findings.push(Finding::new(
+            "kernel",
+            hint.trim_start_matches("; ").to_owned(),
+            "the kernel part cannot be loaded without it",
+            "boot a newer kernel of your distribution",
+        ));
+    }
+    let version =
+        kernel.release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+    let version: Vec<u32> = version.take(2).flatten().collect();
+    let has_tcx = matches!(version.as_slice(), [major, minor] if (*major, *minor) >= TCX_SINCE);
+    let attached = patient.status.iter().flat_map(|status| &status.attached);
+    for attached in attached.filter(|attached| has_tcx && attached.mode == "clsact") {
+        findings.push(Finding::new(
+            "attach-mode",
+            format!("attached to {} as a clsact filter, though this kernel has tcx", attached.interface),
+            "clsact costs every packet a little more, and a `tc filter del` by somebody else removes it",
+            "`onevip teardown`, then start the daemon again, while the node is drained",
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_such_a_cgroup_is_not_kept_from_anything() {
+        assert_eq!(realtime_cgroup(u32::MAX), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! Ending sessions of `sshd`: the processes that have their sockets, and nothing else.
+
+use super::processes::Processes;
+use super::sessions::{Holder, Session};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a session may take to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Ends the sessions of `sshd` among these, by force where they do not obey; returns how many ended.
+///
+/// Their shells get a hangup from the kernel, as when a terminal is closed; what runs detached (`tmux`) goes on.
+pub fn end(sessions: &[Session]) -> usize {
+    let of_ssh: Vec<&Session> = sessions.iter().filter(|session| session.is_ssh()).collect();
+    signal(&of_ssh, Signal::SIGTERM);
+    let until = Instant::now() + GRACE;
+    while Instant::now() < until && of_ssh.iter().any(|session| lives(session, &Processes::look())) {
+        thread::sleep(LOOK_EVERY);
+    }
+    signal(&of_ssh, Signal::SIGKILL);
+    let processes = Processes::look();
+    of_ssh.iter().filter(|session| !lives(session, &processes)).count()
+}
+
+fn signal(sessions: &[&Session], signal: Signal) {
+    let processes = Processes::look();
+    let holders = sessions.iter().flat_map(|session| &session.holders);
+    for holder in holders.filter(|holder| is_there(holder, &processes)) {
+        // It may end by itself in this very moment.
+        let _ = kill(Pid::from_raw(holder.pid), signal);
+    }
+}
+
+/// A killed process is there until its parent has noticed; its socket is closed by then. So the sockets count.
+fn lives(session: &Session, processes: &Processes) -> bool {
+    session.holders.iter().any(|holder| {
+        is_there(holder, processes)
+            && std::fs::read_dir(format!("/proc/{}/fd", holder.pid)).is_ok_and(|mut fds| fds.next().is_some())
+    })
+}
+
+/// Whether the process is still the one that it was: numbers are used again.
+fn is_there(holder: &Holder, processes: &Processes) -> bool {
+    processes.get(holder.pid).is_some_and(|process| process.began == holder.began)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn session(child: &Child, program: &str, began: u64) -> Session {
+        Session {
+            node: "unix1".into(),
+            vip: "login".into(),
+            user: None,
+            address: "198.51.100.101".parse().unwrap(),
+            port: 50022,
+            service: 22,
+            program: Some(program.into()),
+            since: None,
+            idle_seconds: None,
+            terminals: Vec::new(),
+            holders: vec![Holder { pid: child.id() as i32, began }],
+        }
+    }
+
+    #[test]
+    fn only_sessions_of_sshd_and_only_the_very_process_are_ended() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let began = Processes::look().get(child.id() as i32).unwrap().began;
+        assert_eq!(end(&[session(&child, "other", began)]), 0);
+        end(&[session(&child, "sshd", began + 1)]);
+        assert!(child.try_wait().unwrap().is_none(), "it lives");
+        assert_eq!(end(&[session(&child, "sshd", began)]), 1);
+        assert!(!child.wait().unwrap().success());
+    }
+}

@@ -1,0 +1,77 @@
+//! What the help desk of one node asks that of another, and what that answers. JSON, because people may want to look.
+
+use super::sessions::Session;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A question. It never changes anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Question {
+    /// Whose sessions do you hold?
+    Who {
+        /// Only those of this user or address.
+        whom: Option<String>,
+    },
+    /// Would you answer this client now, and does it have sessions with you?
+    Where {
+        /// The VIP.
+        vip: String,
+        /// The client.
+        address: IpAddr,
+        /// Its bucket.
+        bucket: u16,
+    },
+    /// What must be alike everywhere?
+    Facts,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Question::Who`].
+    Sessions(Vec<Session>),
+    /// To [`Question::Where`].
+    Place(Place),
+    /// To [`Question::Facts`].
+    Facts(NodeFacts),
+    /// Why not.
+    Refused(String),
+}
+
+/// How a node stands to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Whether it answers new connections of the client now: it claims the bucket, and its lease is live.
+    pub answers: bool,
+    /// What it is doing: `serving`, `draining` and so on.
+    pub state: String,
+    /// Why it takes no share; `None` if it does.
+    pub why_out: Option<String>,
+    /// Sessions of the client's address that it holds.
+    pub sessions: usize,
+}
+
+/// What must be alike on all nodes, or nearly so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Version of its daemon.
+    pub version: String,
+    /// Digest of its configuration.
+    pub config_digest: String,
+    /// Its public SSH host keys: by type, their SHA-256 fingerprints as `ssh-keygen -l` shows them.
+    pub host_keys: BTreeMap<String, String>,
+    /// Its clock, in milliseconds since 1970.
+    pub clock_ms: u64,
+}
+
+/// What came of a question to one node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// Its name.
+    pub node: String,
+    /// The answer, or why there is none.
+    pub answer: Result<Answer, String>,
+}
