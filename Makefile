@@ -36,9 +36,12 @@ lint:            ## formatting, clippy, documentation
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-bench:           ## what a packet costs in the kernel part
+BENCH_KINDS ?= program balance
+bench:           ## figures beside those of others, raw results in bench/results, and docs/benchmarks.md (under 20 minutes)
 	@scripts/deps bench
-	$(CARGO) run --locked --release -p onevip-bpf --example program_cost
+	$(CARGO) build --locked --release -p onevip -p onevip-lab
+	for kind in $(BENCH_KINDS); do $(SUDO) target/release/onevip-lab bench $$kind --save bench/results || exit 1; done
+	target/release/onevip-lab bench page
 
 failover:        ## what users notice when hosts die, hang, drain and return (about half an hour)
 	@scripts/deps bench

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use onevip_lab::bench::event::Event;
+use onevip_lab::bench::{page, sheet::Sheet};
 use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
@@ -111,7 +112,7 @@ enum Sub {
         #[arg(long)]
         fast: bool,
     },
-    /// Measure what users notice
+    /// Measure, and write the page about it
     #[command(subcommand)]
     Bench(Bench),
     /// Make something go wrong on purpose
@@ -142,6 +143,48 @@ enum Sub {
 enum Bench {
     /// What users notice of faults and of planned changes: gaps in new connections, sessions lost, answers given twice
     Failover(Failover),
+    /// What a packet costs in each program, by test runs in the kernel
+    Program {
+        #[command(flatten)]
+        output: Output,
+        /// Runs of each round
+        #[arg(long, default_value_t = 1_000_000)]
+        repeat: u32,
+        /// Rounds
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+    },
+    /// How evenly clients are spread over nodes, and how many move when something changes
+    Balance {
+        #[command(flatten)]
+        output: Output,
+        /// Trials with seeds of their own
+        #[arg(long, default_value_t = bench::balance::TRIALS)]
+        trials: usize,
+    },
+    /// Write docs/benchmarks.md and its plots from the raw results
+    Page {
+        /// Directory of the raw results
+        #[arg(long, value_name = "DIR", default_value = "bench/results")]
+        results: PathBuf,
+        /// The words of the page
+        #[arg(long, value_name = "FILE", default_value = "bench/page.md")]
+        template: PathBuf,
+        /// The page
+        #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
+        page: PathBuf,
+    },
+}
+
+/// What becomes of the figures.
+#[derive(Args)]
+struct Output {
+    /// Print the raw result, for scripts
+    #[arg(long)]
+    json: bool,
+    /// Keep the raw result in this directory as DATE-KIND.json
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -207,14 +250,50 @@ fn run(command: Sub) -> Result<()> {
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
-        Sub::Bench(Bench::Failover(failover)) => bench_failover(failover),
+        Sub::Bench(kind) => bench(kind),
         Sub::Echo { id } => load::echo::serve(id),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }
 
-fn bench_failover(wanted: Failover) -> Result<()> {
+fn bench(kind: Bench) -> Result<()> {
     process::catch_interrupts()?;
+    let command = invocation();
+    match kind {
+        Bench::Failover(failover) => bench_failover(failover),
+        Bench::Program { output, repeat, rounds } => {
+            tell(&bench::program::run(repeat, rounds, command)?, &output)
+        }
+        Bench::Balance { output, trials } => tell(&bench::balance::run(trials, command)?, &output),
+        Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
+    }
+}
+
+/// How this program was called, for whoever wants to repeat it: without its path, and without what becomes of the
+/// figures.
+fn invocation() -> String {
+    let mut words = vec!["onevip-lab".to_owned()];
+    let mut given = std::env::args().skip(1);
+    while let Some(word) = given.next() {
+        match word.as_str() {
+            "--json" => {}
+            "--save" => drop(given.next()),
+            _ if word.starts_with("--save=") => {}
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
+fn tell(sheet: &Sheet, output: &Output) -> Result<()> {
+    if let Some(dir) = &output.save {
+        let path = sheet.save(dir)?;
+        eprintln!("kept in {}", path.display());
+    }
+    if output.json { print(&serde_json::to_string_pretty(sheet)?) } else { print(sheet) }
+}
+
+fn bench_failover(wanted: Failover) -> Result<()> {
     let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     options.living = !wanted.is_static;
     let events = if wanted.fault.is_empty() { Event::ALL.to_vec() } else { wanted.fault };
@@ -225,7 +304,7 @@ fn bench_failover(wanted: Failover) -> Result<()> {
         fast: wanted.fast,
         keep_raw: wanted.keep_raw,
     };
-    let report = bench::failover(&settings)?;
+    let report = bench::failover::run(&settings)?;
     if wanted.json {
         print(&serde_json::to_string_pretty(&report)?)?
     } else {
