@@ -36,7 +36,7 @@ lint:            ## formatting, clippy, documentation
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-BENCH_KINDS ?= program balance
+BENCH_KINDS ?= program reject throughput connect peers balance
 bench:           ## figures beside those of others, raw results in bench/results, and docs/benchmarks.md (under 20 minutes)
 	@scripts/deps bench
 	$(CARGO) build --locked --release -p onevip -p onevip-lab

@@ -129,6 +129,9 @@ enum Sub {
     /// Greet and echo on port 7, as the node of this number
     #[command(hide = true)]
     Echo { id: u8 },
+    /// Take and give bulk data on port 5001
+    #[command(hide = true)]
+    Bulk,
     /// Heal the faults of a node (or split, or snoop), or all of them
     Heal {
         #[command(flatten)]
@@ -161,6 +164,62 @@ enum Bench {
         /// Trials with seeds of their own
         #[arg(long, default_value_t = bench::balance::TRIALS)]
         trials: usize,
+    },
+    /// What a foreign packet costs the node that drops it, beside iptables and nftables
+    Reject {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-reject")]
+        name: String,
+        /// Rounds
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// Frames each contestant is sent in a round
+        #[arg(long, default_value_t = bench::reject::FRAMES)]
+        frames: u32,
+    },
+    /// Bulk data up and down through the VIP, beside the direct way and HAProxy
+    Throughput {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-throughput")]
+        name: String,
+        /// Numbers of nodes, each measured in a lab of its own
+        #[arg(long, value_delimiter = ',', default_value = "1,4")]
+        nodes: Vec<usize>,
+        /// Rounds
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Length of a turn
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+    },
+    /// How long it takes to get in, and how many get in within a second, beside the direct way and HAProxy
+    Connect {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-connect")]
+        name: String,
+        /// Number of nodes, 1 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// Rounds
+        #[arg(long, default_value_t = 11)]
+        rounds: usize,
+    },
+    /// How long nobody answers when something fails, beside keepalived and HAProxy
+    Peers {
+        #[command(flatten)]
+        output: Output,
+        /// Beginning of the names of the labs
+        #[arg(long, default_value = "bench-peers")]
+        name: String,
+        /// How often each fault happens to each system
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
     },
     /// Write docs/benchmarks.md and its plots from the raw results
     Page {
@@ -252,6 +311,7 @@ fn run(command: Sub) -> Result<()> {
         }
         Sub::Bench(kind) => bench(kind),
         Sub::Echo { id } => load::echo::serve(id),
+        Sub::Bulk => load::bulk::serve(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }
@@ -265,6 +325,16 @@ fn bench(kind: Bench) -> Result<()> {
             tell(&bench::program::run(repeat, rounds, command)?, &output)
         }
         Bench::Balance { output, trials } => tell(&bench::balance::run(trials, command)?, &output),
+        Bench::Reject { output, name, rounds, frames } => {
+            tell(&bench::reject::run(&name, rounds, frames, command)?, &output)
+        }
+        Bench::Throughput { output, name, nodes, rounds, seconds } => {
+            tell(&bench::throughput::run(&name, &nodes, rounds, seconds, command)?, &output)
+        }
+        Bench::Connect { output, name, nodes, rounds } => {
+            tell(&bench::connect::run(&name, nodes, rounds, command)?, &output)
+        }
+        Bench::Peers { output, name, rounds } => tell(&bench::peers::run(&name, rounds, command)?, &output),
         Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
     }
 }

@@ -6,11 +6,16 @@
 //! under `bench/results`; no figure gets onto it in another way.
 
 pub mod balance;
+pub mod connect;
 pub mod failover;
 pub mod page;
+pub mod peers;
 pub mod program;
+pub mod reject;
 pub mod rounds;
 pub mod sheet;
 pub mod stats;
+pub mod throughput;
+pub mod ways;
 
 pub use failover::{Settings, acts, event, report, stage, take, tape, watchers};

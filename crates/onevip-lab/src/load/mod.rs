@@ -4,10 +4,12 @@
 //! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
-//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`.
+//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`. [`bulk`] moves data as fast as it goes.
 //!
 //! Used by the benchmark and by tests; what a figure means is judged there.
 
+pub mod attempts;
+pub mod bulk;
 pub mod calls;
 pub mod dial;
 pub mod echo;
