@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 const HEAD: usize = 6;
 const VIP: [u8; 4] = [198, 51, 100, 10];
+const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 
 /// What the first bytes of the input say this node knows.
 struct Node<'a>(&'a [u8]);
@@ -45,7 +46,7 @@ impl Facts for Node<'_> {
 fuzz_target!(|data: &[u8]| {
     let Some((head, frame)) = data.split_at_checked(HEAD) else { return };
     let vips = [VipView {
-        addresses: vec![Ipv4Addr::from(VIP).into(), Ipv6Addr::LOCALHOST.into()],
+        addresses: vec![Ipv4Addr::from(VIP).into(), VIP6.into()],
         hasher: Hasher::DEFAULT,
         beat_port: 7077,
         cluster_mac: [1, 0, 0x5e, 0x33, 0x64, 0x0a],
@@ -88,6 +89,16 @@ fn name_the_vip(how: u8, frame: &mut [u8]) {
             put(12, &[0x81, 0x00, 0, 0, 0x08, 0x00]);
             put(34, &VIP);
         }
-        _ => {}
+        6 => {
+            put(12, &[0x86, 0xdd, 0x60]);
+            put(38, &VIP6.octets());
+        }
+        _ => {
+            // Neighbour discovery.
+            put(12, &[0x86, 0xdd, 0x60]);
+            put(20, &[58, 255]);
+            put(55, &[0]);
+            put(62, &VIP6.octets());
+        }
     }
 }

@@ -50,6 +50,44 @@ static __always_inline __u32 jhash_finish(const struct onevip_jhash *begun, __u3
 	return (c ^ b) - (__u32)(b * twin >> (32 - 24));
 }
 
+/*
+ * jhash2() of the four words of an IPv6 address and, behind them, of as many others as `count` says beyond four. (For
+ * the twins see jhash_finish().)
+ */
+static __always_inline __u32 jhash_ipv6(const __u32 *words, __u32 fifth, __u32 sixth, __u32 count, __u32 seed)
+{
+	__u32 a, b, c, start = JHASH_INITVAL + (count << 2) + seed;
+	__u64 twin = (1ull << 32) + 1;
+
+	asm volatile("" : "+r"(twin));
+	a = start + words[0];
+	b = start + words[1];
+	c = start + words[2];
+	a = (a - c) ^ (__u32)(c * twin >> (32 - 4));
+	c += b;
+	b = (b - a) ^ (__u32)(a * twin >> (32 - 6));
+	a += c;
+	c = (c - b) ^ (__u32)(b * twin >> (32 - 8));
+	b += a;
+	a = (a - c) ^ (__u32)(c * twin >> (32 - 16));
+	c += b;
+	b = (b - a) ^ (__u32)(a * twin >> (32 - 19));
+	a += c;
+	c = (c - b) ^ (__u32)(b * twin >> (32 - 4));
+	b += a;
+
+	a += words[3];
+	b += fifth;
+	c += sixth;
+	c = (c ^ b) - (__u32)(b * twin >> (32 - 14));
+	a = (a ^ c) - (__u32)(c * twin >> (32 - 11));
+	b = (b ^ a) - (__u32)(a * twin >> (32 - 25));
+	c = (c ^ b) - (__u32)(b * twin >> (32 - 16));
+	a = (a ^ c) - (__u32)(c * twin >> (32 - 4));
+	b = (b ^ a) - (__u32)(a * twin >> (32 - 14));
+	return (c ^ b) - (__u32)(b * twin >> (32 - 24));
+}
+
 static __always_inline __u32 reciprocal_scale(__u32 hash, __u32 range)
 {
 	return ((__u64)hash * range) >> 32;
@@ -74,33 +112,52 @@ static __always_inline __u32 bucket_of_hash(__u32 hash, __u32 blocks)
 	return start + reciprocal_scale((__u32)scaled, end - start);
 }
 
-/* The word of the address that enters the hash. */
-static __always_inline __u32 address_word(const struct onevip_vip *vip, __be32 address)
+/* A word of the address as it enters the hash, when this many of its leading bits count. */
+static __always_inline __u32 address_word(const struct onevip_vip *vip, __be32 word, __s32 prefix)
 {
-	__u32 prefix = vip->v4_prefix;
-
 	if (prefix < 32)
-		address &= prefix ? bpf_htonl(~0u << (32 - prefix)) : 0;
-	return vip->order == ONEVIP_ORDER_HOST ? bpf_ntohl(address) : address;
+		word &= prefix > 0 ? bpf_htonl(~0u << (32 - prefix)) : 0;
+	return vip->order == ONEVIP_ORDER_HOST ? bpf_ntohl(word) : word;
 }
 
-/* Any way of choosing a bucket but the default. A function of its own, so that it is there once and out of the way. */
-static __noinline __u32 bucket_ipv4_special(const struct onevip_vip *vip, __be32 source, __u32 ports)
+/* How many words the ports add to the address. */
+static __always_inline __u32 port_words(const struct onevip_vip *vip)
 {
-	__u32 first, second = 0, third = 0, count = 1;
+	if (vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT)
+		return 2;
+	return vip->mode == ONEVIP_SOURCE_IP_PORT ? 1 : 0;
+}
+
+/*
+ * Any way of choosing a bucket but the default. A function of its own, so that it is there once and out of the way; and
+ * not a static one, so that the verifier looks at its many ways once, and not again wherever it is called.
+ */
+__noinline __u32 bucket_ipv4_special(const struct onevip_vip *vip, __be32 source, __u32 ports)
+{
+	__u32 count, hash;
 
 	if (!vip)
 		return 0;
-	first = address_word(vip, source);
-	if (vip->mode == ONEVIP_SOURCE_IP_PORT || vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
-		second = ports >> 16;
-		count = 2;
-		if (vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT) {
-			third = ports & 0xffff;
-			count = 3;
-		}
-	}
-	return bucket_of_hash(jhash_short(first, second, third, count, vip->seed), vip->blocks);
+	count = port_words(vip);
+	hash = jhash_short(address_word(vip, source, vip->v4_prefix), count > 0 ? ports >> 16 : 0,
+			   count > 1 ? ports & 0xffff : 0, 1 + count, vip->seed);
+	return bucket_of_hash(hash, vip->blocks);
+}
+
+/* The same for IPv6. The address comes as its two halves. */
+__noinline __u32 bucket_ipv6_special(const struct onevip_vip *vip, __u64 start, __u64 end, __u32 ports)
+{
+	__u32 count, hash, words[4];
+
+	if (!vip)
+		return 0;
+	words[0] = address_word(vip, start, vip->v6_prefix);
+	words[1] = address_word(vip, start >> 32, vip->v6_prefix - 32);
+	words[2] = address_word(vip, end, vip->v6_prefix - 64);
+	words[3] = address_word(vip, end >> 32, vip->v6_prefix - 96);
+	count = port_words(vip);
+	hash = jhash_ipv6(words, count > 0 ? ports >> 16 : 0, count > 1 ? ports & 0xffff : 0, 4 + count, vip->seed);
+	return bucket_of_hash(hash, vip->blocks);
 }
 
 /* What tells TCP flows apart in the memory of orphans. Ports in host order. */
@@ -108,6 +165,11 @@ static __always_inline __u32 flow_hash_ipv4(__u32 vip, __be32 source, __be16 sou
 {
 	return jhash_short(source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port), vip, 3,
 			   ONEVIP_ORPHANS_SEED);
+}
+
+static __always_inline __u32 flow_hash_ipv6(__u32 vip, const __be32 *source, __be16 source_port, __be16 dest_port)
+{
+	return jhash_ipv6(source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port), vip, 6, ONEVIP_ORPHANS_SEED);
 }
 
 /* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
@@ -121,6 +183,20 @@ static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, _
 		bucket = reciprocal_scale(jhash_finish(&vip->begun, source), ONEVIP_BUCKETS);
 	else
 		bucket = bucket_ipv4_special(vip, source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
+	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));
+}
+
+static __always_inline __u32 word_ipv6(const struct onevip_settings *settings, __u32 vip_index, const __be32 *source,
+				       __be16 source_port, __be16 dest_port)
+{
+	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	__u32 bucket;
+
+	if (vip->plain)
+		bucket = reciprocal_scale(jhash_ipv6(source, 0, 0, 4, vip->seed), ONEVIP_BUCKETS);
+	else
+		bucket = bucket_ipv6_special(vip, ipv6_half(source), ipv6_half(source + 2),
+					     bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
 	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));
 }
 

@@ -112,6 +112,45 @@ static __always_inline int address_find_ipv4(const struct onevip_settings *setti
 	return -1;
 }
 
+/* Half an IPv6 address. */
+static __always_inline __u64 ipv6_half(const __be32 *words)
+{
+	return words[0] | (__u64)words[1] << 32;
+}
+
+static __always_inline bool ipv6_equal(const __be32 *one, const __be32 *other)
+{
+	return one[3] == other[3] && one[2] == other[2] && one[1] == other[1] && one[0] == other[0];
+}
+
+/* The index of a VIP address in the settings, or -1. The address comes as its two halves, which in an untagged frame
+ * can be read as they are. */
+static __always_inline int address_find_ipv6(const struct onevip_settings *settings, __u64 start, __u64 end)
+{
+	for (__u32 i = 0; i < ONEVIP_ADDRESSES_MAX; i++) {
+		const __u64 *words = (const __u64 *)settings->addresses[i].words;
+
+		if (i >= settings->address_count)
+			break;
+		if (words[1] == end && words[0] == start &&
+		    settings->addresses[i].family == ONEVIP_FAMILY_IPV6)
+			return i;
+	}
+	return -1;
+}
+
+/* The same, out of the way. Not static, so that the verifier looks at it once, and does not follow each of its answers
+ * through all that comes after. */
+__noinline int address_find_halves(const struct onevip_settings *settings, __u64 start, __u64 end)
+{
+	return settings ? address_find_ipv6(settings, start, end) : -1;
+}
+
+static __always_inline int address_look_up_ipv6(const struct onevip_settings *settings, const __be32 *address)
+{
+	return address_find_halves(settings, ipv6_half(address), ipv6_half(address + 2));
+}
+
 /* The VIP to which an address belongs. */
 static __always_inline __u32 address_vip(const struct onevip_settings *settings, __u32 address)
 {

@@ -59,7 +59,7 @@ enum onevip_order {
 struct onevip_address {
 	__u32 family; /* enum onevip_family */
 	__u32 vip; /* index into vips */
-	__be32 words[4]; /* IPv4 uses the first */
+	__be32 words[4]; /* IPv4 uses the first; aligned to read two at once */
 };
 
 /* The jhash of one word as far as the seed alone decides it: done once by the daemon, not for every packet. */
@@ -77,7 +77,7 @@ struct onevip_vip {
 	__u8 blocks; /* 0: balanced buckets; 1..64: contiguous blocks */
 	__u8 v4_prefix; /* bits of an address that count, 32 unless the mode is SOURCE_NET */
 	__u8 v6_prefix;
-	__u8 plain; /* 1: IPv4 sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
+	__u8 plain; /* 1: sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
 	__u16 beat_port;
 	__u8 cluster_mac[6];
 	__u16 orphan_wait_ms; /* ticks between the first segment of an orphan and one that may be reset */
@@ -164,7 +164,12 @@ enum onevip_reason {
 	ONEVIP_OTHER_OWN = 30,
 	ONEVIP_OTHER_FOREIGN = 31,
 	ONEVIP_TCP_ORPHAN_FIRST = 32,
-	ONEVIP_REASONS = 33,
+	ONEVIP_ND_ANSWER = 33,
+	ONEVIP_ND_FOREIGN = 34,
+	ONEVIP_ND_TO_VIP = 35,
+	ONEVIP_ND_ECHO = 36,
+	ONEVIP_ND_STRANGER = 37,
+	ONEVIP_REASONS = 38,
 };
 
 #endif

@@ -5,9 +5,21 @@
 #ifndef ONEVIP_SOCKET_H
 #define ONEVIP_SOCKET_H
 
+#include <stdbool.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include "maps.h"
+
+/* The IP header of a packet. The compiler always knows of which family it is. */
+struct ip_header {
+	bool is_v6;
+	union {
+		struct iphdr *v4;
+		struct ipv6hdr *v6;
+	};
+};
 
 /* The one field we need of the kernel's own structure; its real offset is filled in at load time (CO-RE). */
 struct tcp_request_sock {
@@ -28,21 +40,19 @@ struct socket {
 	__u32 sent_isn; /* of a request */
 };
 
-/* Looks a flow up. With the segment's headers, it also tells whether a listener accepts their SYN cookie. */
-static __always_inline struct socket socket_find(void *ctx, struct bpf_sock_tuple *flow, struct iphdr *ip,
-						 struct tcphdr *tcp)
+/* What a socket that was found is; with the segment's headers also whether a listener accepts their SYN cookie. */
+static __always_inline struct socket socket_look(struct bpf_sock *sk, struct ip_header ip, struct tcphdr *tcp)
 {
 	struct socket found = { .kind = SOCKET_NONE };
 	struct tcp_request_sock *request;
-	struct bpf_sock *sk;
 
-	sk = bpf_skc_lookup_tcp(ctx, flow, sizeof(flow->ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return found;
 	switch (sk->state) {
 	case BPF_TCP_LISTEN:
 		found.kind = SOCKET_LISTENER;
-		if (tcp && !bpf_tcp_check_syncookie(sk, ip, sizeof(*ip), tcp, sizeof(*tcp)))
+		if (!tcp)
+			break;
+		if (ip.is_v6 ? !bpf_tcp_check_syncookie(sk, ip.v6, sizeof(*ip.v6), tcp, sizeof(*tcp)) :
+			       !bpf_tcp_check_syncookie(sk, ip.v4, sizeof(*ip.v4), tcp, sizeof(*tcp)))
 			found.kind = SOCKET_COOKIE;
 		break;
 	case BPF_TCP_NEW_SYN_RECV:
@@ -57,6 +67,48 @@ static __always_inline struct socket socket_find(void *ctx, struct bpf_sock_tupl
 	default:
 		found.kind = SOCKET_CONNECTED;
 	}
+	return found;
+}
+
+/* Looks a flow up; the size says of which family it is. */
+static __always_inline struct socket socket_find(void *ctx, struct bpf_sock_tuple *flow, __u32 size)
+{
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, flow, size, BPF_F_CURRENT_NETNS, 0);
+	struct socket found = { .kind = SOCKET_NONE };
+	struct ip_header none = {};
+
+	if (!sk)
+		return found;
+	found = socket_look(sk, none, NULL);
+	bpf_sk_release(sk);
+	return found;
+}
+
+/* Looks up the flow of a segment. */
+static __always_inline struct socket socket_of_segment(void *ctx, struct ip_header ip, struct tcphdr *tcp)
+{
+	struct socket found = { .kind = SOCKET_NONE };
+	struct bpf_sock_tuple flow;
+	struct bpf_sock *sk;
+	__u32 size;
+
+	if (ip.is_v6) {
+		__builtin_memcpy(flow.ipv6.saddr, &ip.v6->saddr, sizeof(flow.ipv6.saddr));
+		__builtin_memcpy(flow.ipv6.daddr, &ip.v6->daddr, sizeof(flow.ipv6.daddr));
+		flow.ipv6.sport = tcp->source;
+		flow.ipv6.dport = tcp->dest;
+		size = sizeof(flow.ipv6);
+	} else {
+		flow.ipv4.saddr = ip.v4->saddr;
+		flow.ipv4.daddr = ip.v4->daddr;
+		flow.ipv4.sport = tcp->source;
+		flow.ipv4.dport = tcp->dest;
+		size = sizeof(flow.ipv4);
+	}
+	sk = bpf_skc_lookup_tcp(ctx, &flow, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return found;
+	found = socket_look(sk, ip, tcp);
 	bpf_sk_release(sk);
 	return found;
 }

@@ -226,16 +226,20 @@ impl Maps {
 
 /// What tells TCP flows apart in the memory of orphans.
 fn orphan_hash(vip: usize, flow: &Flow) -> u32 {
-    let address = match flow.remote {
-        IpAddr::V4(v4) => u32::from_ne_bytes(v4.octets()),
-        IpAddr::V6(v6) => {
-            let words = v6.octets();
-            let words = words.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-            words.fold(0, |all, word| all ^ word)
-        }
+    let (mut words, mut count) = ([0; 6], 0);
+    let mut push = |word| {
+        words[count] = word;
+        count += 1;
     };
-    let ports = u32::from(flow.remote_port) << 16 | u32::from(flow.local_port);
-    jhash2(&[address, ports, vip as u32], ORPHANS_SEED)
+    match flow.remote {
+        IpAddr::V4(v4) => push(u32::from_ne_bytes(v4.octets())),
+        IpAddr::V6(v6) => {
+            v6.octets().chunks_exact(4).for_each(|b| push(u32::from_ne_bytes([b[0], b[1], b[2], b[3]])));
+        }
+    }
+    push(u32::from(flow.remote_port) << 16 | u32::from(flow.local_port));
+    push(vip as u32);
+    jhash2(&words[..count], ORPHANS_SEED)
 }
 
 fn word(vip: usize, bucket: Bucket) -> usize {

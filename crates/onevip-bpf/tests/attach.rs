@@ -5,11 +5,13 @@
 mod common;
 
 use common::host::{NODE, Wire, veth};
-use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, flags, frame, isolated, run, wait_until};
+use common::{
+    BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, bucket_of, config, flags, frame, isolated, run, wait_until,
+};
 use onevip_bpf::{Accelerate, AttachPreference, Kernel, Origin, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -240,6 +242,78 @@ fn the_guard_puts_the_cluster_mac_into_arp_that_names_the_vip_and_nothing_else()
             assert_eq!(about_vip[6..12], about_node[6..12], "the Ethernet source stays the interface's own");
             assert_eq!(about_node[22..28], about_node[6..12]);
             assert_eq!(kernel.counters().unwrap().guard_rewrote, 1);
+        });
+    }
+}
+
+/// The neighbour message in a frame, when it is one of this kind: Ethernet source, IP source and destination, and the
+/// message itself.
+fn neighbour_message(frame: &[u8], kind: u8) -> Option<([u8; 6], Ipv6Addr, Ipv6Addr, Vec<u8>)> {
+    if frame.len() < 78 || frame[12..14] != [0x86, 0xdd] || frame[20] != 58 || frame[54] != kind {
+        return None;
+    }
+    let address = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&frame[at..at + 16]).unwrap());
+    Some((frame[6..12].try_into().unwrap(), address(22), address(38), frame[54..].to_vec()))
+}
+
+#[test]
+fn the_guard_puts_the_cluster_mac_into_neighbour_messages_with_a_right_checksum() {
+    const NODE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xc8);
+    const NOBODY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xbad);
+    for preference in [AttachPreference::Auto, AttachPreference::Clsact] {
+        isolated(|dir| {
+            veth();
+            run(&format!("ip address add {NODE6}/64 dev {NODE} nodad"));
+            run(&format!("ip address add {VIP6}/128 dev {NODE} nodad preferred_lft 0"));
+            let kernel = ready(dir, preference, Accelerate::Off);
+            kernel.words().set_flags(V, bucket_of(CLIENT6), Flags::MINE);
+            let wire = Wire::open();
+            let whole = |found: &([u8; 6], Ipv6Addr, Ipv6Addr, Vec<u8>)| {
+                let (_, source, dest, message) = found;
+                assert_eq!(frame::transport_checksum(IpAddr::from(*source), (*dest).into(), 58, message), 0);
+            };
+            let await_message = |what: &str, kind, target: Ipv6Addr, source: Option<Ipv6Addr>| {
+                let mut found = None;
+                wait_until(what, || {
+                    while let Some(seen) = wire.receive() {
+                        found = found.take().or(neighbour_message(&seen, kind).filter(
+                            |(_, from, _, message)| {
+                                message[8..24] == target.octets()
+                                    && source.is_none_or(|source| source == *from)
+                            },
+                        ));
+                    }
+                    found.is_some()
+                });
+                let found = found.unwrap();
+                whole(&found);
+                found
+            };
+
+            let ask = |target: Ipv6Addr, dest: Ipv6Addr| {
+                let mut ask = frame::neighbour(135, CLIENT6, dest, target, Some((1, frame::CLIENT_MAC)));
+                ask[..6].copy_from_slice(&common::host::mac_of(NODE));
+                wire.send(&ask);
+                await_message("an advertisement", 136, target, None)
+            };
+            let (from, _, _, about_vip) = ask(VIP6, frame::solicited_node(VIP6));
+            assert_eq!(about_vip[24..], [&[2, 1][..], &CLUSTER_MAC].concat());
+            assert_ne!(from, CLUSTER_MAC, "the Ethernet source stays the interface's own");
+            let (_, _, _, about_node) = ask(NODE6, frame::solicited_node(NODE6));
+            assert_eq!(about_node[24..], [&[2, 1][..], &from].concat(), "the node's own address is its own");
+            let (_, _, _, probed) = ask(VIP6, VIP6);
+            assert_eq!(probed.len(), 24, "whoever asks the VIP itself knows its MAC, and is not told it");
+            let rewritten = kernel.counters().unwrap().guard_rewrote;
+            assert_eq!(rewritten, 1);
+
+            // A connection from the VIP makes the stack ask for the other side in the VIP's name.
+            let _socket = common::host::begin_connection(VIP6.into(), NOBODY6.into(), 80);
+            let (from, _, _, message) = await_message("a solicitation", 135, NOBODY6, Some(VIP6));
+            assert_eq!(message[24..26], [1, 1]);
+            assert_eq!(message[26..32], CLUSTER_MAC);
+            assert_ne!(from, CLUSTER_MAC);
+            assert!(kernel.counters().unwrap().guard_rewrote > rewritten);
         });
     }
 }

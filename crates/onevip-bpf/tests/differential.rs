@@ -2,7 +2,7 @@
 //! and `onevip_core::judge`, with real sockets. tc agrees always, in action and reason; XDP drops exactly what the
 //! reference drops.
 //!
-//! `ONEVIP_SEED=N` replays a run, `ONEVIP_PACKETS=N` changes its length.
+//! `ONEVIP_SEED=N` replays a run, `ONEVIP_PACKETS=N` changes its length. About half of the frames are IPv6.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,12 +12,12 @@ use aya::maps::{Array, Map, MapData};
 use common::frame::{self, ACK};
 use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
-use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, isolated};
+use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,6 +30,7 @@ const PACKETS_PER_HOST: u64 = 250_000;
 
 const SECOND_VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 11);
 const SECOND_VIP_ALIAS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+const SECOND_VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
 const SECOND_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x33, 0x64, 0x0b];
 const SECOND_BEAT_PORT: u16 = 2112;
 
@@ -57,6 +58,10 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
+    fn array(&mut self) -> [u8; 16] {
+        (u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes()
+    }
+
     fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.next() as u8).collect()
     }
@@ -64,17 +69,23 @@ impl Random {
 
 /// What the generator knows of the host, so that it hits what is there.
 struct World {
-    held: Vec<(Ipv4Addr, u16)>,
-    half_open: HashMap<(Ipv4Addr, u16), u32>,
-    waiting: Vec<(Ipv4Addr, u16)>,
+    held: Vec<(IpAddr, u16)>,
+    half_open: HashMap<(IpAddr, u16), u32>,
+    waiting: Vec<(IpAddr, u16)>,
 }
 
 impl World {
     fn make(host: &mut Host) -> Self {
-        let client = |kind: u8, number: u8| Ipv4Addr::new(198, 51, 100, 40 + kind * 8 + number);
+        let client = |kind: u8, number: u8| {
+            let last = 40 + kind * 8 + number;
+            match number % 2 {
+                0 => IpAddr::from(Ipv4Addr::new(198, 51, 100, last)),
+                _ => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0x1122, 0x3344, 0x5566, last.into()).into(),
+            }
+        };
         let port = 40_000;
         let mut world = World { held: Vec::new(), half_open: HashMap::new(), waiting: Vec::new() };
-        for number in 0..4 {
+        for number in 0..6 {
             host.connect(client(0, number), port);
             world.held.push((client(0, number), port));
             world.half_open.insert((client(1, number), port), host.half_open(client(1, number), port));
@@ -94,8 +105,17 @@ impl World {
         held.chain(waiting).chain(half_open).collect()
     }
 
-    /// A client and its port, often one that has a socket.
-    fn client(&self, random: &mut Random) -> (Ipv4Addr, u16) {
+    /// A client of this family and its port, often one that has a socket.
+    fn client(&self, random: &mut Random, v6: bool) -> (IpAddr, u16) {
+        loop {
+            let client = self.any_client(random);
+            if client.0.is_ipv6() == v6 {
+                return client;
+            }
+        }
+    }
+
+    fn any_client(&self, random: &mut Random) -> (IpAddr, u16) {
         let half_open: Vec<_> = self.half_open.keys().copied().collect();
         match random.below(10) {
             0..2 => random.of(&self.held),
@@ -106,7 +126,8 @@ impl World {
                 random.of(&half_open)
             }
             4..6 => random.of(&self.waiting),
-            _ => (Ipv4Addr::from_bits(random.next() as u32), random.next() as u16),
+            6..8 => (Ipv4Addr::from_bits(random.next() as u32).into(), random.next() as u16),
+            _ => (Ipv6Addr::from(random.array()).into(), random.next() as u16),
         }
     }
 }
@@ -115,7 +136,7 @@ fn config() -> KernelConfig {
     let by_port =
         Hasher { mode: HashMode::SourceIpPortDestPort, seed: 42, order: AddressOrder::Host, blocks: Some(5) };
     let second = VipConfig {
-        addresses: vec![SECOND_VIP.into(), "2001:db8::11".parse().unwrap(), SECOND_VIP_ALIAS.into()],
+        addresses: vec![SECOND_VIP.into(), SECOND_VIP6.into(), SECOND_VIP_ALIAS.into()],
         hasher: by_port,
         beat_port: SECOND_BEAT_PORT,
         cluster_mac: SECOND_MAC,
@@ -132,7 +153,9 @@ fn generate(random: &mut Random, world: &World) -> Vec<u8> {
     let mut frame = match random.below(20) {
         0..2 => arp(random, world),
         2 => random_bytes(random),
-        _ => ip(random, world),
+        3..9 => ip(random, world),
+        9..12 => nd(random, world),
+        _ => ipv6(random, world),
     };
     for _ in 0..random.of(&[0, 0, 0, 0, 0, 1, 1, 2, 3]) {
         let vlan = random.of(&[0, 0, 0, 0, 7]);
@@ -163,14 +186,15 @@ fn random_bytes(random: &mut Random) -> Vec<u8> {
 }
 
 fn arp(random: &mut Random, world: &World) -> Vec<u8> {
-    let client = world.client(random).0;
+    let IpAddr::V4(client) = world.client(random, false).0 else { unreachable!("it was asked for") };
     let mac = random.of(&[CLUSTER_MAC, SECOND_MAC, frame::CLIENT_MAC]);
     let sender = if random.chance(25) { destination(random) } else { client };
     frame::arp(random.of(&[1, 1, 1, 2, 2, 3]), mac, sender, destination(random))
 }
 
 fn ip(random: &mut Random, world: &World) -> Vec<u8> {
-    let ((client, port), dest) = (world.client(random), destination(random));
+    let ((client, port), dest) = (world.client(random, false), destination(random));
+    let IpAddr::V4(address) = client else { unreachable!("it was asked for") };
     let (protocol, payload) = match random.below(20) {
         0..10 => (6, tcp(random, world, client, port)),
         10..13 => (17, udp(random, port)),
@@ -178,8 +202,102 @@ fn ip(random: &mut Random, world: &World) -> Vec<u8> {
         _ => (random.next() as u8, random.bytes(24)),
     };
     let fragment = random.of(&[0, 0, 0, 0, 0, 0, 0, 0x4000, 0x2000, 0x2001, 0x00b9]);
-    let packet = frame::ipv4_fragment(client, dest, protocol, fragment, &payload);
+    let packet = frame::ipv4_fragment(address, dest, protocol, fragment, &payload);
     frame::ethernet(0x0800, &with_options(random, packet))
+}
+
+fn destination6(random: &mut Random) -> Ipv6Addr {
+    let others = [Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), "ff02::1".parse().unwrap()];
+    random.of(&[VIP6, VIP6, VIP6, VIP6, VIP6, VIP6, SECOND_VIP6, SECOND_VIP6, others[0], others[1]])
+}
+
+fn client6(random: &mut Random, world: &World) -> (Ipv6Addr, u16) {
+    let (IpAddr::V6(client), port) = world.client(random, true) else { unreachable!("it was asked for") };
+    (client, port)
+}
+
+fn ipv6(random: &mut Random, world: &World) -> Vec<u8> {
+    let ((client, port), dest) = (client6(random, world), destination6(random));
+    let (protocol, payload) = match random.below(20) {
+        0..10 => (6, tcp(random, world, client.into(), port)),
+        10..13 => (17, udp(random, port)),
+        13..18 => (58, icmpv6(random, world, dest)),
+        _ => (random.next() as u8, random.bytes(24)),
+    };
+    let packet = with_extensions(random, protocol, payload, 25);
+    let mut packet = frame::ipv6(client, dest, packet.0, &packet.1);
+    if random.chance(2) {
+        packet[0] = random.next() as u8;
+    }
+    frame::ethernet(0x86dd, &packet)
+}
+
+/// Sometimes puts extension headers in front: the protocol that the header before them names, and all of it.
+fn with_extensions(random: &mut Random, protocol: u8, payload: Vec<u8>, percent: usize) -> (u8, Vec<u8>) {
+    let (mut next, mut packet) = (protocol, payload);
+    if !random.chance(percent) {
+        return (next, packet);
+    }
+    for _ in 0..random.of(&[1, 1, 1, 2, 3, 5, 6, 7]) {
+        let kind = random.of(&[0, 43, 44, 44, 60]);
+        let mut header = match kind {
+            44 => frame::fragment_header(next, random.of(&[0, 0, 1, 1, 6, 9, 0x0b91])),
+            _ => frame::extension(next, random.of(&[1, 1, 1, 2, 3, 4, 8, 17])),
+        };
+        if random.chance(3) {
+            header[1] = random.next() as u8;
+        }
+        header.extend(packet);
+        (next, packet) = (kind, header);
+    }
+    (next, packet)
+}
+
+fn icmpv6(random: &mut Random, world: &World, dest: Ipv6Addr) -> Vec<u8> {
+    let kind = {
+        let any = random.next() as u8;
+        random.of(&[128, 129, 2, 2, 2, 1, 3, 4, 127, 130, 133, 134, 137, any])
+    };
+    let (client, port) = client6(random, world);
+    let local = if random.chance(85) { dest } else { destination6(random) };
+    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 99]), port, ACK, 1, 1);
+    let protocol = random.of(&[6, 6, 6, 6, 17, 17, 58, 50]);
+    let quoted = with_extensions(random, protocol, ports, 25);
+    let mut quoted = frame::ipv6(local, client, quoted.0, &quoted.1);
+    if random.chance(15) {
+        quoted.truncate(random.below(quoted.len()));
+    }
+    frame::icmp(kind, random.of(&[0, 0, 0, 1]), &quoted)
+}
+
+/// Neighbour discovery, about the VIP or not, by one of us or not.
+fn nd(random: &mut Random, world: &World) -> Vec<u8> {
+    let client = client6(random, world).0;
+    let source = random.of(&[client, client, client, Ipv6Addr::UNSPECIFIED, VIP6, SECOND_VIP6]);
+    let target = destination6(random);
+    let dest = {
+        let any = destination6(random);
+        random.of(&[frame::solicited_node(target), target, any])
+    };
+    let mut options = Vec::new();
+    for _ in 0..random.of(&[0, 1, 1, 1, 2, 5]) {
+        let eights = random.of(&[1, 1, 1, 1, 1, 2, 4, 9, 0]);
+        let mac = random.of(&[CLUSTER_MAC, SECOND_MAC, frame::CLIENT_MAC]);
+        options.extend([random.of(&[1, 1, 2, 2, 14]), eights]);
+        options.extend(mac);
+        options.resize(options.len() + usize::from(eights.saturating_sub(1)) * 8, 0);
+    }
+    let kind = random.of(&[135, 135, 135, 136, 136, 133, 134, 137]);
+    let mut message = frame::neighbour_message(kind, source, dest, target, &options);
+    if random.chance(5) {
+        message[1] = 1;
+    }
+    let (next, payload) = with_extensions(random, 58, message, 15);
+    let mut packet = frame::ipv6(source, dest, next, &payload);
+    if random.chance(5) {
+        packet[7] = 64;
+    }
+    frame::ethernet(0x86dd, &packet)
 }
 
 /// Sometimes puts IP options in.
@@ -193,7 +311,7 @@ fn with_options(random: &mut Random, mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-fn tcp(random: &mut Random, world: &World, client: Ipv4Addr, port: u16) -> Vec<u8> {
+fn tcp(random: &mut Random, world: &World, client: IpAddr, port: u16) -> Vec<u8> {
     let flags = {
         let any = random.next() as u8;
         random.of(&[0x02, 0x10, 0x18, 0x11, 0x14, 0x04, 0x12, 0x01, 0xc2, any])
@@ -227,7 +345,8 @@ fn icmp(random: &mut Random, world: &World, dest: Ipv4Addr) -> Vec<u8> {
         let any = random.next() as u8;
         random.of(&[0, 8, 3, 3, 3, 4, 5, 11, 12, any])
     };
-    let (client, port) = world.client(random);
+    let (client, port) = world.client(random, false);
+    let IpAddr::V4(client) = client else { unreachable!("it was asked for") };
     let local = if random.chance(85) { dest } else { destination(random) };
     let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 99]), port, ACK, 1, 1);
     let fragment = random.of(&[0, 0, 0, 0, 0x4000, 0x2000, 0x0007]);
@@ -290,6 +409,13 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     live
 }
 
+/// Whether the EtherType behind any tags is IPv6's.
+fn is_ipv6(frame: &[u8]) -> bool {
+    let is_tag = |two: &[u8]| two == [0x81, 0x00] || two == [0x88, 0xa8];
+    let mut words = frame[12..].chunks(2).step_by(2);
+    words.find(|two| !is_tag(two)).is_some_and(|two| two == [0x86, 0xdd])
+}
+
 fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect(name))
 }
@@ -300,12 +426,13 @@ fn the_programs_agree_with_the_reference_on_any_frame() {
     let seed = environment("ONEVIP_SEED").unwrap_or_else(chosen);
     let packets = environment("ONEVIP_PACKETS").unwrap_or(PACKETS);
     println!("replay with ONEVIP_SEED={seed}");
-    let (mut random, mut seen) = (Random(seed), BTreeMap::new());
+    let (mut random, mut seen, mut v6) = (Random(seed), BTreeMap::new(), 0);
     for start in (0..packets).step_by(PACKETS_PER_HOST as usize) {
         let end = packets.min(start + PACKETS_PER_HOST);
-        isolated(|dir| compare(dir, seed, start..end, &mut random, &mut seen));
+        isolated(|dir| compare(dir, seed, start..end, &mut random, &mut seen, &mut v6));
     }
-    println!("{seen:?}");
+    println!("{v6} frames of IPv6; {seen:?}");
+    assert!(v6 >= packets * 2 / 5);
     for &reason in Reason::ALL {
         // A full buffer and a cookie are rows of the verdict table.
         if ![Reason::BeatLost, Reason::TcpCookie].contains(&reason) {
@@ -324,6 +451,7 @@ fn compare(
     packets: Range<u64>,
     random: &mut Random,
     seen: &mut BTreeMap<Reason, u64>,
+    v6: &mut u64,
 ) {
     let mut host = Host::new();
     let (mut kernel, _) = Kernel::open(dir).unwrap();
@@ -336,10 +464,11 @@ fn compare(
         let lease_live = shake(random, &kernel, &mut memory);
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
-        let listeners = vec![(VIP.into(), SSH)];
+        let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
         let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);
+            *v6 += u64::from(is_ipv6(&frame));
             let reason = all_agree(&known, &views, &frame)
                 .unwrap_or_else(|error| panic!("ONEVIP_SEED={seed}, packet {number}: {error}"));
             *seen.entry(reason).or_default() += 1;

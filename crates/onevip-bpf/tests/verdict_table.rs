@@ -6,130 +6,39 @@
 
 mod common;
 
-use aya::maps::{Array, Map, MapData};
 use common::frame::{self, ACK, FIN, RST, SYN};
-use common::host::{Host, SSH};
-use common::reference::{Known, all_agree, flow, kernel, renew, views};
-use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, bucket_of, config, isolated};
-use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, Kernel, boot_time_ns, test_run};
+use common::host::SSH;
+use common::reference::{flow, kernel};
+use common::table::*;
+use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, isolated};
+use onevip_bpf::{Kernel, boot_time_ns, test_run};
 use onevip_core::verdict::Reason::{self, *};
-use onevip_core::{Bucket, Flags, Hasher, Socket};
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use onevip_core::{Hasher, Socket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-const NONE: Flags = Flags::NONE;
-const MINE: Flags = Flags::MINE;
-const GUESTS: Flags = Flags::GUESTS;
-const ELSEWHERE: Flags = Flags::ELSEWHERE;
-
-const HELD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 101);
-const HALF_OPEN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 102);
-const WAITING: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 103);
-const OUTWARD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 104);
-const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 105);
-const COOKIE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 106);
-const PORT: u16 = 40000;
 const NOBODY_LISTENS: u16 = 2222;
 const STRANGER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x66];
 
-/// The table at work: a host with sockets, and what is known of it.
-struct Table<'a> {
-    known: Known<'a>,
-    /// Whose bucket a row's flags are for.
-    bucket: Bucket,
-    last_syn: Array<MapData, [u64; WORDS]>,
-    orphans: Array<MapData, [u64; ORPHANS]>,
-    failures: Vec<String>,
-}
-
-impl Table<'_> {
-    fn row(&mut self, sentence: &str, flags: Flags, frame: &[u8], reason: Reason) {
-        self.known.kernel.words().set_flags(V, self.bucket, flags);
-        let got = all_agree(&self.known, &views(&config()), frame);
-        if got.as_ref() != Ok(&reason) {
-            self.failures.push(format!("{sentence}\n  wanted {reason:?}, got {got:?}"));
-        }
-        self.known.kernel.words().set_flags(V, self.bucket, NONE);
-        self.syn_passed(None);
-        self.orphans.set(0, [0; ORPHANS], 0).unwrap();
-    }
-
-    /// A row whose frame has come before, so many seconds ago.
-    fn row_again(&mut self, sentence: &str, seconds_ago: u64, flags: Flags, frame: &[u8], reason: Reason) {
-        self.known.kernel.words().set_flags(V, self.bucket, flags);
-        let [ingress, ..] = self.known.kernel.program_fds();
-        test_run(ingress, frame, 1).unwrap();
-        let mut orphans = self.orphans.get(&0, 0).unwrap();
-        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
-            let tick = (*orphan as u32).wrapping_sub((seconds_ago * 1_000_000_000 >> TICK_SHIFT) as u32);
-            *orphan = *orphan >> 32 << 32 | u64::from(tick);
-        }
-        self.orphans.set(0, orphans, 0).unwrap();
-        self.row(sentence, flags, frame, reason);
-    }
-
-    /// The client of the rows that follow.
-    fn client(&mut self, client: Ipv4Addr) {
-        self.bucket = bucket_of(client);
-    }
-
-    /// Lets the lease of the rows that follow be live or not.
-    fn lease(&mut self, live: bool) {
-        self.known.lease_live = live;
-        if live {
-            renew(self.known.kernel)
-        } else {
-            self.known.kernel.words().set_lease_deadline_ns(boot_time_ns())
-        }
-    }
-
-    /// Lets the last SYN of the bucket have passed so long ago, in seconds.
-    fn syn_passed(&mut self, seconds_ago: Option<u64>) {
-        let then = seconds_ago.map_or(0, |seconds| boot_time_ns() - seconds * 1_000_000_000);
-        let mut words = [0; WORDS];
-        words[self.bucket.index()] = then;
-        self.last_syn.set(0, words, 0).unwrap();
-    }
-}
-
-fn with_table(test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
-    isolated(|dir| {
-        let mut host = Host::new();
-        let mut kernel = kernel(dir);
-        kernel.attach("lo", Accelerate::Off).unwrap();
-        host.connect(HELD, PORT);
-        let sent_isn = host.half_open(HALF_OPEN, PORT);
-        host.time_wait(WAITING, PORT);
-        let known = Known {
-            kernel: &kernel,
-            lease_live: true,
-            sockets: HashMap::from([
-                (flow(HELD, PORT), Socket::Connected),
-                (flow(HALF_OPEN, PORT), Socket::Request { sent_isn }),
-                (flow(WAITING, PORT), Socket::TimeWait),
-            ]),
-            listeners: vec![(VIP.into(), SSH)],
-        };
-        let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
-        let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();
-        let mut table = Table { known, bucket: bucket_of(HELD), last_syn, orphans, failures: Vec::new() };
-        test(&mut table, &host);
-        assert!(table.failures.is_empty(), "\n{}", table.failures.join("\n"));
-    });
+fn v4(client: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, client)
 }
 
 #[test]
 fn tcp_that_opens() {
-    with_table(|t, _| {
-        let syn = frame::tcp(HELD, 41000, SSH, SYN);
+    with_tables(|t, _| {
+        let syn = frame::tcp(t.ip(HELD), 41000, SSH, SYN);
         t.row("a SYN of a claimed bucket passes", MINE, &syn, SynOwn);
         t.row("ELSEWHERE does not stop new connections", MINE.with(ELSEWHERE), &syn, SynOwn);
         t.row("a SYN of another node's bucket is dropped", NONE, &syn, SynForeign);
         t.row("guests do not make a bucket ours", GUESTS, &syn, SynForeign);
-        t.row("a SYN with RST opens nothing", NONE, &frame::tcp(HELD, 41000, SSH, SYN | RST), TcpForeign);
-        t.row("a SYN-ACK opens nothing", NONE, &frame::tcp(HELD, 41000, SSH, SYN | ACK), TcpForeign);
+        t.row(
+            "a SYN with RST opens nothing",
+            NONE,
+            &frame::tcp(t.ip(HELD), 41000, SSH, SYN | RST),
+            TcpForeign,
+        );
+        t.row("a SYN-ACK opens nothing", NONE, &frame::tcp(t.ip(HELD), 41000, SSH, SYN | ACK), TcpForeign);
         t.lease(false);
         t.row("a SYN is dropped once the lease has run out", MINE, &syn, SynLapsed);
     });
@@ -137,8 +46,8 @@ fn tcp_that_opens() {
 
 #[test]
 fn tcp_of_a_session() {
-    with_table(|t, host| {
-        let data = frame::tcp(HELD, PORT, SSH, ACK);
+    with_tables(|t, host| {
+        let data = frame::tcp(t.ip(HELD), PORT, SSH, ACK);
         t.row("a session of our bucket goes on", MINE, &data, TcpHeld);
         t.row("a session stays where it is when its bucket moves away", GUESTS, &data, TcpHeld);
         t.row("so it does while flows may be elsewhere", MINE.with(ELSEWHERE), &data, TcpHeld);
@@ -149,9 +58,9 @@ fn tcp_of_a_session() {
         t.row("after two minutes it is not", NONE, &data, TcpForeign);
         t.lease(false);
         t.row("a hung node holds what it has", MINE, &data, TcpHeld);
-        t.row("a hung node resets no orphan", MINE, &frame::tcp(HELD, 41001, SSH, ACK), TcpNotHere);
+        t.row("a hung node resets no orphan", MINE, &frame::tcp(t.ip(HELD), 41001, SSH, ACK), TcpNotHere);
         t.lease(true);
-        let orphan = frame::tcp(HELD, 41001, NOBODY_LISTENS, ACK);
+        let orphan = frame::tcp(t.ip(HELD), 41001, NOBODY_LISTENS, ACK);
         t.row("the first segment of an orphan is only remembered", MINE, &orphan, TcpOrphanFirst);
         t.row_again("so is what follows at once", 1, MINE, &orphan, TcpOrphanFirst);
         t.row_again(
@@ -169,37 +78,39 @@ fn tcp_of_a_session() {
         t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 60_000_000_000);
         t.row_again("what came after it does", 30, MINE, &orphan, TcpOrphan);
         t.row("an orphan of another's bucket is never reset", GUESTS, &orphan, TcpNotHere);
-        let to_listener = frame::tcp(HELD, 41001, SSH, ACK);
+        let to_listener = frame::tcp(t.ip(HELD), 41001, SSH, ACK);
         t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphanFirst);
         t.row_again("also when it comes again", 30, MINE, &to_listener, TcpOrphan);
         t.row("also to a listener of another's bucket", GUESTS, &to_listener, TcpNotHere);
 
-        let (_socket, port) = host.syn_sent(OUTWARD, 80);
-        t.client(OUTWARD);
+        let outward = t.ip(OUTWARD);
+        let (_socket, port) = host.syn_sent(outward, 80);
+        t.client(outward);
         t.known.sockets.insert(
             onevip_core::Flow {
-                remote: OUTWARD.into(),
+                remote: outward,
                 remote_port: 80,
-                local: VIP.into(),
+                local: common::vip_for(outward),
                 local_port: port,
             },
             Socket::Connected,
         );
-        let answer = frame::tcp(OUTWARD, 80, port, SYN | ACK);
+        let answer = frame::tcp(t.ip(OUTWARD), 80, port, SYN | ACK);
         t.row("the answer to a connection that this node opens reaches it", GUESTS, &answer, TcpHeld);
     });
 }
 
 #[test]
 fn tcp_that_is_half_open() {
-    with_table(|t, _| {
-        t.client(HALF_OPEN);
-        let Some(Socket::Request { sent_isn }) = t.known.sockets.get(&flow(HALF_OPEN, PORT)).copied() else {
+    with_tables(|t, _| {
+        t.client(t.ip(HALF_OPEN));
+        let Some(Socket::Request { sent_isn }) = t.known.sockets.get(&flow(t.ip(HALF_OPEN), PORT)).copied()
+        else {
             panic!("there is a half-open socket");
         };
-        let acks = |flags, ack: u32| {
-            frame::to_vip(HALF_OPEN, 6, &frame::tcp_header(PORT, SSH, flags, 7_000_001, ack))
-        };
+        let client = t.ip(HALF_OPEN);
+        let acks =
+            |flags, ack: u32| frame::to_vip(client, 6, &frame::tcp_header(PORT, SSH, flags, 7_000_001, ack));
         let right = sent_isn.wrapping_add(1);
         t.row("the ACK of our SYN-ACK completes the handshake", MINE, &acks(ACK, right), TcpHalfOpen);
         t.row("also after the bucket has moved", GUESTS, &acks(ACK, right), TcpHalfOpen);
@@ -218,9 +129,10 @@ fn tcp_that_is_half_open() {
 
 #[test]
 fn tcp_in_time_wait() {
-    with_table(|t, _| {
-        t.client(WAITING);
-        let (data, fin) = (frame::tcp(WAITING, PORT, SSH, ACK), frame::tcp(WAITING, PORT, SSH, FIN | ACK));
+    with_tables(|t, _| {
+        t.client(t.ip(WAITING));
+        let (data, fin) =
+            (frame::tcp(t.ip(WAITING), PORT, SSH, ACK), frame::tcp(t.ip(WAITING), PORT, SSH, FIN | ACK));
         t.row("TIME_WAIT answers in our own bucket", MINE, &data, TcpTimeWait);
         t.row(
             "elsewhere it keeps still: the client may have reused its port",
@@ -236,15 +148,16 @@ fn tcp_in_time_wait() {
 
 #[test]
 fn tcp_with_a_syn_cookie() {
-    with_table(|t, host| {
+    with_tables(|t, host| {
         common::host::sysctl("net/ipv4/tcp_syncookies", "2");
-        let cookie = host.half_open(COOKIE, PORT);
-        assert_eq!(common::host::state_of(COOKIE, PORT), None, "a cookie leaves no socket");
-        t.client(COOKIE);
-        t.known.sockets.insert(flow(COOKIE, PORT), Socket::Listener { cookie_valid: true });
+        let cookie = host.half_open(t.ip(COOKIE), PORT);
+        assert_eq!(common::host::state_of(t.ip(COOKIE), PORT), None, "a cookie leaves no socket");
+        t.client(t.ip(COOKIE));
+        t.known.sockets.insert(flow(t.ip(COOKIE), PORT), Socket::Listener { cookie_valid: true });
+        let client = t.ip(COOKIE);
         let acks = |flags, ack: u32| {
             let header = frame::tcp_header(PORT, SSH, flags, common::host::CLIENT_ISN + 1, ack);
-            frame::to_vip(COOKIE, 6, &header)
+            frame::to_vip(client, 6, &header)
         };
         let right = cookie.wrapping_add(1);
         t.row("the ACK of our cookie passes", MINE, &acks(ACK, right), TcpCookie);
@@ -262,24 +175,24 @@ fn tcp_with_a_syn_cookie() {
 
 #[test]
 fn arp() {
-    with_table(|t, _| {
-        t.client(STRANGER);
-        let ask = frame::arp(1, frame::CLIENT_MAC, STRANGER, VIP);
+    with_table(false, |t, _| {
+        t.client(v4(STRANGER).into());
+        let ask = frame::arp(1, frame::CLIENT_MAC, v4(STRANGER), VIP);
         t.row("the owner of the asker's bucket answers", MINE, &ask, ArpAnswer);
         t.row("the others keep still", GUESTS, &ask, ArpForeign);
-        let answer = frame::arp(2, frame::CLIENT_MAC, STRANGER, VIP);
+        let answer = frame::arp(2, frame::CLIENT_MAC, v4(STRANGER), VIP);
         t.row("an answer to the VIP reaches every node", NONE, &answer, ArpToVip);
         let announce = frame::arp(1, CLUSTER_MAC, VIP, VIP);
         t.row("another node's announcement is no news", MINE, &announce, ArpEcho);
-        let stranger = frame::arp(2, STRANGER_MAC, VIP, STRANGER);
+        let stranger = frame::arp(2, STRANGER_MAC, VIP, v4(STRANGER));
         t.row("somebody else who uses the VIP is counted and not believed", MINE, &stranger, ArpStranger);
-        let other = frame::arp(1, frame::CLIENT_MAC, STRANGER, Ipv4Addr::new(198, 51, 100, 1));
+        let other = frame::arp(1, frame::CLIENT_MAC, v4(STRANGER), Ipv4Addr::new(198, 51, 100, 1));
         t.row("ARP about others is not ours", MINE, &other, NotOurs);
         t.row("nor is ARP that is cut short", MINE, &ask[..41], NotOurs);
         let mut reverse = ask.clone();
         reverse[21] = 3;
         t.row("nor is RARP", MINE, &reverse, NotOurs);
-        t.client(Ipv4Addr::UNSPECIFIED);
+        t.client(Ipv4Addr::UNSPECIFIED.into());
         let probe = frame::arp(1, frame::CLIENT_MAC, Ipv4Addr::UNSPECIFIED, VIP);
         t.row("a probe from 0.0.0.0 has one owner as well", MINE, &probe, ArpAnswer);
         t.lease(false);
@@ -289,12 +202,12 @@ fn arp() {
 
 #[test]
 fn icmp() {
-    with_table(|t, _| {
-        t.client(STRANGER);
-        let echo = frame::to_vip(STRANGER, 1, &frame::icmp(8, 0, b"payload"));
+    with_table(false, |t, _| {
+        t.client(v4(STRANGER).into());
+        let echo = frame::to_vip(v4(STRANGER), 1, &frame::icmp(8, 0, b"payload"));
         t.row("the owner answers a ping", MINE, &echo, IcmpOwn);
         t.row("the others do not", GUESTS, &echo, IcmpForeign);
-        let quoting = |kind, quoted: Vec<u8>| frame::to_vip(STRANGER, 1, &frame::icmp(kind, 4, &quoted));
+        let quoting = |kind, quoted: Vec<u8>| frame::to_vip(v4(STRANGER), 1, &frame::icmp(kind, 4, &quoted));
         let sent = |client, port| {
             frame::ipv4_fragment(VIP, client, 6, 0, &frame::tcp_header(SSH, port, ACK, 1, 1)[..8])
         };
@@ -302,39 +215,40 @@ fn icmp() {
         t.row(
             "a path MTU error finds the session, whoever owns the router's bucket",
             NONE,
-            &about(HELD, PORT),
+            &about(v4(HELD), PORT),
             IcmpErrorOwn,
         );
-        t.row("an error about a half-open connection, too", NONE, &about(HALF_OPEN, PORT), IcmpErrorOwn);
+        t.row("an error about a half-open connection, too", NONE, &about(v4(HALF_OPEN), PORT), IcmpErrorOwn);
         t.row(
             "an error about another node's session is not ours",
             MINE,
-            &about(HELD, 41002),
+            &about(v4(HELD), 41002),
             IcmpErrorForeign,
         );
-        let udp = quoting(3, frame::ipv4_fragment(VIP, STRANGER, 17, 0, &frame::udp_datagram(53, 9, &[])));
+        let udp =
+            quoting(3, frame::ipv4_fragment(VIP, v4(STRANGER), 17, 0, &frame::udp_datagram(53, 9, &[])));
         t.row("an error about a datagram belongs to its receiver's bucket", MINE, &udp, IcmpErrorOwn);
         t.row("and to no other", NONE, &udp, IcmpErrorForeign);
-        let mine = quoting(11, frame::ipv4_fragment(STRANGER, VIP, 6, 0, &[0; 8]));
+        let mine = quoting(11, frame::ipv4_fragment(v4(STRANGER), VIP, 6, 0, &[0; 8]));
         t.row("an error that quotes what we did not send is plain ICMP", MINE, &mine, IcmpOwn);
-        let short = quoting(3, sent(HELD, PORT)[..27].to_vec());
+        let short = quoting(3, sent(v4(HELD), PORT)[..27].to_vec());
         t.row("so is one that quotes too little", NONE, &short, IcmpForeign);
-        let cut = frame::to_vip(STRANGER, 1, &[8, 0, 0]);
+        let cut = frame::to_vip(v4(STRANGER), 1, &[8, 0, 0]);
         t.row("ICMP without its header is malformed", MINE, &cut, Malformed);
     });
 }
 
 #[test]
 fn udp_fragments_and_other_protocols() {
-    with_table(|t, _| {
-        t.client(STRANGER);
-        let udp = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, 53, b"?"));
+    with_table(false, |t, _| {
+        t.client(v4(STRANGER).into());
+        let udp = frame::to_vip(v4(STRANGER), 17, &frame::udp_datagram(5000, 53, b"?"));
         t.row("UDP goes by bucket", MINE, &udp, UdpOwn);
         t.row("UDP of others is dropped", GUESTS, &udp, UdpForeign);
-        let beat = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, b"beat"));
+        let beat = frame::to_vip(v4(STRANGER), 17, &frame::udp_datagram(5000, BEAT_PORT, b"beat"));
         t.row("a beat goes to the daemon, whoever owns the bucket", NONE, &beat, Beat);
         let fragment = |protocol, word| {
-            frame::ethernet(0x0800, &frame::ipv4_fragment(STRANGER, VIP, protocol, word, &[0; 24]))
+            frame::ethernet(0x0800, &frame::ipv4_fragment(v4(STRANGER), VIP, protocol, word, &[0; 24]))
         };
         t.row("a later fragment goes by bucket", MINE, &fragment(17, 0x2001), FragmentOwn);
         t.row("and to guests, whose datagrams it may complete", GUESTS, &fragment(6, 0x0001), FragmentOwn);
@@ -343,7 +257,7 @@ fn udp_fragments_and_other_protocols() {
         let mut first_beat = fragment(17, 0x2000);
         first_beat[36..38].copy_from_slice(&BEAT_PORT.to_be_bytes());
         t.row("a fragmented beat is none", NONE, &first_beat, UdpForeign);
-        let gre = frame::to_vip(STRANGER, 47, &[0; 8]);
+        let gre = frame::to_vip(v4(STRANGER), 47, &[0; 8]);
         t.row("any other protocol goes by bucket", MINE, &gre, OtherOwn);
         t.row("and is dropped elsewhere", NONE, &gre, OtherForeign);
     });
@@ -351,12 +265,11 @@ fn udp_fragments_and_other_protocols() {
 
 #[test]
 fn what_is_not_ours_and_what_cannot_be_read() {
-    with_table(|t, _| {
-        t.client(STRANGER);
-        let syn = frame::tcp(STRANGER, 41000, SSH, SYN);
-        let other = frame::ethernet(0x0800, &frame::ipv4_fragment(STRANGER, HELD, 6, 0, &[0; 20]));
+    with_table(false, |t, _| {
+        t.client(v4(STRANGER).into());
+        let syn = frame::tcp(v4(STRANGER), 41000, SSH, SYN);
+        let other = frame::ethernet(0x0800, &frame::ipv4_fragment(v4(STRANGER), v4(HELD), 6, 0, &[0; 20]));
         t.row("a packet to others passes uncounted", NONE, &other, NotOurs);
-        t.row("so does IPv6, for now", NONE, &frame::ethernet(0x86dd, &[0x60; 60]), NotOurs);
         t.row("so does what nobody knows", NONE, &frame::ethernet(0x88b5, &[0; 46]), NotOurs);
         let priority = frame::tagged(&syn, 0x8100, 0xe000);
         t.row("a priority tag changes nothing", MINE, &priority, SynOwn);
@@ -381,7 +294,12 @@ fn what_is_not_ours_and_what_cannot_be_read() {
         let mut big = syn.clone();
         big[16..18].copy_from_slice(&[0, 0]);
         t.row("a total length of 0 is BIG TCP, not malformed", MINE, &big, SynOwn);
-        t.row("UDP without its header is malformed", MINE, &frame::to_vip(STRANGER, 17, &[0; 7]), Malformed);
+        t.row(
+            "UDP without its header is malformed",
+            MINE,
+            &frame::to_vip(v4(STRANGER), 17, &[0; 7]),
+            Malformed,
+        );
     });
 }
 
@@ -390,7 +308,7 @@ fn a_beat_reaches_the_daemon_whole_and_a_full_buffer_is_counted() {
     isolated(|dir: &Path| {
         let kernel: Kernel = kernel(dir);
         let payload: Vec<u8> = (0..700u32).map(|byte| byte as u8).collect();
-        let beat = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, &payload));
+        let beat = frame::to_vip(v4(STRANGER), 17, &frame::udp_datagram(5000, BEAT_PORT, &payload));
         let before = boot_time_ns();
         let [ingress, ..] = kernel.program_fds();
         test_run(ingress, &beat, 1).unwrap();
@@ -400,7 +318,7 @@ fn a_beat_reaches_the_daemon_whole_and_a_full_buffer_is_counted() {
         assert!((before..=boot_time_ns()).contains(&got.received_ns));
         assert_eq!(kernel.beats().unwrap().next(), None);
 
-        let long = frame::to_vip(STRANGER, 17, &frame::udp_datagram(5000, BEAT_PORT, &[7; 3000]));
+        let long = frame::to_vip(v4(STRANGER), 17, &frame::udp_datagram(5000, BEAT_PORT, &[7; 3000]));
         let [ingress, ..] = kernel.program_fds();
         test_run(ingress, &long, 1).unwrap();
         let got = kernel.beats().unwrap().next().unwrap();
@@ -426,7 +344,8 @@ fn hashing_by_ports_and_networks_chooses_the_bucket_that_the_core_chooses() {
         HashMode::SourceIpPort,
         HashMode::SourceIpPortDestPort,
         HashMode::SourceNet { v4_prefix: 24, v6_prefix: 64 },
-        HashMode::SourceNet { v4_prefix: 0, v6_prefix: 64 },
+        HashMode::SourceNet { v4_prefix: 0, v6_prefix: 0 },
+        HashMode::SourceNet { v4_prefix: 32, v6_prefix: 77 },
     ];
     isolated(|dir: &Path| {
         let mut kernel = kernel(dir);
@@ -436,10 +355,14 @@ fn hashing_by_ports_and_networks_chooses_the_bucket_that_the_core_chooses() {
                     let hasher = Hasher { mode, seed: 0x1234_5678, order, blocks };
                     let config = onevip_bpf::KernelConfig { vips: vec![common::vip(hasher)] };
                     kernel.set_config(&config).unwrap();
-                    for last in 1..40u8 {
-                        let client = Ipv4Addr::new(203, 0, 113, last);
+                    for number in 2..80u8 {
+                        let last = number / 2;
+                        let client: IpAddr = match number % 2 {
+                            0 => Ipv4Addr::new(203, 0, 113, last).into(),
+                            _ => Ipv6Addr::from_bits(u128::MAX / u128::from(number)).into(),
+                        };
                         let port = 1000 + u16::from(last) * 777;
-                        let bucket = hasher.bucket(client.into(), port, SSH);
+                        let bucket = hasher.bucket(client, port, SSH);
                         kernel.words().set_flags(V, bucket, MINE);
                         let [ingress, ..] = kernel.program_fds();
                         let run = test_run(ingress, &frame::tcp(client, port, SSH, SYN), 1).unwrap();

@@ -87,7 +87,14 @@ fn sealer(key: u8, vip: &str) -> Sealer {
 
 fn beat(nodes: usize, rulings: usize) -> Beat {
     let standing = Standing { state: NodeState::Serving, health: Health::GOOD, weight: Weight::NORMAL };
-    let report = |node| PeerReport { node, incarnation: Incarnation(1), seq: Seq(1), heard: true, standing };
+    let report = |node| PeerReport {
+        node,
+        incarnation: Incarnation(1),
+        seq: Seq(1),
+        heard: true,
+        lossy: false,
+        standing,
+    };
     let mut all = NodeId::all();
     let from = all.next().expect("there is a node 1");
     Beat {

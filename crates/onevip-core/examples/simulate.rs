@@ -1,6 +1,7 @@
 //! A campaign of random cluster lives: `simulate [--lives N] [--seed N] [--nodes A..B] [--minutes M] [--kind KIND]`.
 //!
-//! `simulate --figures REPEATS` measures what `docs/membership.md` quotes instead.
+//! `simulate --figures REPEATS` measures what `docs/membership.md` quotes instead, `simulate --cost NODES` only what
+//! the engine costs in a cluster of that size.
 //!
 //! Without `--seed` it lives N lives with consecutive seeds and shows progress; a life that violates an invariant is
 //! listed with its seed. With `--seed N` alone it lives that one life and prints everything that happens in it.
@@ -15,6 +16,7 @@ struct Args {
     seed: Option<u64>,
     minutes: Option<u64>,
     figures: Option<u64>,
+    cost: Option<u64>,
     plan: Plan,
 }
 
@@ -28,6 +30,10 @@ fn main() {
     };
     if let Some(repeats) = args.figures {
         return print_figures(repeats);
+    }
+    if let Some(nodes) = args.cost {
+        println!("{nodes} nodes: {:?}", figures::cost(nodes as usize, 10));
+        return;
     }
     let failed = match (args.seed, args.lives, args.minutes) {
         (Some(seed), None, None) => replay(seed, &args.plan),
@@ -129,7 +135,8 @@ fn campaign(args: &Args) -> bool {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let mut parsed = Args { lives: None, seed: None, minutes: None, figures: None, plan: Plan::default() };
+    let mut parsed =
+        Args { lives: None, seed: None, minutes: None, figures: None, cost: None, plan: Plan::default() };
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{arg} {value}: not a number"));
@@ -138,6 +145,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
             "--seed" => parsed.seed = Some(number()?),
             "--minutes" => parsed.minutes = Some(number()?),
             "--figures" => parsed.figures = Some(number()?.max(1)),
+            "--cost" => parsed.cost = Some(number()?.clamp(1, 64)),
             "--nodes" => {
                 parsed.plan.nodes = range(&value).ok_or(format!("--nodes {value}: not like 2..5"))?
             }

@@ -5,12 +5,15 @@
 //! feeds it anything at all. It never fails: a frame that cannot be read is [`Packet::NotOurs`] as long as it has not
 //! named a VIP, and [`Packet::Malformed`] from then on.
 
+mod ipv6;
+
 use crate::hash::Hasher;
 use crate::ids::Bucket;
 use std::net::{IpAddr, Ipv4Addr};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 const VLAN_TAGS_MAX: usize = 2;
@@ -90,6 +93,14 @@ pub enum Packet {
     ArpEcho,
     /// ARP that says a VIP is at another MAC: somebody else uses the address.
     ArpStranger,
+    /// Neighbour solicitation for a VIP.
+    NdSolicitation(Place),
+    /// Neighbour or router advertisement, or redirect, addressed to a VIP: any of the nodes may have asked.
+    NdToVip,
+    /// Neighbour message that says where a VIP is, naming the cluster MAC or none.
+    NdEcho,
+    /// Neighbour message that says a VIP is at another MAC: somebody else uses the address.
+    NdStranger,
     /// A TCP segment that opens a connection.
     TcpSyn(Place),
     /// Any other TCP segment.
@@ -127,6 +138,7 @@ impl Packet {
         match ethertype {
             ETHERTYPE_ARP => arp(rest, vips),
             ETHERTYPE_IPV4 => ipv4(rest, vips),
+            ETHERTYPE_IPV6 => ipv6::ipv6(rest, vips),
             _ => Packet::NotOurs,
         }
     }

@@ -203,6 +203,16 @@ reasons! {
     /// First segment of a claimed bucket's connection that seems to live nowhere: its kernel may just be coming back
     /// into reach, and would say so before the client tries again.
     TcpOrphanFirst = 32, Drop, "tcp-orphan-first";
+    /// Neighbour solicitation of a claimed bucket: our kernel answers.
+    NdAnswer = 33, Pass, "nd-answer";
+    /// Neighbour solicitation that another node answers.
+    NdForeign = 34, Drop, "nd-foreign";
+    /// Advertisement or redirect to the VIP: every node may have asked, or use that router.
+    NdToVip = 35, Pass, "nd-to-vip";
+    /// Another node's announcement of the VIP.
+    NdEcho = 36, Drop, "nd-echo";
+    /// Somebody outside the cluster announces the VIP.
+    NdStranger = 37, Drop, "nd-stranger";
 }
 
 /// The verdict on `packet` by a node for which `facts` hold.
@@ -217,6 +227,10 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
         Packet::ArpReplyToVip => Reason::ArpToVip,
         Packet::ArpEcho => Reason::ArpEcho,
         Packet::ArpStranger => Reason::ArpStranger,
+        Packet::NdSolicitation(at) => owner(at, Reason::NdAnswer, Reason::NdForeign),
+        Packet::NdToVip => Reason::NdToVip,
+        Packet::NdEcho => Reason::NdEcho,
+        Packet::NdStranger => Reason::NdStranger,
         Packet::TcpSyn(at) => judge_syn(facts.flags(at.vip, at.bucket), facts),
         Packet::Tcp { place, flow, fin, rst, ack } => {
             judge_segment(facts, *place, flow, Segment { fin: *fin, rst: *rst, ack: *ack })

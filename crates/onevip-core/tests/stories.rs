@@ -34,13 +34,30 @@ struct Segment {
     settlings: Vec<(usize, Time, Time)>,
     /// Everything that was ever sent.
     tape: Vec<Beat>,
+    /// Beats from or to this node are lost so often, in percent.
+    loss: Option<(u8, u32)>,
+    dice: u32,
+    /// The VIP has both families.
+    both_families: bool,
+    /// The segment withholds this family from these nodes.
+    withheld: Option<(Family, &'static [u8])>,
 }
 
 impl Segment {
     fn new() -> Self {
         let engines = (0..3).map(|_| None).collect();
         let now = Time::from_nanos(5_000_000_000);
-        Self { now, engines, events: Vec::new(), settlings: Vec::new(), tape: Vec::new() }
+        Self {
+            now,
+            engines,
+            events: Vec::new(),
+            settlings: Vec::new(),
+            tape: Vec::new(),
+            loss: None,
+            dice: 1,
+            both_families: false,
+            withheld: None,
+        }
     }
 
     fn start(&mut self, number: u8, incarnation: u32) {
@@ -49,7 +66,11 @@ impl Segment {
 
     fn start_with(&mut self, config: Config, incarnation: u32) {
         let index = config.me.index();
-        self.engines[index] = Some(Engine::new(config, Incarnation(incarnation), BucketSet::EMPTY, self.now));
+        let mut engine = Engine::new(config, Incarnation(incarnation), BucketSet::EMPTY, self.now);
+        if self.both_families {
+            engine.expect_both_families();
+        }
+        self.engines[index] = Some(engine);
         self.flush();
     }
 
@@ -81,9 +102,16 @@ impl Segment {
                 return;
             }
             for (from, beat) in sent {
-                for (_, engine) in self.engines.iter_mut().enumerate().filter(|(to, _)| *to != from) {
-                    if let Some(engine) = engine {
-                        engine.beat_received(self.now, Family::V4, &beat);
+                for to in (0..3).filter(|to| *to != from) {
+                    let lost = self.loses(from, to);
+                    let (families, withheld) = (self.families(), self.withheld);
+                    let Some(engine) = self.engines[to].as_mut().filter(|_| !lost) else { continue };
+                    for &family in families {
+                        let deaf =
+                            |(what, whom): (Family, &[u8])| what == family && whom.contains(&(to as u8 + 1));
+                        if !withheld.is_some_and(deaf) {
+                            engine.beat_received(self.now, family, &beat);
+                        }
                     }
                 }
                 self.tape.push(beat);
@@ -91,14 +119,31 @@ impl Segment {
         }
     }
 
+    fn families(&self) -> &'static [Family] {
+        if self.both_families { &[Family::V4, Family::V6] } else { &[Family::V4] }
+    }
+
+    fn loses(&mut self, from: usize, to: usize) -> bool {
+        let Some((node, percent)) = self.loss.filter(|(node, _)| [from, to].contains(&(*node as usize - 1)))
+        else {
+            return false;
+        };
+        assert!(node > 0);
+        self.dice = self.dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); // Numerical Recipes
+        (self.dice >> 8) % 100 < percent
+    }
+
     fn run(&mut self, beats: u32) {
         let end = self.now + BEAT * beats;
         while self.now < end {
             let due = self.engines.iter().flatten().map(Engine::poll_timeout).min().unwrap_or(end);
             self.now = due.clamp(self.now + Duration::from_micros(10), end);
-            for engine in self.engines.iter_mut().flatten() {
-                // Somebody else's frames always arrive on this segment.
-                engine.others_arrive(self.now);
+            for (index, engine) in self.engines.iter_mut().enumerate() {
+                let Some(engine) = engine else { continue };
+                // Somebody else's frames always arrive on this segment, unless a cable is out.
+                if self.loss != Some((index as u8 + 1, 100)) {
+                    engine.others_arrive(self.now);
+                }
                 if engine.poll_timeout() <= self.now {
                     engine.timeout(self.now);
                 }
@@ -110,6 +155,45 @@ impl Segment {
     fn claims(&self) -> Vec<usize> {
         self.engines.iter().map(|engine| engine.as_ref().map_or(0, |engine| engine.claims().len())).collect()
     }
+}
+
+#[test]
+fn a_family_that_does_not_come_is_named_and_not_claimed_blindly() {
+    let mut segment = Segment { both_families: true, ..Segment::new() };
+    for number in 1..=3 {
+        segment.start(number, 1);
+    }
+    segment.run(60);
+    let all = segment.claims();
+    assert!(all.iter().sum::<usize>() == 1024 && all.iter().all(|&claims| claims > 0), "{all:?}");
+    let said = |segment: &Segment, who: usize, lost: bool| {
+        let is = |event: &Event| matches!(event, Event::FamilyLost { family: Family::V6, lost: l, .. } if *l == lost);
+        segment.events.iter().filter(|(index, event)| *index + 1 == who && is(event)).count()
+    };
+    assert_eq!(said(&segment, 2, true), 0);
+
+    segment.withheld = Some((Family::V6, &[2]));
+    segment.run(60);
+    assert_eq!(said(&segment, 2, true), 2, "of both others, once each");
+    assert_eq!(segment.engine(2).deaf_to(), Some(Family::V6));
+    assert_eq!(segment.claims()[1], 0, "others hear it, so they take its share");
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    let now = segment.now;
+    assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Deaf(Family::V6)));
+
+    segment.withheld = Some((Family::V6, &[1, 2, 3]));
+    segment.run(100);
+    let claims = segment.claims();
+    assert!(
+        claims.iter().all(|&claims| claims > 300),
+        "if nobody hears it, the other is served by all: {claims:?}"
+    );
+
+    segment.withheld = None;
+    segment.run(100);
+    assert_eq!((said(&segment, 1, false), said(&segment, 2, false)), (2, 2));
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    assert_eq!(segment.engine(1).deaf_to(), None);
 }
 
 fn settled() -> Segment {
@@ -336,7 +420,10 @@ fn what_was_seen_of_orphans_before_a_node_fell_silent_or_came_back_says_nothing(
     let (_, told, since) = *segment.settlings.iter().find(|(index, ..)| *index == 0).unwrap();
     assert!(told >= silent_from + timing.probe_after + timing.probe_every * 12, "once its kernel is gone");
     let heard_last = since.since(silent_from).checked_sub(timing.probe_after).unwrap_or_default();
-    assert!(since < told && heard_last <= BEAT, "counted from its silence, not from when that was understood");
+    assert!(
+        since < told && heard_last <= BEAT,
+        "counted from its silence, not from when that was understood"
+    );
 
     segment.settlings.clear();
     segment.engines[2] = third;
@@ -345,4 +432,54 @@ fn what_was_seen_of_orphans_before_a_node_fell_silent_or_came_back_says_nothing(
     assert!(!segment.engine(1).kernel_gone(node(3)));
     let (_, told, since) = *segment.settlings.iter().find(|(index, ..)| *index == 0).unwrap();
     assert!(told == since && since >= back && since <= back + BEAT * 2, "its first beat starts it anew");
+}
+
+#[test]
+fn a_node_that_loses_frames_gives_its_share_away_once_and_takes_it_back_when_they_come_again() {
+    let mut segment = settled();
+    segment.loss = Some((2, 30));
+    segment.run(20 * 5);
+    assert_eq!(segment.claims()[1], 0);
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    let now = segment.now;
+    assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Lossy));
+    let lost = segment.engine(1).status(now).peers[0].lost;
+    assert!((7..40).contains(&lost), "{lost}");
+    segment.events.clear();
+    segment.run(20 * 120);
+    let news = |segment: &Segment| {
+        segment.events.iter().filter(|(_, event)| matches!(event, Event::Lossy(_) | Event::Claims(_))).count()
+    };
+    assert_eq!(news(&segment), 0, "and there it stays for two minutes");
+    segment.loss = None;
+    segment.run(20 * 5);
+    assert!(segment.claims().iter().all(|&claims| claims > 300), "{:?}", segment.claims());
+}
+
+#[test]
+fn a_little_loss_moves_nothing() {
+    let mut segment = settled();
+    segment.events.clear();
+    segment.loss = Some((2, 5));
+    segment.run(20 * 120);
+    assert!(!segment.events.iter().any(|(_, event)| matches!(event, Event::Lossy(_) | Event::Claims(_))));
+}
+
+#[test]
+fn a_node_that_falls_out_again_and_again_is_held_back() {
+    let mut segment = settled();
+    let claims = |segment: &Segment| segment.claims()[1];
+    for fall in 1..=4 {
+        segment.loss = Some((2, 100));
+        segment.run(10);
+        segment.loss = None;
+        segment.run(9);
+        assert_eq!(claims(&segment) > 300, fall < 3, "after fall {fall}: {:?}", segment.claims());
+        let now = segment.now;
+        let why = segment.engine(2).status(now).why_out;
+        assert_eq!(why, (fall >= 3).then_some(WhyOut::HeldBack), "after fall {fall}");
+        segment.run(20);
+    }
+    segment.run(100);
+    assert!(claims(&segment) > 300, "but not for ever");
 }

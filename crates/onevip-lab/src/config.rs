@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::plan::{Host, Name, Plan, multicast_mac, vip4};
+use crate::plan::{Host, Name, Plan, multicast_mac, vip4, vip6};
 
-/// The configuration of a lab without `--config`: one IPv4 VIP with SSH on all nodes, membership as planned.
+/// The configuration of a lab without `--config`: a VIP of both families with SSH on all nodes,
+/// membership as planned.
 pub fn generate(plan: &Plan) -> String {
     let mut text = format!(
         "cluster = \"{}\"\n\
@@ -22,7 +23,7 @@ pub fn generate(plan: &Plan) -> String {
          \n\
          [[vip]]\n\
          name = \"login\"\n\
-         addresses = [\"{}\"]\n\
+         addresses = [\"{}\", \"{}\"]\n\
          interface = \"eth0\"\n\
          nodes = [\"{}\"]\n\
          \n\
@@ -32,12 +33,13 @@ pub fn generate(plan: &Plan) -> String {
         plan.name,
         membership(plan),
         vip4(),
+        vip6(),
         if plan.nodes == 1 { "unix1".into() } else { format!("unix[1-{}]", plan.nodes) },
     );
     for id in plan.node_ids() {
         let host = Host::Node(id);
-        let address = plan.addresses4(host)[0];
-        let _ = write!(text, "\n[[node]]\nname = \"{host}\"\nid = {id}\naddress = \"{address}\"\n");
+        let (v4, v6) = (plan.addresses4(host)[0], plan.addresses6(host)[0]);
+        let _ = write!(text, "\n[[node]]\nname = \"{host}\"\nid = {id}\naddress = [\"{v4}\", \"{v6}\"]\n");
     }
     text
 }
@@ -133,9 +135,10 @@ mod tests {
         assert_eq!(table["vip"][0]["nodes"][0].as_str(), Some("unix[1-4]"));
         assert_eq!(table["vip"][0]["service"][0]["port"].as_integer(), Some(22));
         assert_eq!(table["node"].as_array().unwrap().len(), 4);
-        assert_eq!(table["node"][3]["address"].as_str(), Some("198.51.100.14"));
+        assert_eq!(table["node"][3]["address"][0].as_str(), Some("198.51.100.14"));
+        assert_eq!(table["node"][3]["address"][1].as_str(), Some("2001:db8::14"));
         let summary = summarise(&text).unwrap();
-        assert_eq!(summary.vip, [IpAddr::from(vip4())]);
+        assert_eq!(summary.vip, [IpAddr::from(vip4()), vip6().into()]);
         assert_eq!(summary.cluster_mac, "01:00:5e:33:64:0a");
     }
 

@@ -339,6 +339,11 @@ impl Lab {
         self.plan().addresses4(Host::Client).into_iter().map(IpAddr::from).collect()
     }
 
+    /// The IPv6 addresses of `client`.
+    pub fn clients6(&self) -> Vec<IpAddr> {
+        self.plan().addresses6(Host::Client).into_iter().map(IpAddr::from).collect()
+    }
+
     /// Prepares a command to run on a host (`unix1`…, `client`, `client2`, `switch`).
     ///
     /// # Errors

@@ -30,6 +30,7 @@ pub mod fault;
 mod inject;
 pub mod lab;
 pub mod load;
+pub mod neighbour;
 pub mod net;
 pub mod netns;
 pub mod node;

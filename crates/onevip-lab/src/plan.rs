@@ -50,6 +50,11 @@ pub const fn vip4() -> Ipv4Addr {
     v4(VIP_HOST)
 }
 
+/// The IPv6 VIP of the generated configuration.
+pub fn vip6() -> Ipv6Addr {
+    v6(VIP_HOST)
+}
+
 /// The cluster MAC that goes with a VIP by default: `01:00:5e` and the low 23 bits of its first IPv4 address, as
 /// RFC 1112 §6.4 maps groups; for a VIP without one `33:33` and the low 32 bits of its first address (RFC 2464 §7).
 pub fn multicast_mac(vip: &[IpAddr]) -> String {

@@ -200,7 +200,8 @@ fn arp_request(mac: [u8; 6], own: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
-fn show_mac(bytes: &[u8]) -> String {
+/// A MAC as people write it.
+pub(crate) fn show_mac(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
 }
 

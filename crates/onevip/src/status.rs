@@ -132,6 +132,10 @@ pub struct Peer {
     pub silent_ms: Option<u64>,
     /// What it says it is doing.
     pub state: Option<String>,
+    /// How many of its newest beats did not come, in percent.
+    pub loss_percent: u32,
+    /// Whether it misses too many of this node's beats.
+    pub finds_us_lossy: bool,
     /// Whom it hears, by number.
     pub hears: Vec<u8>,
     /// Buckets it claims.
@@ -144,6 +148,9 @@ pub struct Peer {
     pub config_differs: bool,
     /// Whether it stands in our configuration.
     pub in_file: bool,
+    /// By which families of the VIP its beats do not come, though they come by the other.
+    #[serde(default)]
+    pub missing_families: Vec<String>,
 }
 
 /// A node as this one sees it.
@@ -168,6 +175,9 @@ pub struct Node {
     /// What its beats tell; `None` for this node, with fixed nodes, or without a daemon.
     pub peer: Option<Peer>,
 }
+
+/// Loss in percent that is worth a remark.
+const LOSS_WORTH_SAYING: u32 = 5;
 
 /// Width of the bar that shows a share, in characters.
 const BAR: usize = 24;
@@ -310,6 +320,15 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
             let kernel = if peer.kernel_gone { "its kernel is gone" } else { "its kernel may hold sessions" };
             remarks.push(kernel.to_owned());
         }
+    }
+    if peer.heard && peer.loss_percent >= LOSS_WORTH_SAYING {
+        remarks.push(format!("{} % of its beats are lost", peer.loss_percent));
+    }
+    if peer.heard && peer.finds_us_lossy {
+        remarks.push("misses many of ours".to_owned());
+    }
+    for family in &peer.missing_families {
+        remarks.push(format!("not heard by {family}: something withholds those frames"));
     }
     if peer.config_differs {
         remarks.push("its configuration differs".to_owned());

@@ -1,7 +1,7 @@
 //! Frames, built byte by byte.
 
-use super::{CLUSTER_MAC, VIP};
-use std::net::Ipv4Addr;
+use super::{CLUSTER_MAC, vip_for};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x99];
 
@@ -48,9 +48,46 @@ pub fn ipv4_fragment(
     packet
 }
 
-/// An unfragmented IPv4 packet to the VIP, in its frame.
-pub fn to_vip(source: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    ethernet(0x0800, &ipv4_fragment(source, VIP, protocol, 0, payload))
+/// An IPv6 packet that may go to neighbours only.
+pub fn ipv6(source: Ipv6Addr, dest: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((payload.len() as u16).to_be_bytes());
+    packet.extend([next, 255]);
+    packet.extend(source.octets());
+    packet.extend(dest.octets());
+    packet.extend(payload);
+    packet
+}
+
+/// An IPv6 fragment header; `fragment` is the word with offset and flag.
+pub fn fragment_header(next: u8, fragment: u16) -> Vec<u8> {
+    let [high, low] = fragment.to_be_bytes();
+    vec![next, 0, high, low, 0x12, 0x34, 0x56, 0x78]
+}
+
+/// An extension header of so many times eight bytes, filled with padding.
+pub fn extension(next: u8, eights: u8) -> Vec<u8> {
+    let len = usize::from(eights) * 8;
+    let mut header = vec![0; len];
+    header[..4].copy_from_slice(&[next, eights - 1, 1, (len - 4) as u8]);
+    header
+}
+
+/// An unfragmented packet in its frame; the family is that of the addresses, which must agree.
+pub fn packet(source: IpAddr, dest: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    match (source, dest) {
+        (IpAddr::V4(source), IpAddr::V4(dest)) => {
+            ethernet(0x0800, &ipv4_fragment(source, dest, protocol, 0, payload))
+        }
+        (IpAddr::V6(source), IpAddr::V6(dest)) => ethernet(0x86dd, &ipv6(source, dest, protocol, payload)),
+        _ => panic!("{source} cannot speak to {dest}"),
+    }
+}
+
+/// An unfragmented packet to the VIP, in its frame.
+pub fn to_vip(source: impl Into<IpAddr>, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let source = source.into();
+    packet(source, vip_for(source), protocol, payload)
 }
 
 /// A TCP header without options.
@@ -64,16 +101,25 @@ pub fn tcp_header(source_port: u16, dest_port: u16, flags: u8, seq: u32, ack: u3
 }
 
 /// A TCP header to the VIP that a stack accepts.
-pub fn tcp_with_checksum(source: Ipv4Addr, from: u16, to: u16, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+pub fn tcp_with_checksum(source: IpAddr, from: u16, to: u16, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
     let mut header = tcp_header(from, to, flags, seq, ack);
-    let pseudo = [&source.octets()[..], &VIP.octets(), &[0, 6, 0, 20], &header].concat();
-    let sum = checksum(&pseudo);
+    let sum = transport_checksum(source, vip_for(source), 6, &header);
     header[16..18].copy_from_slice(&sum.to_be_bytes());
     header
 }
 
+/// The checksum of what an IP packet carries, over its pseudo-header. 0 when the right one is in place already.
+pub fn transport_checksum(source: IpAddr, dest: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let length = (payload.len() as u16).to_be_bytes();
+    checksum(&[octets(source), octets(dest), vec![0, protocol], length.to_vec(), payload.to_vec()].concat())
+}
+
 /// A TCP segment to the VIP.
-pub fn tcp(source: Ipv4Addr, source_port: u16, dest_port: u16, flags: u8) -> Vec<u8> {
+pub fn tcp(source: impl Into<IpAddr>, source_port: u16, dest_port: u16, flags: u8) -> Vec<u8> {
     to_vip(source, 6, &tcp_header(source_port, dest_port, flags, 1000, 2000))
 }
 
@@ -105,8 +151,44 @@ pub fn arp(operation: u16, sender_mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Ad
     frame
 }
 
-fn checksum(header: &[u8]) -> u16 {
-    let mut sum: u32 = header.chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
+/// A neighbour message: solicitation (135) or advertisement (136) about `target`, with a link-layer address where one
+/// is given, in an option of this type. Its frame goes to the cluster MAC, its checksum is right.
+pub fn neighbour(
+    kind: u8,
+    source: Ipv6Addr,
+    dest: Ipv6Addr,
+    target: Ipv6Addr,
+    link: Option<(u8, [u8; 6])>,
+) -> Vec<u8> {
+    let options = link.map_or(Vec::new(), |(option, mac)| [&[option, 1][..], &mac].concat());
+    ethernet(0x86dd, &ipv6(source, dest, 58, &neighbour_message(kind, source, dest, target, &options)))
+}
+
+/// The same without IP header and frame, with any options.
+pub fn neighbour_message(
+    kind: u8,
+    source: Ipv6Addr,
+    dest: Ipv6Addr,
+    target: Ipv6Addr,
+    options: &[u8],
+) -> Vec<u8> {
+    let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+    message.extend(target.octets());
+    message.extend(options);
+    let sum = transport_checksum(source.into(), dest.into(), 58, &message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+/// The group in which whoever has this address is asked for.
+pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = address.octets();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]))
+}
+
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|two| u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)]));
+    let mut sum: u32 = words.map(u32::from).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -4,10 +4,10 @@
 //! over frames by `BPF_PROG_TEST_RUN` and look those sockets up.
 
 use super::frame::{self, ACK, FIN, SYN};
-use super::{VIP, run, wait_until};
+use super::{VIP, VIP6, run, vip_for, wait_until};
 use nix::net::if_::if_nametoindex;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 pub const NODE: &str = "node0";
@@ -93,7 +93,8 @@ impl Wire {
 pub struct Host {
     wire: Wire,
     mac: [u8; 6],
-    listener: TcpListener,
+    /// One for each family.
+    listeners: [TcpListener; 2],
     streams: Vec<TcpStream>,
 }
 
@@ -103,21 +104,24 @@ impl Host {
         veth();
         run(&format!("ip address add 198.51.100.1/24 dev {NODE}"));
         run(&format!("ip address add {VIP}/32 dev {NODE}"));
+        run(&format!("ip address add 2001:db8::1/64 dev {NODE} nodad"));
+        run(&format!("ip address add {VIP6}/128 dev {NODE} nodad preferred_lft 0"));
         for interface in ["all", NODE] {
             sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), "0");
         }
-        let listener = TcpListener::bind((VIP, SSH)).unwrap();
-        Self { wire: Wire::open(), mac: mac_of(NODE), listener, streams: Vec::new() }
+        let listeners =
+            [IpAddr::from(VIP), VIP6.into()].map(|address| TcpListener::bind((address, SSH)).unwrap());
+        Self { wire: Wire::open(), mac: mac_of(NODE), listeners, streams: Vec::new() }
     }
 
     /// Makes the stack believe in a client on the wire.
-    fn introduce(&self, client: Ipv4Addr) {
+    fn introduce(&self, client: IpAddr) {
         let mac = frame::CLIENT_MAC.map(|byte| format!("{byte:02x}")).join(":");
         run(&format!("ip neighbour replace {client} lladdr {mac} nud permanent dev {NODE}"));
     }
 
     /// Sends a segment with a checksum that the stack accepts.
-    fn send(&self, client: Ipv4Addr, port: u16, flags: u8, seq: u32, ack: u32) {
+    fn send(&self, client: IpAddr, port: u16, flags: u8, seq: u32, ack: u32) {
         let mut frame =
             frame::to_vip(client, 6, &frame::tcp_with_checksum(client, port, SSH, flags, seq, ack));
         frame[..6].copy_from_slice(&self.mac);
@@ -125,23 +129,23 @@ impl Host {
     }
 
     /// Sends a SYN and returns the sequence number of the SYN-ACK: the handshake is half done.
-    pub fn half_open(&self, client: Ipv4Addr, port: u16) -> u32 {
+    pub fn half_open(&self, client: IpAddr, port: u16) -> u32 {
         self.introduce(client);
         self.send(client, port, SYN, CLIENT_ISN, 0);
         self.await_segment(client, port, SYN | ACK)
     }
 
     /// Opens a connection; returns the sequence number of the host's SYN-ACK.
-    pub fn connect(&mut self, client: Ipv4Addr, port: u16) -> u32 {
+    pub fn connect(&mut self, client: IpAddr, port: u16) -> u32 {
         let isn = self.half_open(client, port);
         self.send(client, port, ACK, CLIENT_ISN + 1, isn.wrapping_add(1));
-        self.streams.push(self.listener.accept().unwrap().0);
+        self.streams.push(self.listeners[usize::from(client.is_ipv6())].accept().unwrap().0);
         assert_eq!(state_of(client, port).as_deref(), Some(ESTABLISHED));
         isn
     }
 
     /// Leaves a TIME_WAIT socket behind: the host closes first.
-    pub fn time_wait(&mut self, client: Ipv4Addr, port: u16) {
+    pub fn time_wait(&mut self, client: IpAddr, port: u16) {
         let isn = self.connect(client, port);
         drop(self.streams.pop());
         let fin = self.await_segment(client, port, FIN | ACK);
@@ -151,28 +155,29 @@ impl Host {
     }
 
     /// Begins a connection from the VIP to a client that does not answer; returns the socket and its own port.
-    pub fn syn_sent(&self, client: Ipv4Addr, client_port: u16) -> (OwnedFd, u16) {
-        use nix::sys::socket::{
-            AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, socket,
-        };
+    pub fn syn_sent(&self, client: IpAddr, client_port: u16) -> (OwnedFd, u16) {
         self.introduce(client);
-        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
-        bind(fd.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(VIP, 0))).unwrap();
-        let to = SockaddrIn::from(std::net::SocketAddrV4::new(client, client_port));
-        assert_eq!(connect(fd.as_raw_fd(), &to), Err(nix::errno::Errno::EINPROGRESS));
-        let port = getsockname::<SockaddrIn>(fd.as_raw_fd()).unwrap().port();
-        (fd, port)
+        begin_connection(vip_for(client), client, client_port)
     }
 
     /// The sequence number of the next segment to a client with exactly these flags.
-    fn await_segment(&self, client: Ipv4Addr, port: u16, flags: u8) -> u32 {
+    fn await_segment(&self, client: IpAddr, port: u16, flags: u8) -> u32 {
         let mut found = None;
         wait_until("the host sends a segment", || {
             while let Some(frame) = self.wire.receive() {
-                let to_client =
-                    frame.len() >= 54 && frame[12..14] == [8, 0] && frame[30..34] == client.octets();
-                if to_client && frame[36..38] == port.to_be_bytes() && frame[47] & 0x17 == flags {
-                    found = Some(u32::from_be_bytes([frame[38], frame[39], frame[40], frame[41]]));
+                let (ethertype, dest, tcp) = match client {
+                    IpAddr::V4(v4) => ([0x08, 0x00], (30, v4.octets().to_vec()), 34),
+                    IpAddr::V6(v6) => ([0x86, 0xdd], (38, v6.octets().to_vec()), 54),
+                };
+                let to_client = frame.len() >= tcp + 20
+                    && frame[12..14] == ethertype
+                    && frame[dest.0..].starts_with(&dest.1);
+                if to_client
+                    && frame[tcp + 2..tcp + 4] == port.to_be_bytes()
+                    && frame[tcp + 13] & 0x17 == flags
+                {
+                    let seq = &frame[tcp + 4..tcp + 8];
+                    found = Some(u32::from_be_bytes([seq[0], seq[1], seq[2], seq[3]]));
                 }
             }
             found.is_some()
@@ -181,10 +186,35 @@ impl Host {
     }
 }
 
-/// The state of the VIP's socket for this client, as /proc/net/tcp has it.
-pub fn state_of(client: Ipv4Addr, port: u16) -> Option<String> {
-    let wanted = format!("{:08X}:{port:04X}", u32::from_ne_bytes(client.octets()));
-    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+/// Begins a connection from an address of this host; returns the socket and its own port.
+pub fn begin_connection(from: IpAddr, to: IpAddr, to_port: u16) -> (OwnedFd, u16) {
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket,
+    };
+    let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+    let at = |address: IpAddr, port| SockaddrStorage::from(SocketAddr::new(address, port));
+    bind(fd.as_raw_fd(), &at(from, 0)).unwrap();
+    assert_eq!(connect(fd.as_raw_fd(), &at(to, to_port)), Err(nix::errno::Errno::EINPROGRESS));
+    let own = getsockname::<SockaddrStorage>(fd.as_raw_fd()).unwrap();
+    let port = match (own.as_sockaddr_in(), own.as_sockaddr_in6()) {
+        (Some(v4), _) => v4.port(),
+        (_, Some(v6)) => v6.port(),
+        _ => panic!("neither family"),
+    };
+    (fd, port)
+}
+
+/// The state of the VIP's socket for this client, as /proc/net/tcp and tcp6 have it.
+pub fn state_of(client: IpAddr, port: u16) -> Option<String> {
+    let (file, octets) = match client {
+        IpAddr::V4(v4) => ("tcp", v4.octets().to_vec()),
+        IpAddr::V6(v6) => ("tcp6", v6.octets().to_vec()),
+    };
+    let words = octets.chunks(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap()));
+    let address: String = words.map(|word| format!("{word:08X}")).collect();
+    let wanted = format!("{address}:{port:04X}");
+    let table = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(2);
         (fields.next()? == wanted).then(|| fields.next().map(str::to_owned))?
@@ -195,7 +225,7 @@ pub fn sysctl(name: &str, value: &str) {
     fs::write(format!("/proc/sys/{name}"), value).unwrap();
 }
 
-fn mac_of(interface: &str) -> [u8; 6] {
+pub fn mac_of(interface: &str) -> [u8; 6] {
     let shown = run(&format!("ip -brief link show dev {interface}"));
     let text = shown.split_whitespace().nth(2).unwrap();
     let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();

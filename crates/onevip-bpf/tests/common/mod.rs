@@ -4,17 +4,19 @@
 pub mod frame;
 pub mod host;
 pub mod reference;
+pub mod table;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use onevip_bpf::{KernelConfig, VipConfig, ensure_bpffs};
 use onevip_core::{Bucket, Flags, Hasher};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 pub const CLUSTER_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x33, 0x64, 0x0a];
 pub const BEAT_PORT: u16 = 1112;
 /// Longer than a test takes between two frames, however slow the machine, and far shorter than what it makes of age.
@@ -58,14 +60,14 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// One VIP with one IPv4 address.
+/// One VIP with an address of each family.
 pub fn config() -> KernelConfig {
     KernelConfig { vips: vec![vip(Hasher::DEFAULT)] }
 }
 
 pub fn vip(hasher: Hasher) -> VipConfig {
     VipConfig {
-        addresses: vec![VIP.into()],
+        addresses: vec![VIP.into(), VIP6.into()],
         hasher,
         beat_port: BEAT_PORT,
         cluster_mac: CLUSTER_MAC,
@@ -73,8 +75,13 @@ pub fn vip(hasher: Hasher) -> VipConfig {
     }
 }
 
+/// The VIP's address of the family of this one.
+pub fn vip_for(address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { VIP.into() } else { VIP6.into() }
+}
+
 /// The bucket of a client by its address.
-pub fn bucket_of(client: Ipv4Addr) -> Bucket {
+pub fn bucket_of(client: impl Into<IpAddr>) -> Bucket {
     Hasher::DEFAULT.bucket(client.into(), 0, 0)
 }
 

@@ -1,11 +1,11 @@
 //! The reference verdict, asked about the same host as the programs; and one packet through all of them.
 
-use super::{V, config, host};
+use super::{V, config, host, vip_for};
 use onevip_bpf::{Kernel, KernelConfig, boot_time_ns, test_run};
 use onevip_core::verdict::SYN_MEMORY_SECS;
 use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// `TC_ACT_UNSPEC`: the next program, or the stack.
 const TC_NEXT: u32 = u32::MAX;
@@ -54,8 +54,8 @@ impl Facts for Known<'_> {
 }
 
 /// The flow of a client to the VIP's port 22.
-pub fn flow(client: Ipv4Addr, port: u16) -> Flow {
-    Flow { remote: client.into(), remote_port: port, local: super::VIP.into(), local_port: host::SSH }
+pub fn flow(client: IpAddr, port: u16) -> Flow {
+    Flow { remote: client, remote_port: port, local: vip_for(client), local_port: host::SSH }
 }
 
 pub fn views(config: &KernelConfig) -> Vec<VipView> {

@@ -29,7 +29,7 @@
 //! | offset | bytes | meaning |
 //! | ---: | ---: | --- |
 //! | 0 | 1 | node, 1 to 64 |
-//! | 1 | 1 | bits 0–1 state, 2–3 health, 4 heard, 5–7 zero |
+//! | 1 | 1 | bits 0–1 state, 2–3 health, 4 heard, 5 lossy, 6–7 zero |
 //! | 2 | 2 | weight, 0 to 10,000 |
 //! | 4 | 4 | incarnation |
 //! | 8 | 4 | number of the newest beat heard, at least 1 |
@@ -142,7 +142,7 @@ pub fn encode_into(beat: &Beat, out: &mut Vec<u8>) {
     }
     for report in &beat.peers {
         out.push(report.node.get());
-        out.push(standing_bits(report.standing, report.heard));
+        out.push(standing_bits(report.standing, report.heard) | if report.lossy { LOSSY } else { 0 });
         out.extend(report.standing.weight.get().to_le_bytes());
         out.extend(report.incarnation.0.to_le_bytes());
         out.extend(report.seq.0.to_le_bytes());
@@ -211,12 +211,13 @@ fn read_reports(rest: &mut Reader<'_>, count: usize, sender: NodeId) -> Result<V
             return Err(DecodeError::Order);
         }
         let bits = rest.u8()?;
-        let (standing, heard) = read_standing(bits, rest.weight()?)?;
+        let (standing, heard) = read_standing(bits & !LOSSY, rest.weight()?)?;
+        let lossy = bits & LOSSY != 0;
         let (incarnation, seq) = (Incarnation(rest.u32()?), Seq(rest.u32()?));
         if seq == Seq(0) {
             return Err(DecodeError::Seq);
         }
-        reports.push(PeerReport { node, incarnation, seq, heard, standing });
+        reports.push(PeerReport { node, incarnation, seq, heard, lossy, standing });
     }
     Ok(reports)
 }
@@ -242,6 +243,8 @@ fn read_rulings(rest: &mut Reader<'_>, count: usize, from: u16, to: u16) -> Resu
 }
 
 const FLAG: u8 = 1 << 4;
+/// In peer reports only.
+const LOSSY: u8 = 1 << 5;
 const RESERVED: u8 = 0b1110_0000;
 
 /// State, health and a flag in one byte.

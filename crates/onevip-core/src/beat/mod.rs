@@ -111,6 +111,8 @@ pub struct PeerReport {
     pub seq: Seq,
     /// Whether the sender hears that node, and that node the sender.
     pub heard: bool,
+    /// Whether too many of that node's beats do not come.
+    pub lossy: bool,
     /// What the node said of itself in that beat.
     pub standing: Standing,
 }

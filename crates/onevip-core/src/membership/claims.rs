@@ -124,6 +124,7 @@ impl Engine {
 
     /// The intents that may become claims now.
     pub(super) fn grantable(&mut self, now: Time) -> BucketSet {
+        self.others_moved = false;
         if self.intents.is_empty()
             || now >= self.lease_until
             || now < self.quiet_until

@@ -1,5 +1,6 @@
 //! What people are told as it happens (`onevip watch`, the log).
 
+use super::Family;
 use crate::beat::{Health, Incarnation, NodeState};
 use crate::ids::NodeId;
 use std::time::Duration;
@@ -46,6 +47,10 @@ pub enum Event {
     Claims(usize),
     /// Our lease ran out, and with it all claims: nobody acknowledged us, or we were stopped.
     Lapsed,
+    /// Frames are lost on our own link, whomever we ask (or no longer).
+    Lossy(bool),
+    /// We fell out so often lately that we take no share for this long, unless the others are worse.
+    HeldBack(Duration),
     /// Our own loop was stopped for this long.
     Stalled(Duration),
     /// Another host beats with our node number.
@@ -62,6 +67,15 @@ pub enum Event {
     },
     /// A node beats that is not in our file.
     NotInFile(NodeId),
+    /// The copies of this node's beats by one VIP family stay away, though those by the other come; or come again.
+    FamilyLost {
+        /// Which node.
+        node: NodeId,
+        /// Which family.
+        family: Family,
+        /// Whether they stay away.
+        lost: bool,
+    },
     /// Beats of this cluster arrive that none of our keys opens.
     Unreadable,
 }

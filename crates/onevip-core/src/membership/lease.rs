@@ -41,6 +41,7 @@ impl Engine {
         self.outputs.push_back(Output::Event(Event::Lapsed));
         let all = self.claims;
         self.release(now, all);
+        self.fell_out(now);
     }
 
     /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own
@@ -58,9 +59,7 @@ impl Engine {
     /// arrives here.
     pub(super) fn renew_lease(&mut self, now: Time) {
         let timing = &self.config.timing;
-        let acked = self.peers.values().filter(|peer| peer.heard).map(|peer| peer.acked).max();
-        let sent =
-            acked.and_then(|seq| self.sent.iter().find(|(sent, _)| *sent == seq)).map(|(_, time)| *time);
+        let sent = self.sent.iter().rev().find(|(seq, _)| *seq == self.acked).map(|(_, time)| *time);
         let from = if self.is_alone(now) { Some(now) } else { sent };
         let lease = timing.lease;
         #[cfg(feature = "sim")]
@@ -71,6 +70,7 @@ impl Engine {
         };
         let Some(until) = from.map(|from| from + lease) else { return };
         if until > self.lease_until && until > now {
+            self.others_moved |= now >= self.lease_until;
             self.lease_until = until;
             self.outputs.push_back(Output::Lease(until));
         }

@@ -13,11 +13,13 @@
 
 mod claims;
 mod event;
+mod families;
 mod kernels;
 mod lease;
 mod links;
 mod output;
 mod peer;
+mod quality;
 mod rulings;
 mod send;
 mod status;
@@ -31,10 +33,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use event::{Event, WhyLost};
 pub use output::{Family, Output};
+pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{PeerStatus, Status, WhyOut};
 pub use timing::Timing;
 
 use peer::Peer;
+use quality::Record;
 
 /// When a claimer gives a bucket to the node that the table wants to have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -123,6 +127,13 @@ pub struct Engine {
     state: NodeState,
     state_since: Time,
     health: Health,
+    record: Record,
+    /// What we last said of ourselves for the reasons of `quality`.
+    announced_unsteadiness: Health,
+    /// The VIP has addresses of both families.
+    both_families: bool,
+    /// A family of which no copy comes from anybody.
+    deaf_to: Option<Family>,
     facts: Facts,
     started: Time,
     /// Something says that we must not begin to serve: a twin with our number, or beats we cannot read.
@@ -160,6 +171,8 @@ pub struct Engine {
     owned: BTreeMap<NodeId, BucketSet>,
 
     lease_until: Time,
+    /// The newest of our beats that anybody acknowledged whom we heard.
+    acked: Seq,
     claims: BucketSet,
     intents: BucketSet,
     intent_seq: Vec<Seq>,
@@ -168,6 +181,8 @@ pub struct Engine {
     conflict: bool,
     /// Something came that may conflict with our claims.
     recheck: bool,
+    /// Something came that may clear the way for our intents.
+    others_moved: bool,
     rebalance: u32,
     rebalance_until: Time,
     ruled_from: u16,
@@ -201,6 +216,10 @@ impl Engine {
             state: NodeState::Joining,
             state_since: now,
             health: Health::GOOD,
+            record: Record::CLEAN,
+            announced_unsteadiness: Health::GOOD,
+            both_families: false,
+            deaf_to: None,
             facts: Facts::default(),
             started: now,
             held_until: now,
@@ -224,12 +243,14 @@ impl Engine {
             table: Table::compute(&[], config.seed, config.mapping),
             owned: BTreeMap::new(),
             lease_until: Time::ZERO,
+            acked: Seq(0),
             claims: BucketSet::EMPTY,
             intents: BucketSet::EMPTY,
             intent_seq: vec![Seq(0); BUCKETS],
             asked: [BucketSet::EMPTY; 2],
             conflict: false,
             recheck: false,
+            others_moved: false,
             rebalance: 0,
             rebalance_until: Time::ZERO,
             ruled_from: 0,
@@ -264,7 +285,9 @@ impl Engine {
         } else {
             self.hear(now, family, beat);
         }
-        self.settle(now);
+        if !self.is_settled(now) {
+            self.settle(now);
+        }
     }
 
     /// Frames of this cluster arrive that no key opens: while joining, that is a reason not to begin alone.
@@ -411,13 +434,28 @@ impl Engine {
         self.lapse_if_due(now);
     }
 
+    /// Whether nothing came of the last input but that deadlines moved on: nearly all beats of a cluster at rest. Then
+    /// what is due next is due no earlier than [`Engine::poll_timeout`] says already, and the walks over all peers
+    /// are saved.
+    fn is_settled(&self, now: Time) -> bool {
+        let rests = matches!(self.state, NodeState::Serving | NodeState::Draining) && self.hidden.is_empty();
+        // Intents that everybody has acknowledged wait for others to release, and that would be news.
+        let waits = self.urgent || self.answer || self.conflict;
+        let news = self.news || self.recheck || self.guests_news || self.others_moved;
+        rests && !waits && !news && now < self.expected
+    }
+
     /// Draws all conclusions. The order is that of the outputs: releases, lease, elsewhere, gains, beat.
     fn settle(&mut self, now: Time) {
+        let periodic = now >= self.next_periodic;
         self.drop_silent_peers(now);
+        if periodic {
+            self.look_at_families(now);
+            self.judge_own_link(now);
+        }
         self.look_around();
         self.begin_serving(now);
         self.resolve_conflicts(now);
-        let periodic = now >= self.next_periodic;
         if periodic {
             self.guests_news = true; // Time alone may change it: somebody has been silent for too long.
             self.release_what_was_asked_for(now);
@@ -477,6 +515,7 @@ impl Engine {
 
     /// How this node stands, as it announces it.
     fn standing(&self) -> Standing {
-        Standing { state: self.state, health: self.health, weight: self.config.weight }
+        let health = self.health.max(self.announced_unsteadiness);
+        Standing { state: self.state, health, weight: self.config.weight }
     }
 }

@@ -1,5 +1,6 @@
 //! What we know of one other node, and when we believe that it hears us.
 
+use super::quality::Quality;
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
 use crate::ids::{BucketSet, NodeId, NodeSet};
@@ -17,6 +18,12 @@ pub(super) struct Peer {
     pub arrived: Time,
     /// When a beat last came by each VIP family.
     pub arrived_by: [Time; 2],
+    /// Whether its copies by each VIP family stay away.
+    pub misses: [bool; 2],
+    /// How many of its beats come.
+    pub quality: Quality,
+    /// It misses too many of ours.
+    pub finds_us_lossy: bool,
     /// Whom it hears.
     pub hears: NodeSet,
     /// We hear it, and it hears us.
@@ -44,6 +51,9 @@ impl Peer {
             newest: None,
             arrived: Time::ZERO,
             arrived_by: [Time::ZERO; 2],
+            misses: [false; 2],
+            quality: Quality::NEW,
+            finds_us_lossy: false,
             hears: NodeSet::EMPTY,
             heard: false,
             since: now,
@@ -85,6 +95,9 @@ impl Engine {
                 }
                 return;
             }
+            if same_host && beat.incarnation == newest.incarnation {
+                peer.quality.note(family, beat.seq);
+            }
             let (this, last) = ((beat.incarnation, beat.seq), (newest.incarnation, newest.seq));
             if same_host && this == last {
                 peer.arrived_by[family.index()] = now;
@@ -98,6 +111,9 @@ impl Engine {
         }
         if let Some(peer) = self.peers.get_mut(&beat.from) {
             peer.arrived_by[family.index()] = now;
+            if peer.newest.as_ref().is_none_or(|newest| newest.incarnation != beat.incarnation) {
+                peer.quality = Quality::NEW;
+            }
         }
         self.take_in(now, beat);
     }
@@ -128,15 +144,17 @@ impl Engine {
         if now >= peer.arrived + death {
             self.urgent = true; // It is back: the sooner it knows of us, the shorter both claim.
         }
-        let changed = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
-        if self.relays && peer.newest.as_deref().is_none_or(changed) {
-            self.urgent = true;
-        }
+        let moves = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
+        let moved = peer.newest.as_deref().is_none_or(moves);
+        let ruled = peer.newest.as_deref().is_none_or(|old| old.rulings != beat.rulings);
+        self.others_moved |= moved || ruled;
+        self.urgent |= self.relays && moved;
         self.recheck |= !beat.claims.and(&self.claims).is_empty() || !beat.rulings.first.is_empty();
         let hears = beat.hears();
         self.news |=
             peer.newest.as_ref().is_none_or(|old| old.standing != beat.standing) || hears != peer.hears;
         peer.hears = hears;
+        peer.finds_us_lossy = beat.report(self.config.me).is_some_and(|report| report.lossy);
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
         let known_guests = beat.guests.or(&beat.claims);
@@ -149,6 +167,10 @@ impl Engine {
         peer.stale_since = if fresh { None } else { peer.stale_since.or(Some(now)) };
         let stays = peer.heard && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
         self.set_heard(now, beat.from, (fresh || stays) && !gone, Some(why));
+        if self.heard.contains(beat.from) && acked > Some(self.acked) {
+            self.acked = acked.unwrap_or_default();
+            self.renew_lease(now);
+        }
         if beat.answer {
             self.urgent = true;
         }

@@ -81,6 +81,7 @@ impl Engine {
                 incarnation: beat.incarnation,
                 seq: beat.seq,
                 heard: self.vouches_for(now, peer),
+                lossy: peer.quality.is_lossy(),
                 standing: beat.standing,
             })
         };

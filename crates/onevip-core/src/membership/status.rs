@@ -1,7 +1,7 @@
 //! A snapshot for people: `onevip status`.
 
 use super::{Engine, Family, WhyLost};
-use crate::beat::{Facts, Incarnation, NodeState, Standing};
+use crate::beat::{Facts, Health, Incarnation, NodeState, Standing};
 use crate::ids::{NodeId, NodeSet};
 use crate::table::Weight;
 use crate::time::Time;
@@ -18,10 +18,16 @@ pub enum WhyOut {
     Drained,
     /// It leaves.
     Leaving,
+    /// Frames are lost on its link.
+    Lossy,
+    /// It fell out too often lately.
+    HeldBack,
     /// Others feel better.
     Unhealthy,
     /// Its weight is 0.
     NoWeight,
+    /// One family of the VIP does not reach it.
+    Deaf(Family),
     /// Nobody acknowledges its beats.
     NoLease,
 }
@@ -47,12 +53,18 @@ pub struct PeerStatus {
     pub said: Option<(Incarnation, Standing, Facts)>,
     /// How many buckets it claims, as far as we know.
     pub claims: usize,
+    /// How many of its last [`super::LOSS_WINDOW`] beats did not come, by the worse VIP family.
+    pub lost: u32,
+    /// Whether it misses too many of ours.
+    pub finds_us_lossy: bool,
     /// Whom it hears.
     pub hears: NodeSet,
     /// Age of its newest beat; `None` if it never spoke.
     pub silent_for: Option<Duration>,
     /// Whether its copies by the IPv4 and IPv6 VIP have come within [`super::Timing::death`].
     pub by_family: [bool; 2],
+    /// Whether they stay away for good, though those by the other family come.
+    pub misses: [bool; 2],
 }
 
 /// Everything at a glance.
@@ -113,6 +125,10 @@ impl Engine {
             NodeState::Draining => Some(WhyOut::Drained),
             NodeState::Leaving => Some(WhyOut::Leaving),
             NodeState::Serving if self.config.weight.get() == 0 => Some(WhyOut::NoWeight),
+            NodeState::Serving if !self.is_member() && self.health == Health::GOOD => {
+                let held_back = if self.record.lossy { WhyOut::Lossy } else { WhyOut::HeldBack };
+                Some(self.deaf_to().map_or(held_back, WhyOut::Deaf))
+            }
             NodeState::Serving if !self.is_member() => Some(WhyOut::Unhealthy),
             NodeState::Serving if now >= self.lease_until => Some(WhyOut::NoLease),
             NodeState::Serving => None,
@@ -135,9 +151,12 @@ impl Engine {
             kernel_gone: peer.kernel.gone,
             said: peer.newest.as_ref().map(|beat| (beat.incarnation, beat.standing, beat.facts)),
             claims: peer.claims().len(),
+            lost: peer.quality.lost(),
+            finds_us_lossy: peer.finds_us_lossy,
             hears: peer.newest.as_ref().map_or(NodeSet::EMPTY, |beat| beat.hears()),
             silent_for: peer.newest.as_ref().map(|_| now.since(peer.arrived)),
             by_family: [recent(Family::V4), recent(Family::V6)],
+            misses: peer.misses,
         }
     }
 }

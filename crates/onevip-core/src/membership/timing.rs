@@ -45,6 +45,11 @@ pub struct Timing {
     pub listen_alone: Duration,
     /// A draining or leaving node whose buckets nobody wants gives them up after this: 10 beats.
     pub goodbye: Duration,
+    /// A node that has fallen out for the third time within `memory` takes no share for this long, unless the others are
+    /// worse; the fourth time for twice as long, and so on: 20 beats.
+    pub hold: Duration,
+    /// For how long falls are remembered: 1200 beats, a minute.
+    pub memory: Duration,
     /// A beat that says "rebalance" moves busy buckets, too, for this long: 20 beats.
     pub rebalance: Duration,
 }
@@ -73,6 +78,8 @@ impl Timing {
             listen: times(beat, 20, 1),
             listen_alone: times(beat, 6, 1),
             goodbye: times(beat, 10, 1),
+            hold: times(beat, 20, 1),
+            memory: times(beat, 1200, 1),
             rebalance: times(beat, 20, 1),
         }
     }

@@ -170,7 +170,7 @@ impl Checker {
     pub fn unsettled(&self, now: u64, nodes: &[Node], net: &Net) -> Unsettled {
         let mut unsettled = Unsettled::default();
         for part in parts(nodes, net) {
-            if is_mute(&part, nodes.len(), net) || is_chain(&part, net) {
+            if is_mute(&part, nodes.len(), net) || is_chain(&part, net) || is_deaf(&part, net) {
                 continue;
             }
             let mut claimed = BucketSet::EMPTY;
@@ -237,6 +237,11 @@ fn heard_for(now: u64, nodes: &[Node], a: usize, b: usize, span: std::time::Dura
 fn is_mute(part: &[usize], nodes: usize, net: &Net) -> bool {
     let outside = |node: &usize| !part.contains(node);
     (0..nodes).filter(outside).any(|from| part.iter().any(|&to| net.passes(from, to)))
+}
+
+/// Whether a part is a node that hears nothing at all: it cannot know that it is alone, and must fall silent.
+fn is_deaf(part: &[usize], net: &Net) -> bool {
+    part.iter().any(|&node| !net.hears(node))
 }
 
 /// Whether two nodes of a part have neither a link nor a common neighbour: they cannot know of each other.

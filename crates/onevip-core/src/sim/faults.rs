@@ -25,6 +25,8 @@ pub enum Fault {
     Mute(usize, bool),
     /// It hears nothing (or does again).
     Deaf(usize, bool),
+    /// Its cable is out (or in again).
+    Unplug(usize, bool),
     /// One way of one link fails (or works again).
     Block(usize, usize, bool),
     /// The nodes whose bit is set are on the other side of a cut; 0 heals it.
@@ -78,6 +80,7 @@ impl World {
             Fault::Pause(i, span, stops_clock) => self.pause(i, span, stops_clock),
             Fault::Mute(i, on) => self.net.mute[i] = on,
             Fault::Deaf(i, on) => self.net.deaf[i] = on,
+            Fault::Unplug(i, on) => self.net.unplugged[i] = on,
             Fault::Block(from, to, on) => self.net.blocked[from][to] = on,
             Fault::Split(word) => {
                 for (i, side) in self.net.side.iter_mut().enumerate() {
@@ -192,6 +195,8 @@ impl Kind {
             Self::Hosts | Self::Mixed => host_fault(rng, i, span, beat),
             Self::Lossy => {
                 let ppm = *rng.pick(&[20_000, 50_000, 100_000, 200_000, 300_000]);
+                // Now and then for so long that it is noticed.
+                let span = if rng.one_in(4) { span + beat * 100 } else { span };
                 vec![(0, Fault::Loss(i, ppm)), (span, Fault::Loss(i, 0))]
             }
             Self::Links => link_fault(rng, i, nodes, span),
@@ -230,7 +235,8 @@ fn host_fault(rng: &mut Rng, i: usize, span: u64, beat: u64) -> Vec<(u64, Fault)
 
 fn link_fault(rng: &mut Rng, i: usize, nodes: usize, span: u64) -> Vec<(u64, Fault)> {
     let j = (i + 1 + rng.below(nodes.max(2) as u64 - 1) as usize) % nodes;
-    match rng.below(4) {
+    match rng.below(5) {
+        4 => vec![(0, Fault::Unplug(i, true)), (span, Fault::Unplug(i, false))],
         0 => vec![(0, Fault::Mute(i, true)), (span, Fault::Mute(i, false))],
         1 => vec![(0, Fault::Deaf(i, true)), (span, Fault::Deaf(i, false))],
         2 if i != j => vec![(0, Fault::Block(i, j, true)), (span, Fault::Block(i, j, false))],

@@ -88,10 +88,7 @@ pub fn measure(incident: Incident, nodes: usize, seed: u64) -> Gap {
         }
         Incident::Freeze | Incident::FreezeOnevip => world.inflict(Fault::Stop(last, far)),
         Incident::KillOnevip => world.inflict(Fault::Crash(last)),
-        Incident::Cut => {
-            world.inflict(Fault::Mute(last, true));
-            world.inflict(Fault::Deaf(last, true));
-        }
+        Incident::Cut => world.inflict(Fault::Unplug(last, true)),
         Incident::Mute => world.inflict(Fault::Mute(last, true)),
         Incident::Deaf => world.inflict(Fault::Deaf(last, true)),
         Incident::Drain => world.inflict(Fault::Drain(last)),

@@ -19,6 +19,8 @@ pub struct Net {
     pub mute: Vec<bool>,
     /// It hears nothing.
     pub deaf: Vec<bool>,
+    /// Its cable is out: mute and deaf.
+    pub unplugged: Vec<bool>,
     /// Which side of a split it is on.
     pub side: Vec<u8>,
     /// `blocked[from][to]`: this one way does not work.
@@ -38,6 +40,7 @@ impl Net {
             loss_ppm: vec![0; nodes],
             mute: vec![false; nodes],
             deaf: vec![false; nodes],
+            unplugged: vec![false; nodes],
             side: vec![0; nodes],
             blocked: vec![vec![false; nodes]; nodes],
             connected_since: vec![vec![Some(0); nodes]; nodes],
@@ -46,7 +49,13 @@ impl Net {
 
     /// Whether frames get from `from` to `to` at all.
     pub fn passes(&self, from: usize, to: usize) -> bool {
-        !self.mute[from] && !self.deaf[to] && self.side[from] == self.side[to] && !self.blocked[from][to]
+        let speaks = !self.mute[from] && !self.unplugged[from];
+        speaks && self.hears(to) && self.side[from] == self.side[to] && !self.blocked[from][to]
+    }
+
+    /// Whether anything arrives there: clients, if nobody else.
+    pub fn hears(&self, node: usize) -> bool {
+        !self.deaf[node] && !self.unplugged[node]
     }
 
     /// Whether frames get there and back.
@@ -79,6 +88,7 @@ impl Net {
     pub fn heal(&mut self) {
         self.mute.fill(false);
         self.deaf.fill(false);
+        self.unplugged.fill(false);
         self.side.fill(0);
         for row in &mut self.blocked {
             row.fill(false);

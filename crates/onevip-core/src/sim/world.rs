@@ -200,10 +200,11 @@ impl World {
             Happening::Arrive(to, input) => self.arrive(to, input),
             Happening::Timer(node, timer) => {
                 if self.nodes[node].timer == timer && self.nodes[node].runs() {
+                    // There are always clients to be heard, if anything can be.
+                    let hears = self.net.hears(node);
                     self.act(node, |engine, now| {
                         engine.timeout(now);
-                        // There are always clients to be heard here.
-                        if engine.doubts_its_ears(now) {
+                        if hears && engine.doubts_its_ears(now) {
                             engine.others_arrive(now);
                         }
                     });

@@ -42,10 +42,10 @@ fn buckets() -> impl Strategy<Value = BucketSet> {
     any::<[u64; BUCKETS / 64]>().prop_map(BucketSet::from_words)
 }
 
-type Reports = BTreeMap<NodeId, (Incarnation, Seq, bool, Standing)>;
+type Reports = BTreeMap<NodeId, (Incarnation, Seq, bool, bool, Standing)>;
 
 fn reports() -> impl Strategy<Value = Reports> {
-    let report = || (incarnation(), seq(), any::<bool>(), standing());
+    let report = || (incarnation(), seq(), any::<bool>(), any::<bool>(), standing());
     let all = vec(report(), 64).prop_map(|reports| NodeId::all().zip(reports).collect());
     prop_oneof![btree_map(node(), report(), 0..8), all]
 }
@@ -91,8 +91,14 @@ pub fn beat() -> impl Strategy<Value = Beat> {
 }
 
 fn peers(reports: Reports, from: NodeId) -> Vec<PeerReport> {
-    let report =
-        |(node, (incarnation, seq, heard, standing))| PeerReport { node, incarnation, seq, heard, standing };
+    let report = |(node, (incarnation, seq, heard, lossy, standing))| PeerReport {
+        node,
+        incarnation,
+        seq,
+        heard,
+        lossy,
+        standing,
+    };
     reports.into_iter().filter(|(node, _)| *node != from).map(report).collect()
 }
 
@@ -112,6 +118,7 @@ pub fn full_beat() -> Beat {
         incarnation: Incarnation(1_700_000_000),
         seq: Seq(u32::MAX),
         heard: true,
+        lossy: false,
         standing,
     };
     let me = NodeId::new(17).unwrap();

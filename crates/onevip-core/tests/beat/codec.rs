@@ -94,7 +94,7 @@ fn everything_out_of_place_is_refused_by_name() {
         ("a report of node 65", report(62), &[65], DecodeError::Node),
         ("a report of the sender", report(15), &[17], DecodeError::Node),
         ("the same node twice", report(1), &[1], DecodeError::Order),
-        ("a reserved bit in a report", report(5) + 1, &[0x20], DecodeError::ReservedBits),
+        ("a reserved bit in a report", report(5) + 1, &[0x40], DecodeError::ReservedBits),
         ("a weight in a report", report(5) + 2, &[0xff, 0xff], DecodeError::Weight),
         ("a report of beat 0", report(5) + 8, &[0, 0, 0, 0], DecodeError::Seq),
         ("rulings that descend", ruling(0), &last, DecodeError::Order),

@@ -4,6 +4,7 @@ use super::arbitrary::{beat, beat_numbered, full_beat};
 use super::{CLUSTER, VIP, key, sealer, sealer_with};
 use onevip_core::NodeId;
 use onevip_core::beat::codec::DATAGRAM_MAX;
+use onevip_core::beat::seal::VERSION;
 use onevip_core::beat::{Incarnation, Keyring, Rejected, Sealer};
 use proptest::prelude::*;
 
@@ -69,7 +70,7 @@ fn each_kind_of_stranger_is_rejected_by_name() {
         ("another program", vec![b'x'; 500], Rejected::NotABeat),
         ("another cluster", Sealer::new(&ours, "batch", VIP).seal(&beat), Rejected::ForeignCluster),
         ("another VIP", Sealer::new(&ours, CLUSTER, "git").seal(&beat), Rejected::ForeignCluster),
-        ("another version", changed(12, 2), Rejected::Version(2)),
+        ("another version", changed(12, VERSION + 1), Rejected::Version(VERSION + 1)),
         ("another key", sealer_with(8).seal(&beat), Rejected::UnknownKey(key(8).id())),
         ("node 0", changed(13, 0), Rejected::Forged),
         ("another node", changed(13, 18), Rejected::Forged),
@@ -83,10 +84,10 @@ fn each_kind_of_stranger_is_rejected_by_name() {
     for (what, datagram, why) in rows {
         assert_eq!(sealer().open(&datagram), Err(why), "{what}");
     }
-    let longer_version = [changed(12, 2), vec![0; 2000]].concat();
+    let longer_version = [changed(12, VERSION + 1), vec![0; 2000]].concat();
     assert_eq!(
         sealer().open(&longer_version),
-        Err(Rejected::Version(2)),
+        Err(Rejected::Version(VERSION + 1)),
         "told by its version, not its length"
     );
 }

@@ -10,7 +10,7 @@ use onevip_lab::process::run;
 use onevip_lab::{Host, Lab, daemon};
 
 use crate::common::{
-    Mode, PATIENCE, Session, VIP, Watch, bpf, client_of, complaint, config, in_every_mode, kill_daemon,
+    Mode, PATIENCE, Session, VIP, VIP6, Watch, bpf, client_of, complaint, config, in_every_mode, kill_daemon,
     landed, onevip, status,
 };
 
@@ -83,13 +83,15 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_there_is() {
 #[test]
 fn a_stranger_who_has_the_vip_is_found_first() {
     let lab = one_node("e2e-strange");
-    lab.exec_ok("client2", &["ip", "addr", "add", &format!("{VIP}/32"), "dev", "eth0"]).unwrap();
-    let before = addresses(&lab, "unix1");
-    let said = complaint(&lab, 1, &["run"]);
-    let mac = Plan::mac(Host::Client2);
-    assert!(said.contains(&format!("{VIP} is already used")) && said.contains(&mac), "{said}");
-    assert_eq!(addresses(&lab, "unix1"), before);
-    lab.exec_ok("client2", &["ip", "addr", "del", &format!("{VIP}/32"), "dev", "eth0"]).unwrap();
+    for vip in [VIP.to_string(), VIP6.to_string()] {
+        lab.exec_ok("client2", &["ip", "addr", "add", &vip, "dev", "eth0"]).unwrap();
+        let before = addresses(&lab, "unix1");
+        let said = complaint(&lab, 1, &["run"]);
+        let mac = Plan::mac(Host::Client2);
+        assert!(said.contains(&format!("{vip} is already used")) && said.contains(&mac), "{said}");
+        assert_eq!(addresses(&lab, "unix1"), before);
+        lab.exec_ok("client2", &["ip", "addr", "del", &vip, "dev", "eth0"]).unwrap();
+    }
     lab.node(1).start_onevip().unwrap();
 }
 

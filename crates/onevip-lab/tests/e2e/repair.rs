@@ -1,6 +1,7 @@
 //! What others remove, by hand or as network managers do, is back at once; sessions do not notice.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use onevip_lab::plan::Plan;
 use onevip_lab::{Host, Lab};
 
 use crate::common::{
-    CLUSTER_MAC, Mode, Session, VIP, Watch, bpf, client_of, in_every_mode, landed, pings, status, wait,
+    CLUSTER_MAC, Mode, Session, VIP, VIP6, Watch, bpf, client_of, in_every_mode, landed, pings, status, wait,
 };
 
 in_every_mode!(what_is_removed_by_hand_is_back_at_once);
@@ -33,7 +34,7 @@ fn what_is_removed_by_hand_is_back_at_once(mode: Mode) {
     let resets = Watch::resets(&lab);
     let index = interface_index(&lab);
     let pins = lab.node(1).run_dir().join("bpf");
-    let mut parts = vec![address(&lab), mac(&lab)];
+    let mut parts = vec![address(&lab, VIP.into()), address(&lab, VIP6.into()), mac(&lab)];
     match mode {
         Mode::Tcx => parts.extend(links(&pins, index, &["ingress", "egress"])),
         Mode::Clsact => parts.extend(filters(&lab)),
@@ -65,12 +66,13 @@ fn interface_index(lab: &Lab) -> u32 {
     lab.inside("unix1", || nix::net::if_::if_nametoindex("eth0").unwrap()).unwrap()
 }
 
-fn address(lab: &Lab) -> Part<'_> {
-    let has_vip = || Netlink::open().unwrap().addresses().unwrap().iter().any(|a| a.ip == VIP);
+fn address(lab: &Lab, vip: IpAddr) -> Part<'_> {
+    let has_vip = move || Netlink::open().unwrap().addresses().unwrap().iter().any(|a| a.ip == vip);
+    let prefix = format!("{vip}/{}", if vip.is_ipv4() { 32 } else { 128 });
     Part {
-        name: "address".into(),
-        remove: Box::new(|| {
-            lab.exec_ok("unix1", &["ip", "addr", "del", &format!("{VIP}/32"), "dev", "eth0"]).unwrap();
+        name: format!("address {vip}"),
+        remove: Box::new(move || {
+            lab.exec_ok("unix1", &["ip", "addr", "del", &prefix, "dev", "eth0"]).unwrap();
         }),
         is_there: Box::new(move || lab.inside("unix1", has_vip).unwrap()),
     }

@@ -10,8 +10,8 @@ use onevip_core::{Flags, Reason};
 use onevip_lab::{Fault, Lab};
 
 use crate::common::{
-    Mode, Segment, Session, Watch, all_claim, bpf, bucket, client_of, in_every_mode, kill_daemon, landed,
-    move_bucket, status, verdicts, wait, words,
+    Mode, Segment, Session, Watch, all_claim, bpf, bucket, client_of, client_of_each_family, in_every_mode,
+    kill_daemon, landed, move_bucket, status, verdicts, wait, words,
 };
 
 in_every_mode!(
@@ -24,14 +24,15 @@ const LONG: Duration = Duration::from_secs(2);
 
 fn a_session_outlives_kill_9_sigterm_and_upgrade(mode: Mode) {
     let lab = mode.lab("e2e-outlive", 2, 20);
-    let client = client_of(&lab, 1);
+    let [client, client6] = client_of_each_family(&lab, 1);
     let pins = lab.node(1).run_dir().join("bpf");
     let resets = Watch::resets(&lab);
     let mut session = Session::open(&lab, client);
+    let mut session6 = Session::open(&lab, client6);
     let ((), longest) = session.while_typing(2000, |_| {
         kill_daemon(&lab, 1);
         wait("the lease to run out", || status(&lab, 1)["lease"]["live"] == false);
-        assert_eq!(status(&lab, 1)["vips"][0]["sessions"], 1);
+        assert_eq!(status(&lab, 1)["vips"][0]["sessions"], 2);
         restarts(&lab, &pins, "adopted", true);
 
         lab.node(1).stop_onevip();
@@ -45,8 +46,9 @@ fn a_session_outlives_kill_9_sigterm_and_upgrade(mode: Mode) {
         runs_what_is_pinned(&lab, mode, &pins);
     });
     println!("{mode:?}: longest echo through two restarts and an upgrade: {longest:?}");
-    assert!(session.echoes());
+    assert!(session.echoes() && session6.echoes());
     assert_eq!(landed(&lab, client), "unix1");
+    assert_eq!(landed(&lab, client6), "unix1");
     assert_eq!(resets.seen(), []);
 }
 
@@ -94,15 +96,21 @@ fn meddling(lab: &Lab, node: u8, client: IpAddr, port: u16) -> Watch<Segment> {
 
 fn nobody_resets_or_answers_a_session_whose_bucket_moves(mode: Mode) {
     let lab = mode.lab("e2e-moves", 3, 20);
-    let client = client_of(&lab, 1);
-    let bucket = bucket(&lab, client);
-    let (one, two) = (words(&lab, 1), words(&lab, 2));
-    let mut session = Session::open(&lab, client);
+    for client in client_of_each_family(&lab, 1) {
+        a_session_stays_while_its_bucket_moves(&lab, mode, client);
+    }
+}
+
+fn a_session_stays_while_its_bucket_moves(lab: &Lab, mode: Mode, client: IpAddr) {
+    let bucket = bucket(lab, client);
+    let (one, two) = (words(lab, 1), words(lab, 2));
+    let elsewhere = verdicts(lab, 2, Reason::TcpElsewhere);
+    let mut session = Session::open(lab, client);
     assert_eq!(session.host, "unix1");
     // From now on the daemon has no reason to write this word.
     wait("the scan to find the session", || one.flags(0, bucket).has(Flags::GUESTS));
-    let resets = Watch::resets(&lab);
-    let meddlers = [2, 3].map(|node| meddling(&lab, node, client, session.port));
+    let resets = Watch::resets(lab);
+    let meddlers = [2, 3].map(|node| meddling(lab, node, client, session.port));
 
     let ((), longest) = session.while_typing(20_000, |echoes| {
         // Many handovers, at least one in each echo's time, at all points of it.
@@ -115,8 +123,10 @@ fn nobody_resets_or_answers_a_session_whose_bucket_moves(mode: Mode) {
             });
         }
         move_bucket(bucket, &one, &two);
-        assert_eq!(landed(&lab, client), "unix2", "new sessions go to the new owner");
-        wait("the new owner to see the old session", || verdicts(&lab, 2, Reason::TcpElsewhere) > 100);
+        assert_eq!(landed(lab, client), "unix2", "new sessions go to the new owner");
+        wait("the new owner to see the old session", || {
+            verdicts(lab, 2, Reason::TcpElsewhere) > elsewhere + 100
+        });
     });
     println!("{mode:?}: longest echo of 20 kB through hundreds of handovers: {longest:?}");
     assert!(longest < LONG, "{longest:?}");

@@ -109,3 +109,22 @@ fn both_sides_of_a_split_serve_their_clients() {
     until_they_go_on(&mut stage, reachable);
     assert_eq!(lost(&stage, reachable), [], "what the other side took for orphans of the lost nodes lives");
 }
+
+#[test]
+fn a_node_that_loses_a_third_of_its_frames_gives_its_share_away_and_keeps_its_sessions() {
+    let mut stage = stage("lossy");
+    let start = Instant::now();
+    stage.lab.fault(&Fault::Loss { percent: 33, node: 2 }).unwrap();
+    let out = |stage: &mut onevip_lab::bench::stage::Stage| stage.lab.node(2).claims() == Some(0);
+    until(&mut stage, "unix2 to claim nothing", out);
+    until_served(&mut stage, |node| node != 2);
+    assert!(super::status_page(&stage, 2).contains("its link loses frames"));
+    assert!(super::status_page(&stage, 1).contains("of its beats are lost"));
+    stage.lab.heal(None).unwrap();
+    until(&mut stage, "unix2 to serve again", |stage| {
+        stage.served().is_some_and(|served| served.values().any(|&node| node == 2))
+    });
+    until_they_go_on(&mut stage, |_| true);
+    assert_eq!(lost(&stage, |_| true), []);
+    assert_eq!(answered_twice(&stage, start), []);
+}

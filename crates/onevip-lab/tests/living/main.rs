@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod families;
 mod faults;
 mod hostile;
 mod planned;
@@ -67,6 +68,12 @@ fn lost(stage: &Stage, which: impl Fn(&SessionLog) -> bool) -> Vec<(Ipv4Addr, u8
     let logs = stage.sessions.glance();
     let lost = logs.iter().filter(|log| which(log));
     lost.filter_map(|log| Some((log.client, log.node, log.lost.as_ref()?.1.clone()))).collect()
+}
+
+/// What `onevip status` on a node says.
+fn status_page(stage: &Stage, node: u8) -> String {
+    let output = stage.lab.node(node).onevip_command("status").unwrap().output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// SYNs that were answered by two nodes since `from`.

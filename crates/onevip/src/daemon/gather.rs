@@ -184,12 +184,15 @@ impl Gatherer {
             why_lost: status.why_lost.map(|why| super::news::why_lost(why).to_owned()),
             silent_ms: status.silent_for.map(|span| span.as_millis() as u64),
             state: said.map(|(_, standing, _)| super::news::state_word(standing.state).to_owned()),
+            loss_percent: status.lost * 100 / membership::LOSS_WINDOW,
+            finds_us_lossy: status.finds_us_lossy,
             hears: status.hears.iter().map(NodeId::get).collect(),
             claims: status.claims,
             sessions: said.map(|(.., facts)| facts.sessions),
             kernel_gone: status.kernel_gone,
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
             in_file: status.in_file,
+            missing_families: missing_families(status),
         }
     }
 
@@ -242,6 +245,12 @@ fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
         beats_received: report.received,
         beats_rejected: report.rejected.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
     }
+}
+
+/// The families by which copies of a peer's beats stay away.
+fn missing_families(status: &membership::PeerStatus) -> Vec<String> {
+    let families = [membership::Family::V4, membership::Family::V6].into_iter();
+    families.filter(|family| status.heard && status.misses[family.index()]).map(|f| f.to_string()).collect()
 }
 
 fn lease(deadline_ns: u64, now_ns: u64) -> Lease {

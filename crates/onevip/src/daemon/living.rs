@@ -4,15 +4,16 @@ use super::beat_loop::now;
 use super::ears::Ears;
 use super::plan::{Plan, VipPlan};
 use super::vip_loop::{Decider, Living};
-use super::wire::Route;
+use super::wire::{Ends, Route};
 use super::{incarnation, keys};
 use crate::config::{Config, Failback};
 use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
-use onevip_core::membership::{self, Engine, Timing};
+use onevip_core::membership::{self, Engine, Family, Timing};
 use onevip_core::{BucketSet, Time, Weight};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 /// What all VIPs of a living cluster share.
@@ -42,11 +43,16 @@ impl Founding {
         vip: &VipPlan,
         guests: BucketSet,
     ) -> anyhow::Result<Decider> {
-        let engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        let mut engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        let routes = routes(plan, vip)?;
+        let has = |family| routes.iter().any(|route| route.ends.family() == family);
+        if has(Family::V4) && has(Family::V6) {
+            engine.expect_both_families();
+        }
         Ok(Decider::Living(Box::new(Living {
             engine,
             receiver: Receiver::new(Sealer::new(&self.keyring, &config.cluster, &vip.vip.name)),
-            routes: routes(plan, vip)?,
+            routes,
             ears: Ears::new(&vip.link.name),
             could_send: true,
             me: plan.node.id,
@@ -87,21 +93,26 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
 
 /// One way for each address of the VIP.
 fn routes(plan: &Plan, vip: &VipPlan) -> anyhow::Result<Vec<Route>> {
-    let own = plan.node.v4().with_context(|| {
-        format!("node {} has no IPv4 address, so it cannot beat to vip {}", plan.node.name, vip.vip.name)
-    })?;
     let Some(own_mac) = vip.link.mac else {
         bail!("interface {} has no Ethernet address", vip.link.name);
     };
-    let route = |address| Route {
-        link: vip.link.index,
-        own_mac,
-        cluster_mac: vip.vip.mac.0,
-        own,
-        vip: address,
-        port: vip.vip.beat_port,
+    let route = |address: IpAddr| {
+        let own = vip.own_for(address).with_context(|| {
+            format!(
+                "node {} has no address of its own on {} from which it could beat to {address} (vip {}): give it one of \
+                 that family",
+                plan.node.name, vip.link.name, vip.vip.name
+            )
+        })?;
+        let ends = match (own, address) {
+            (IpAddr::V4(own), IpAddr::V4(vip)) => Ends::V4 { own, vip },
+            (IpAddr::V6(own), IpAddr::V6(vip)) => Ends::V6 { own, vip },
+            _ => bail!("{own} and {address} are of two families"),
+        };
+        let (link, cluster_mac, port) = (vip.link.index, vip.vip.mac.0, vip.vip.beat_port);
+        Ok(Route { link, own_mac, cluster_mac, ends, port })
     };
-    Ok(vip.vip.v4().map(route).collect())
+    vip.vip.addresses.iter().copied().map(route).collect()
 }
 
 /// Tells hosts apart that have the same node number by mistake: from the machine id, and from the MAC, because

@@ -38,7 +38,6 @@ use onevip_core::beat::Facts;
 use plan::Plan;
 use prober::Prober;
 use run_dir::RunDir;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,10 +202,7 @@ fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
     let present = netlink.addresses().context("cannot list the addresses of this host")?;
     for vip in &plan.vips {
         for address in vip.vip.addresses.iter().filter(|ip| !present.iter().any(|known| known.ip == **ip)) {
-            let IpAddr::V4(v4) = *address else {
-                bail!("vip {}: {address}: IPv6 is not served yet; remove it from `addresses`", vip.vip.name)
-            };
-            let stranger = probe::find_stranger(&vip.link, v4, vip.vip.mac.0)
+            let stranger = probe::find_stranger(&vip.link, *address, vip.vip.mac.0)
                 .with_context(|| format!("cannot probe for {address} on {}", vip.link.name))?;
             if let Some(mac) = stranger {
                 bail!(

@@ -84,12 +84,17 @@ fn log(event: &Event, line: &Line) {
     match event {
         Event::Lost { why: WhyLost::Left | WhyLost::Restarted, .. }
         | Event::Heard { .. }
+        | Event::Lossy(false)
+        | Event::FamilyLost { lost: false, .. }
         | Event::State(_)
         | Event::Claims(_)
         | Event::KernelGone(_)
         | Event::KernelAnswers(_) => tracing::info!("{text}"),
         Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
         | Event::Health(_)
+        | Event::Lossy(true)
+        | Event::FamilyLost { lost: true, .. }
+        | Event::HeldBack(_)
         | Event::Lapsed
         | Event::Stalled(_)
         | Event::NotInFile(_)
@@ -119,6 +124,26 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
         Event::Lapsed => {
             ("lapsed", None, "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned())
         }
+        Event::Lossy(true) => {
+            ("lossy", None, "every link of this node loses frames: others take its share".to_owned())
+        }
+        Event::FamilyLost { node, family, lost: true } => (
+            "family-out",
+            Some(*node),
+            format!(
+                "beats of {} come, but not by {family}: something on the way withholds {family} frames to the cluster MAC",
+                called(*node)
+            ),
+        ),
+        Event::FamilyLost { node, family, lost: false } => {
+            ("family-heard", Some(*node), format!("beats of {} come by {family} again", called(*node)))
+        }
+        Event::Lossy(false) => ("steady", None, "this node's link is good again".to_owned()),
+        Event::HeldBack(span) => (
+            "held-back",
+            None,
+            format!("this node fell out too often: it takes no share for {} s", span.as_secs_f64()),
+        ),
         Event::Stalled(span) => {
             ("stalled", None, format!("the beat loop was stopped for {} ms", span.as_millis()))
         }
@@ -175,11 +200,16 @@ pub fn why_lost(why: WhyLost) -> &'static str {
 
 /// Why this node takes no share.
 pub fn why_out(why: WhyOut) -> &'static str {
+    use onevip_core::membership::Family;
     match why {
+        WhyOut::Deaf(Family::V4) => "no beat reaches it by IPv4",
+        WhyOut::Deaf(Family::V6) => "no beat reaches it by IPv6",
         WhyOut::Listening => "it listens before it begins",
         WhyOut::Held => "another host has its number, or its key does not open the others' beats",
         WhyOut::Drained => "it was drained",
         WhyOut::Leaving => "it leaves",
+        WhyOut::Lossy => "its link loses frames",
+        WhyOut::HeldBack => "it fell out too often lately",
         WhyOut::Unhealthy => "others feel better",
         WhyOut::NoWeight => "its weight is 0",
         WhyOut::NoLease => "nobody acknowledges its beats",

@@ -4,11 +4,12 @@
 
 use crate::config::{Accelerate, Config, Node, Vip};
 use crate::host::Stage;
-use crate::host::netlink::{Link, Netlink};
+use crate::host::netlink::{Address, Link, Netlink};
 use crate::host::resolve_interface;
 use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
 use onevip_core::membership::Timing;
+use std::net::IpAddr;
 
 /// Everything this host has to do.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct VipPlan {
     pub vip: Vip,
     /// The interface that bears it.
     pub link: Link,
+    /// The node's own addresses there, at most one of each family.
+    pub own: Vec<IpAddr>,
 }
 
 impl Plan {
@@ -38,10 +41,13 @@ impl Plan {
     pub fn new(config: &Config, node: &Node) -> anyhow::Result<Self> {
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
         let served = config.vips.iter().filter(|vip| vip.nodes.contains(node.id));
+        let shared: Vec<IpAddr> = config.vips.iter().flat_map(|vip| vip.addresses.clone()).collect();
         let vips = served
             .map(|vip| {
                 let link = vip_link(&mut netlink, vip).with_context(|| format!("vip {}", vip.name))?;
-                Ok(VipPlan { vip: vip.clone(), link })
+                let present = netlink.addresses().context("cannot list the addresses of this host")?;
+                let own = own_addresses(node, &link, &present, &shared);
+                Ok(VipPlan { vip: vip.clone(), link, own })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         if vips.is_empty() {
@@ -89,6 +95,31 @@ impl VipPlan {
     }
 }
 
+impl VipPlan {
+    /// The node's own address of the family of this one.
+    pub fn own_for(&self, address: IpAddr) -> Option<IpAddr> {
+        self.own.iter().copied().find(|own| own.is_ipv4() == address.is_ipv4())
+    }
+}
+
+/// The node's own address of each family: the one in the file, else one of the interface, rather one that is good
+/// beyond the link.
+fn own_addresses(node: &Node, link: &Link, present: &[Address], shared: &[IpAddr]) -> Vec<IpAddr> {
+    let of_family = |is_family: fn(&IpAddr) -> bool| {
+        let on_link = present.iter().filter(|known| known.link == link.index).map(|known| known.ip);
+        let on_link = on_link.filter(|ip| !shared.contains(ip)).filter(is_family);
+        node.addresses.iter().copied().find(is_family).or_else(|| on_link.min_by_key(is_link_local))
+    };
+    [IpAddr::is_ipv4, IpAddr::is_ipv6].into_iter().filter_map(of_family).collect()
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 fn vip_link(netlink: &mut Netlink, vip: &Vip) -> anyhow::Result<Link> {
     let first = *vip.addresses.first().context("has no address")?;
     let link = resolve_interface(netlink, vip.interface.as_deref(), first)?;
@@ -99,4 +130,38 @@ fn vip_link(netlink: &mut Netlink, vip: &Vip) -> anyhow::Result<Link> {
         bail!("interface {name} is down; `ip link set {name} up` first", name = link.name);
     }
     Ok(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onevip_core::NodeId;
+
+    #[test]
+    fn a_node_beats_from_the_address_of_the_file_else_from_one_of_the_interface() {
+        let link = Link { index: 2, name: "eth0".into(), altnames: Vec::new(), mac: Some([2; 6]), up: true };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let node = |addresses: &[&str]| Node {
+            name: "unix1".into(),
+            id: NodeId::new(1).unwrap(),
+            addresses: addresses.iter().map(|text| ip(text)).collect(),
+            weight: 100,
+        };
+        let on = |link, text| Address { link, ip: ip(text), prefix_len: 64 };
+        let present = [
+            on(1, "::1"),
+            on(2, "fe80::1"),
+            on(2, "2001:db8::10"),
+            on(2, "2001:db8::21"),
+            on(3, "2001:db8::31"),
+        ];
+        let own = |addresses: &[&str], present: &[Address]| {
+            own_addresses(&node(addresses), &link, present, &[ip("2001:db8::10")])
+        };
+        let v4 = ip("198.51.100.11");
+        assert_eq!(own(&["198.51.100.11", "2001:db8::11"], &present), [v4, ip("2001:db8::11")]);
+        assert_eq!(own(&["198.51.100.11"], &present), [v4, ip("2001:db8::21")], "never the VIP");
+        assert_eq!(own(&["198.51.100.11"], &present[..3]), [v4, ip("fe80::1")], "the link's own will do");
+        assert_eq!(own(&["198.51.100.11"], &present[..1]), [v4]);
+    }
 }

@@ -1,25 +1,27 @@
 //! The prober: asks whether the kernel of a silent node still lives.
 //!
 //! A node whose daemon is gone or frozen may still have a kernel full of live sessions, which nobody must reset. Its
-//! kernel answers ARP for the node's *own* address as long as it lives. One thread asks and listens.
+//! kernel answers ARP and neighbour discovery for the node's *own* addresses as long as it lives. One thread asks, by
+//! each family that both ends have, and listens: one answer is enough.
 
 use super::beat_loop::Command;
 use super::mailbox::{Inbox, Mailbox};
 use super::plan::Plan;
 use super::realtime;
 use crate::config::Config;
-use crate::host::arp::ArpSocket;
+use crate::host::neighbours::Neighbours;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_core::NodeId;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 /// The state of the prober.
 pub struct Prober {
-    sockets: Vec<ArpSocket>,
-    own: Ipv4Addr,
-    nodes: Vec<(NodeId, Ipv4Addr)>,
+    /// By interface and family, each with the address in whose name it asks.
+    sockets: Vec<(Neighbours, IpAddr)>,
+    /// The other nodes, once for each of their addresses.
+    nodes: Vec<(NodeId, IpAddr)>,
     /// Whom to ask; closed when the daemon ends.
     questions: Inbox<Question>,
     beat_loop: Mailbox<Command>,
@@ -37,25 +39,27 @@ impl Prober {
     /// A prober on every interface that bears a VIP.
     ///
     /// # Errors
-    /// A packet socket cannot be opened, or this node has no IPv4 address of its own to ask from.
+    /// A packet socket cannot be opened.
     pub fn new(
         config: &Config,
         plan: &Plan,
         questions: Inbox<Question>,
         beat_loop: Mailbox<Command>,
     ) -> anyhow::Result<Self> {
-        let mut links: Vec<_> = plan.vips.iter().map(|vip| vip.link.clone()).collect();
-        links.dedup_by_key(|link| link.index);
-        let open = |link| {
-            ArpSocket::open(&link).with_context(|| format!("cannot open a packet socket on {}", link.name))
-        };
-        Ok(Self {
-            sockets: links.into_iter().map(open).collect::<anyhow::Result<_>>()?,
-            own: plan.node.v4().with_context(|| format!("node {} has no IPv4 address", plan.node.name))?,
-            nodes: config.nodes.iter().filter_map(|node| Some((node.id, node.v4()?))).collect(),
-            questions,
-            beat_loop,
-        })
+        let mut sockets = Vec::new();
+        for (index, vip) in plan.vips.iter().enumerate() {
+            if plan.vips[..index].iter().any(|earlier| earlier.link.index == vip.link.index) {
+                continue;
+            }
+            for &own in &vip.own {
+                let socket = Neighbours::open(&vip.link, own)
+                    .with_context(|| format!("cannot open a packet socket on {}", vip.link.name))?;
+                sockets.push((socket, own));
+            }
+        }
+        let nodes = config.nodes.iter().filter(|node| node.id != plan.node.id);
+        let nodes = nodes.flat_map(|node| node.addresses.iter().map(|address| (node.id, *address)));
+        Ok(Self { sockets, nodes: nodes.collect(), questions, beat_loop })
     }
 
     /// Asks and listens until told to stop.
@@ -66,13 +70,13 @@ impl Prober {
         loop {
             {
                 let mut fds: Vec<_> =
-                    self.sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
+                    self.sockets.iter().map(|(s, _)| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
                 fds.push(PollFd::new(self.questions.as_fd(), PollFlags::POLLIN));
                 // An interrupted wait is a short one.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
             // Answers first: the next question counts the one before as unanswered.
-            self.sockets.iter().for_each(|socket| self.listen(socket));
+            self.sockets.iter().for_each(|(socket, _)| self.listen(socket));
             self.questions.quiet();
             while let Some(question) = self.questions.next() {
                 match question {
@@ -84,15 +88,16 @@ impl Prober {
     }
 
     fn ask(&self, node: NodeId) {
-        let Some((_, address)) = self.nodes.iter().find(|(id, _)| *id == node) else { return };
-        for socket in &self.sockets {
-            if let Err(error) = socket.ask(self.own, *address) {
-                tracing::debug!("cannot ask for {address}: {error}");
+        for (_, address) in self.nodes.iter().filter(|(id, _)| *id == node) {
+            for (socket, own) in &self.sockets {
+                if let Err(error) = socket.ask(Some(*own), *address) {
+                    tracing::debug!("cannot ask for {address}: {error}");
+                }
             }
         }
     }
 
-    fn listen(&self, socket: &ArpSocket) {
+    fn listen(&self, socket: &Neighbours) {
         loop {
             match socket.next() {
                 Ok(Some(found)) => {
@@ -102,7 +107,7 @@ impl Prober {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::debug!("cannot listen for ARP: {error}");
+                    tracing::debug!("cannot listen for neighbours: {error}");
                     return;
                 }
             }

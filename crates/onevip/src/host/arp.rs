@@ -3,23 +3,16 @@
 //! Packet sockets see frames before any filter of this host does. Used to look for strangers before a VIP is taken
 //! ([`super::probe`]), and to ask whether the kernel of a silent node still lives (the daemon's prober).
 
+use super::neighbours::Announcement;
 use crate::host::netlink::Link;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket};
+use crate::host::packet_socket;
+use nix::sys::socket::{MsgFlags, recv};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// An ARP frame without padding: Ethernet header and message.
 const LEN: usize = 42;
-
-/// What an ARP message says: this address is at that MAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// The address.
-    pub ip: Ipv4Addr,
-    /// The MAC.
-    pub mac: [u8; 6],
-}
 
 /// A socket for the ARP frames of one interface.
 #[derive(Debug)]
@@ -36,17 +29,7 @@ impl ArpSocket {
     /// interface is no Ethernet.
     pub fn open(link: &Link) -> io::Result<Self> {
         let own_mac = link.mac.ok_or(io::ErrorKind::Unsupported)?;
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
-        // SAFETY: sockaddr_ll is plain data; all zeroes is a valid value of it.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ARP as u16).to_be();
-        address.sll_ifindex = link.index as i32;
-        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: the address is complete, its length is its own, and the call only reads it.
-        let bound = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
-        if bound == 0 { Ok(Self { fd, own_mac }) } else { Err(io::Error::last_os_error()) }
+        Ok(Self { fd: packet_socket::open(link.index, libc::ETH_P_ARP, &[])?, own_mac })
     }
 
     /// Asks everybody who has `target`, in the name of `sender` (0.0.0.0: of nobody, so that nobody learns from it).
@@ -103,7 +86,7 @@ fn announcement(frame: &[u8]) -> Option<Announcement> {
     }
     let ip: [u8; 4] = arp[14..18].try_into().ok()?;
     let mac = arp[8..14].try_into().ok()?;
-    (ip != [0; 4]).then_some(Announcement { ip: ip.into(), mac })
+    (ip != [0; 4]).then_some(Announcement { ip: IpAddr::from(ip), mac })
 }
 
 #[cfg(test)]
@@ -115,7 +98,7 @@ mod tests {
         let vip = Ipv4Addr::new(198, 51, 100, 10);
         assert_eq!(announcement(&request([2; 6], Ipv4Addr::UNSPECIFIED, vip)), None);
         let announced = request([2; 6], vip, vip);
-        assert_eq!(announcement(&announced), Some(Announcement { ip: vip, mac: [2; 6] }));
+        assert_eq!(announcement(&announced), Some(Announcement { ip: vip.into(), mac: [2; 6] }));
         assert_eq!(announcement(&announced[..LEN - 1]), None);
         let mut other = announced;
         other[13] = 0;

@@ -7,7 +7,10 @@
 pub mod arp;
 pub mod cluster_mac;
 pub mod journal;
+pub mod nd;
+pub mod neighbours;
 pub mod netlink;
+mod packet_socket;
 pub mod probe;
 pub mod sockets;
 

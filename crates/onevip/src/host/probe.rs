@@ -1,13 +1,14 @@
 //! Looks whether somebody outside the cluster already uses a VIP, before it is taken.
 //!
-//! An ARP probe as in RFC 5227 §2.1.1 (sender 0.0.0.0, so that nobody learns from it), but quicker: the nodes of a
-//! cluster answer for the VIP with the cluster MAC, so only an answer that names another MAC counts.
+//! An ARP probe as in RFC 5227 §2.1.1 (sender 0.0.0.0, so that nobody learns from it), or a solicitation from `::` as in
+//! RFC 4862 §5.4.2, but quicker: the nodes of a cluster answer for the VIP with the cluster MAC, so only an answer that
+//! names another MAC counts.
 
-use crate::host::arp::ArpSocket;
+use crate::host::neighbours::Neighbours;
 use crate::host::netlink::Link;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,10 @@ const WAIT_PER_PROBE: Duration = Duration::from_millis(150);
 ///
 /// # Errors
 /// The packet socket could not be opened or used.
-pub fn find_stranger(link: &Link, vip: Ipv4Addr, cluster_mac: [u8; 6]) -> io::Result<Option<[u8; 6]>> {
-    let socket = ArpSocket::open(link)?;
+pub fn find_stranger(link: &Link, vip: IpAddr, cluster_mac: [u8; 6]) -> io::Result<Option<[u8; 6]>> {
+    let socket = Neighbours::open(link, vip)?;
     for _ in 0..PROBES {
-        socket.ask(Ipv4Addr::UNSPECIFIED, vip)?;
+        socket.ask(None, vip)?;
         let until = Instant::now() + WAIT_PER_PROBE;
         while wait(&socket, until)? {
             while let Some(found) = socket.next()? {
@@ -37,7 +38,7 @@ pub fn find_stranger(link: &Link, vip: Ipv4Addr, cluster_mac: [u8; 6]) -> io::Re
 }
 
 /// Waits for a frame; false when the time is over.
-fn wait(socket: &ArpSocket, until: Instant) -> io::Result<bool> {
+fn wait(socket: &Neighbours, until: Instant) -> io::Result<bool> {
     let left = until.saturating_duration_since(Instant::now());
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(left.as_millis() as u16)) {

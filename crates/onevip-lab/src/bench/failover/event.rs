@@ -137,6 +137,8 @@ pub struct Aim {
     pub no_failure: bool,
     /// The most often that a client may be moved to another node.
     pub moves_max: Option<usize>,
+    /// After so many seconds the node answers nobody any more.
+    pub rehomed: Option<f64>,
     /// The most news of nodes that are out.
     pub outs_max: Option<usize>,
     /// Whether SYNs may be answered twice.
@@ -149,6 +151,7 @@ impl Aim {
         node: NodeAim::Kept,
         no_failure: false,
         moves_max: None,
+        rehomed: None,
         outs_max: None,
         twice_allowed: false,
     };
@@ -181,9 +184,9 @@ impl Aim {
         Self { twice_allowed: true, node: NodeAim::Kept, ..Self::of_split() }
     }
 
-    /// Under loss: its clients are soon served elsewhere, and it is out and in again at most twice.
+    /// Under loss: its share is soon served elsewhere (64 beats are judged, which is 3.2 s), and it is out and in again at most twice.
     pub fn of_loss() -> Self {
-        Self { gap: Some((0.3, 0.6)), moves_max: Some(4), ..Self::NOTHING }
+        Self { rehomed: Some(5.0), moves_max: Some(4), ..Self::NOTHING }
     }
 
     /// Under load: nobody falls out.
@@ -205,6 +208,9 @@ impl Aim {
         }
         if self.no_failure {
             words.push("0 failed, 1/1000 delayed".into());
+        }
+        if let Some(seconds) = self.rehomed {
+            words.push(format!("re-homed in {seconds} s"));
         }
         if self.moves_max.is_some() {
             words.push("out at most twice".into());

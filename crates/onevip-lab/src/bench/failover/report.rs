@@ -41,6 +41,8 @@ pub struct Row {
     pub twice: usize,
     /// The most often that the node of one client changed in one take.
     pub moves: usize,
+    /// When the node last answered anybody.
+    pub last_answer: Option<f64>,
     /// News of nodes that are out.
     pub outs: usize,
     /// What is wanted, in words.
@@ -75,6 +77,7 @@ impl Row {
             calls: (sum(|take| take.calls.0), sum(|take| take.calls.1), sum(|take| take.calls.2)),
             twice: sum(|take| take.twice.len()),
             moves: takes.iter().map(|take| take.moves).max().unwrap_or(0),
+            last_answer: takes.iter().filter_map(|take| take.last_answer).reduce(f64::max),
             outs: sum(|take| take.outs.len()),
             aim: aim.words(),
             misses: vec![],
@@ -108,6 +111,9 @@ impl Row {
             let (all, failed, delayed) = self.calls;
             miss(failed > 0, format!("{failed} connections failed"));
             miss(delayed * 1000 > all, format!("{delayed} connections delayed"));
+        }
+        if let (Some(within), Some(last)) = (aim.rehomed, self.last_answer) {
+            miss(last > within, format!("still answered after {last:.1} s"));
         }
         let beyond = |max: Option<usize>, is: usize| max.is_some_and(|max| is > max);
         miss(beyond(aim.moves_max, self.moves), format!("{} moves of one client", self.moves));

@@ -65,6 +65,8 @@ pub struct Take {
     pub twice: Vec<(Ipv4Addr, u8, u8)>,
     /// The most often that the node of one client changed.
     pub moves: usize,
+    /// When the node last answered anybody; none if it did not while it was watched.
+    pub last_answer: Option<f64>,
     /// News of nodes that are out, where they are counted.
     pub outs: Vec<String>,
     /// Calls begun, failed and delayed by a retransmitted SYN; told later, for a call may take its time.
@@ -109,6 +111,7 @@ impl Take {
             knocks: stage.tape.missed(from, until, |client| !act.clients.contains(&client)),
             twice: vec![],
             moves: stage.tape.clients().map(|c| stage.tape.moves(c, from, until)).max().unwrap_or(0),
+            last_answer: stage.tape.last_answer(act.nodes, from, until).map(|at| seconds(at - from)),
             outs: vec![],
             calls: (0, 0, 0),
             failures: vec![],

@@ -91,6 +91,13 @@ impl Tape {
         nodes.filter(|&node| before.replace(node).is_some_and(|before| before != node)).count()
     }
 
+    /// When one of `nodes` last answered a knock of this window.
+    pub fn last_answer(&self, nodes: &[u8], from: Instant, until: Instant) -> Option<Instant> {
+        let by_them =
+            |knock: &&Knock| matches!(knock.outcome, Outcome::Answered(node) if nodes.contains(&node));
+        self.within(from, until).filter(by_them).map(|knock| knock.at).max()
+    }
+
     /// Knocks sent in a window by clients that `of` picks: all of them, and those missed or refused.
     pub fn missed(&self, from: Instant, until: Instant, of: impl Fn(Ipv4Addr) -> bool) -> (usize, usize) {
         let sent = self.within(from, until).filter(|knock| of(knock.client));

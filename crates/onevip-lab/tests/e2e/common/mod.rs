@@ -8,7 +8,7 @@ pub mod session;
 pub mod watch;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Output;
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ pub use watch::{Segment, Watch};
 
 /// Long for anything that these tests wait for, even on a machine that is very busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// The VIP of every lab here.
+/// The VIP of every lab here, in both families.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 /// Its cluster MAC.
 pub const CLUSTER_MAC: &str = "01:00:5e:33:64:0a";
 
@@ -99,12 +100,16 @@ pub(crate) use in_every_mode;
 /// A configuration for `nodes` nodes with a fixed membership, with `vip_lines` in its `[[vip]]`.
 pub fn config(name: &str, nodes: usize, vip_lines: &str) -> String {
     let list = if nodes == 1 { "unix1".into() } else { format!("unix[1-{nodes}]") };
-    let node =
-        |id| format!("[[node]]\nname = \"unix{id}\"\nid = {id}\naddress = \"198.51.100.{}\"\n", 10 + id);
+    let node = |id| {
+        let last = 10 + id;
+        format!(
+            "[[node]]\nname = \"unix{id}\"\nid = {id}\naddress = [\"198.51.100.{last}\", \"2001:db8::{last}\"]\n"
+        )
+    };
     let nodes: String = (1..=nodes).map(node).collect();
     format!(
         "cluster = \"{name}\"\nmembership = \"static\"\n\
-         [[vip]]\nname = \"login\"\naddresses = [\"{VIP}\"]\ninterface = \"eth0\"\nnodes = [\"{list}\"]\n{vip_lines}\n\
+         [[vip]]\nname = \"login\"\naddresses = [\"{VIP}\", \"{VIP6}\"]\ninterface = \"eth0\"\nnodes = [\"{list}\"]\n{vip_lines}\n\
          [[vip.service]]\nprotocol = \"tcp\"\nport = 22\n{nodes}"
     )
 }
@@ -155,9 +160,10 @@ pub fn client_of(lab: &Lab, node: u8) -> IpAddr {
     found.unwrap_or_else(|| panic!("no client of {} belongs to unix{node}", lab.name()))
 }
 
-/// Clients that belong to a node.
-pub fn clients_of(lab: &Lab, node: u8) -> Vec<IpAddr> {
-    lab.clients().into_iter().filter(|&client| owner(lab, client) == node).collect()
+/// The first client of each family that belongs to a node.
+pub fn client_of_each_family(lab: &Lab, node: u8) -> [IpAddr; 2] {
+    let found = lab.clients6().into_iter().find(|&client| owner(lab, client) == node);
+    [client_of(lab, node), found.unwrap_or_else(|| panic!("no IPv6 client belongs to unix{node}"))]
 }
 
 /// What `onevip where` says.
@@ -233,7 +239,7 @@ pub fn kill_daemon(lab: &Lab, node: u8) {
 
 /// One echo request from a client's address to the VIP; true when it is answered within a second.
 pub fn pings(lab: &Lab, client: IpAddr) -> bool {
-    let words = ["ping", "-n", "-c1", "-W1", "-I", &client.to_string(), &VIP.to_string()];
+    let words = ["ping", "-n", "-c1", "-W1", "-I", &client.to_string(), &lab.vip_for(client).to_string()];
     lab.exec("client", &words).unwrap().status.success()
 }
 

@@ -26,7 +26,7 @@ pub struct Session {
 impl Session {
     /// Logs in to the VIP.
     pub fn open(lab: &Lab, from: IpAddr) -> Self {
-        let mut command = lab.ssh_command(lab.vip()[0], Some(from)).unwrap();
+        let mut command = lab.ssh_command(lab.vip_for(from), Some(from)).unwrap();
         command
             .arg("echo $(hostname) $SSH_CONNECTION; exec cat")
             .stdin(Stdio::piped())

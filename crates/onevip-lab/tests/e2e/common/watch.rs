@@ -1,15 +1,16 @@
 //! Eyes on the wire: a thread that looks at every frame that arrives somewhere, and keeps what a story is about.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use onevip_lab::Lab;
+use onevip_lab::neighbour::NdMessage;
 use onevip_lab::wire::ArpMessage;
 
-use super::VIP;
+use super::{VIP, VIP6};
 
 /// How long after the end of a story its last frames may take to arrive.
 const LAST_FRAMES: Duration = Duration::from_millis(50);
@@ -80,11 +81,20 @@ impl Watch<ArpMessage> {
     }
 }
 
+impl Watch<NdMessage> {
+    /// Neighbour messages that say where the VIP is, or whose checksum is wrong.
+    pub fn neighbour_announcements(lab: &Lab, host: &str, interface: &str) -> Self {
+        Self::on(lab, host, interface, |frame| {
+            NdMessage::parse(frame).filter(|m| (m.bound() == VIP6 && m.link_address.is_some()) || !m.is_whole)
+        })
+    }
+}
+
 /// What a story needs to know of a TCP segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    pub destination: IpAddr,
     pub source_port: u16,
     pub destination_port: u16,
     pub sequence: u32,
@@ -93,19 +103,23 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Reads a segment out of an untagged IPv4 frame.
+    /// Reads a segment out of an untagged IP frame.
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let (header, ip) = frame.split_at_checked(14)?;
-        if header[12..14] != [8, 0] || *ip.get(9)? != 6 {
-            return None;
-        }
-        let tcp = ip.get(usize::from(ip[0] & 15) * 4..)?.get(..20)?;
-        let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
+        let v4 = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?));
+        let v6 =
+            |at: usize| Some(IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(ip.get(at..at + 16)?).ok()?)));
+        let (source, destination, tcp) = match header[12..14] {
+            [8, 0] if *ip.get(9)? == 6 => (v4(12)?, v4(16)?, usize::from(ip[0] & 15) * 4),
+            [0x86, 0xdd] if *ip.get(6)? == 6 => (v6(8)?, v6(24)?, 40),
+            _ => return None,
+        };
+        let tcp = ip.get(tcp..)?.get(..20)?;
         let short = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
         let long = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
         Some(Self {
-            source: address(12),
-            destination: address(16),
+            source,
+            destination,
             source_port: short(0),
             destination_port: short(2),
             sequence: long(4),
@@ -115,7 +129,7 @@ impl Segment {
     }
 
     fn from_vip(frame: &[u8]) -> Option<Self> {
-        Self::parse(frame).filter(|segment| segment.source == VIP)
+        Self::parse(frame).filter(|segment| [VIP.into(), IpAddr::from(VIP6)].contains(&segment.source))
     }
 
     pub fn is_reset(&self) -> bool {

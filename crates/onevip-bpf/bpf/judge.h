@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What both families of IP have in common: TCP, UDP, and who answers.
+ */
+#ifndef ONEVIP_JUDGE_H
+#define ONEVIP_JUDGE_H
+
+#include <linux/in.h>
+#include <linux/udp.h>
+#include "hash.h"
+#include "maps.h"
+#include "socket.h"
+
+/* Offset of the TCP flags, and their bits. */
+#define TCP_FLAGS 13
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+struct judged {
+	enum onevip_reason reason;
+	__u32 address; /* index of the VIP address that the packet names; for ARP and ND from it, of the sender */
+	__u32 network; /* offset of the network header */
+};
+
+/* What is the same for all parts of one verdict. */
+struct inquiry {
+	void *ctx;
+	void *end;
+	const struct onevip_settings *settings;
+	__u32 vip;
+	bool authority; /* tc ingress; XDP only looks ahead */
+};
+
+/* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
+static __always_inline __u32 word_of(struct inquiry *on, struct ip_header ip, __be16 source_port, __be16 dest_port)
+{
+	if (ip.is_v6)
+		return word_ipv6(on->settings, on->vip, ip.v6->saddr.s6_addr32, source_port, dest_port);
+	return word_ipv4(on->settings, on->vip, ip.v4->saddr, source_port, dest_port);
+}
+
+/* What tells TCP flows apart in the memory of orphans. */
+static __always_inline __u32 flow_hash(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp)
+{
+	if (ip.is_v6)
+		return flow_hash_ipv6(on->vip, ip.v6->saddr.s6_addr32, tcp->source, tcp->dest);
+	return flow_hash_ipv4(on->vip, ip.v4->saddr, tcp->source, tcp->dest);
+}
+
+static __always_inline bool claimed(__u32 flags)
+{
+	__u64 now;
+
+	return flags & ONEVIP_MINE && lease_lives(&now);
+}
+
+static __always_inline enum onevip_reason owner_answers(__u32 word, enum onevip_reason own,
+							enum onevip_reason foreign)
+{
+	return claimed(flags_load(word)) ? own : foreign;
+}
+
+static __always_inline enum onevip_reason judge_syn(struct inquiry *on, __u32 word)
+{
+	__u32 flags = flags_load(word);
+	__u64 now;
+
+	if (!(flags & ONEVIP_MINE))
+		return ONEVIP_SYN_FOREIGN;
+	if (!lease_lives(&now))
+		return ONEVIP_SYN_LAPSED;
+	if (on->authority)
+		last_syn_store(word, now);
+	return ONEVIP_SYN_OWN;
+}
+
+/* A segment that opens nothing, in a bucket of which something may live here. */
+static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
+						     __u32 flags)
+{
+	struct socket socket = socket_of_segment(on->ctx, ip, tcp);
+	bool waited;
+	__u64 now;
+
+	switch (socket.kind) {
+	case SOCKET_CONNECTED:
+		return ONEVIP_TCP_HELD;
+	case SOCKET_REQUEST:
+		/* A reset provokes no answer, and a stale half-open socket is better gone. Anything else that does not
+		 * acknowledge our SYN-ACK would be answered with a reset that fits the new owner's session exactly. */
+		if (tcp->rst || (tcp->ack && bpf_ntohl(tcp->ack_seq) == socket.sent_isn + 1))
+			return ONEVIP_TCP_HALF_OPEN;
+		return ONEVIP_TCP_HALF_OPEN_STALE;
+	case SOCKET_TIME_WAIT:
+		/* A reused 4-tuple that another node serves must not get our stale ACKs. */
+		return tcp->fin || claimed(flags) ? ONEVIP_TCP_TIME_WAIT : ONEVIP_TCP_TIME_WAIT_FOREIGN;
+	case SOCKET_COOKIE:
+		/* After a move only the issuer can complete the handshake. */
+		return ONEVIP_TCP_COOKIE;
+	case SOCKET_LISTENER:
+	case SOCKET_NONE:
+		break;
+	}
+	if (!(flags & ONEVIP_MINE) || !lease_lives(&now))
+		return ONEVIP_TCP_NOT_HERE;
+	/* The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
+	 * will say so before its sender tries again. */
+	waited = orphan_waited(flow_hash(on, ip, tcp), on->vip,
+			       on->settings->vips[on->vip & (ONEVIP_VIPS_MAX - 1)].orphan_wait_ms, now);
+	if (flags & ONEVIP_ELSEWHERE)
+		return ONEVIP_TCP_ELSEWHERE;
+	return waited ? ONEVIP_TCP_ORPHAN : ONEVIP_TCP_ORPHAN_FIRST;
+}
+
+/* A segment that opens nothing. */
+static __always_inline enum onevip_reason judge_segment(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
+							__u32 word)
+{
+	__u32 flags = flags_load(word);
+
+	/* MINE leads to the lookup even when the lease has run out: the daemon of a hung node cannot mark its guests
+	 * any more, and its sessions must live on. */
+	if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS)) && !last_syn_is_recent(word, on->authority))
+		return ONEVIP_TCP_FOREIGN;
+	return judge_flow(on, ip, tcp, flags);
+}
+
+/* Whether a segment opens a connection. */
+static __always_inline bool tcp_opens(struct tcphdr *tcp)
+{
+	return (((__u8 *)tcp)[TCP_FLAGS] & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline enum onevip_reason judge_tcp(struct inquiry *on, struct ip_header ip, void *transport)
+{
+	struct tcphdr *tcp = transport;
+	__u32 word;
+
+	if ((void *)(tcp + 1) > on->end || tcp->doff < 5)
+		return ONEVIP_MALFORMED;
+	word = word_of(on, ip, tcp->source, tcp->dest);
+	return tcp_opens(tcp) ? judge_syn(on, word) : judge_segment(on, ip, tcp, word);
+}
+
+/* All fragments of a datagram must meet the same bucket, so the first of them does not count its ports. */
+static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct ip_header ip, void *transport,
+						    bool whole)
+{
+	struct udphdr *udp = transport;
+	__be16 source = 0, dest = 0;
+
+	if ((void *)(udp + 1) > on->end)
+		return ONEVIP_MALFORMED;
+	if (whole) {
+		source = udp->source;
+		dest = udp->dest;
+		if (dest == bpf_htons(on->settings->vips[on->vip].beat_port))
+			return ONEVIP_BEAT;
+	}
+	return owner_answers(word_of(on, ip, source, dest), ONEVIP_UDP_OWN, ONEVIP_UDP_FOREIGN);
+}
+
+/* A fragment other than the first: it may belong to what a guest sends. */
+static __always_inline enum onevip_reason judge_fragment(struct inquiry *on, struct ip_header ip)
+{
+	__u32 flags = flags_load(word_of(on, ip, 0, 0));
+
+	return flags & ONEVIP_GUESTS || claimed(flags) ? ONEVIP_FRAGMENT_OWN : ONEVIP_FRAGMENT_FOREIGN;
+}
+
+static __always_inline enum onevip_reason judge_other(struct inquiry *on, struct ip_header ip)
+{
+	return owner_answers(word_of(on, ip, 0, 0), ONEVIP_OTHER_OWN, ONEVIP_OTHER_FOREIGN);
+}
+
+static __always_inline enum onevip_reason judge_plain_icmp(struct inquiry *on, struct ip_header ip)
+{
+	return owner_answers(word_of(on, ip, 0, 0), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
+}
+
+/* An ICMP error about a TCP flow, whatever bucket the complaining router is in. */
+static __always_inline enum onevip_reason judge_error_about(struct inquiry *on, struct bpf_sock_tuple *flow,
+							    __u32 size)
+{
+	struct socket socket = socket_find(on->ctx, flow, size);
+
+	return socket.kind == SOCKET_NONE || socket.kind == SOCKET_LISTENER ? ONEVIP_ICMP_ERROR_FOREIGN :
+									      ONEVIP_ICMP_ERROR_OWN;
+}
+
+#endif

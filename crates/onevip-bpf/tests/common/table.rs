@@ -1,0 +1,140 @@
+//! The verdict table at work: a host with sockets, rows that go through XDP, tc and the reference.
+
+use super::host::{Host, SSH};
+use super::reference::{Known, all_agree, flow, kernel, renew, views};
+use super::{V, VIP, VIP6, bucket_of, config, isolated};
+use aya::maps::{Array, Map, MapData};
+use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
+use onevip_bpf::{Accelerate, boot_time_ns, test_run};
+use onevip_core::{Bucket, Flags, Reason, Socket};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub const NONE: Flags = Flags::NONE;
+pub const MINE: Flags = Flags::MINE;
+pub const GUESTS: Flags = Flags::GUESTS;
+pub const ELSEWHERE: Flags = Flags::ELSEWHERE;
+
+/// Clients, by the end of their addresses in either family.
+pub const HELD: u8 = 101;
+pub const HALF_OPEN: u8 = 102;
+pub const WAITING: u8 = 103;
+pub const OUTWARD: u8 = 104;
+pub const STRANGER: u8 = 105;
+pub const COOKIE: u8 = 106;
+pub const PORT: u16 = 40000;
+
+/// The table at work: a host with sockets, and what is known of it.
+pub struct Table<'a> {
+    /// The family of its clients.
+    v6: bool,
+    pub known: Known<'a>,
+    /// Whose bucket a row's flags are for.
+    bucket: Bucket,
+    last_syn: Array<MapData, [u64; WORDS]>,
+    orphans: Array<MapData, [u64; ORPHANS]>,
+    failures: Vec<String>,
+}
+
+impl Table<'_> {
+    pub fn row(&mut self, sentence: &str, flags: Flags, frame: &[u8], reason: Reason) {
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
+        let got = all_agree(&self.known, &views(&config()), frame);
+        if got.as_ref() != Ok(&reason) {
+            self.failures.push(format!("{sentence}\n  wanted {reason:?}, got {got:?}"));
+        }
+        self.known.kernel.words().set_flags(V, self.bucket, NONE);
+        self.syn_passed(None);
+        self.orphans.set(0, [0; ORPHANS], 0).unwrap();
+    }
+
+    /// A row whose frame has come before, so many seconds ago.
+    pub fn row_again(
+        &mut self,
+        sentence: &str,
+        seconds_ago: u64,
+        flags: Flags,
+        frame: &[u8],
+        reason: Reason,
+    ) {
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
+        let [ingress, ..] = self.known.kernel.program_fds();
+        test_run(ingress, frame, 1).unwrap();
+        let mut orphans = self.orphans.get(&0, 0).unwrap();
+        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
+            let tick = (*orphan as u32).wrapping_sub((seconds_ago * 1_000_000_000 >> TICK_SHIFT) as u32);
+            *orphan = *orphan >> 32 << 32 | u64::from(tick);
+        }
+        self.orphans.set(0, orphans, 0).unwrap();
+        self.row(sentence, flags, frame, reason);
+    }
+
+    /// The address of a client.
+    pub fn ip(&self, client: u8) -> IpAddr {
+        ip(self.v6, client)
+    }
+
+    /// The client of the rows that follow.
+    pub fn client(&mut self, client: IpAddr) {
+        self.bucket = bucket_of(client);
+    }
+
+    /// Lets the lease of the rows that follow be live or not.
+    pub fn lease(&mut self, live: bool) {
+        self.known.lease_live = live;
+        if live {
+            renew(self.known.kernel)
+        } else {
+            self.known.kernel.words().set_lease_deadline_ns(boot_time_ns())
+        }
+    }
+
+    /// Lets the last SYN of the bucket have passed so long ago, in seconds.
+    pub fn syn_passed(&mut self, seconds_ago: Option<u64>) {
+        let then = seconds_ago.map_or(0, |seconds| boot_time_ns() - seconds * 1_000_000_000);
+        let mut words = [0; WORDS];
+        words[self.bucket.index()] = then;
+        self.last_syn.set(0, words, 0).unwrap();
+    }
+}
+
+pub fn ip(v6: bool, client: u8) -> IpAddr {
+    if v6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0xa0, 0xb1, 0xc2, client.into()).into()
+    } else {
+        Ipv4Addr::new(198, 51, 100, client).into()
+    }
+}
+
+/// Runs a test for both families.
+pub fn with_tables(test: impl Fn(&mut Table<'_>, &Host) + Send + Sync) {
+    with_table(false, &test);
+    with_table(true, &test);
+}
+
+pub fn with_table(v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
+    isolated(|dir| {
+        let mut host = Host::new();
+        let mut kernel = kernel(dir);
+        kernel.attach("lo", Accelerate::Off).unwrap();
+        let [held, half_open, waiting] = [HELD, HALF_OPEN, WAITING].map(|client| ip(v6, client));
+        host.connect(held, PORT);
+        let sent_isn = host.half_open(half_open, PORT);
+        host.time_wait(waiting, PORT);
+        let known = Known {
+            kernel: &kernel,
+            lease_live: true,
+            sockets: HashMap::from([
+                (flow(held, PORT), Socket::Connected),
+                (flow(half_open, PORT), Socket::Request { sent_isn }),
+                (flow(waiting, PORT), Socket::TimeWait),
+            ]),
+            listeners: vec![(VIP.into(), SSH), (VIP6.into(), SSH)],
+        };
+        let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
+        let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();
+        let mut table = Table { v6, known, bucket: bucket_of(held), last_syn, orphans, failures: Vec::new() };
+        test(&mut table, &host);
+        assert!(table.failures.is_empty(), "IPv{}\n{}", if v6 { 6 } else { 4 }, table.failures.join("\n"));
+    });
+}
