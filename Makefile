@@ -40,7 +40,9 @@ BENCH_KINDS ?= program reject throughput connect peers balance
 bench:           ## figures beside those of others, raw results in bench/results, and docs/benchmarks.md (under 20 minutes)
 	@scripts/deps bench
 	$(CARGO) build --locked --release -p onevip -p onevip-lab
+	$(CARGO) build --locked --release -p onevip-core --example simulate
 	for kind in $(BENCH_KINDS); do $(SUDO) target/release/onevip-lab bench $$kind --save bench/results || exit 1; done
+	$(SUDO) target/release/onevip-lab bench scale --simulator target/release/examples/simulate --save bench/results
 	target/release/onevip-lab bench page
 
 failover:        ## what users notice when hosts die, hang, drain and return (about half an hour)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -218,8 +219,25 @@ enum Bench {
         #[arg(long, default_value = "bench-peers")]
         name: String,
         /// How often each fault happens to each system
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 3)]
         rounds: usize,
+    },
+    /// What a node costs as clusters grow, beside what was predicted
+    Scale {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-scale")]
+        name: String,
+        /// Numbers of nodes, growing
+        #[arg(long, value_delimiter = ',', default_value = "2,4,8,12,16")]
+        nodes: Vec<usize>,
+        /// Seconds for which nothing happens
+        #[arg(long, default_value_t = 10.0)]
+        rest: f64,
+        /// The example `simulate` of onevip-core, for clusters up to 64
+        #[arg(long, value_name = "PROGRAM")]
+        simulator: Option<PathBuf>,
     },
     /// Write docs/benchmarks.md and its plots from the raw results
     Page {
@@ -335,6 +353,10 @@ fn bench(kind: Bench) -> Result<()> {
             tell(&bench::connect::run(&name, nodes, rounds, command)?, &output)
         }
         Bench::Peers { output, name, rounds } => tell(&bench::peers::run(&name, rounds, command)?, &output),
+        Bench::Scale { output, name, nodes, rest, simulator } => {
+            let rest = Duration::try_from_secs_f64(rest).context("--rest")?;
+            tell(&bench::scale::run(&name, &nodes, rest, simulator.as_deref(), command)?, &output)
+        }
         Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
     }
 }

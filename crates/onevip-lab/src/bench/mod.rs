@@ -13,6 +13,7 @@ pub mod peers;
 pub mod program;
 pub mod reject;
 pub mod rounds;
+pub mod scale;
 pub mod sheet;
 pub mod stats;
 pub mod throughput;

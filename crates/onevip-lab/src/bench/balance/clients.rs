@@ -57,7 +57,7 @@ impl Population {
                 for _ in 0..COUNT / 2 {
                     all.insert(v4(0xc612_0000 | random.below(1 << 17)), 1);
                     let site = u128::from(random.below(1 << 24));
-                    let interface = u128::from(random.next());
+                    let interface = u128::from(random.draw());
                     all.insert(Ipv6Addr::from(0x2001_0db8u128 << 96 | site << 72 | interface).into(), 1);
                 }
             }
@@ -81,8 +81,8 @@ fn v4(bits: u32) -> IpAddr {
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
+    /// Draws the next number.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -92,7 +92,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: u32) -> u32 {
-        ((u128::from(self.next()) * u128::from(end)) >> 64) as u32
+        ((u128::from(self.draw()) * u128::from(end)) >> 64) as u32
     }
 }
 

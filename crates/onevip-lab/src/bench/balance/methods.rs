@@ -186,7 +186,7 @@ fn hash(address: IpAddr, salt: u64) -> u64 {
 }
 
 fn mix(x: u64) -> u64 {
-    Random(x).next()
+    Random(x).draw()
 }
 
 /// Between 0 and 1, neither included.
