@@ -12,7 +12,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test lint bench failover simulate fuzz install clean
+.PHONY: help build demo test lint bench failover health simulate fuzz install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -49,6 +49,11 @@ failover:        ## what users notice when hosts die, hang, drain and return (ab
 	@scripts/deps bench
 	$(CARGO) build --locked --release --workspace
 	$(SUDO) target/release/onevip-lab bench failover $(FAILOVER)
+
+health:          ## how long an ill node goes on getting new users (about ten minutes)
+	@scripts/deps test
+	$(CARGO) build --locked --release --workspace
+	$(SUDO) target/release/onevip-lab bench health $(HEALTH)
 
 simulate:        ## whole clusters under random faults in virtual time: a long campaign (SIMULATE="--lives N --seed N")
 	@scripts/deps build

@@ -29,6 +29,10 @@ impl Facts for Node<'_> {
         self.0[0] & 16 != 0
     }
 
+    fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
+        self.0[1] & 128 != 0
+    }
+
     fn socket(&self, _: &Flow) -> Socket {
         match self.0[1] % 6 {
             0 => Socket::None,

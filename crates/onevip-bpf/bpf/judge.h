@@ -80,7 +80,7 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 						     __u32 flags)
 {
 	struct socket socket = socket_of_segment(on->ctx, ip, tcp);
-	bool waited;
+	bool waited, lease, claims;
 	__u64 now;
 
 	switch (socket.kind) {
@@ -102,12 +102,16 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	case SOCKET_NONE:
 		break;
 	}
-	if (!(flags & ONEVIP_MINE) || !lease_lives(&now))
+	lease = lease_lives(&now);
+	claims = flags & ONEVIP_MINE && lease;
+	if (!claims && !(flags & ONEVIP_WATCHED))
 		return ONEVIP_TCP_NOT_HERE;
 	/* The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
 	 * will say so before its sender tries again. */
 	waited = orphan_waited(flow_hash(on, ip, tcp), on->vip,
 			       on->settings->vips[on->vip & (ONEVIP_VIPS_MAX - 1)].orphan_wait_ms, now);
+	if (!claims)
+		return ONEVIP_TCP_NOT_HERE;
 	if (flags & ONEVIP_ELSEWHERE)
 		return ONEVIP_TCP_ELSEWHERE;
 	return waited ? ONEVIP_TCP_ORPHAN : ONEVIP_TCP_ORPHAN_FIRST;
@@ -121,7 +125,7 @@ static __always_inline enum onevip_reason judge_segment(struct inquiry *on, stru
 
 	/* MINE leads to the lookup even when the lease has run out: the daemon of a hung node cannot mark its guests
 	 * any more, and its sessions must live on. */
-	if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS)) && !last_syn_is_recent(word, on->authority))
+	if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED)) && !last_syn_is_recent(word, on->authority))
 		return ONEVIP_TCP_FOREIGN;
 	return judge_flow(on, ip, tcp, flags);
 }

@@ -25,6 +25,8 @@
 #define ONEVIP_MINE 1u
 #define ONEVIP_GUESTS 2u
 #define ONEVIP_ELSEWHERE 4u
+/* Its claimer has just fallen silent: what comes now counts as the first try of an orphan, if it becomes one. */
+#define ONEVIP_WATCHED 8u
 
 /* After a SYN passed, its bucket counts as having guests for this long (see SYN_MEMORY_SECS in onevip-core). */
 #define ONEVIP_SYN_MEMORY_NS (120ull * 1000 * 1000 * 1000)

@@ -18,6 +18,7 @@ const NEEDED: &[Feature] = &[
     Feature { name: "BPF ring buffers and the boot-time clock", since: (5, 8) },
     Feature { name: "bpf_skc_to_tcp_request_sock()", since: (5, 9) },
     Feature { name: "BPF atomic instructions", since: (5, 12) },
+    Feature { name: "pointers as arguments of global BPF functions", since: (5, 12) },
 ];
 
 /// Where the kernel describes its own types.

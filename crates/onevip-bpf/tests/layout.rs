@@ -42,6 +42,7 @@ fn facts() -> Facts {
         ("ONEVIP_MINE".into(), Flags::MINE.bits().into()),
         ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
+        ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
         ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),

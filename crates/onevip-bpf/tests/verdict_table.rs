@@ -78,6 +78,11 @@ fn tcp_of_a_session() {
         t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 60_000_000_000);
         t.row_again("what came after it does", 30, MINE, &orphan, TcpOrphan);
         t.row("an orphan of another's bucket is never reset", GUESTS, &orphan, TcpNotHere);
+        t.row("nor while its claimer is silent", WATCHED, &orphan, TcpNotHere);
+        t.came_before(30, WATCHED, &orphan);
+        t.row("but then its heir resets it at once", MINE, &orphan, TcpOrphan);
+        t.came_before(30, GUESTS, &orphan);
+        t.row("which it does not after what came in quieter times", MINE, &orphan, TcpOrphanFirst);
         let to_listener = frame::tcp(t.ip(HELD), 41001, SSH, ACK);
         t.row("an ACK without a valid cookie is an orphan", MINE, &to_listener, TcpOrphanFirst);
         t.row_again("also when it comes again", 30, MINE, &to_listener, TcpOrphan);

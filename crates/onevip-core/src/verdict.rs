@@ -22,8 +22,11 @@ impl Flags {
     pub const GUESTS: Self = Self(2);
     /// Another living kernel may hold flows of this bucket, so no orphan may be reset.
     pub const ELSEWHERE: Self = Self(4);
+    /// The bucket's claimer has just fallen silent: what comes now counts as the first try of an orphan, if it becomes
+    /// one when somebody else claims the bucket.
+    pub const WATCHED: Self = Self(8);
     /// Every bit that has a meaning; any other bit in a stored word means corruption.
-    pub const ALL: Self = Self(7);
+    pub const ALL: Self = Self(15);
 
     /// The flags in this word, as it is stored.
     pub const fn from_bits(bits: u32) -> Self {
@@ -55,7 +58,12 @@ impl Flags {
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [(Self::MINE, "MINE"), (Self::GUESTS, "GUESTS"), (Self::ELSEWHERE, "ELSEWHERE")];
+        let names = [
+            (Self::MINE, "MINE"),
+            (Self::GUESTS, "GUESTS"),
+            (Self::ELSEWHERE, "ELSEWHERE"),
+            (Self::WATCHED, "WATCHED"),
+        ];
         let set = names.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name);
         write!(f, "Flags({})", set.collect::<Vec<_>>().join("|"))
     }
@@ -273,9 +281,8 @@ struct Segment {
 /// hung node cannot mark its guests any more, and its sessions must live on.
 fn judge_segment(facts: &impl Facts, at: Place, flow: &Flow, segment: Segment) -> Reason {
     let flags = facts.flags(at.vip, at.bucket);
-    let may_live_here =
-        flags.has(Flags::MINE) || flags.has(Flags::GUESTS) || facts.syn_recently(at.vip, at.bucket);
-    if !may_live_here {
+    let looked_up = [Flags::MINE, Flags::GUESTS, Flags::WATCHED].iter().any(|flag| flags.has(*flag));
+    if !looked_up && !facts.syn_recently(at.vip, at.bucket) {
         return Reason::TcpForeign;
     }
     match facts.socket(flow) {

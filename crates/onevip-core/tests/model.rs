@@ -158,7 +158,7 @@ impl State {
                         engine.kernel_answered(now, whom);
                     }
                 }
-                Output::Settled(_) | Output::Event(_) => {}
+                Output::Settled(_) | Output::Watch(_) | Output::Event(_) => {}
                 Output::Left => host.engine = None,
             }
             self.serve();

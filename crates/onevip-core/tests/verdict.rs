@@ -124,6 +124,12 @@ fn every_row_of_the_verdict_table_holds() {
         ),
         ("unless it may live elsewhere", data, live(MINE.with(ELSEWHERE), none), TcpElsewhere),
         ("an unclaimed flow is never reset", data, live(GUESTS, none), TcpNotHere),
+        (
+            "one whose claimer fell silent is looked up, and no more",
+            data,
+            again(Flags::WATCHED, none),
+            TcpNotHere,
+        ),
         ("nor one whose claim lost its lease", data, lapsed(MINE, none), TcpNotHere),
         ("an ICMP error reaches the holder", icmp_error, live(NONE, Some(Socket::Connected)), IcmpErrorOwn),
         ("and nobody else", icmp_error, live(MINE, none), IcmpErrorForeign),

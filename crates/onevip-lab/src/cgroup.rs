@@ -1,8 +1,10 @@
-//! A cgroup per host, for two things only: to stop every process of a node at once, and to be sure that none survives.
+//! A cgroup per host: to stop every process of a node at once, to be sure that none survives, to see how it fares
+//! (pressure), and to keep a node that goes wild from taking the machine with it.
 //!
-//! Both are abilities of the version 2 tree itself, without any controller: so the tree is used wherever it is mounted,
-//! `/sys/fs/cgroup` on a modern host or `/sys/fs/cgroup/unified` beside version 1 controllers. Where there is none at
-//! all, hosts have no cgroup, `freeze` is refused, and `down` finds processes by their network namespace alone.
+//! The first three are abilities of the version 2 tree itself, without any controller: so the tree is used wherever it is
+//! mounted, `/sys/fs/cgroup` on a modern host or `/sys/fs/cgroup/unified` beside version 1 controllers. Where there is
+//! none at all, hosts have no cgroup, `freeze` is refused, and `down` finds processes by their network namespace alone.
+//! Limits need the controllers `pids` and `memory`: those of the version 2 tree, or the trees they have in version 1.
 
 use std::fs;
 use std::io;
@@ -29,6 +31,76 @@ fn tree_in(mounts: &str) -> Option<PathBuf> {
     fields.into_iter().find(|f| f.get(2) == Some(&"cgroup2")).map(|f| PathBuf::from(f[1]))
 }
 
+/// What can be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Processes and threads.
+    Tasks,
+    /// Bytes of memory.
+    Memory,
+}
+
+impl Limit {
+    const ALL: [Self; 2] = [Self::Tasks, Self::Memory];
+
+    fn controller(self) -> &'static str {
+        match self {
+            Self::Tasks => "pids",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// The version 1 tree of a controller.
+fn tree_of(limit: Limit) -> Option<PathBuf> {
+    controller_in(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), limit.controller())
+}
+
+fn controller_in(mounts: &str, controller: &str) -> Option<PathBuf> {
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let is_it = |f: &Vec<&str>| {
+        f.get(2) == Some(&"cgroup") && f.get(3).is_some_and(|o| o.split(',').any(|o| o == controller))
+    };
+    fields.into_iter().find(is_it).map(|f| PathBuf::from(f[1]))
+}
+
+/// Every tree in which a host has a group, the version 2 tree first.
+fn trees() -> Vec<PathBuf> {
+    tree().map(Path::to_owned).into_iter().chain(Limit::ALL.into_iter().filter_map(tree_of)).collect()
+}
+
+/// The files through which a process becomes a member of a host's groups.
+pub fn doors(name: &Name, host: Host) -> Vec<PathBuf> {
+    let door = |tree: PathBuf| below(&tree, name).join(host.to_string()).join("cgroup.procs");
+    trees().into_iter().map(door).filter(|door| door.exists()).collect()
+}
+
+/// Limits a host; `None` lifts the limit.
+///
+/// # Errors
+/// When this machine has no controller for it.
+pub fn limit(name: &Name, host: Host, what: Limit, most: Option<u64>) -> Result<()> {
+    let group = |tree: &Path| below(tree, name).join(host.to_string());
+    let (file, unlimited) = match (tree_of(what), what) {
+        (Some(tree), Limit::Tasks) => (group(&tree).join("pids.max"), "max"),
+        (Some(tree), Limit::Memory) => (group(&tree).join("memory.limit_in_bytes"), "-1"),
+        (None, Limit::Tasks) => (group(tree().unwrap_or(Path::new("/"))).join("pids.max"), "max"),
+        (None, Limit::Memory) => (group(tree().unwrap_or(Path::new("/"))).join("memory.max"), "max"),
+    };
+    let value = most.map_or(unlimited.to_owned(), |most| most.to_string());
+    fs::write(&file, value).with_context(|| {
+        let controller = what.controller();
+        format!(
+            "cannot limit {host} ({}); does this machine have the cgroup controller {controller}?",
+            file.display()
+        )
+    })
+}
+
+fn below(tree: &Path, name: &Name) -> PathBuf {
+    tree.join(PARENT).join(name.as_str())
+}
+
 fn lab_path(name: &Name) -> Option<PathBuf> {
     Some(tree()?.join(PARENT).join(name.as_str()))
 }
@@ -40,8 +112,16 @@ pub fn path(name: &Name, host: Host) -> Option<PathBuf> {
 
 /// Makes a host's cgroup. Where that is impossible (no tree, or a read-only one) the lab goes on without.
 pub fn create(name: &Name, host: Host) {
-    if let Some(path) = path(name, host) {
-        let _ = fs::create_dir_all(path);
+    if let Some(tree) = tree() {
+        let lab = below(tree, name);
+        let _ = fs::create_dir_all(&lab);
+        // Refused where the controllers have trees of their own, or others use the group directly: then without limits.
+        for group in [tree, &tree.join(PARENT), &lab] {
+            let _ = fs::write(group.join("cgroup.subtree_control"), "+pids +memory");
+        }
+    }
+    for tree in trees() {
+        let _ = fs::create_dir_all(below(&tree, name).join(host.to_string()));
     }
 }
 
@@ -83,9 +163,12 @@ pub fn pids(name: &Name, host: Host) -> Vec<i32> {
 /// # Errors
 /// When it stays in use.
 pub fn remove(name: &Name, host: Host) -> Result<()> {
-    let Some(path) = path(name, host) else { return Ok(()) };
+    trees().into_iter().try_for_each(|tree| remove_group(&below(&tree, name).join(host.to_string())))
+}
+
+fn remove_group(path: &Path) -> Result<()> {
     let mut last = None;
-    let gone = wait_until(Duration::from_secs(5), "an empty cgroup", || match fs::remove_dir(&path) {
+    let gone = wait_until(Duration::from_secs(5), "an empty cgroup", || match fs::remove_dir(path) {
         Ok(()) => true,
         Err(e) if e.kind() == io::ErrorKind::NotFound => true,
         Err(e) => {
@@ -100,11 +183,9 @@ pub fn remove(name: &Name, host: Host) -> Result<()> {
 
 /// Removes what is left of a lab's cgroups, and the parent when no other lab needs it.
 pub fn remove_lab(name: &Name) {
-    if let Some(path) = lab_path(name) {
-        let _ = fs::remove_dir(&path);
-        if let Some(parent) = path.parent() {
-            let _ = fs::remove_dir(parent);
-        }
+    for tree in trees() {
+        let _ = fs::remove_dir(below(&tree, name));
+        let _ = fs::remove_dir(tree.join(PARENT));
     }
 }
 
@@ -137,5 +218,8 @@ mod tests {
         assert_eq!(tree_in(modern), Some("/sys/fs/cgroup".into()));
         assert_eq!(tree_in(mixed), Some("/sys/fs/cgroup/unified".into()));
         assert_eq!(tree_in("proc /proc proc rw 0 0\n"), None);
+        assert_eq!(controller_in(mixed, "cpu"), Some("/sys/fs/cgroup/cpu".into()));
+        assert_eq!(controller_in(mixed, "pids"), None);
+        assert_eq!(controller_in(modern, "pids"), None);
     }
 }

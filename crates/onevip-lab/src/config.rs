@@ -21,6 +21,9 @@ pub fn generate(plan: &Plan) -> String {
         "cluster = \"{}\"\n\
          {}\
          \n\
+         [health]\n\
+         scope = \"cgroup\"\n\
+         \n\
          [[vip]]\n\
          name = \"login\"\n\
          addresses = [\"{}\", \"{}\"]\n\

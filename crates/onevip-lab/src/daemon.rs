@@ -58,7 +58,11 @@ pub fn command(name: &Name, id: u8, subcommand: &str) -> Result<Command> {
         OsStr::new("--state-dir"),
         state_dir.as_os_str(),
     ];
-    command.arg(subcommand).args(settings).envs(environment(name));
+    command
+        .arg(subcommand)
+        .args(settings)
+        .env("ONEVIP_HOST_ROOT", host_root(name, id))
+        .envs(environment(name));
     Entrance::open(name, Host::Node(id))?.apply(&mut command);
     Ok(command)
 }
@@ -145,6 +149,11 @@ pub fn state_dir(name: &Name, id: u8) -> PathBuf {
 /// What a daemon says.
 pub fn log_path(name: &Name, id: u8) -> PathBuf {
     name.node_dir(id).join("onevip.log")
+}
+
+/// What a node takes for its root where it looks for `/run/nologin` and for room: the real one is shared by all.
+pub fn host_root(name: &Name, id: u8) -> PathBuf {
+    name.node_dir(id).join("root")
 }
 
 /// Where the lab keeps the daemon's process id.

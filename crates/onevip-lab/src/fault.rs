@@ -26,6 +26,22 @@ pub enum Fault {
     FreezeSshd(u8),
     /// The daemon is killed. Healing starts it again.
     KillOnevip(u8),
+    /// The `sshd` that listens is killed; sessions go on. Healing starts it again.
+    KillSshd(u8),
+    /// Ten seconds pass before `sshd` sends its banner.
+    SshdSlow(u8),
+    /// All of the `MaxStartups` that `sshd` allows are taken by clients that do not log in.
+    SshdMaxstartups(u8),
+    /// The node has a `/run/nologin`, as `shutdown` makes it.
+    Nologin(u8),
+    /// Something makes processes until there can be no more.
+    ForkBomb(u8),
+    /// Something takes nearly all memory of the node.
+    MemoryHog(u8),
+    /// Something keeps more processors busy than there are.
+    CpuHog(u8),
+    /// The node's root file system is full.
+    DiskFull(u8),
     /// The node's link is down.
     Cut(u8),
     /// Nothing that the node sends arrives.
@@ -64,6 +80,14 @@ impl Fault {
             "freeze-onevip" => Fault::FreezeOnevip(node()?),
             "freeze-sshd" => Fault::FreezeSshd(node()?),
             "kill-onevip" => Fault::KillOnevip(node()?),
+            "kill-sshd" => Fault::KillSshd(node()?),
+            "sshd-slow" => Fault::SshdSlow(node()?),
+            "sshd-maxstartups" => Fault::SshdMaxstartups(node()?),
+            "nologin" => Fault::Nologin(node()?),
+            "fork-bomb" => Fault::ForkBomb(node()?),
+            "memory-hog" => Fault::MemoryHog(node()?),
+            "cpu-hog" => Fault::CpuHog(node()?),
+            "disk-full" => Fault::DiskFull(node()?),
             "cut" => Fault::Cut(node()?),
             "mute" => Fault::Mute(node()?),
             "deaf" => Fault::Deaf(node()?),
@@ -73,7 +97,8 @@ impl Fault {
                 Some(percent) => Fault::Loss { percent: percentage(percent)?, node: node()? },
                 None => bail!(
                     "there is no fault {kind:?}; there are: power-off, freeze, freeze-onevip, freeze-sshd, \
-                     kill-onevip, cut, mute, deaf, loss=PERCENT, split, snoop"
+                     kill-onevip, kill-sshd, sshd-slow, sshd-maxstartups, nologin, fork-bomb, memory-hog, cpu-hog, disk-full, cut, \
+                     mute, deaf, loss=PERCENT, split, snoop"
                 ),
             },
         })
@@ -87,6 +112,14 @@ impl Fault {
             | Fault::FreezeOnevip(node)
             | Fault::FreezeSshd(node)
             | Fault::KillOnevip(node)
+            | Fault::KillSshd(node)
+            | Fault::SshdSlow(node)
+            | Fault::SshdMaxstartups(node)
+            | Fault::Nologin(node)
+            | Fault::ForkBomb(node)
+            | Fault::MemoryHog(node)
+            | Fault::CpuHog(node)
+            | Fault::DiskFull(node)
             | Fault::Cut(node)
             | Fault::Mute(node)
             | Fault::Deaf(node)
@@ -103,6 +136,14 @@ impl Fault {
             Fault::FreezeOnevip(_) => "freeze-onevip",
             Fault::FreezeSshd(_) => "freeze-sshd",
             Fault::KillOnevip(_) => "kill-onevip",
+            Fault::KillSshd(_) => "kill-sshd",
+            Fault::SshdSlow(_) => "sshd-slow",
+            Fault::SshdMaxstartups(_) => "sshd-maxstartups",
+            Fault::Nologin(_) => "nologin",
+            Fault::ForkBomb(_) => "fork-bomb",
+            Fault::MemoryHog(_) => "memory-hog",
+            Fault::CpuHog(_) => "cpu-hog",
+            Fault::DiskFull(_) => "disk-full",
             Fault::Cut(_) => "cut",
             Fault::Mute(_) => "mute",
             Fault::Deaf(_) => "deaf",
@@ -116,6 +157,9 @@ impl Fault {
     pub fn is_of_processes(&self) -> bool {
         match self {
             Fault::Freeze(_) | Fault::FreezeOnevip(_) | Fault::FreezeSshd(_) | Fault::KillOnevip(_) => true,
+            Fault::KillSshd(_) | Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) => true,
+            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => true,
+            Fault::Nologin(_) | Fault::DiskFull(_) => false,
             Fault::PowerOff(_) | Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => false,
             Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => false,
         }
@@ -189,7 +233,9 @@ mod tests {
     #[test]
     fn every_fault_is_read_back_as_it_is_shown() {
         let words = "power-off unix1, freeze unix2, freeze-onevip unix3, freeze-sshd unix4, kill-onevip unix1, \
-                     cut unix2, mute unix3, deaf unix4, loss=30 unix1, snoop";
+                     cut unix2, mute unix3, deaf unix4, loss=30 unix1, snoop, kill-sshd unix1, sshd-slow unix2, \
+                     sshd-maxstartups unix3, nologin unix4, fork-bomb unix1, memory-hog unix2, cpu-hog unix3, \
+                     disk-full unix4";
         let split = "split unix1,unix2|unix3,unix4,client2";
         for text in words.split(", ").chain([split]) {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);

@@ -14,7 +14,7 @@ use crate::lab::{Lab, lock};
 use crate::net::ip_batch;
 use crate::plan::Host;
 use crate::process::{is_alive, signal, wait_until};
-use crate::{cgroup, cleanup, net, switch};
+use crate::{ailment, cgroup, cleanup, net, ssh, switch};
 
 impl Lab {
     /// The faults in force.
@@ -41,6 +41,11 @@ impl Lab {
             Fault::FreezeOnevip(id) => stop_process(self.onevip_of(id)?)?,
             Fault::FreezeSshd(id) => stop_process(self.sshd_of(id)?)?,
             Fault::KillOnevip(id) => kill_process(self.onevip_of(id)?)?,
+            Fault::KillSshd(id) => kill_process(self.sshd_of(id)?)?,
+            Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) | Fault::DiskFull(_) => {
+                ailment::begin(self, fault)?;
+            }
+            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => ailment::begin(self, fault)?,
             Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => self.apply_to_switch(&faults)?,
             Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => self.apply_to_switch(&faults)?,
         }
@@ -88,6 +93,14 @@ impl Lab {
             Fault::KillOnevip(id) if self.node(id).onevip().is_none() => {
                 self.node(id).start_onevip().map(drop)
             }
+            Fault::KillSshd(id) if self.node(id).sshd().is_none() => {
+                ssh::start_sshd(self.name(), id).map(drop)
+            }
+            Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) | Fault::DiskFull(_) => {
+                ailment::end(self, fault)
+            }
+            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => ailment::end(self, fault),
+            Fault::KillSshd(_) => Ok(()),
             Fault::KillOnevip(_) | Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => Ok(()),
             Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => Ok(()),
         }

@@ -243,6 +243,7 @@ impl Lab {
         for id in self.plan().node_ids() {
             let node = self.name().node_dir(id);
             create_private(&node.join("run"))?;
+            create_private(&daemon::host_root(self.name(), id).join("run"))?;
             symlink("../../onevip.toml", node.join("onevip.toml"))?;
         }
         config::create_key(&config::key_path(self.name()))?;

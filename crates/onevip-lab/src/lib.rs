@@ -20,6 +20,7 @@
 //! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
 //! [`load`] clients at work; [`demo`] the story, [`mod@bench`] the figures.
 
+mod ailment;
 pub mod bench;
 pub mod cgroup;
 pub mod cleanup;
@@ -27,6 +28,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod fault;
+pub mod hog;
 mod inject;
 pub mod lab;
 pub mod load;

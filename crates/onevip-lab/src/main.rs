@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use onevip_lab::bench::event::Event;
 use onevip_lab::bench::{page, sheet::Sheet};
-use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, lab, load, process};
+use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, hog, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -29,6 +29,14 @@ Kinds:
   freeze-onevip   the daemon is stopped
   freeze-sshd     the sshd that listens is stopped; sessions go on
   kill-onevip     the daemon is killed; healing starts it again
+  kill-sshd       the sshd that listens is killed; healing starts it again
+  sshd-slow       ten seconds pass before its banner
+  sshd-maxstartups  its MaxStartups are taken by clients that do not log in
+  nologin         the node has a /run/nologin
+  fork-bomb       something makes processes until there can be no more (in the node's cgroup)
+  memory-hog      something takes nearly all of the node's memory (a limit in its cgroup)
+  cpu-hog         something keeps more processors busy than there are, at low priority
+  disk-full       the node's root file system is full (a small one in its place)
   cut             the node's link is down
   mute            nothing the node sends arrives
   deaf            the node hears nothing
@@ -133,6 +141,9 @@ enum Sub {
     /// Take and give bulk data on port 5001
     #[command(hide = true)]
     Bulk,
+    /// Take something in excess, on a node that is to suffer from it
+    #[command(hide = true, subcommand)]
+    Hog(hog::Hog),
     /// Heal the faults of a node (or split, or snoop), or all of them
     Heal {
         #[command(flatten)]
@@ -147,6 +158,8 @@ enum Sub {
 enum Bench {
     /// What users notice of faults and of planned changes: gaps in new connections, sessions lost, answers given twice
     Failover(Failover),
+    /// How long an ill node goes on getting new users
+    Health(HealthBench),
     /// What a packet costs in each program, by test runs in the kernel
     Program {
         #[command(flatten)]
@@ -296,6 +309,28 @@ struct Failover {
     keep_raw: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct HealthBench {
+    /// Name of the lab
+    #[arg(long, default_value = "benchhealth")]
+    name: String,
+    /// For scripts: every single take
+    #[arg(long)]
+    json: bool,
+    /// How often each fault happens
+    #[arg(long, default_value_t = 5)]
+    repeat: u32,
+    /// What goes wrong; everything that health is about by default
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    fault: Vec<String>,
+    /// Number of nodes, 2 to 16
+    #[arg(long, default_value_t = 4)]
+    nodes: usize,
+    /// Number of client addresses, 1 to 130
+    #[arg(long, default_value_t = 40)]
+    clients: usize,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -330,6 +365,7 @@ fn run(command: Sub) -> Result<()> {
         Sub::Bench(kind) => bench(kind),
         Sub::Echo { id } => load::echo::serve(id),
         Sub::Bulk => load::bulk::serve(),
+        Sub::Hog(hog) => hog.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }
@@ -339,6 +375,7 @@ fn bench(kind: Bench) -> Result<()> {
     let command = invocation();
     match kind {
         Bench::Failover(failover) => bench_failover(failover),
+        Bench::Health(health) => bench_health(health),
         Bench::Program { output, repeat, rounds } => {
             tell(&bench::program::run(repeat, rounds, command)?, &output)
         }
@@ -405,6 +442,21 @@ fn bench_failover(wanted: Failover) -> Result<()> {
     let violations = report.violations();
     anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
     anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
+    Ok(())
+}
+
+fn bench_health(wanted: HealthBench) -> Result<()> {
+    let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
+    let all = || bench::health::KINDS.map(str::to_owned).to_vec();
+    let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
+    let report = bench::health::health(&bench::health::Settings { options, kinds, repeat: wanted.repeat })?;
+    if wanted.json {
+        print(&serde_json::to_string_pretty(&report)?)?
+    } else {
+        print(&report)?
+    }
+    let violations = report.violations();
+    anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use crate::plan::{Host, NETNS_DIR, Name};
 pub struct Entrance {
     net: File,
     uts: Option<File>,
-    cgroup: Option<File>,
+    cgroups: Vec<File>,
 }
 
 impl Entrance {
@@ -39,11 +39,9 @@ impl Entrance {
             )
         })?;
         let uts = File::open(uts_path(name, host)).ok();
-        let cgroup = match cgroup::path(name, host) {
-            Some(path) => OpenOptions::new().write(true).open(path.join("cgroup.procs")).ok(),
-            None => None,
-        };
-        Ok(Self { net, uts, cgroup })
+        let open = |door| OpenOptions::new().write(true).open(door).ok();
+        let cgroups = cgroup::doors(name, host).into_iter().filter_map(open).collect();
+        Ok(Self { net, uts, cgroups })
     }
 
     /// Makes the calling thread part of the host's namespaces (not of its cgroup).
@@ -57,7 +55,7 @@ impl Entrance {
 
     /// Makes the calling process part of the host altogether. Async-signal-safe: fit for the moment before `exec`.
     fn enter_process(&self) -> io::Result<()> {
-        if let Some(cgroup) = &self.cgroup {
+        for cgroup in &self.cgroups {
             // "0" is the writer itself.
             nix::unistd::write(cgroup, b"0")?;
         }

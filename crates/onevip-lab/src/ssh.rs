@@ -14,7 +14,9 @@ use crate::plan::{Host, Name};
 use crate::process::{is_alive, run_ok, spawn_background, tail, wait_until};
 
 /// The daemon; it insists on being started by its full path.
-const SSHD: &str = "/usr/sbin/sshd";
+pub(crate) const SSHD: &str = "/usr/sbin/sshd";
+/// Enough for all clients of a lab at once.
+pub(crate) const MAX_STARTUPS: &str = "200:30:400";
 /// Where `sshd` confines its unprivileged half.
 const PRIVSEP_DIR: &str = "/run/sshd";
 
@@ -95,7 +97,7 @@ pub fn start_sshd(name: &Name, id: u8) -> Result<i32> {
     }
     let (config, log, pid_file) = (dir.join("sshd_config"), dir.join("sshd.log"), dir.join("sshd.pid"));
     let _ = fs::remove_file(&pid_file);
-    fs::write(&config, sshd_config(&name.dir(), &pid_file, root_is_locked(), penalises_sources()))?;
+    write_config(name, id, MAX_STARTUPS)?;
     let mut sshd = Command::new(SSHD);
     sshd.args(["-D", "-e", "-f"]).arg(&config);
     Entrance::open(name, Host::Node(id))?.apply(&mut sshd);
@@ -109,6 +111,18 @@ pub fn start_sshd(name: &Name, id: u8) -> Result<i32> {
         Ok(()) => anyhow::bail!("sshd on unix{id} ended at once:\n{}", tail(&log, 10)),
         Err(error) => Err(error.context(tail(&log, 10))),
     }
+}
+
+/// Writes the configuration of a node's `sshd`; returns where.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_config(name: &Name, id: u8, max_startups: &str) -> Result<PathBuf> {
+    let dir = name.node_dir(id);
+    let (config, pid_file) = (dir.join("sshd_config"), dir.join("sshd.pid"));
+    let text = sshd_config(&name.dir(), &pid_file, root_is_locked(), penalises_sources());
+    fs::write(&config, format!("{text}MaxStartups {max_startups}\n"))?;
+    Ok(config)
 }
 
 fn sshd_config(lab_dir: &Path, pid_file: &Path, use_pam: bool, penalties: bool) -> String {
@@ -129,7 +143,6 @@ fn sshd_config(lab_dir: &Path, pid_file: &Path, use_pam: bool, penalties: bool) 
          UseDNS no\n\
          PrintMotd no\n\
          PrintLastLog no\n\
-         MaxStartups 200:30:400\n\
          LogLevel VERBOSE\n\
          Subsystem sftp internal-sftp -d {lab}/home\n"
     );

@@ -51,8 +51,10 @@ pub struct NodeStatus {
     pub id: u8,
     /// Its hostname.
     pub name: String,
-    /// Its own address.
+    /// Its own IPv4 address.
     pub address: IpAddr,
+    /// Its own IPv6 address.
+    pub address6: IpAddr,
     /// Its namespace.
     pub netns: String,
     /// Its configuration file.
@@ -79,6 +81,8 @@ pub struct Client {
     pub interface: String,
     /// Its IPv4 addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its IPv6 addresses.
+    pub addresses6: Vec<IpAddr>,
 }
 
 impl Lab {
@@ -89,11 +93,13 @@ impl Lab {
             netns: name.netns(host),
             interface: INTERFACE.into(),
             addresses: self.plan().addresses4(host).into_iter().map(IpAddr::from).collect(),
+            addresses6: self.plan().addresses6(host).into_iter().map(IpAddr::from).collect(),
         };
         let node = |node: Node<'_>| NodeStatus {
             id: node.id,
             name: node.name(),
             address: node.address(),
+            address6: self.plan().addresses6(Host::Node(node.id))[0].into(),
             netns: name.netns(Host::Node(node.id)),
             config: node.config(),
             pids: Pids { sshd: node.sshd(), onevip: node.onevip() },
@@ -117,15 +123,20 @@ impl fmt::Display for Status {
         let vip: Vec<String> = self.vip.iter().map(ToString::to_string).collect();
         writeln!(f, "lab {}: VIP {} at {}", self.name, vip.join(" and "), self.cluster_mac)?;
         let pid = |pid: Option<i32>| pid.map_or("-".to_string(), |pid| pid.to_string());
-        writeln!(f, "  {:<8} {:<15} {:<24} {:>8} {:>8}", "host", "address", "namespace", "sshd", "onevip")?;
+        let head = ["host", "addresses", "namespace", "sshd", "onevip"];
+        writeln!(f, "  {:<8} {:<29} {:<24} {:>8} {:>8}", head[0], head[1], head[2], head[3], head[4])?;
         for n in &self.nodes {
             let (sshd, onevip) = (pid(n.pids.sshd), pid(n.pids.onevip));
-            let address = n.address.to_string();
-            writeln!(f, "  {:<8} {address:<15} {:<24} {sshd:>8} {onevip:>8}", n.name, n.netns)?;
+            let addresses = format!("{} {}", n.address, n.address6);
+            writeln!(f, "  {:<8} {addresses:<29} {:<24} {sshd:>8} {onevip:>8}", n.name, n.netns)?;
         }
         for (name, client) in [("client", &self.client), ("client2", &self.client2)] {
-            let [first, .., last] = client.addresses.as_slice() else { continue };
-            writeln!(f, "  {name:<8} {first} to {last}, {}", client.netns)?;
+            let range = |addresses: &[IpAddr]| match addresses {
+                [first, .., last] => format!("{first} to {last}"),
+                one => one.iter().map(ToString::to_string).collect(),
+            };
+            let (v4, v6) = (range(&client.addresses), range(&client.addresses6));
+            writeln!(f, "  {name:<8} {v4}, {v6}, {}", client.netns)?;
         }
         writeln!(f, "  switch   bridge {} in {}", self.switch.bridge, self.switch.netns)?;
         match self.faults.as_slice() {

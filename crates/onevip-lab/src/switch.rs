@@ -53,6 +53,8 @@ fn ruleset(faults: &[Fault]) -> String {
             Fault::Split(sides) => split(&mut across, &with_clients(sides)),
             Fault::PowerOff(_) | Fault::Freeze(_) | Fault::FreezeOnevip(_) | Fault::FreezeSshd(_) => {}
             Fault::KillOnevip(_) | Fault::Cut(_) | Fault::Snoop => {}
+            Fault::KillSshd(_) | Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) => {}
+            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) | Fault::DiskFull(_) => {}
         }
     }
     // Created first, so that deleting it never fails; all in one transaction.

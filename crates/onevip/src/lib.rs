@@ -7,5 +7,6 @@ pub mod cli;
 mod cmd;
 pub mod config;
 pub mod daemon;
+pub mod health;
 pub mod host;
 pub mod status;

@@ -28,6 +28,9 @@ pub struct Status {
     pub daemon: Option<Daemon>,
     /// The lease under which this node claims anything.
     pub lease: Lease,
+    /// How this node feels; `None` without a daemon.
+    #[serde(default)]
+    pub health: Option<Health>,
     /// Where the kernel part is attached.
     pub attached: Vec<Attached>,
     /// The VIPs that this node serves.
@@ -56,6 +59,30 @@ pub struct Lease {
     pub live: bool,
     /// Milliseconds until it runs out; negative since it has. 0 when there never was one.
     pub left_ms: i64,
+}
+
+/// How this node feels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// 0 (well) to 3. Among the nodes only the least ill get new users.
+    pub illness: u8,
+    /// How much of its weight the node announces, in percent: less while it sheds load.
+    pub weight_percent: u8,
+    /// All checks by name.
+    pub checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// `well`, `shed` or `out`.
+    pub state: String,
+    /// What it found last, in words.
+    pub finding: String,
+    /// Seconds since it is in that state.
+    pub since_seconds: u64,
 }
 
 /// The programs on one interface.
@@ -136,6 +163,9 @@ pub struct Peer {
     pub loss_percent: u32,
     /// Whether it misses too many of this node's beats.
     pub finds_us_lossy: bool,
+    /// How ill it says it is, 0 to 3.
+    #[serde(default)]
+    pub illness: u8,
     /// Whom it hears, by number.
     pub hears: Vec<u8>,
     /// Buckets it claims.
@@ -202,6 +232,9 @@ impl fmt::Display for Page<'_> {
         )?;
         writeln!(f, "daemon  {}", daemon_line(status))?;
         writeln!(f, "lease   {}", lease_line(&status.lease))?;
+        if let Some(health) = &status.health {
+            write_health(f, health, status.membership == "static")?;
+        }
         for attached in &status.attached {
             let xdp = attached.xdp.as_ref().map(|mode| format!(" behind {mode}")).unwrap_or_default();
             writeln!(f, "kernel  {} on {}{xdp}", attached.mode, attached.interface)?;
@@ -242,6 +275,28 @@ fn lease_line(lease: &Lease) -> String {
             format!("ran out {} ago: this node claims nothing", duration((-left / 1000).max(0) as u64))
         }
     }
+}
+
+/// One line while all is well, and one more for each check that is not.
+fn write_health(f: &mut fmt::Formatter<'_>, health: &Health, is_static: bool) -> fmt::Result {
+    let ill: Vec<&Check> = health.checks.iter().filter(|check| check.state != "well").collect();
+    let mut line = match (ill.is_empty(), health.illness) {
+        (true, _) => format!("well ({} checks)", health.checks.len()),
+        (false, 0) => "not quite well".to_owned(),
+        (false, illness) => format!("ill ({illness} of 3): new users go where it is better"),
+    };
+    if health.weight_percent < 100 {
+        line.push_str(&format!(" · sheds load: {} % of its weight", health.weight_percent));
+    }
+    if is_static && !ill.is_empty() {
+        line.push_str(" · without effect: with fixed nodes nobody takes over");
+    }
+    writeln!(f, "health  {line}")?;
+    for check in ill {
+        let (name, since) = (&check.name, duration(check.since_seconds));
+        writeln!(f, "        {:4}  {name}: {} (for {since})", check.state, check.finding)?;
+    }
+    Ok(())
 }
 
 fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
@@ -326,6 +381,9 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
     }
     if peer.heard && peer.finds_us_lossy {
         remarks.push("misses many of ours".to_owned());
+    }
+    if peer.heard && peer.illness > 0 {
+        remarks.push(format!("ill ({} of 3)", peer.illness));
     }
     for family in &peer.missing_families {
         remarks.push(format!("not heard by {family}: something withholds those frames"));

@@ -14,6 +14,7 @@ pub const NONE: Flags = Flags::NONE;
 pub const MINE: Flags = Flags::MINE;
 pub const GUESTS: Flags = Flags::GUESTS;
 pub const ELSEWHERE: Flags = Flags::ELSEWHERE;
+pub const WATCHED: Flags = Flags::WATCHED;
 
 /// Clients, by the end of their addresses in either family.
 pub const HELD: u8 = 101;
@@ -48,6 +49,19 @@ impl Table<'_> {
         self.orphans.set(0, [0; ORPHANS], 0).unwrap();
     }
 
+    /// A frame comes, so many seconds ago.
+    pub fn came_before(&mut self, seconds_ago: u64, flags: Flags, frame: &[u8]) {
+        self.known.kernel.words().set_flags(V, self.bucket, flags);
+        let [ingress, ..] = self.known.kernel.program_fds();
+        test_run(ingress, frame, 1).unwrap();
+        let mut orphans = self.orphans.get(&0, 0).unwrap();
+        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
+            let tick = (*orphan as u32).wrapping_sub(((seconds_ago * 1_000_000_000) >> TICK_SHIFT) as u32);
+            *orphan = *orphan >> 32 << 32 | u64::from(tick);
+        }
+        self.orphans.set(0, orphans, 0).unwrap();
+    }
+
     /// A row whose frame has come before, so many seconds ago.
     pub fn row_again(
         &mut self,
@@ -57,15 +71,7 @@ impl Table<'_> {
         frame: &[u8],
         reason: Reason,
     ) {
-        self.known.kernel.words().set_flags(V, self.bucket, flags);
-        let [ingress, ..] = self.known.kernel.program_fds();
-        test_run(ingress, frame, 1).unwrap();
-        let mut orphans = self.orphans.get(&0, 0).unwrap();
-        for orphan in orphans.iter_mut().filter(|orphan| **orphan != 0) {
-            let tick = (*orphan as u32).wrapping_sub((seconds_ago * 1_000_000_000 >> TICK_SHIFT) as u32);
-            *orphan = *orphan >> 32 << 32 | u64::from(tick);
-        }
-        self.orphans.set(0, orphans, 0).unwrap();
+        self.came_before(seconds_ago, flags, frame);
         self.row(sentence, flags, frame, reason);
     }
 

@@ -49,8 +49,8 @@ impl Engine {
         self.outputs.extend(events.map(Output::Event));
         // Nobody new to judge by: what we found stays found.
         if judged > 0 {
-            let families = [Family::V4, Family::V6].into_iter();
-            self.deaf_to = families.filter(|family| missing[family.index()] == judged).last();
+            let mut families = [Family::V4, Family::V6].into_iter();
+            self.deaf_to = families.find(|family| missing[family.index()] == judged);
         }
     }
 }

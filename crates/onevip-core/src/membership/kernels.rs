@@ -61,8 +61,15 @@ impl Engine {
     pub(super) fn ask_kernels(&mut self, now: Time) {
         let timing = self.config.timing;
         let mut gone_since = None;
+        let mut watched = BucketSet::EMPTY;
         for (node, peer) in &mut self.peers {
-            if now < peer.arrived + timing.probe_after || now < peer.kernel.next_probe {
+            if now < peer.arrived + timing.probe_after {
+                continue;
+            }
+            if peer.newest.is_some() && now < peer.arrived + timing.watch {
+                watched = watched.or(&peer.known_guests);
+            }
+            if now < peer.kernel.next_probe {
                 continue;
             }
             if peer.kernel.gone {
@@ -77,6 +84,10 @@ impl Engine {
                 peer.kernel.next_probe = now + timing.probe_every;
             }
             self.outputs.push_back(Output::Probe(*node));
+        }
+        if watched != self.watched {
+            self.watched = watched;
+            self.outputs.push_back(Output::Watch(watched));
         }
         if let Some(since) = gone_since {
             self.guests_news = true;

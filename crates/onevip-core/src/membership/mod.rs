@@ -194,6 +194,8 @@ pub struct Engine {
     /// Buckets released since `guests_as_of`, or so recently that a scan may have missed a session.
     released: Vec<(Time, BucketSet)>,
     elsewhere: BucketSet,
+    /// See [`Output::Watch`].
+    watched: BucketSet,
     /// See [`Output::Settled`].
     settled: Time,
     /// Something changed that `elsewhere` depends on.
@@ -259,6 +261,7 @@ impl Engine {
             guests_as_of: now,
             released: Vec::new(),
             elsewhere: BucketSet::FULL,
+            watched: BucketSet::EMPTY,
             settled: now,
             guests_news: true,
             outputs: VecDeque::new(),
@@ -269,6 +272,7 @@ impl Engine {
         engine.outputs.push_back(Output::Release(BucketSet::FULL));
         engine.outputs.push_back(Output::Lease(Time::ZERO));
         engine.outputs.push_back(Output::Settled(now));
+        engine.outputs.push_back(Output::Watch(BucketSet::EMPTY));
         engine.outputs.push_back(Output::Elsewhere(BucketSet::FULL));
         engine.settle(now);
         engine

@@ -18,6 +18,8 @@ pub enum Output {
     /// What was seen of orphans before this time says nothing: a kernel came into reach then, or fell silent that is
     /// out of reach now. Comes before the [`Output::Elsewhere`] that it concerns.
     Settled(Time),
+    /// Set `WATCHED` of exactly these buckets, and clear it of all others: their claimer has just fallen silent.
+    Watch(BucketSet),
     /// Set `MINE` of these buckets.
     Gain(BucketSet),
     /// Send this beat, one copy per VIP family.

@@ -19,6 +19,9 @@ pub struct Timing {
     pub stall: Duration,
     /// A peer that is silent for this long has its kernel asked whether it still answers: 2.1 beats.
     pub probe_after: Duration,
+    /// Until a peer has been silent for this long, its sessions' packets are noted by everybody, so that whoever takes
+    /// its buckets over need not wait for one more retransmission before it resets them: 20 beats.
+    pub watch: Duration,
     /// Time between two such questions: 1/2 beat.
     pub probe_every: Duration,
     /// A kernel that did answer is asked again after this, while its daemon stays silent: 5 beats.
@@ -66,6 +69,7 @@ impl Timing {
             nag: times(beat, 1, 4),
             stall: beat,
             probe_after: times(beat, 21, 10),
+            watch: times(beat, 20, 1),
             probe_every: times(beat, 1, 2),
             probe_again: times(beat, 5, 1),
             probe_gone: times(beat, 20, 1),

@@ -284,7 +284,7 @@ impl World {
                     changed |= self.check.leased(self.now, node, &self.nodes, until);
                     self.nodes[node].kernel.lease = until;
                 }
-                Output::Settled(_) => {}
+                Output::Settled(_) | Output::Watch(_) => {}
                 Output::Elsewhere(buckets) => {
                     self.nodes[node].kernel.elsewhere = buckets;
                     self.check.elsewhere(self.now, &self.nodes, &self.net);

@@ -45,6 +45,7 @@ impl Node {
                 Output::Send(beat) => sent.push(self.receiver.sealer().seal(&beat)),
                 Output::Lease(_)
                 | Output::Settled(_)
+                | Output::Watch(_)
                 | Output::Elsewhere(_)
                 | Output::Probe(_)
                 | Output::Event(_)

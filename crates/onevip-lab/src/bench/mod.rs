@@ -8,6 +8,7 @@
 pub mod balance;
 pub mod connect;
 pub mod failover;
+pub mod health;
 pub mod page;
 pub mod peers;
 pub mod program;

@@ -50,7 +50,7 @@ fn listens() -> bool {
 }
 
 /// `onevip-lab` itself: the running program, or, for a test, the one beside it.
-pub(super) fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let own = env::current_exe().context("cannot tell where this program lies")?;
     if own.file_name() == Some("onevip-lab".as_ref()) {
         return Ok(own);

@@ -4,7 +4,8 @@
 //! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
-//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`. [`bulk`] moves data as fast as it goes.
+//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls.
+//! [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is judged there.
 
@@ -17,11 +18,13 @@ pub mod prober;
 pub mod segment;
 pub mod sessions;
 pub mod typists;
+pub mod visitors;
 
 pub use calls::{Call, Caller};
 pub use prober::{Knock, Outcome, Prober};
 pub use sessions::{SessionLog, Sessions};
 pub use typists::Typist;
+pub use visitors::{Visit, Visitors};
 
 /// Lets the calling thread, or the processes it becomes, go before ordinary work: a measurement shall wait for the
 /// cluster, not for whatever else this machine does.

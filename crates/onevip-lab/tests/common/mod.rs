@@ -21,9 +21,9 @@ pub fn traces(wanted: &Name) -> BTreeSet<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let of_lab = |line: &&str| line.contains(&format!("/onevip-lab/{name}/"));
     traces.extend(mounts.lines().filter(of_lab).map(|line| format!("mount {line}")));
-    for tree in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-        if Path::new(tree).join("onevip-lab").join(name).exists() {
-            traces.insert(format!("cgroup in {tree}"));
+    for tree in ["", "unified", "pids", "memory"].map(|tree| Path::new("/sys/fs/cgroup").join(tree)) {
+        if tree.join("onevip-lab").join(name).exists() {
+            traces.insert(format!("cgroup in {}", tree.display()));
         }
     }
     traces.extend(processes_naming(&format!("/onevip-lab/{name}/")));

@@ -13,6 +13,7 @@ mod frugality;
 mod ipv6;
 mod lease;
 mod mapping;
+mod mapping_ipv6;
 mod mistakes;
 mod mtu;
 mod repair;

@@ -29,5 +29,6 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
 
 fn for_people(line: &Line) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(line.time.max(0.0));
-    format!("{} {}: {}", humantime::format_rfc3339_millis(time), line.vip, line.text)
+    let vip = if line.vip.is_empty() { String::new() } else { format!("{}: ", line.vip) };
+    format!("{} {vip}{}", humantime::format_rfc3339_millis(time), line.text)
 }

@@ -2,7 +2,8 @@
 //!
 //! Each node shows the digest of its configuration to the others, so a file that was forgotten on one node is noticed.
 //! It covers the meaning, not the spelling: comments, order and defaults written out do not count. Nor do settings
-//! that each host may choose for itself: interface, acceleration, where the key lies, who may use the control socket.
+//! that each host may choose for itself: interface, acceleration, where the key lies, who may use the control socket,
+//! health checks.
 //!
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
@@ -17,7 +18,18 @@ impl Config {
     /// that do not change what a file means.
     pub fn digest(&self) -> [u8; 8] {
         // Destructured, so that a new setting cannot be forgotten here.
-        let Self { cluster, membership, beat, failback, key_file: _, control_group: _, vips, nodes } = self;
+        let Self {
+            cluster,
+            membership,
+            beat,
+            failback,
+            key_file: _,
+            control_group: _,
+            health: _,
+            checks: _,
+            vips,
+            nodes,
+        } = self;
         let mut canon = Canon(Sha256::new());
         canon.text("onevip configuration 1");
         canon.text(cluster);

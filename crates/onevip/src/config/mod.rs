@@ -8,6 +8,7 @@
 pub mod diagnostic;
 mod digest;
 mod files;
+pub mod health;
 mod identity;
 mod mac;
 mod model;
@@ -23,6 +24,7 @@ mod values;
 mod tests;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;
 pub use mac::{MacAddr, NotAMac};
 pub use model::{Accelerate, Config, Delivery, Failback, Mapping, Membership, Node, Protocol, Service, Vip};

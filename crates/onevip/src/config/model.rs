@@ -4,6 +4,7 @@
 //! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
+use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet, Table, Weight};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,6 +27,10 @@ pub struct Config {
     pub key_file: PathBuf,
     /// The group that may use the control socket, besides root.
     pub control_group: Option<String>,
+    /// What this host asks of itself.
+    pub health: HealthSettings,
+    /// What the administrator asks besides, in the order of the file; names are unique.
+    pub checks: Vec<UserCheck>,
     /// The VIPs, in the order of the file; at least one.
     pub vips: Vec<Vip>,
     /// The nodes, by ascending number; at least one, at most 64.

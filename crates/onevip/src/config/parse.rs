@@ -4,6 +4,7 @@
 //! and all mistakes come to light at once.
 
 use super::diagnostic::Diagnostics;
+use super::health::{self, HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use super::model::{Accelerate, Delivery, Failback, Mapping, Membership, Protocol};
 use super::reader::Section;
@@ -58,6 +59,8 @@ pub(super) struct Draft {
     pub failback: Failback,
     pub key_file: PathBuf,
     pub control_group: Option<String>,
+    pub health: HealthSettings,
+    pub checks: Vec<UserCheck>,
     pub vips: Vec<VipDraft>,
     pub nodes: Vec<NodeDraft>,
 }
@@ -115,6 +118,8 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
     let failback = top.choice("failback", Failback::ALL, out);
     let key_file = top.string("key_file", out).and_then(|path| values::absolute_path("key_file", path, out));
     let control_group = top.string("control_group", out).and_then(|name| values::group(name, out));
+    let health = health::health(top.table("health", "[health]", out), out);
+    let checks = health::checks(top.tables("check", "[[check]]", out), out);
     let vips = top.tables("vip", "[[vip]]", out).into_iter().map(|section| vip(section, out)).collect();
     let nodes = top.tables("node", "[[node]]", out).into_iter().map(|section| node(section, out)).collect();
     let place = top.place().clone();
@@ -127,6 +132,8 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
         failback: failback.map_or_else(Failback::default, |word| word.value),
         key_file: key_file.unwrap_or_else(|| PathBuf::from(KEY_FILE)),
         control_group,
+        health,
+        checks,
         vips,
         nodes,
     }

@@ -39,6 +39,8 @@ pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config
         failback: draft.failback,
         key_file: draft.key_file,
         control_group: draft.control_group,
+        health: draft.health,
+        checks: draft.checks,
         vips: vips.into_iter().collect::<Option<_>>()?,
         nodes,
     })

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::SigSet;
 use nix::sys::time::TimeSpec;
 use onevip_bpf::{Beats, Words};
-use onevip_core::beat::{Facts, Sealer};
+use onevip_core::beat::{Facts, Health, Sealer};
 use onevip_core::membership::{Config as EngineConfig, Event, Status};
 use onevip_core::{NodeId, Time};
 use std::os::fd::AsFd;
@@ -43,6 +43,13 @@ pub enum Command {
     },
     /// The kernel of this node answered for its own address.
     KernelAnswered(NodeId),
+    /// How the node feels.
+    Feel {
+        /// What it announces.
+        health: Health,
+        /// How much of its weight it announces, in percent.
+        percent: u8,
+    },
     /// Claim nothing more, hand over what is claimed, hold what is held.
     Drain,
     /// The end of a drain.
@@ -91,6 +98,15 @@ pub enum Notice {
         vip: usize,
         /// Why.
         error: std::io::Error,
+    },
+    /// A check found something else than before. From the health threads, by the same way.
+    Health {
+        /// Which check.
+        check: String,
+        /// In words.
+        text: String,
+        /// Whether it is good news.
+        good: bool,
     },
     /// Everything was handed over; the loop has ended.
     Left,
@@ -166,6 +182,9 @@ impl BeatLoop {
                 }
                 Command::KernelAnswered(node) => {
                     self.for_each_engine(|engine| engine.kernel_answered(now, node))
+                }
+                Command::Feel { health, percent } => {
+                    self.for_each_vip(|vip, outside| vip.feel(now, health, percent, outside));
                 }
                 Command::Drain => self.for_each_engine(|engine| engine.drain(now)),
                 Command::Undrain => self.for_each_engine(|engine| engine.undrain(now)),

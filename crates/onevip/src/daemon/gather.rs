@@ -4,6 +4,7 @@ use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::Config;
+use crate::health::board::Board;
 use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
 use anyhow::Context;
@@ -25,6 +26,8 @@ pub struct Running {
     pub realtime: Arc<AtomicBool>,
     /// Whether memory is locked.
     pub memory_locked: bool,
+    /// What the health checks found.
+    pub health: Arc<Board>,
     /// Sessions by VIP, from the newest scan.
     pub sessions: Vec<Arc<AtomicUsize>>,
 }
@@ -99,6 +102,7 @@ impl Gatherer {
                 memory_locked: running.memory_locked,
             }),
             lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
+            health: self.running.as_ref().map(|running| running.health.status()),
             attached: self.attached()?,
             vips: vips
                 .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))
@@ -113,6 +117,7 @@ impl Gatherer {
             connections
                 .iter()
                 .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
+                .filter(|c| c.flow.remote != c.flow.local)
                 .count()
         };
         Ok(self.plan.vips.iter().map(of).collect())
@@ -186,6 +191,7 @@ impl Gatherer {
             state: said.map(|(_, standing, _)| super::news::state_word(standing.state).to_owned()),
             loss_percent: status.lost * 100 / membership::LOSS_WINDOW,
             finds_us_lossy: status.finds_us_lossy,
+            illness: said.map_or(0, |(_, standing, _)| standing.health.level()),
             hears: status.hears.iter().map(NodeId::get).collect(),
             claims: status.claims,
             sessions: said.map(|(.., facts)| facts.sessions),

@@ -43,7 +43,8 @@ impl Founding {
         vip: &VipPlan,
         guests: BucketSet,
     ) -> anyhow::Result<Decider> {
-        let mut engine = Engine::new(engine_config(config, plan, vip), self.incarnation, guests, now());
+        let engine_config = engine_config(config, plan, vip);
+        let mut engine = Engine::new(engine_config.clone(), self.incarnation, guests, now());
         let routes = routes(plan, vip)?;
         let has = |family| routes.iter().any(|route| route.ends.family() == family);
         if has(Family::V4) && has(Family::V6) {
@@ -51,6 +52,8 @@ impl Founding {
         }
         Ok(Decider::Living(Box::new(Living {
             engine,
+            config: engine_config,
+            percent: 100,
             receiver: Receiver::new(Sealer::new(&self.keyring, &config.cluster, &vip.vip.name)),
             routes,
             ears: Ears::new(&vip.link.name),

@@ -1,8 +1,8 @@
 //! The daemon: puts a node's VIPs in place and keeps them there.
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
-//! programs in place and scans sockets; the *prober* asks whether silent kernels live; *news* writes the log; *control*
-//! answers commands. The main thread sets everything up, waits for a signal and ends the others. What must survive the
+//! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
+//! served; *news* writes the log; *control* answers commands. The main thread sets everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
@@ -24,6 +24,7 @@ pub mod warden;
 pub mod wire;
 
 use crate::config::{Accelerate, Config, Membership, Node};
+use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
 use crate::host::{Stage, probe, sockets};
@@ -85,15 +86,16 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
+    let (notices, news) = mpsc::channel();
     let running = gather::Running {
         since: Instant::now(),
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
+        health: Arc::new(Board::new(notices.clone())),
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
     };
 
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
-    let (notices, news) = mpsc::channel();
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,

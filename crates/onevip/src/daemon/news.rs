@@ -22,12 +22,15 @@ const WATCHERS_MAX: usize = 16;
 pub struct Line {
     /// Seconds since 1970.
     pub time: f64,
-    /// The VIP.
+    /// The VIP; empty for what concerns the whole node.
     pub vip: String,
     /// What kind of thing: `node-heard`, `node-out`, `claims` and so on.
     pub event: String,
     /// The node it is about, where it is about another one.
     pub node: Option<String>,
+    /// The check it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// In words.
     pub text: String,
 }
@@ -65,6 +68,16 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
             Notice::CannotSend { vip, error } => {
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }
+            // The health threads tell it better, and once for all VIPs.
+            Notice::Event { event: Event::Health(_), .. } => {}
+            Notice::Health { check, text, good } => {
+                if good {
+                    tracing::info!("{text}");
+                } else {
+                    tracing::warn!("{text}");
+                }
+                watchers.tell(&health_line(check, text));
+            }
             Notice::Event { vip, event } => {
                 let line = line(config, &name(vips, vip), &event);
                 log(&event, &line);
@@ -76,6 +89,22 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
 
 fn name(vips: &[String], vip: usize) -> String {
     vips.get(vip).cloned().unwrap_or_default()
+}
+
+/// Health is the node's, not one VIP's.
+fn health_line(check: String, text: String) -> Line {
+    Line {
+        time: unix_time(),
+        vip: String::new(),
+        event: "health".to_owned(),
+        node: None,
+        check: Some(check),
+        text,
+    }
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Bad news and good news.
@@ -173,8 +202,8 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
         ),
     };
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    Line { time, vip: vip.to_owned(), event: kind.to_owned(), node: node.map(called), text }
+    let (vip, event) = (vip.to_owned(), kind.to_owned());
+    Line { time: unix_time(), vip, event, node: node.map(called), check: None, text }
 }
 
 /// The word for a state.

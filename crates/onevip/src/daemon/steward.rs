@@ -12,10 +12,12 @@ use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::plan::Plan;
 use crate::config::{Config, Membership};
+use crate::health::board::Board;
+use crate::health::monitor::{self, Monitor, Subject};
 use crate::status::Status;
 use anyhow::{Context, bail};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long the beat loop may take to answer. It answers within a turn, a few microseconds, unless it is frozen.
@@ -27,6 +29,9 @@ pub struct Steward {
     beat_loop: Mailbox<Command>,
     watchers: Watchers,
     gatherer: Mutex<Gatherer>,
+    board: Arc<Board>,
+    /// None only after the threads of new checks could not be started.
+    monitor: Mutex<Option<Monitor>>,
 }
 
 /// What came of a request.
@@ -52,8 +57,10 @@ impl Steward {
         watchers: Watchers,
         running: Running,
     ) -> anyhow::Result<Self> {
-        let gatherer = Gatherer::of_daemon(config, plan, &paths.run_dir, running)?;
-        Ok(Self { paths: paths.clone(), beat_loop, watchers, gatherer: Mutex::new(gatherer) })
+        let board = Arc::clone(&running.health);
+        let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
+        let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
+        Ok(Self { paths: paths.clone(), beat_loop, watchers, gatherer, board, monitor })
     }
 
     /// Does what is asked.
@@ -105,6 +112,12 @@ impl Steward {
                 self.beat_loop.send(Command::Reconfigure { vip: index, config, sealer: Box::new(sealer) });
             }
         }
+        if old.health != new.health || old.checks != new.checks {
+            let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
+            // The old one first: two must not speak for the node.
+            *monitor = None;
+            *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.beat_loop)?);
+        }
         gatherer.reconfigure(&new, &plan);
         Ok(changes)
     }
@@ -130,6 +143,12 @@ impl Steward {
     fn gatherer(&self) -> std::sync::MutexGuard<'_, Gatherer> {
         self.gatherer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the health checks are about.
+fn subject(config: &Config, plan: &Plan) -> Subject {
+    let vips = plan.vips.iter().map(|vip| vip.vip.clone()).collect();
+    Subject { config: config.clone(), vips, host_root: monitor::host_root() }
 }
 
 /// What a reload would change, in words.
@@ -169,6 +188,7 @@ fn differences(old: &Config, old_plan: &Plan, new: &Config, plan: &Plan) -> anyh
     note(old.failback != new.failback, "failback");
     note(old.nodes != new.nodes, "nodes or weights");
     note(old.key_file != new.key_file, "place of the key file");
+    note(old.health != new.health || old.checks != new.checks, "health checks");
     if new.membership == Membership::Living {
         changes.push("keys read again".to_owned());
     }

@@ -7,9 +7,9 @@ use super::prober::Question;
 use super::warden::Guests;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
-use onevip_core::beat::{Facts, Receiver, Sealer};
+use onevip_core::beat::{Facts, Health, Receiver, Sealer};
 use onevip_core::membership::{Config as EngineConfig, Engine, Output};
-use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time};
+use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time, Weight};
 use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -46,6 +46,10 @@ impl Decider {
 pub struct Living {
     /// The protocol.
     pub engine: Engine,
+    /// Its configuration as the file has it; the engine's own has less weight while the node sheds load.
+    pub config: EngineConfig,
+    /// How much of its weight the node announces, in percent.
+    pub percent: u8,
     /// Seals, opens, tells replays.
     pub receiver: Receiver,
     /// Where beats go, one for each address of the VIP.
@@ -86,6 +90,7 @@ pub struct VipLoop {
     claims: BucketSet,
     guests: BucketSet,
     elsewhere: BucketSet,
+    watched: BucketSet,
     lease: Time,
     decider: Decider,
 }
@@ -101,7 +106,8 @@ impl VipLoop {
         elsewhere: BucketSet,
         decider: Decider,
     ) -> Self {
-        let vip = Self { index, claims, guests, elsewhere, lease: Time::ZERO, decider };
+        let vip =
+            Self { index, claims, guests, elsewhere, watched: BucketSet::EMPTY, lease: Time::ZERO, decider };
         vip.write(words, &BucketSet::FULL);
         vip
     }
@@ -206,7 +212,20 @@ impl VipLoop {
     pub fn reconfigure(&mut self, now: Time, config: EngineConfig, sealer: Sealer, outside: &Outside<'_>) {
         if let Decider::Living(living) = &mut self.decider {
             living.receiver.rekey(sealer);
-            living.engine.reconfigure(now, config);
+            living.engine.reconfigure(now, shedding(&config, living.percent));
+            living.config = config;
+            self.carry_out(outside);
+        }
+    }
+
+    /// The node feels better or worse. With fixed claims nobody would take over, so nothing changes.
+    pub fn feel(&mut self, now: Time, health: Health, percent: u8, outside: &Outside<'_>) {
+        if let Decider::Living(living) = &mut self.decider {
+            if living.percent != percent {
+                living.percent = percent;
+                living.engine.reconfigure(now, shedding(&living.config, percent));
+            }
+            living.engine.health_changed(now, health);
             self.carry_out(outside);
         }
     }
@@ -245,6 +264,7 @@ impl VipLoop {
                 Output::Elsewhere(buckets) => {
                     self.change(outside.words, |vip| &mut vip.elsewhere, |_| buckets)
                 }
+                Output::Watch(buckets) => self.change(outside.words, |vip| &mut vip.watched, |_| buckets),
                 Output::Settled(since) => outside.words.set_settled_ns(self.index, since.nanos()),
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
@@ -286,7 +306,16 @@ impl VipLoop {
         bit(&self.claims, Flags::MINE)
             .with(bit(&self.guests, Flags::GUESTS))
             .with(bit(&self.elsewhere, Flags::ELSEWHERE))
+            .with(bit(&self.watched, Flags::WATCHED))
     }
+}
+
+/// The configuration with part of its weight; never with none, for then nobody would be left where all shed.
+fn shedding(config: &EngineConfig, percent: u8) -> EngineConfig {
+    let full = config.weight.get();
+    let part = (u32::from(full) * u32::from(percent) / 100) as u16;
+    let weight = if full == 0 { config.weight } else { Weight::new(part.max(1)).unwrap_or(config.weight) };
+    EngineConfig { weight, ..config.clone() }
 }
 
 impl Living {

@@ -52,7 +52,10 @@ impl Scanned {
 
     /// The buckets in which there are sockets; counts the sessions on the way.
     pub fn guests(&self, connections: &[Connection]) -> Guests {
-        let ours = connections.iter().filter(|c| self.addresses.contains(&c.flow.local));
+        // What begins and ends on this host needs no bucket: its packets never meet the kernel part.
+        let ours = connections
+            .iter()
+            .filter(|c| self.addresses.contains(&c.flow.local) && c.flow.remote != c.flow.local);
         let (mut guests, mut sessions) = (Guests::default(), 0);
         for connection in ours {
             let flow = connection.flow;

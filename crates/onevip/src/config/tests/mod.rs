@@ -1,6 +1,7 @@
 //! What the configuration accepts and refuses, seen from outside: text in, a configuration or mistakes out.
 
 mod accepted;
+mod health;
 mod hostile;
 mod refused;
 mod several_files;

@@ -1,0 +1,161 @@
+//! What makes a node ill without taking it off the network: a sick `sshd`, a host without room.
+//!
+//! Everything is contained: in the node's control groups, in its network namespace, on a file system of its own. What
+//! takes resources is a process of the node ([`crate::hog`]), the leader of a process group, so that it ends as one.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::cgroup::{self, Limit};
+use crate::fault::Fault;
+use crate::lab::Lab;
+use crate::load::echo;
+use crate::netns::Entrance;
+use crate::plan::Host;
+use crate::process::{is_alive, signal, spawn_background, tail, wait_until};
+use crate::{daemon, ssh};
+
+/// Processes that a node with a fork bomb may have: room for the bomb beside what runs there.
+const TASKS_MAX: u64 = 256;
+/// Memory that a node with a hog may have: room for the hog beside what runs there.
+const MEMORY_MAX: u64 = 256 << 20;
+/// So many clients that have not logged in are too many for an `sshd` with [`FEW`].
+const STRANGERS: usize = 12;
+/// `MaxStartups` of an `sshd` that is soon full.
+const FEW: &str = "10:100:10";
+/// Size of a file system that is soon full, in bytes.
+const ROOT_SIZE: usize = 1 << 20;
+/// Whatever is begun here has happened by then.
+const HAPPENS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Makes a node ill; it is when this returns.
+pub(crate) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
+    match *fault {
+        Fault::SshdSlow(id) => sshd_slow(lab, id),
+        Fault::SshdMaxstartups(id) => sshd_maxstartups(lab, id),
+        Fault::Nologin(id) => {
+            let path = nologin(lab, id);
+            fs::write(&path, "System is going down.\n")
+                .with_context(|| format!("cannot write {}", path.display()))
+        }
+        Fault::ForkBomb(id) => {
+            cgroup::limit(lab.name(), Host::Node(id), Limit::Tasks, Some(TASKS_MAX))?;
+            hog(lab, id, fault.kind(), &["forks"])
+        }
+        Fault::MemoryHog(id) => {
+            cgroup::limit(lab.name(), Host::Node(id), Limit::Memory, Some(MEMORY_MAX))?;
+            hog(lab, id, fault.kind(), &["memory"])
+        }
+        Fault::CpuHog(id) => {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            hog(lab, id, fault.kind(), &["cpu", &(cores * 2).to_string()])
+        }
+        Fault::DiskFull(id) => disk_full(lab, id),
+        _ => bail!("{fault} is no ailment"),
+    }
+}
+
+/// Makes it well again.
+pub(crate) fn end(lab: &Lab, fault: &Fault) -> Result<()> {
+    let Some(id) = fault.node() else { return Ok(()) };
+    let host = Host::Node(id);
+    end_hog(lab, id, fault.kind())?;
+    match fault {
+        Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) => {
+            if let Some(pid) = lab.node(id).sshd() {
+                signal(pid, Signal::SIGTERM);
+                wait_until(HAPPENS_WITHIN, "sshd to end", || !is_alive(pid))?;
+            }
+            ssh::start_sshd(lab.name(), id).map(drop)
+        }
+        Fault::Nologin(_) => match fs::remove_file(nologin(lab, id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        },
+        Fault::ForkBomb(_) => cgroup::limit(lab.name(), host, Limit::Tasks, None),
+        Fault::MemoryHog(_) => cgroup::limit(lab.name(), host, Limit::Memory, None),
+        Fault::DiskFull(_) => {
+            let root = daemon::host_root(lab.name(), id);
+            umount2(&root, MntFlags::MNT_DETACH).with_context(|| format!("cannot unmount {}", root.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn nologin(lab: &Lab, id: u8) -> PathBuf {
+    daemon::host_root(lab.name(), id).join("run/nologin")
+}
+
+/// In place of the `sshd` that listens, something that waits for ten seconds before it gives a connection to a real one.
+fn sshd_slow(lab: &Lab, id: u8) -> Result<()> {
+    if let Some(pid) = lab.node(id).sshd() {
+        signal(pid, Signal::SIGKILL);
+        wait_until(HAPPENS_WITHIN, "sshd to end", || !is_alive(pid))?;
+    }
+    let config = lab.node(id).dir().join("sshd_config");
+    hog(lab, id, "sshd-slow", &["sshd", &config.display().to_string()])
+}
+
+fn sshd_maxstartups(lab: &Lab, id: u8) -> Result<()> {
+    let pid = lab.node(id).sshd().with_context(|| format!("no sshd runs on unix{id}"))?;
+    ssh::write_config(lab.name(), id, FEW)?;
+    // It reads its configuration, and writes its pid file, again.
+    signal(pid, Signal::SIGHUP);
+    let vip = lab.vip()[0].to_string();
+    hog(lab, id, "sshd-maxstartups", &["logins", &vip, &STRANGERS.to_string()])
+}
+
+/// A small file system over the node's root, filled to the last byte.
+fn disk_full(lab: &Lab, id: u8) -> Result<()> {
+    let root = daemon::host_root(lab.name(), id);
+    let had_nologin = nologin(lab, id).exists();
+    let options = format!("size={ROOT_SIZE}");
+    mount(Some("onevip-lab"), &root, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
+        .with_context(|| format!("cannot mount a file system at {}", root.display()))?;
+    fs::create_dir(root.join("run"))?;
+    if had_nologin {
+        fs::write(nologin(lab, id), "System is going down.\n")?;
+    }
+    match fs::write(root.join("everything"), vec![b'x'; ROOT_SIZE * 2]) {
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot fill {}", root.display())),
+        Ok(()) => bail!("{} has more room than it should", root.display()),
+    }
+}
+
+/// Starts a hog on a node and waits until it says that it has taken all it wanted.
+fn hog(lab: &Lab, id: u8, kind: &str, words: &[&str]) -> Result<()> {
+    let log = lab.node(id).dir().join(format!("{kind}.log"));
+    let _ = fs::remove_file(&log);
+    let mut command = Command::new(echo::program()?);
+    command.arg("hog").args(words);
+    Entrance::open(lab.name(), Host::Node(id))?.apply(&mut command);
+    let pid = spawn_background(&mut command, &log)?;
+    fs::write(pid_path(lab, id, kind), pid.to_string())?;
+    let ready = || fs::read_to_string(&log).is_ok_and(|text| text.contains(crate::hog::READY));
+    wait_until(HAPPENS_WITHIN, &format!("the {kind} of unix{id} to begin"), || ready() || !is_alive(pid))?;
+    if ready() { Ok(()) } else { bail!("the {kind} of unix{id} ended:\n{}", tail(&log, 5)) }
+}
+
+fn end_hog(lab: &Lab, id: u8, kind: &str) -> Result<()> {
+    let path = pid_path(lab, id, kind);
+    let Some(pid) = daemon::pid_in(lab.name(), id, &path) else { return Ok(()) };
+    let group = Pid::from_raw(pid);
+    wait_until(HAPPENS_WITHIN, &format!("the {kind} of unix{id} to end"), || {
+        let _ = killpg(group, Signal::SIGKILL);
+        !is_alive(pid)
+    })?;
+    let _ = fs::remove_file(path);
+    Ok(())
+}
+
+fn pid_path(lab: &Lab, id: u8, kind: &str) -> PathBuf {
+    lab.node(id).dir().join(format!("{kind}.pid"))
+}

@@ -1,0 +1,252 @@
+//! `onevip-lab bench health`: how long an ill node goes on getting new users, and what its sessions notice.
+//!
+//! A fault befalls one node of a cluster with clients at work. Measured are the time from the command that brings it about
+//! to the last answer that this node gives to a new connection (of one that only sheds load: until a quarter of its
+//! share is gone), the visits to SSH that had no banner within three
+//! seconds, the sessions lost, and the time from healing until the node serves again.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::stage::Stage;
+use super::watchers::Watchers;
+use crate::fault::Fault;
+use crate::lab::Options;
+use crate::load::{Visitors, visitors};
+use crate::plan::Host;
+use crate::process::check_interrupt;
+
+/// The kinds of faults, in the order of the report.
+pub const KINDS: [&str; 9] = [
+    "kill-sshd",
+    "freeze-sshd",
+    "sshd-slow",
+    "sshd-maxstartups",
+    "nologin",
+    "fork-bomb",
+    "memory-hog",
+    "disk-full",
+    "cpu-hog",
+];
+/// A node that gets all its new users by now will go on doing so; shedding for want of a processor takes its time.
+const GIVES_UP: Duration = Duration::from_secs(60);
+/// How long a healed node has to come back.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+/// How often a node is asked for its share.
+const ASK: Duration = Duration::from_millis(250);
+/// Nothing is measured while something else is going on.
+const REST: Duration = Duration::from_secs(1);
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The lab: its name, nodes and clients.
+    pub options: Options,
+    /// Kinds of faults.
+    pub kinds: Vec<String>,
+    /// How often each happens.
+    pub repeat: u32,
+}
+
+/// One fault, once. Times in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Take {
+    /// What was wrong.
+    pub fault: String,
+    /// Where.
+    pub node: u8,
+    /// Until the node's last answer to a new connection, or, where it only sheds load, until a quarter of its share
+    /// was gone; none when that did not come to pass.
+    pub moved: Option<f64>,
+    /// Visits to SSH from the node's clients while it lasted, and how many had no banner.
+    pub visits: (usize, usize),
+    /// Sessions lost, anywhere.
+    pub lost: usize,
+    /// News of nodes that are out: none, for daemons and beats are well.
+    pub outs: Vec<String>,
+    /// From healing until it served somebody again.
+    pub back: Option<f64>,
+}
+
+/// All takes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Number of nodes.
+    pub nodes: u8,
+    /// Number of client addresses.
+    pub clients: usize,
+    /// By fault.
+    pub takes: Vec<Take>,
+}
+
+/// Measures, telling on standard error how far it is.
+///
+/// # Errors
+/// When the lab cannot be built, a fault cannot be brought about, or the cluster does not come to order between two.
+pub fn health(settings: &Settings) -> Result<Report> {
+    if let Some(kind) = settings.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+        bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
+    }
+    let mut stage = Stage::set(settings.options.clone(), &[Host::Client])?;
+    let visitors = Visitors::start(&stage.lab)?;
+    let mut takes = Vec::new();
+    for kind in &settings.kinds {
+        for repeat in 0..settings.repeat {
+            check_interrupt()?;
+            let nodes = u32::from(stage.lab.plan().nodes);
+            let node = 1 + (repeat % nodes) as u8;
+            eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
+            let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
+            takes.push(take(&mut stage, &visitors, &fault, node).with_context(|| fault.to_string())?);
+            stage.restore().with_context(|| format!("after {fault}"))?;
+        }
+    }
+    drop(visitors);
+    let (nodes, clients) = (stage.lab.plan().nodes, settings.options.clients);
+    stage.strike()?;
+    Ok(Report { nodes, clients, takes })
+}
+
+fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Result<Take> {
+    stage.watch(Instant::now() + REST, |_| false)?;
+    let own = stage.clients_of(node)?;
+    let home = stage.home.clone();
+    let watchers = Watchers::start(&stage.lab)?;
+    let sheds = matches!(fault, Fault::CpuHog(_));
+    let from = Instant::now();
+    stage.lab.fault(fault)?;
+    let (mut first, mut asked) = (None, from);
+    let share = stage.lab.node(node).claims().unwrap_or(0);
+    let has_moved = stage.watch(from + GIVES_UP, |stage| {
+        let now = Instant::now();
+        let elsewhere = |client: &_| stage.tape.server(*client, now).is_some_and(|by| by != node);
+        if sheds && asked.elapsed() >= ASK {
+            asked = now;
+            // Every client of the lab has a session, so its bucket stays; those without one move.
+            let less = stage.lab.node(node).claims().is_some_and(|claims| claims < share * 3 / 4);
+            first = less.then(|| from.elapsed());
+        }
+        own.iter().all(elsewhere) || first.is_some()
+    })?;
+    let gone = Instant::now();
+    let last = stage.tape.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));
+    let moved = if sheds { first } else { last.filter(|_| has_moved) };
+    // Whoever came at the last moment is waited for.
+    stage.watch(gone + visitors::PATIENCE + REST, |_| false)?;
+    let during = visitors.visits();
+    let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
+    let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
+    let healed = Instant::now();
+    stage.lab.heal(None)?;
+    let is_back = |stage: &mut Stage| {
+        stage.served().is_some_and(|served| {
+            served.iter().filter(|(client, by)| home.get(client) == Some(by) && **by == node).count() > 0
+        })
+    };
+    let back = stage.watch(healed + BACK_WITHIN, is_back)?.then(|| healed.elapsed());
+    let seconds = |span: Duration| span.as_secs_f64();
+    let lost = stage.sessions.glance().iter().filter(|log| log.lost.is_some()).count()
+        + stage.typists.iter().filter(|typist| typist.seen().lost.is_some()).count();
+    Ok(Take {
+        fault: fault.kind().to_owned(),
+        node,
+        moved: moved.map(seconds),
+        visits,
+        lost,
+        outs: watchers.outs(),
+        back: back.map(seconds),
+    })
+}
+
+impl Report {
+    /// What must not be: sessions lost, nodes that were counted out, users that stayed with an ill node.
+    pub fn violations(&self) -> Vec<String> {
+        let wrong = |take: &Take| {
+            let mut wrong = Vec::new();
+            if take.lost > 0 {
+                wrong.push(format!("{}: {} sessions lost", take.fault, take.lost));
+            }
+            if !take.outs.is_empty() {
+                wrong.push(format!("{}: {}", take.fault, take.outs.join(", ")));
+            }
+            // Where all nodes of a lab share the processors, all shed at once, and nothing moves.
+            let sheds = take.fault == "cpu-hog";
+            if take.moved.is_none() && !sheds || take.back.is_none() {
+                wrong.push(format!("{}: nobody was served elsewhere, or it never came back", take.fault));
+            }
+            wrong
+        };
+        self.takes.iter().flat_map(wrong).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} nodes, {} client addresses; seconds from the fault, median (worst)\n",
+            self.nodes, self.clients
+        )?;
+        writeln!(
+            f,
+            "{:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}",
+            "fault", "times", "moved", "without banner", "sessions lost", "back"
+        )?;
+        for kind in KINDS {
+            let takes: Vec<&Take> = self.takes.iter().filter(|take| take.fault == kind).collect();
+            if takes.is_empty() {
+                continue;
+            }
+            let column =
+                |of: &dyn Fn(&Take) -> Option<f64>| spread(takes.iter().map(|take| of(take)).collect());
+            let visits: (usize, usize) =
+                takes.iter().fold((0, 0), |(a, b), take| (a + take.visits.0, b + take.visits.1));
+            writeln!(
+                f,
+                "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}",
+                takes.len(),
+                column(&|take| take.moved),
+                format!("{} of {}", visits.1, visits.0),
+                takes.iter().map(|take| take.lost).sum::<usize>(),
+                column(&|take| take.back),
+            )?;
+        }
+        for violation in self.violations() {
+            writeln!(f, "\nbroken: {violation}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Median and worst; what never happened is worse than everything.
+fn spread(values: Vec<Option<f64>>) -> String {
+    let mut known: Vec<f64> = values.iter().copied().flatten().collect();
+    known.sort_by(f64::total_cmp);
+    let Some(worst) = known.last() else { return "never".to_owned() };
+    let median = known[(known.len() - 1) / 2];
+    let never = values.len() - known.len();
+    let worst = if never > 0 { format!("{never} never") } else { format!("{worst:.2}") };
+    format!("{median:.2} ({worst})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_a_fault_of_a_node() {
+        for kind in KINDS {
+            assert_eq!(Fault::parse(kind, Some("unix1")).unwrap().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn what_never_happened_is_told() {
+        assert_eq!(spread(vec![Some(3.0), Some(1.0), Some(2.0)]), "2.00 (3.00)");
+        assert_eq!(spread(vec![Some(1.0), None]), "1.00 (1 never)");
+        assert_eq!(spread(vec![None]), "never");
+    }
+}

@@ -1,0 +1,50 @@
+//! An `sshd` that does not answer.
+
+use std::time::Duration;
+
+use onevip_lab::Fault;
+
+use super::*;
+
+#[test]
+fn a_killed_sshds_users_are_served_elsewhere() {
+    it_goes_out_and_comes_back(stage(options("kill")), &Fault::KillSshd(2), "sshd");
+}
+
+#[test]
+fn a_frozen_sshds_users_are_served_elsewhere() {
+    it_goes_out_and_comes_back(stage(options("freeze")), &Fault::FreezeSshd(2), "sshd");
+}
+
+#[test]
+fn a_full_sshds_users_are_served_elsewhere() {
+    it_goes_out_and_comes_back(stage(options("full")), &Fault::SshdMaxstartups(2), "sshd");
+}
+
+#[test]
+fn a_slow_sshd_is_noticed_by_the_first_user_who_waits() {
+    let mut stage = stage(options("slow"));
+    let client = client_of(&stage, 2);
+    stage.lab.fault(&Fault::SshdSlow(2)).unwrap();
+    let _waits = connect(&stage.lab, client);
+    until_served(&mut stage, |node| node != 2);
+    let found = checked(&stage.lab, 2, "sshd");
+    assert!(found["state"] == "out", "{found}");
+    nobody_lost_a_session(&mut stage);
+    stage.lab.heal(None).unwrap();
+    until_back(&mut stage, 2);
+    nobody_lost_a_session(&mut stage);
+}
+
+#[test]
+fn a_restart_of_sshd_moves_nobody() {
+    let mut stage = stage(options("again"));
+    for _ in 0..3 {
+        stage.lab.fault(&Fault::KillSshd(2)).unwrap();
+        stage.lab.heal(None).unwrap();
+        stage.watch(std::time::Instant::now() + Duration::from_millis(1500), |_| false).unwrap();
+    }
+    let log = stage.lab.node(2).onevip_log();
+    assert!(!log.contains("sshd:"), "{log}");
+    assert_eq!(stage.served(), Some(stage.home.clone()));
+}

@@ -1,0 +1,90 @@
+//! What a finding costs the node: nothing, part of its weight, or its share.
+
+use onevip_core::beat::Health;
+use std::fmt;
+
+/// The cost of a finding, from none to the worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Toll {
+    /// None: all is well.
+    #[default]
+    None,
+    /// Part of the weight: some of the new users go elsewhere.
+    Shed,
+    /// All new users go elsewhere, while there is a node that feels better.
+    Out(Health),
+}
+
+/// Ill health because of the host or of an administrator's check: new users would be served, but badly.
+pub const POORLY: Health = Health::new(1);
+/// `nologin`: new users would be refused, or cut off when the host goes down.
+pub const CLOSING: Health = Health::new(2);
+/// `sshd` does not answer: new users would certainly fail.
+pub const DEAD: Health = Health::WORST;
+
+impl Toll {
+    /// The word for status and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "well",
+            Self::Shed => "shed",
+            Self::Out(_) => "out",
+        }
+    }
+
+    /// The level that is announced.
+    pub const fn health(self) -> Health {
+        match self {
+            Self::None | Self::Shed => Health::GOOD,
+            Self::Out(health) => health,
+        }
+    }
+
+    /// What it means for users, for the log.
+    pub const fn effect(self) -> &'static str {
+        match self {
+            Self::None => "new users are welcome",
+            Self::Shed => "fewer new users come here",
+            Self::Out(_) => "new users go elsewhere",
+        }
+    }
+}
+
+impl fmt::Display for Toll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What a check found, and what that costs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The cost.
+    pub toll: Toll,
+    /// In words.
+    pub words: String,
+}
+
+impl Finding {
+    /// Nothing to complain about.
+    pub fn well(words: impl Into<String>) -> Self {
+        Self { toll: Toll::None, words: words.into() }
+    }
+
+    /// Something to complain about.
+    pub fn ill(toll: Toll, words: impl Into<String>) -> Self {
+        Self { toll, words: words.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolls_are_ordered_from_well_to_dead() {
+        let all = [Toll::None, Toll::Shed, Toll::Out(POORLY), Toll::Out(CLOSING), Toll::Out(DEAD)];
+        assert!(all.is_sorted());
+        assert_eq!(all.map(|toll| toll.health().level()), [0, 0, 1, 2, 3]);
+    }
+}
