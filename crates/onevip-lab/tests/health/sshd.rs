@@ -48,3 +48,23 @@ fn a_restart_of_sshd_moves_nobody() {
     assert!(!log.contains("sshd:"), "{log}");
     assert_eq!(stage.served(), Some(stage.home.clone()));
 }
+
+#[test]
+fn an_sshd_that_is_reached_by_ipv6_alone_is_examined_too() {
+    let v6 = onevip_lab::plan::vip6();
+    let edit = |text: String| {
+        let lines = text.lines().map(|line| match line.starts_with("addresses = ") {
+            true => format!("addresses = [\"{v6}\"]\n"),
+            false => format!("{line}\n"),
+        });
+        lines.collect()
+    };
+    let lab = Lab::up(options("six").edit_config(edit).unwrap()).unwrap();
+    until_state(&lab, 2, "sshd", "well");
+    lab.fault(&Fault::KillSshd(2)).unwrap();
+    until_state(&lab, 2, "sshd", "out");
+    wait_until(PATIENCE, "unix2 to claim nothing", || lab.node(2).claims() == Some(0)).unwrap();
+    lab.heal(None).unwrap();
+    until_state(&lab, 2, "sshd", "well");
+    wait_until(PATIENCE, "unix2 to serve", || lab.node(2).claims().is_some_and(|claims| claims > 0)).unwrap();
+}
