@@ -1,5 +1,7 @@
 //! A campaign of random cluster lives: `simulate [--lives N] [--seed N] [--nodes A..B] [--minutes M] [--kind KIND]`.
 //!
+//! `simulate --scale` prints what a node costs in clusters of 2 to 64, a JSON object a line, for `onevip-lab bench scale`.
+//!
 //! `simulate --figures REPEATS` measures what `docs/membership.md` quotes instead, `simulate --cost NODES` only what
 //! the engine costs in a cluster of that size.
 //!
@@ -21,6 +23,9 @@ struct Args {
 }
 
 fn main() {
+    if std::env::args().skip(1).eq(["--scale"]) {
+        return print_scale();
+    }
     let args = match parse(std::env::args().skip(1)) {
         Ok(args) => args,
         Err(why) => {
@@ -40,6 +45,23 @@ fn main() {
         _ => campaign(&args),
     };
     std::process::exit(i32::from(failed));
+}
+
+fn print_scale() {
+    for nodes in [2, 4, 8, 16, 32, 64] {
+        let cost = figures::cost(nodes, 4);
+        let mut gaps: Vec<u64> =
+            (1..=3).map(|seed| measure(Incident::PowerOff, nodes, seed).unanswered_ns).collect();
+        gaps.sort_unstable();
+        println!(
+            "{{\"nodes\": {nodes}, \"beats_per_second\": {}, \"beat_bytes\": {}, \"engine_us_per_second\": {}, \
+             \"gap_s\": {}}}",
+            cost.beats_per_second,
+            cost.beat_bytes,
+            cost.node_ns_per_second as f64 / 1e3,
+            gaps[gaps.len() / 2] as f64 / 1e9
+        );
+    }
 }
 
 fn print_figures(repeats: u64) {

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use onevip_lab::bench::event::Event;
+use onevip_lab::bench::{page, sheet::Sheet};
 use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, hog, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
@@ -119,7 +121,7 @@ enum Sub {
         #[arg(long)]
         fast: bool,
     },
-    /// Measure what users notice
+    /// Measure, and write the page about it
     #[command(subcommand)]
     Bench(Bench),
     /// Make something go wrong on purpose
@@ -136,6 +138,9 @@ enum Sub {
     /// Greet and echo on port 7, as the node of this number
     #[command(hide = true)]
     Echo { id: u8 },
+    /// Take and give bulk data on port 5001
+    #[command(hide = true)]
+    Bulk,
     /// Take something in excess, on a node that is to suffer from it
     #[command(hide = true, subcommand)]
     Hog(hog::Hog),
@@ -155,6 +160,121 @@ enum Bench {
     Failover(Failover),
     /// How long an ill node goes on getting new users
     Health(HealthBench),
+    /// What a packet costs in each program, by test runs in the kernel
+    Program {
+        #[command(flatten)]
+        output: Output,
+        /// Runs of each round
+        #[arg(long, default_value_t = 1_000_000)]
+        repeat: u32,
+        /// Rounds
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+    },
+    /// How evenly clients are spread over nodes, and how many move when something changes
+    Balance {
+        #[command(flatten)]
+        output: Output,
+        /// Trials with seeds of their own
+        #[arg(long, default_value_t = bench::balance::TRIALS)]
+        trials: usize,
+    },
+    /// What a foreign packet costs the node that drops it, beside iptables and nftables
+    Reject {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-reject")]
+        name: String,
+        /// Rounds
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// Frames each contestant is sent in a round
+        #[arg(long, default_value_t = bench::reject::FRAMES)]
+        frames: u32,
+    },
+    /// Bulk data up and down through the VIP, beside the direct way and HAProxy
+    Throughput {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-throughput")]
+        name: String,
+        /// Numbers of nodes, each measured in a lab of its own
+        #[arg(long, value_delimiter = ',', default_value = "1,4")]
+        nodes: Vec<usize>,
+        /// Rounds
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Length of a turn
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+    },
+    /// How long it takes to get in, and how many get in within a second, beside the direct way and HAProxy
+    Connect {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-connect")]
+        name: String,
+        /// Number of nodes, 1 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// Rounds
+        #[arg(long, default_value_t = 11)]
+        rounds: usize,
+    },
+    /// How long nobody answers when something fails, beside keepalived and HAProxy
+    Peers {
+        #[command(flatten)]
+        output: Output,
+        /// Beginning of the names of the labs
+        #[arg(long, default_value = "bench-peers")]
+        name: String,
+        /// How often each fault happens to each system
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// What a node costs as clusters grow, beside what was predicted
+    Scale {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-scale")]
+        name: String,
+        /// Numbers of nodes, growing
+        #[arg(long, value_delimiter = ',', default_value = "2,4,8,12,16")]
+        nodes: Vec<usize>,
+        /// Seconds for which nothing happens
+        #[arg(long, default_value_t = 10.0)]
+        rest: f64,
+        /// The example `simulate` of onevip-core, for clusters up to 64
+        #[arg(long, value_name = "PROGRAM")]
+        simulator: Option<PathBuf>,
+    },
+    /// Write docs/benchmarks.md and its plots from the raw results
+    Page {
+        /// Directory of the raw results
+        #[arg(long, value_name = "DIR", default_value = "bench/results")]
+        results: PathBuf,
+        /// The words of the page
+        #[arg(long, value_name = "FILE", default_value = "bench/page.md")]
+        template: PathBuf,
+        /// The page
+        #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
+        page: PathBuf,
+    },
+}
+
+/// What becomes of the figures.
+#[derive(Args)]
+struct Output {
+    /// Print the raw result, for scripts
+    #[arg(long)]
+    json: bool,
+    /// Keep the raw result in this directory as DATE-KIND.json
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -242,16 +362,67 @@ fn run(command: Sub) -> Result<()> {
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
-        Sub::Bench(Bench::Failover(failover)) => bench_failover(failover),
-        Sub::Bench(Bench::Health(health)) => bench_health(health),
+        Sub::Bench(kind) => bench(kind),
         Sub::Echo { id } => load::echo::serve(id),
+        Sub::Bulk => load::bulk::serve(),
         Sub::Hog(hog) => hog.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }
 
-fn bench_failover(wanted: Failover) -> Result<()> {
+fn bench(kind: Bench) -> Result<()> {
     process::catch_interrupts()?;
+    let command = invocation();
+    match kind {
+        Bench::Failover(failover) => bench_failover(failover),
+        Bench::Health(health) => bench_health(health),
+        Bench::Program { output, repeat, rounds } => {
+            tell(&bench::program::run(repeat, rounds, command)?, &output)
+        }
+        Bench::Balance { output, trials } => tell(&bench::balance::run(trials, command)?, &output),
+        Bench::Reject { output, name, rounds, frames } => {
+            tell(&bench::reject::run(&name, rounds, frames, command)?, &output)
+        }
+        Bench::Throughput { output, name, nodes, rounds, seconds } => {
+            tell(&bench::throughput::run(&name, &nodes, rounds, seconds, command)?, &output)
+        }
+        Bench::Connect { output, name, nodes, rounds } => {
+            tell(&bench::connect::run(&name, nodes, rounds, command)?, &output)
+        }
+        Bench::Peers { output, name, rounds } => tell(&bench::peers::run(&name, rounds, command)?, &output),
+        Bench::Scale { output, name, nodes, rest, simulator } => {
+            let rest = Duration::try_from_secs_f64(rest).context("--rest")?;
+            tell(&bench::scale::run(&name, &nodes, rest, simulator.as_deref(), command)?, &output)
+        }
+        Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
+    }
+}
+
+/// How this program was called, for whoever wants to repeat it: without its path, and without what becomes of the
+/// figures.
+fn invocation() -> String {
+    let mut words = vec!["onevip-lab".to_owned()];
+    let mut given = std::env::args().skip(1);
+    while let Some(word) = given.next() {
+        match word.as_str() {
+            "--json" => {}
+            "--save" => drop(given.next()),
+            _ if word.starts_with("--save=") => {}
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
+fn tell(sheet: &Sheet, output: &Output) -> Result<()> {
+    if let Some(dir) = &output.save {
+        let path = sheet.save(dir)?;
+        eprintln!("kept in {}", path.display());
+    }
+    if output.json { print(&serde_json::to_string_pretty(sheet)?) } else { print(sheet) }
+}
+
+fn bench_failover(wanted: Failover) -> Result<()> {
     let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     options.living = !wanted.is_static;
     let events = if wanted.fault.is_empty() { Event::ALL.to_vec() } else { wanted.fault };
@@ -262,7 +433,7 @@ fn bench_failover(wanted: Failover) -> Result<()> {
         fast: wanted.fast,
         keep_raw: wanted.keep_raw,
     };
-    let report = bench::failover(&settings)?;
+    let report = bench::failover::run(&settings)?;
     if wanted.json {
         print(&serde_json::to_string_pretty(&report)?)?
     } else {
@@ -275,7 +446,6 @@ fn bench_failover(wanted: Failover) -> Result<()> {
 }
 
 fn bench_health(wanted: HealthBench) -> Result<()> {
-    process::catch_interrupts()?;
     let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };

@@ -5,9 +5,12 @@
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
 //! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls.
+//! [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is judged there.
 
+pub mod attempts;
+pub mod bulk;
 pub mod calls;
 pub mod dial;
 pub mod echo;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::event::{Aim, NodeAim};
 use super::take::Take;
+use crate::bench::stats::{median, sorted};
 
 /// All takes of one act. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
@@ -127,17 +128,6 @@ impl Row {
     }
 }
 
-fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures
-}
-
-fn median(sorted: &[f64]) -> Option<f64> {
-    let middle = sorted.len().checked_sub(1)? / 2;
-    Some((sorted[middle] + sorted[sorted.len() / 2]) / 2.0)
-}
-
 /// The whole result; its JSON form is an interface.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -231,17 +221,4 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         writeln!(f, "{:<20} {}", "", all.join(", "))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_lies_in_the_middle() {
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[1.0]), Some(1.0));
-        assert_eq!(median(&[1.0, 2.0, 9.0]), Some(2.0));
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), Some(3.0));
-    }
 }

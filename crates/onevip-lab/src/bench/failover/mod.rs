@@ -1,0 +1,160 @@
+//! `onevip-lab bench failover`: what users notice when something happens to a cluster, in figures.
+//!
+//! A [`stage::Stage`] is a lab with clients at work. An [`event::Event`] is played on it ([`acts`]), each act becomes a
+//! [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The stage is brought into order between
+//! two plays by waiting for conditions; one that does not come to order is replaced by a new one, and the play counts
+//! as a problem of the report.
+
+pub mod acts;
+pub mod event;
+pub mod report;
+pub mod stage;
+pub mod take;
+pub mod tape;
+pub mod watchers;
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Lab, Options};
+use crate::load::Call;
+use crate::plan::Host;
+use crate::process::check_interrupt;
+use acts::Lengths;
+use event::Event;
+use report::Report;
+use stage::Stage;
+use take::Take;
+
+/// So many stages may be given up before the benchmark itself is.
+const GIVEN_UP_MAX: usize = 8;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The lab: its name, nodes and clients.
+    pub options: Options,
+    /// What happens.
+    pub events: Vec<Event>,
+    /// How often each event happens (those that take a minute or more: once).
+    pub repeat: u32,
+    /// Long events are cut short.
+    pub fast: bool,
+    /// Where single takes and the daemons' logs are kept.
+    pub keep_raw: Option<PathBuf>,
+}
+
+/// Measures, telling on standard error how far it is.
+///
+/// # Errors
+/// When the lab cannot be built, or something goes wrong (or the user interrupts) before anything was measured; after
+/// that, it is a problem of the report.
+pub fn run(settings: &Settings) -> Result<Report> {
+    let lengths = Lengths {
+        loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
+        stress: Duration::from_secs(if settings.fast { 60 } else { 600 }),
+    };
+    let mut run = Run { settings, takes: vec![], problems: vec![], done: vec![], start: Instant::now() };
+    for group in [false, true] {
+        let is_split = |event: &&Event| (**event == Event::Split) == group;
+        let events: Vec<Event> = settings.events.iter().filter(is_split).copied().collect();
+        // Only a split needs clients in two places; elsewhere they would only cost time.
+        let hosts: &[Host] = if group { &[Host::Client, Host::Client2] } else { &[Host::Client] };
+        if !events.is_empty() {
+            let played = run.play_all(&events, hosts, lengths);
+            run.takes.append(&mut run.done);
+            // What was measured until then is worth telling, also when the user has had enough.
+            if let Err(error) = played {
+                ensure!(!run.takes.is_empty(), "{error:#}");
+                run.problems.push(format!("{error:#}"));
+                break;
+            }
+        }
+    }
+    if let Some(dir) = &settings.keep_raw {
+        let takes = serde_json::to_vec_pretty(&run.takes)?;
+        fs::write(dir.join("takes.json"), takes)
+            .with_context(|| format!("cannot write to {}", dir.display()))?;
+    }
+    eprintln!();
+    Ok(Report::new(settings.options.nodes, settings.repeat, run.takes, run.problems))
+}
+
+struct Run<'a> {
+    settings: &'a Settings,
+    takes: Vec<Take>,
+    problems: Vec<String>,
+    /// Takes whose calls are not all known.
+    done: Vec<Take>,
+    start: Instant,
+}
+
+impl Run<'_> {
+    fn play_all(&mut self, events: &[Event], hosts: &[Host], lengths: Lengths) -> Result<()> {
+        let mut stage = Stage::set(self.settings.options.clone(), hosts)?;
+        for &event in events {
+            let repeats = if event.is_long() { 1 } else { self.settings.repeat };
+            for repeat in 0..repeats {
+                self.progress(event, repeat, repeats);
+                let played = acts::play(&mut stage, event, repeat, lengths).and_then(|takes| {
+                    self.done.extend(takes);
+                    stage.restore()
+                });
+                self.done.iter_mut().for_each(|take| take.count_calls(&stage.calls));
+                let Err(error) = played else { continue };
+                check_interrupt()?;
+                let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
+                eprintln!("\n{problem}");
+                self.keep_logs(&stage.lab, &format!("problem-{}", self.problems.len()))?;
+                self.problems.push(problem);
+                ensure!(
+                    self.problems.len() < GIVEN_UP_MAX,
+                    "the cluster fell into disorder {GIVEN_UP_MAX} times:\n{}",
+                    self.problems.join("\n")
+                );
+                self.settle_calls(&mut stage)?;
+                stage.strike()?;
+                stage = Stage::set(self.settings.options.clone(), hosts)?;
+            }
+        }
+        self.settle_calls(&mut stage)?;
+        self.keep_logs(&stage.lab, if hosts.len() > 1 { "split" } else { "main" })?;
+        stage.strike()
+    }
+
+    /// Waits for the calls that are still open, and counts them.
+    fn settle_calls(&mut self, stage: &mut Stage) -> Result<()> {
+        stage.settle_calls()?;
+        let calls: &[Call] = &stage.calls;
+        for mut take in self.done.drain(..) {
+            take.count_calls(calls);
+            self.takes.push(take);
+        }
+        Ok(())
+    }
+
+    fn keep_logs(&self, lab: &Lab, label: &str) -> Result<()> {
+        let Some(dir) = &self.settings.keep_raw else { return Ok(()) };
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        for node in lab.nodes() {
+            fs::write(dir.join(format!("{label}-{}.log", node.name())), node.onevip_log())?;
+        }
+        Ok(())
+    }
+
+    fn progress(&self, event: Event, repeat: u32, repeats: u32) {
+        let took = self.start.elapsed().as_secs();
+        let line = format!("{:>4} s  {} {} of {repeats}", took, event.word(), repeat + 1);
+        let mut err = std::io::stderr();
+        // Progress is a courtesy: a stream that is gone is no reason to stop.
+        if err.is_terminal() {
+            let _ = write!(err, "\r\x1b[K{line}");
+        } else if repeat == 0 {
+            let _ = writeln!(err, "{line}");
+        }
+    }
+}

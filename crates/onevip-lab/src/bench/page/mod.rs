@@ -1,0 +1,214 @@
+//! `onevip-lab bench page`: `docs/benchmarks.md` and its plots, from a template and the raw results.
+//!
+//! The template has the words, the raw results have the figures. A line of the template that is `{{…}}` is replaced:
+//!
+//! | directive | by |
+//! | --- | --- |
+//! | `{{source KIND}}` | the command, the machine, the settings of the newest result |
+//! | `{{table KIND \| METRIC \| SCENARIO}}` | medians and spread: a row a scenario, a column a contestant |
+//! | `{{ratios KIND \| METRIC \| AGAINST \| SCENARIO}}` | each contestant relative to one of them |
+//! | `{{aims KIND}}` | what was aimed at, and what came of it |
+//! | `{{plot KIND \| METRIC \| SCENARIO}}` | bars, as an SVG beside the page |
+//! | `{{failover LABEL}}` | the rows of `DATE-failover-LABEL.json` |
+//!
+//! A SCENARIO at the end picks those that begin so. What was not measured yet says so.
+
+pub mod plot;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::sheet::Sheet;
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The raw results.
+    pub results: PathBuf,
+    /// The template.
+    pub template: PathBuf,
+    /// The page; plots go to `plots` beside it.
+    pub page: PathBuf,
+}
+
+/// Writes page and plots.
+///
+/// # Errors
+/// When a file cannot be read or written, or the template has a directive that is none.
+pub fn write(places: &Places) -> Result<()> {
+    let template = fs::read_to_string(&places.template)
+        .with_context(|| format!("cannot read the template {}", places.template.display()))?;
+    let results = Results::read(&places.results)?;
+    let page = render(&template, &results)?;
+    let dir = places.page.parent().context("the page needs a directory")?;
+    for (name, svg) in &page.plots {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(dir))?;
+        fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    fs::write(&places.page, page.text).with_context(|| format!("cannot write {}", places.page.display()))
+}
+
+/// The newest raw result of each kind.
+#[derive(Default)]
+pub struct Results {
+    sheets: BTreeMap<String, Sheet>,
+    /// By label.
+    failovers: BTreeMap<String, (String, Value)>,
+}
+
+impl Results {
+    /// Reads a directory: the names begin with the date, so the last one of a kind is the newest.
+    ///
+    /// # Errors
+    /// When a file is no result.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        paths.sort();
+        let mut results = Self::default();
+        for path in paths {
+            let text = fs::read(&path)?;
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            results.add(&stem, &text).with_context(|| format!("{} is no raw result", path.display()))?;
+        }
+        Ok(results)
+    }
+
+    fn add(&mut self, stem: &str, text: &[u8]) -> Result<()> {
+        match stem.split_once("-failover-") {
+            Some((date, label)) => {
+                self.failovers.insert(label.to_owned(), (date.to_owned(), serde_json::from_slice(text)?));
+            }
+            None => {
+                let sheet: Sheet = serde_json::from_slice(text)?;
+                self.sheets.insert(sheet.kind.clone(), sheet);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A page and the plots that it shows.
+pub struct Page {
+    /// Markdown.
+    pub text: String,
+    /// Path relative to the page, and SVG.
+    pub plots: BTreeMap<String, String>,
+}
+
+/// Replaces the directives of a template.
+///
+/// # Errors
+/// When one is none.
+pub fn render(template: &str, results: &Results) -> Result<Page> {
+    let mut page = Page { text: String::new(), plots: BTreeMap::new() };
+    for line in template.lines() {
+        let directive = line.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+        match directive {
+            None => page.text += line,
+            Some(directive) => {
+                let text = replace(directive, results, &mut page.plots).with_context(|| line.to_owned())?;
+                page.text += text.trim_end();
+            }
+        }
+        page.text.push('\n');
+    }
+    Ok(page)
+}
+
+fn replace(directive: &str, results: &Results, plots: &mut BTreeMap<String, String>) -> Result<String> {
+    let (verb, rest) = directive.split_once(' ').context("a directive is a verb and a kind")?;
+    let words: Vec<&str> = rest.split('|').map(str::trim).collect();
+    let kind = words[0];
+    let word = |at: usize| words.get(at).copied().unwrap_or_default();
+    if verb == "failover" {
+        return Ok(match results.failovers.get(kind) {
+            Some((date, report)) => tables::failover(date, report),
+            None => not_yet("failover"),
+        });
+    }
+    let Some(sheet) = results.sheets.get(kind) else {
+        return Ok(if verb == "source" { not_yet(kind) } else { String::new() });
+    };
+    if matches!(verb, "table" | "ratios" | "plot") && !sheet.metrics().contains(&word(1)) {
+        return Ok(format!("Not measured in this run: {}.", word(1)));
+    }
+    match verb {
+        "source" => Ok(tables::source(sheet)),
+        "table" => Ok(tables::medians(sheet, word(1), word(2))),
+        "ratios" => Ok(tables::ratios(sheet, word(1), word(2), word(3))),
+        "aims" => Ok(tables::aims(sheet)),
+        "plot" => {
+            let name = format!("plots/{}.svg", slug(&[kind, word(1), word(2)].join(" ")));
+            plots.insert(name.clone(), plot::bars(sheet, word(1), word(2)));
+            Ok(format!("![{}]({name})", word(1)))
+        }
+        _ => bail!("there is no directive {verb:?}"),
+    }
+}
+
+fn not_yet(kind: &str) -> String {
+    format!("Not measured yet: `onevip-lab bench {kind}`.")
+}
+
+fn slug(text: &str) -> String {
+    let dashed: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    dashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::sheet::Aim;
+
+    fn results() -> Results {
+        let mut sheet = Sheet::new("test", "onevip-lab bench test".into());
+        for round in 0..3 {
+            sheet.note("time", "small", "ours", "ns", f64::from(10 + round));
+            sheet.note("time", "small", "theirs", "ns", f64::from(100 + 10 * round));
+        }
+        sheet.aims.push(Aim::at_most("time", "ours", Some("theirs"), 0.05));
+        let mut results = Results::default();
+        results.add("2026-01-02-test", &serde_json::to_vec(&sheet).unwrap()).unwrap();
+        results
+    }
+
+    #[test]
+    fn figures_replace_directives_and_words_stay() {
+        let template = "# Title\n{{source test}}\n{{table test | time}}\n{{ratios test | time | theirs}}\n\
+                        {{aims test}}\n{{plot test | time}}\nwords\n";
+        let page = render(template, &results()).unwrap();
+        assert!(page.text.starts_with("# Title\n") && page.text.ends_with("words\n"), "{}", page.text);
+        assert!(page.text.contains("onevip-lab bench test"), "{}", page.text);
+        assert!(page.text.contains("| small | 11.0 (10.0–12.0) | 110 (100–120) |"), "{}", page.text);
+        assert!(page.text.contains("| small | 0.10 (0.10–0.10) |"), "{}", page.text);
+        assert!(page.text.contains("**missed**"), "{}", page.text);
+        assert!(page.text.contains("![time](plots/test-time.svg)"), "{}", page.text);
+        assert!(page.plots["plots/test-time.svg"].contains("<svg"));
+    }
+
+    #[test]
+    fn what_was_not_measured_says_so_and_nonsense_is_refused() {
+        let page = render("{{source reject}}\n{{table reject | time}}\n", &results()).unwrap();
+        assert!(page.text.contains("Not measured yet: `onevip-lab bench reject`"), "{}", page.text);
+        assert!(render("{{dance test}}", &results()).is_err());
+        let page = render("{{table test | weight}}", &results()).unwrap();
+        assert_eq!(page.text, "Not measured in this run: weight.\n");
+    }
+
+    #[test]
+    fn a_newer_result_takes_the_place_of_an_older_one() {
+        let mut results = results();
+        let newer = Sheet::new("test", "a newer command".into());
+        results.add("2026-01-03-test", &serde_json::to_vec(&newer).unwrap()).unwrap();
+        assert_eq!(results.sheets["test"].command, "a newer command");
+    }
+}

@@ -1,0 +1,208 @@
+//! The systems that are compared: how each is set up, broken and mended.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::Fault;
+use super::keepalived::{self, Pace};
+use crate::bench::ways;
+use crate::fault;
+use crate::lab::{Lab, Options};
+use crate::load::{bulk, echo};
+use crate::plan::{Host, vip4};
+use crate::process::{signal, wait_until};
+
+/// Hosts of each.
+pub const NODES: usize = 2;
+/// The host that fails.
+const VICTIM: u8 = 1;
+
+/// Which system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// At its defaults.
+    Onevip,
+    /// At its defaults.
+    Keepalived,
+    /// As fast as is sane, and checking `sshd`.
+    KeepalivedFast,
+    /// In TCP mode on a third host, checking at its default pace.
+    Haproxy,
+    /// The same, checking as often as is sane.
+    HaproxyFast,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Onevip, Self::Keepalived, Self::KeepalivedFast, Self::Haproxy, Self::HaproxyFast];
+
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Onevip => "onevip",
+            Self::Keepalived => "keepalived, default",
+            Self::KeepalivedFast => "keepalived, fast",
+            Self::Haproxy => "HAProxy, default",
+            Self::HaproxyFast => "HAProxy, fast",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Onevip => "o",
+            Self::Keepalived => "k",
+            Self::KeepalivedFast => "f",
+            Self::Haproxy => "h",
+            Self::HaproxyFast => "g",
+        }
+    }
+
+    fn pace(self) -> Option<Pace> {
+        match self {
+            Self::Keepalived => Some(Pace::Default),
+            Self::KeepalivedFast => Some(Pace::Fast),
+            Self::Onevip | Self::Haproxy | Self::HaproxyFast => None,
+        }
+    }
+
+    fn checks(self) -> Option<ways::Pace> {
+        match self {
+            Self::Haproxy => Some(ways::Pace::Default),
+            Self::HaproxyFast => Some(ways::Pace::Fast),
+            Self::Onevip | Self::Keepalived | Self::KeepalivedFast => None,
+        }
+    }
+}
+
+/// A system in its lab.
+pub struct Contestant {
+    /// Which.
+    pub kind: Kind,
+    /// Its lab.
+    pub lab: Lab,
+    haproxy: Option<i32>,
+    clients: Vec<Ipv4Addr>,
+}
+
+impl Contestant {
+    /// Builds its lab and waits until it serves.
+    ///
+    /// # Errors
+    /// When something does not start, or nobody is served in the end.
+    pub fn set_up(kind: Kind, name: &str, clients: usize) -> Result<Self> {
+        let options = Options::new(&format!("{name}-{}", kind.suffix())).nodes(NODES).clients(clients).echo();
+        let lab = Lab::up(if kind == Kind::Onevip { options } else { options.no_onevip() })?;
+        let clients = lab.plan().addresses4(Host::Client);
+        let mut contestant = Self { kind, lab, haproxy: None, clients };
+        if let Some(pace) = kind.pace() {
+            for id in contestant.lab.plan().node_ids() {
+                keepalived::start(&contestant.lab, id, pace)?;
+            }
+        }
+        if let Some(pace) = kind.checks() {
+            contestant.haproxy = Some(ways::start_haproxy(&contestant.lab, pace)?);
+        }
+        contestant.settle(Duration::from_secs(20))?;
+        Ok(contestant)
+    }
+
+    /// Takes its lab down.
+    ///
+    /// # Errors
+    /// Names what could not be removed.
+    pub fn take_down(self) -> Result<()> {
+        self.lab.down()
+    }
+
+    /// Where its clients go.
+    pub fn address(&self) -> Ipv4Addr {
+        match self.kind {
+            Kind::Haproxy | Kind::HaproxyFast => self.lab.plan().addresses4(Host::Client2)[0],
+            Kind::Onevip | Kind::Keepalived | Kind::KeepalivedFast => vip4(),
+        }
+    }
+
+    /// The clients that the host serves which will fail.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn affected(&self) -> Result<Vec<Ipv4Addr>> {
+        let to = self.address();
+        let mut affected = self.clients.clone();
+        self.lab.inside("client", || affected.retain(|&client| greeted_by(client, to) == Some(VICTIM)))?;
+        ensure!(!affected.is_empty(), "{}: no client is served by unix{VICTIM}", self.kind.word());
+        affected.truncate(12);
+        Ok(affected)
+    }
+
+    /// Breaks it.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn inflict(&self, fault: Fault) -> Result<()> {
+        match (fault, self.kind) {
+            (Fault::PowerOff, _) => self.lab.fault(&fault::Fault::PowerOff(VICTIM)),
+            (Fault::FreezeSshd, _) => self.lab.fault(&fault::Fault::FreezeSshd(VICTIM)),
+            (Fault::FreezeDaemon, Kind::Onevip) => self.lab.fault(&fault::Fault::FreezeOnevip(VICTIM)),
+            (Fault::FreezeDaemon, _) => {
+                self.signal_daemon(Signal::SIGSTOP);
+                Ok(())
+            }
+        }
+    }
+
+    /// Mends it.
+    ///
+    /// # Errors
+    /// When a part does not come back.
+    pub fn heal(&self, fault: Fault) -> Result<()> {
+        self.lab.heal(None)?;
+        match (fault, self.kind.pace()) {
+            (Fault::PowerOff, Some(pace)) => keepalived::start(&self.lab, VICTIM, pace).map(drop),
+            (Fault::FreezeDaemon, _) => {
+                self.signal_daemon(Signal::SIGCONT);
+                Ok(())
+            }
+            (Fault::PowerOff | Fault::FreezeSshd, _) => Ok(()),
+        }
+    }
+
+    fn signal_daemon(&self, which: Signal) {
+        let pids = match self.kind {
+            Kind::Haproxy | Kind::HaproxyFast => self.haproxy.into_iter().collect(),
+            Kind::Keepalived | Kind::KeepalivedFast => keepalived::pids(&self.lab, VICTIM),
+            Kind::Onevip => vec![],
+        };
+        pids.into_iter().for_each(|pid| signal(pid, which));
+    }
+
+    /// Waits until everybody is served, and somebody by the host that was broken.
+    ///
+    /// # Errors
+    /// When that does not come to be.
+    pub fn settle(&self, within: Duration) -> Result<()> {
+        let to = self.address();
+        let what = format!("{} to serve everybody, and some from unix{VICTIM}", self.kind.word());
+        wait_until(within, &what, || {
+            let asked = self.lab.inside("client", || {
+                self.clients.iter().map(|&client| greeted_by(client, to)).collect::<Vec<_>>()
+            });
+            let Ok(greetings) = asked else { return false };
+            greetings.iter().all(Option::is_some) && greetings.contains(&Some(VICTIM))
+        })
+    }
+}
+
+/// The node that greets a client; none when that takes long.
+pub fn greeted_by(client: Ipv4Addr, to: Ipv4Addr) -> Option<u8> {
+    let mut stream = bulk::open(client, SocketAddrV4::new(to, echo::PORT)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    let mut greeting = [0];
+    stream.read_exact(&mut greeting).ok()?;
+    Some(greeting[0])
+}

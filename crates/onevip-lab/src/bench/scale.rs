@@ -1,0 +1,233 @@
+//! `onevip-lab bench scale`: what a node costs as clusters grow.
+//!
+//! What is to be expected is said beforehand, and stands beside what was measured: every node sends 20 beats a second
+//! (one each 50 ms, a copy for each address of the VIP), so it hears 20 (N − 1) of each; processor time follows in a straight line, drawn through the two smallest
+//! clusters before the larger ones are measured; memory and the gap after a loss of power do not grow. Beyond what the
+//! lab can hold, the simulator drives the same engines in virtual time (`simulate --scale` of `onevip-core`).
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use super::peers::tape::Tape;
+use super::rounds::Progress;
+use super::sheet::Sheet;
+use super::stats::{median, sorted};
+use crate::fault::Fault;
+use crate::lab::{Lab, Options};
+use crate::load::attempts::{Attempts, Target};
+use crate::load::echo;
+use crate::net::INTERFACE;
+use crate::plan::{Host, vip4};
+use crate::process::{check_interrupt, run_ok};
+
+const BEATS_PER_SECOND: f64 = 20.0;
+const CLIENTS: usize = 64;
+const HEARD: &str = "frames a node hears at rest";
+const TIME: &str = "processor time of a daemon at rest";
+const MEMORY: &str = "resident memory of a daemon";
+const GAP: &str = "gap after a power-off";
+const MEASURED: &str = "measured";
+const PREDICTED: &str = "predicted";
+
+/// A line of what the simulator says.
+#[derive(Deserialize)]
+struct Simulated {
+    nodes: u32,
+    beats_per_second: f64,
+    beat_bytes: f64,
+    engine_us_per_second: f64,
+    gap_s: f64,
+}
+
+/// Measures clusters of these sizes (in growing order), each in a lab of its own, and asks the simulator if there is one.
+///
+/// # Errors
+/// When a lab cannot be built, somebody is not served, or the user interrupts.
+pub fn run(
+    name: &str,
+    sizes: &[usize],
+    rest: Duration,
+    simulator: Option<&Path>,
+    command: String,
+) -> Result<Sheet> {
+    let mut sheet = Sheet::new("scale", command);
+    sheet.set("seconds at rest", rest.as_secs_f64());
+    sheet.remarks.push(
+        "Predicted: 20 (N − 1) frames a second for each address of the VIP; processor time on the straight line through the two smallest clusters; \
+         memory and gap as in the smallest."
+            .into(),
+    );
+    let progress = Progress::new("scale");
+    for &nodes in sizes {
+        progress.tell(&format!("{nodes} nodes"), true);
+        let lab = Lab::up(Options::new(name).nodes(nodes).clients(CLIENTS).echo())?;
+        predict(&mut sheet, nodes, lab.vip().len());
+        at_rest(&lab, rest, &mut sheet)?;
+        let gap = power_off(&lab)?;
+        sheet.note(GAP, &scenario(nodes), MEASURED, "s", gap);
+        lab.down()?;
+    }
+    if let Some(simulator) = simulator {
+        progress.tell("simulator", true);
+        let text = run_ok(Command::new(simulator).arg("--scale"), Duration::from_secs(300))?;
+        simulated(&text, &mut sheet)?;
+    }
+    sheet.finish();
+    Ok(sheet)
+}
+
+fn scenario(nodes: usize) -> String {
+    format!("N = {nodes}")
+}
+
+/// Notes what is to be expected of a cluster that has not been measured yet.
+fn predict(sheet: &mut Sheet, nodes: usize, addresses: usize) {
+    let known = |sheet: &Sheet, metric: &str| -> Vec<(f64, f64)> {
+        let own = sheet.series.iter().filter(|s| s.metric == metric && s.contestant == MEASURED);
+        let point = |scenario: &str, samples: &[f64]| {
+            let nodes = scenario.strip_prefix("N = ")?.parse().ok()?;
+            Some((nodes, median(&sorted(samples.iter().copied()))?))
+        };
+        own.filter_map(|series| point(&series.scenario, &series.samples)).collect()
+    };
+    let scenario = scenario(nodes);
+    let heard = BEATS_PER_SECOND * addresses as f64 * (nodes as f64 - 1.0);
+    sheet.note(HEARD, &scenario, PREDICTED, "1/s", heard);
+    if let [first, second, ..] = known(sheet, TIME)[..] {
+        sheet.note(TIME, &scenario, PREDICTED, "ms/s", on_the_line(first, second, nodes as f64));
+    }
+    for (metric, unit) in [(MEMORY, "MB"), (GAP, "s")] {
+        if let [(_, first), ..] = known(sheet, metric)[..] {
+            sheet.note(metric, &scenario, PREDICTED, unit, first);
+        }
+    }
+}
+
+fn on_the_line((x1, y1): (f64, f64), (x2, y2): (f64, f64), x: f64) -> f64 {
+    y1 + (y2 - y1) / (x2 - x1) * (x - x1)
+}
+
+/// What each node does while nothing happens: a sample a node.
+fn at_rest(lab: &Lab, rest: Duration, sheet: &mut Sheet) -> Result<()> {
+    let read = || -> Result<Vec<(u64, u64)>> { lab.plan().node_ids().map(|id| counters(lab, id)).collect() };
+    // Who has just begun to serve still has things to tell.
+    wait(Duration::from_secs(2))?;
+    let (before, from) = (read()?, Instant::now());
+    wait(rest)?;
+    let (after, took) = (read()?, from.elapsed().as_secs_f64());
+    let scenario = scenario(before.len());
+    for (id, (before, after)) in lab.plan().node_ids().zip(before.iter().zip(&after)) {
+        sheet.note(HEARD, &scenario, MEASURED, "1/s", (after.0 - before.0) as f64 / took);
+        sheet.note(TIME, &scenario, MEASURED, "ms/s", (after.1 - before.1) as f64 / 1e6 / took);
+        sheet.note(MEMORY, &scenario, MEASURED, "MB", resident(lab, id)?);
+    }
+    Ok(())
+}
+
+fn wait(length: Duration) -> Result<()> {
+    let until = Instant::now() + length;
+    while Instant::now() < until {
+        check_interrupt()?;
+        thread::sleep(Duration::from_millis(50).min(until.saturating_duration_since(Instant::now())));
+    }
+    Ok(())
+}
+
+/// Frames that a node has heard, and processor time of its daemon in ns.
+fn counters(lab: &Lab, id: u8) -> Result<(u64, u64)> {
+    let host = Host::Node(id).to_string();
+    let dev = lab.inside(&host, || fs::read_to_string("/proc/thread-self/net/dev"))??;
+    let line = dev.lines().find_map(|line| line.trim().strip_prefix(&format!("{INTERFACE}:")));
+    let frames = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    let pid = lab.node(id).onevip().with_context(|| format!("no onevip runs on {host}"))?;
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+    let time = |path: &Path| -> Option<u64> {
+        fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+    };
+    Ok((
+        frames.context("the node has lost its interface")?,
+        tasks.filter_map(|task| time(&task.path())).sum(),
+    ))
+}
+
+/// In MB, as `/proc/PID/status` has it.
+fn resident(lab: &Lab, id: u8) -> Result<f64> {
+    let pid = lab.node(id).onevip().with_context(|| format!("no onevip runs on unix{id}"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: Option<f64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(kib.context("a process has a size")? * 1024.0 / 1e6)
+}
+
+/// How long the clients of a node are not served when it loses its power: the median, in seconds.
+fn power_off(lab: &Lab) -> Result<f64> {
+    let clients = lab.plan().addresses4(Host::Client);
+    let mut own = clients.clone();
+    lab.inside("client", || own.retain(|&client| super::peers::greeted_by(client, vip4()) == Some(1)))?;
+    ensure!(!own.is_empty(), "unix1 serves none of {} clients", clients.len());
+    let target = Target {
+        to: SocketAddrV4::new(vip4(), echo::PORT),
+        interval: Duration::from_millis(20),
+        limit: Duration::from_millis(400),
+    };
+    let attempts = Attempts::start(lab, &own, target)?;
+    let mut tape = Tape::default();
+    let served = |tape: &Tape| tape.served(&own, target.limit);
+    ensure!(tape.watch(&attempts, Duration::from_secs(20), served)?, "unix1 does not serve its clients");
+    let from = Instant::now();
+    lab.fault(&Fault::PowerOff(1))?;
+    let least = Duration::from_secs(1);
+    tape.watch(&attempts, Duration::from_secs(12), |tape| from.elapsed() > least && served(tape))?;
+    let gaps: Option<Vec<f64>> = own.iter().map(|&client| tape.gap(client, from)).collect();
+    let gaps = gaps.context("clients of unix1 are not served again")?;
+    median(&sorted(gaps)).context("no client")
+}
+
+/// Takes in what the simulator said: a JSON object a line.
+fn simulated(text: &str, sheet: &mut Sheet) -> Result<()> {
+    for line in text.lines() {
+        let of: Simulated =
+            serde_json::from_str(line).with_context(|| format!("the simulator said {line:?}"))?;
+        let scenario = scenario(of.nodes as usize);
+        let mut note = |metric, unit, figure| sheet.note(metric, &scenario, "simulated", unit, figure);
+        note("beats a node sends", "1/s", of.beats_per_second);
+        note("longest beat", "bytes", of.beat_bytes);
+        note("processor time of an engine", "ms/s", of.engine_us_per_second / 1e3);
+        note(GAP, "s", of.gap_s);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_predicted_comes_from_the_smallest_clusters() {
+        let mut sheet = Sheet::new("test", String::new());
+        for (nodes, time) in [(2, 4.0), (4, 6.0)] {
+            sheet.note(TIME, &scenario(nodes), MEASURED, "ms/s", time);
+            sheet.note(MEMORY, &scenario(nodes), MEASURED, "MB", 10.0 + time);
+        }
+        predict(&mut sheet, 16, 2);
+        let predicted = |metric| sheet.find(metric, "N = 16", PREDICTED).unwrap().samples[0];
+        assert_eq!((predicted(HEARD), predicted(TIME), predicted(MEMORY)), (600.0, 18.0, 14.0));
+    }
+
+    #[test]
+    fn the_simulator_is_understood_and_nonsense_is_not() {
+        let mut sheet = Sheet::new("test", String::new());
+        let line = "{\"nodes\": 64, \"beats_per_second\": 20.0, \"beat_bytes\": 1300, \
+                    \"engine_us_per_second\": 2500, \"gap_s\": 0.27}\n";
+        simulated(line, &mut sheet).unwrap();
+        assert_eq!(sheet.find(GAP, "N = 64", "simulated").unwrap().samples, [0.27]);
+        assert!(simulated("64 nodes", &mut sheet).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! Bulk data both ways: a service of the lab, and flows that fill it.
+//!
+//! One byte from the client says which way: `u`, the service counts what arrives and says at the end how much that was;
+//! `d`, it sends until the client has enough. (`onevip-lab bulk` is what runs on a node.)
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::dial::end_abruptly;
+use super::echo::program;
+use crate::netns::{self, Entrance};
+use crate::plan::{Host, Name};
+use crate::process::{is_alive, spawn_background, tail, wait_until};
+
+/// Where it listens.
+pub const PORT: u16 = 5001;
+/// Bytes written and read at once.
+const CHUNK: usize = 256 << 10;
+/// A flow that has not ended by then is stuck.
+const STUCK: Duration = Duration::from_secs(20);
+
+/// Which way the data goes, as the client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client.
+    Up,
+    /// To the client.
+    Down,
+}
+
+impl Way {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Starts the service on a node and waits until it listens.
+///
+/// # Errors
+/// When it does not start: then with the end of its log.
+pub fn start(name: &Name, id: u8) -> Result<()> {
+    let log = name.node_dir(id).join("bulk.log");
+    let mut command = Command::new(program()?);
+    command.arg("bulk");
+    Entrance::open(name, Host::Node(id))?.apply(&mut command);
+    let pid = spawn_background(&mut command, &log)?;
+    let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok();
+    wait_until(Duration::from_secs(10), &format!("the bulk service on unix{id} to listen"), || {
+        !is_alive(pid) || netns::inside(name, Host::Node(id), listens).unwrap_or(false)
+    })?;
+    ensure!(is_alive(pid), "the bulk service on unix{id} ended:\n{}", tail(&log, 5));
+    Ok(())
+}
+
+/// Serves for ever.
+///
+/// # Errors
+/// When the port is taken.
+pub fn serve() -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
+        .with_context(|| format!("cannot listen on port {PORT}"))?;
+    for guest in listener.incoming() {
+        let guest = guest?;
+        // A flow that breaks is the client's to notice.
+        thread::spawn(move || drop(attend(guest)));
+    }
+    Ok(())
+}
+
+fn attend(mut guest: TcpStream) -> io::Result<()> {
+    let mut way = [0];
+    guest.read_exact(&mut way)?;
+    let mut chunk = vec![0; CHUNK];
+    if way == *b"d" {
+        loop {
+            guest.write_all(&chunk)?;
+        }
+    }
+    let mut total = 0u64;
+    loop {
+        match guest.read(&mut chunk)? {
+            0 => return guest.write_all(&total.to_be_bytes()),
+            length => total += length as u64,
+        }
+    }
+}
+
+/// Runs flows side by side for `length`, in the namespace of the calling thread, and returns how many bytes a second
+/// have arrived, all together.
+///
+/// # Errors
+/// When a flow cannot be opened, or breaks.
+pub fn flows(ends: &[(Ipv4Addr, Ipv4Addr)], way: Way, length: Duration) -> Result<f64> {
+    let ready = Barrier::new(ends.len());
+    let results = thread::scope(|scope| {
+        let flow = |&(from, to): &(Ipv4Addr, Ipv4Addr)| {
+            let ready = &ready;
+            scope.spawn(move || {
+                let stream = open(from, SocketAddrV4::new(to, PORT));
+                // Also those that failed have to be there, or nobody would begin.
+                ready.wait();
+                let stream = stream.with_context(|| format!("no way from {from} to {to} port {PORT}"))?;
+                run(stream, way, length).with_context(|| format!("the flow from {from} to {to} broke"))
+            })
+        };
+        let threads: Vec<_> = ends.iter().map(flow).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow!("a flow panicked"))?)
+            .collect::<Result<Vec<(u64, Duration)>>>()
+    })?;
+    let bytes: u64 = results.iter().map(|(bytes, _)| bytes).sum();
+    let longest = results.iter().map(|(_, took)| *took).max().unwrap_or(length);
+    Ok(bytes as f64 / longest.as_secs_f64())
+}
+
+/// A connection from a given address.
+///
+/// # Errors
+/// When there is no way, or nobody listens.
+pub fn open(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<TcpStream> {
+    let socket: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
+    connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+    Ok(TcpStream::from(socket))
+}
+
+fn run(mut stream: TcpStream, way: Way, length: Duration) -> io::Result<(u64, Duration)> {
+    stream.set_read_timeout(Some(STUCK))?;
+    stream.set_write_timeout(Some(STUCK))?;
+    let mut chunk = vec![0; CHUNK];
+    let begun = Instant::now();
+    match way {
+        Way::Up => {
+            stream.write_all(b"u")?;
+            while begun.elapsed() < length {
+                stream.write_all(&chunk)?;
+            }
+            stream.shutdown(Shutdown::Write)?;
+            // What counts is what has arrived, and when.
+            let mut total = [0; 8];
+            stream.read_exact(&mut total)?;
+            Ok((u64::from_be_bytes(total), begun.elapsed()))
+        }
+        Way::Down => {
+            stream.write_all(b"d")?;
+            let mut total = 0;
+            while begun.elapsed() < length {
+                match stream.read(&mut chunk)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    length => total += length as u64,
+                }
+            }
+            let took = begun.elapsed();
+            end_abruptly(&stream);
+            Ok((total, took))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrives_is_counted_both_ways() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            listener.incoming().for_each(|guest| drop(thread::spawn(|| attend(guest.unwrap()))))
+        });
+        for way in [Way::Up, Way::Down] {
+            let stream = TcpStream::connect(address).unwrap();
+            let (bytes, took) = run(stream, way, Duration::from_millis(50)).unwrap();
+            assert!(bytes >= CHUNK as u64 / 4, "{way:?}: {bytes} bytes");
+            assert!(took >= Duration::from_millis(50));
+        }
+    }
+}
