@@ -101,6 +101,9 @@ impl Engine {
         if !self.claims.is_empty() && self.lease_until > now {
             next = next.min(self.lease_until);
         }
+        if self.ears_since.is_none() && self.spoken_to + timing.doubt > now {
+            next = next.min(self.spoken_to + timing.doubt);
+        }
         if self.spoken_to + timing.alone > now {
             next = next.min(self.spoken_to + timing.alone);
         }

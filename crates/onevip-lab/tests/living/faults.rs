@@ -128,3 +128,15 @@ fn a_node_that_loses_a_third_of_its_frames_gives_its_share_away_and_keeps_its_se
     assert_eq!(lost(&stage, |_| true), []);
     assert_eq!(answered_twice(&stage, start), []);
 }
+
+/// Nobody says a word on this LAN: whether the other is gone or the own cable is out, an idle host has to tell.
+#[test]
+fn the_last_of_two_nodes_serves_on_a_silent_lan() {
+    use onevip_lab::{Lab, Options, wait_until};
+    let lab = Lab::up(Options::test("silent").nodes(2).clients(2)).unwrap();
+    // As any host of a LAN does, the node has spoken to somebody who is no node.
+    let client = lab.clients()[0].to_string();
+    lab.exec_ok("unix1", &["ping", "-c", "1", "-W", "2", &client]).unwrap();
+    lab.fault(&Fault::PowerOff(2)).unwrap();
+    wait_until(super::PATIENCE, "unix1 to claim everything", || lab.node(1).claims() == Some(1024)).unwrap();
+}

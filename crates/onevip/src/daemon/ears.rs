@@ -3,8 +3,10 @@
 //! Looked at by the beat loop, and only while nobody speaks to it. The kernel's own count is read through a file that
 //! stays open; nothing here waits for a disk or another process.
 
+use onevip_core::Time;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 /// Counts of all interfaces, of the network namespace of whoever opens it.
 const COUNTS: &str = "/proc/thread-self/net/dev";
@@ -17,12 +19,26 @@ pub struct Ears {
     interface: String,
     /// Frames received when we began to listen.
     before: Option<u64>,
+    /// How often somebody was asked to make themselves heard since then, and when that may be done again.
+    asked: u32,
+    ask_again: Time,
 }
+
+/// So many times in a row witnesses are asked at every beat, then every [`PATIENT_BEATS`].
+const ASKED_OFTEN: u32 = 5;
+/// For as long as nothing arrives: at the default beat once a second.
+const PATIENT_BEATS: u32 = 20;
 
 impl Ears {
     /// On this interface.
     pub fn new(interface: &str) -> Self {
-        Self { counts: File::open(COUNTS).ok(), interface: interface.to_owned(), before: None }
+        Self {
+            counts: File::open(COUNTS).ok(),
+            interface: interface.to_owned(),
+            before: None,
+            asked: 0,
+            ask_again: Time::ZERO,
+        }
     }
 
     /// Whether anything has arrived since this was first called after [`Ears::rest`]. Where that cannot be found out, it
@@ -32,9 +48,19 @@ impl Ears {
         *self.before.get_or_insert(count) != count
     }
 
+    /// Whether it is time to ask somebody to make themselves heard.
+    pub fn want_a_witness(&mut self, now: Time, beat: Duration) -> bool {
+        if now < self.ask_again {
+            return false;
+        }
+        self.ask_again = now + beat * if self.asked < ASKED_OFTEN { 1 } else { PATIENT_BEATS };
+        self.asked = self.asked.saturating_add(1);
+        true
+    }
+
     /// Nobody wants to know.
     pub fn rest(&mut self) {
-        self.before = None;
+        (self.before, self.asked) = (None, 0);
     }
 
     fn received(&self) -> Option<u64> {
@@ -66,6 +92,16 @@ mod tests {
         assert_eq!(frames_of(COUNTS, "eth1"), Some(4711));
         assert_eq!(frames_of(COUNTS, "eth10"), Some(2));
         assert_eq!(frames_of(COUNTS, "eth0"), None);
+    }
+
+    #[test]
+    fn witnesses_are_asked_often_at_first_and_then_seldom() {
+        let (mut ears, beat) = (Ears::new("no-such-interface"), Duration::from_millis(50));
+        let at = |ms: u64| Time::from_nanos(1_000_000 * ms);
+        let asked = (0..10_000).step_by(10).filter(|&ms| ears.want_a_witness(at(ms), beat)).count();
+        assert_eq!(asked, 5 + 10);
+        ears.rest();
+        assert!(ears.want_a_witness(at(11_000), beat));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub const KINDS: &[&str] = &[
     "lossy",
     "steady",
     "held-back",
+    "family-out",
+    "family-heard",
     "stalled",
     "twin",
     "duplicate",
@@ -231,7 +233,6 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
         ),
     };
-    debug_assert!(KINDS.contains(&kind), "{kind} is missing in KINDS");
     let (vip, event) = (vip.to_owned(), kind.to_owned());
     Line { time: unix_time(), vip, event, node: node.map(called), check: None, text }
 }
@@ -272,5 +273,51 @@ pub fn why_out(why: WhyOut) -> &'static str {
         WhyOut::Unhealthy => "others feel better",
         WhyOut::NoWeight => "its weight is 0",
         WhyOut::NoLease => "nobody acknowledges its beats",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onevip_core::beat::{Health, Incarnation, NodeState};
+    use onevip_core::membership::Family;
+    use std::time::Duration;
+
+    const FILE: &str = "cluster = \"login\"\nmembership = \"static\"\n\
+        [[vip]]\nname = \"login\"\naddresses = [\"198.51.100.10\"]\n\
+        [[node]]\nname = \"unix1\"\nid = 1\naddress = [\"198.51.100.11\"]\n";
+
+    /// Every kind of event, some of them in two moods.
+    fn events() -> Vec<Event> {
+        let node = NodeId::new(1).unwrap();
+        let family = Family::V6;
+        vec![
+            Event::Heard { node, incarnation: Incarnation(1) },
+            Event::Lost { node, why: WhyLost::Silent },
+            Event::KernelGone(node),
+            Event::KernelAnswers(node),
+            Event::State(NodeState::Serving),
+            Event::Health(Health::WORST),
+            Event::Claims(1),
+            Event::Lapsed,
+            Event::Lossy(true),
+            Event::Lossy(false),
+            Event::HeldBack(Duration::from_secs(1)),
+            Event::Stalled(Duration::from_secs(1)),
+            Event::Twin { host: 1 },
+            Event::Duplicate { node, host: 1 },
+            Event::NotInFile(node),
+            Event::FamilyLost { node, family, lost: true },
+            Event::FamilyLost { node, family, lost: false },
+            Event::Unreadable,
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_news_can_be_named_by_a_hook_and_every_name_is_news() {
+        let config = Config::inspect_text("onevip.toml", FILE).0.unwrap();
+        let told: std::collections::BTreeSet<String> =
+            events().iter().map(|event| line(&config, "login", event).event).collect();
+        assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 }

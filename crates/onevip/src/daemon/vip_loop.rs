@@ -162,7 +162,7 @@ impl VipLoop {
                 }
             }
             Decider::Living(living) => {
-                living.listen(now);
+                living.listen(now, outside.prober);
                 if now >= living.engine.poll_timeout() {
                     living.engine.timeout(now);
                 }
@@ -325,12 +325,14 @@ fn shedding(config: &EngineConfig, percent: u8) -> EngineConfig {
 }
 
 impl Living {
-    /// Finds out whether anything arrives, while the engine wants to know.
-    fn listen(&mut self, now: Time) {
+    /// Finds out whether anything arrives, while the engine wants to know: of itself, or because somebody was asked.
+    fn listen(&mut self, now: Time, prober: &Mailbox<Question>) {
         if !self.engine.doubts_its_ears(now) {
             self.ears.rest();
         } else if self.ears.hear_anything() {
             self.engine.others_arrive(now);
+        } else if self.ears.want_a_witness(now, self.config.timing.beat) {
+            prober.send(Question::Witnesses);
         }
     }
 

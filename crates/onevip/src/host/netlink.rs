@@ -9,6 +9,9 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -108,6 +111,24 @@ impl Netlink {
             .collect())
     }
 
+    /// The addresses of hosts that this one has spoken to, and the index of the interface they are on: what the kernel's
+    /// neighbour tables hold, both families. The gateway is among them on any host that uses one.
+    ///
+    /// # Errors
+    /// The kernel's answer where it is one.
+    pub fn neighbours(&mut self) -> io::Result<Vec<(u32, IpAddr)>> {
+        let replies = dialogue(
+            &self.0,
+            RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()),
+            NLM_F_REQUEST | NLM_F_DUMP,
+        )?;
+        let known = replies.into_iter().filter_map(|reply| match reply {
+            RouteNetlinkMessage::NewNeighbour(message) => neighbour(&message),
+            _ => None,
+        });
+        Ok(known.collect())
+    }
+
     /// Gives the interface a VIP as /32 or /128.
     ///
     /// IPv6 without duplicate address detection (every node has it) and deprecated from the start, or the node would
@@ -162,6 +183,20 @@ impl Netlink {
             })
         }))
     }
+}
+
+/// A neighbour whose MAC is or was known.
+fn neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr)> {
+    use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
+    if !matches!(message.header.state, Reachable | Stale | Delay | Probe | Permanent) {
+        return None;
+    }
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::from(*v4)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::from(*v6)),
+        _ => None,
+    })?;
+    Some((message.header.ifindex, address))
 }
 
 /// Tells when links, addresses or tc filters of this namespace change.
