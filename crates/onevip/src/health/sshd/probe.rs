@@ -1,4 +1,4 @@
-//! The two questions to `sshd`, without ever waiting: a [`Knock`] and a [`Call`].
+//! The two questions to `sshd`, without ever waiting: a knock and a call.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
