@@ -106,9 +106,11 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	claims = flags & ONEVIP_MINE && lease;
 	if (!claims && !(flags & ONEVIP_WATCHED))
 		return ONEVIP_TCP_NOT_HERE;
-	/* The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
+	/* A reset provokes none, so it is no try, and there may be many: they would crowd out the others.
+	 * The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
 	 * will say so before its sender tries again. */
-	waited = orphan_waited(flow_hash(on, ip, tcp), on->vip,
+	waited = !tcp->rst &&
+		 orphan_waited(flow_hash(on, ip, tcp), on->vip,
 			       on->settings->vips[on->vip & (ONEVIP_VIPS_MAX - 1)].orphan_wait_ms, now);
 	if (!claims)
 		return ONEVIP_TCP_NOT_HERE;

@@ -32,7 +32,7 @@
 #define ONEVIP_SYN_MEMORY_NS (120ull * 1000 * 1000 * 1000)
 
 /* Orphans are remembered in this many places, by the top bits of their flow's hash. */
-#define ONEVIP_ORPHANS_BITS 12
+#define ONEVIP_ORPHANS_BITS 14
 #define ONEVIP_ORPHANS (1u << ONEVIP_ORPHANS_BITS)
 /* Their clock ticks every 2^20 ns, about a millisecond; a memory older than this counts for nothing. */
 #define ONEVIP_TICK_SHIFT 20

@@ -22,7 +22,7 @@ pub const DATAGRAM_MAX: usize = 1600;
 /// Size of the ring buffer for beats, in bytes.
 pub const BEATS_BYTES: usize = 512 * 1024;
 /// Places in which orphans are remembered.
-pub const ORPHANS: usize = 1 << 12;
+pub const ORPHANS: usize = 1 << 14;
 /// A memory of an orphan older than this counts for nothing: two minutes, in ticks of 2^20 ns.
 pub const ORPHAN_MEMORY_TICKS: u64 = 120_000_000_000 >> TICK_SHIFT;
 /// Ticks are the boot time in ns, shifted right by this.

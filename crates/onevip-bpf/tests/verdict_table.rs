@@ -77,6 +77,8 @@ fn tcp_of_a_session() {
         t.row_again("what came before a node returned says nothing", 30, MINE, &orphan, TcpOrphanFirst);
         t.known.kernel.words().set_settled_ns(V, boot_time_ns() - 60_000_000_000);
         t.row_again("what came after it does", 30, MINE, &orphan, TcpOrphan);
+        let reset = frame::tcp(t.ip(HELD), 41001, NOBODY_LISTENS, RST);
+        t.row_again("a reset is no try, and needs no answer", 30, MINE, &reset, TcpOrphanFirst);
         t.row("an orphan of another's bucket is never reset", GUESTS, &orphan, TcpNotHere);
         t.row("nor while its claimer is silent", WATCHED, &orphan, TcpNotHere);
         t.came_before(30, WATCHED, &orphan);

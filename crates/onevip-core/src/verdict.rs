@@ -299,7 +299,8 @@ fn judge_segment(facts: &impl Facts, at: Place, flow: &Flow, segment: Segment) -
             match (claims(flags, facts), flags.has(Flags::ELSEWHERE)) {
                 (false, _) => Reason::TcpNotHere,
                 (true, true) => Reason::TcpElsewhere,
-                (true, false) if facts.orphan_waited(at.vip, flow) => Reason::TcpOrphan,
+                // A reset provokes none, so it is no try.
+                (true, false) if !segment.rst && facts.orphan_waited(at.vip, flow) => Reason::TcpOrphan,
                 (true, false) => Reason::TcpOrphanFirst,
             }
         }

@@ -116,6 +116,7 @@ fn every_row_of_the_verdict_table_holds() {
         ("the first segment of an orphan is only remembered", data, live(MINE, none), TcpOrphanFirst),
         ("when it comes again it is reset", data, again(MINE, none), TcpOrphan),
         ("also in front of a listener", data, again(MINE, cookie(false)), TcpOrphan),
+        ("but its reset is none, and needs no answer", rst, again(MINE, none), TcpOrphanFirst),
         (
             "however often it comes, not where it may live elsewhere",
             data,
