@@ -32,6 +32,8 @@ struct Segment {
     events: Vec<(usize, Event)>,
     /// What engines said of orphans (`Settled`), and when.
     settlings: Vec<(usize, Time, Time)>,
+    /// What engines had watched, each time that changed.
+    watches: Vec<(usize, BucketSet)>,
     /// Everything that was ever sent.
     tape: Vec<Beat>,
     /// Beats from or to this node are lost so often, in percent.
@@ -52,6 +54,7 @@ impl Segment {
             engines,
             events: Vec::new(),
             settlings: Vec::new(),
+            watches: Vec::new(),
             tape: Vec::new(),
             loss: None,
             dice: 1,
@@ -93,6 +96,7 @@ impl Segment {
                     match output {
                         Output::Send(beat) => sent.push((index, *beat)),
                         Output::Event(event) => self.events.push((index, event)),
+                        Output::Watch(buckets) => self.watches.push((index, buckets)),
                         Output::Settled(since) => self.settlings.push((index, self.now, since)),
                         _ => {}
                     }
@@ -482,4 +486,24 @@ fn a_node_that_falls_out_again_and_again_is_held_back() {
     }
     segment.run(100);
     assert!(claims(&segment) > 300, "but not for ever");
+}
+
+#[test]
+fn what_a_silent_node_claimed_is_watched_until_somebody_else_claims_it() {
+    let mut segment = settled();
+    let left_behind = segment.engine(3).claims();
+    segment.engines[2] = None;
+    segment.watches.clear();
+    segment.run(4);
+    for index in 0..2 {
+        let (_, watched) = segment.watches.iter().rfind(|(by, _)| *by == index).expect("it is watched");
+        assert_eq!(watched.and(&left_behind), left_behind, "before anybody takes over");
+    }
+    segment.run(4);
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    let claims = [segment.engine(1).claims(), segment.engine(2).claims()];
+    for index in 0..2 {
+        let (_, watched) = segment.watches.iter().rfind(|(by, _)| *by == index).unwrap();
+        assert!(watched.and(&claims[1 - index]).is_empty(), "what the other claims concerns nobody else");
+    }
 }

@@ -85,6 +85,11 @@ impl Engine {
             }
             self.outputs.push_back(Output::Probe(*node));
         }
+        // What somebody claims again is noted by that node; noted by all, it would only crowd out what matters to them.
+        if !watched.is_empty() {
+            let others = self.peers.values().filter(|peer| now < peer.arrived + timing.probe_after);
+            watched = others.fold(watched, |left, peer| left.minus(&peer.claims()));
+        }
         if watched != self.watched {
             self.watched = watched;
             self.outputs.push_back(Output::Watch(watched));
