@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
+use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::netns::Entrance;
 use crate::plan::{Host, Name};
@@ -94,7 +95,7 @@ pub fn wait_ready(name: &Name, id: u8, pid: i32) -> Result<()> {
     let (socket, log) = (run_dir(name, id).join("control.sock"), log_path(name, id));
     let mut ready = false;
     let waited = wait_until(READY_WITHIN, &format!("onevip on unix{id} to be ready"), || {
-        ready = UnixStream::connect(&socket).is_ok();
+        ready = UnixStream::connect(&socket).is_ok_and(|stream| is_served_by(&stream, pid));
         ready || !is_alive(pid)
     });
     match waited {
@@ -107,6 +108,11 @@ pub fn wait_ready(name: &Name, id: u8, pid: i32) -> Result<()> {
             Err(error.context(format!("the last it said ({}):\n{}", log.display(), tail(&log, 15))))
         }
     }
+}
+
+/// Whether it is this process that listens. A killed daemon, whose threads are still ending, may have the socket open.
+fn is_served_by(stream: &UnixStream, pid: i32) -> bool {
+    getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.pid() == pid)
 }
 
 /// Ends a daemon with SIGTERM, and by force if it does not obey.

@@ -11,7 +11,7 @@ use onevip_lab::{Host, Lab, daemon};
 
 use crate::common::{
     Mode, PATIENCE, Session, VIP, VIP6, Watch, bpf, client_of, complaint, config, in_every_mode, kill_daemon,
-    landed, onevip, status,
+    landed, onevip, status, wait,
 };
 
 in_every_mode!(damaged_maps_are_rebuilt_without_touching_sessions);
@@ -143,12 +143,12 @@ fn a_bad_file_changes_nothing() {
 fn status_tells_with_and_without_the_daemon() {
     let lab = Mode::Tcx.lab("e2e-status", 2, 20);
     let _session = Session::open(&lab, client_of(&lab, 1));
-    crate::common::wait("the scan to find the session", || status(&lab, 1)["vips"][0]["sessions"] == 1);
+    wait("the scan to find the session", || status(&lab, 1)["vips"][0]["sessions"] == 1);
     let with = status(&lab, 1);
     assert_eq!(with["daemon"]["pid"], lab.node(1).onevip().unwrap());
     assert_eq!(with["lease"]["live"], true);
     kill_daemon(&lab, 1);
-    crate::common::wait("the lease to run out", || status(&lab, 1)["lease"]["live"] == false);
+    wait("the lease to run out", || status(&lab, 1)["lease"]["live"] == false);
     let without = status(&lab, 1);
     assert!(without["daemon"].is_null());
     assert!(without["lease"]["left_ms"].as_i64().unwrap() <= 0);
@@ -192,8 +192,8 @@ fn damaged_maps_are_rebuilt_without_touching_sessions(mode: Mode) {
         let said = lab.node(1).onevip_log().len();
         damage(&pins);
         lab.node(1).start_onevip().unwrap();
-        let log = lab.node(1).onevip_log();
-        assert!(log[said..].contains(&format!("kernel part rebuilt: {why}")), "{}", &log[said..]);
+        let wanted = format!("kernel part rebuilt: {why}");
+        wait(&wanted, || lab.node(1).onevip_log()[said..].contains(&wanted));
         assert!(session.echoes(), "{why}");
         assert_eq!(landed(&lab, client), "unix1", "{why}");
         assert_eq!(landed(&lab, client_of(&lab, 2)), "unix2", "{why}");
