@@ -10,7 +10,7 @@ use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{
     AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT,
 };
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use onevip_core::Flow;
 use std::io;
@@ -40,21 +40,31 @@ pub enum Stage {
 /// # Errors
 /// The kernel's: `sock_diag` is missing (`CONFIG_INET_DIAG`) or refused.
 pub fn connections() -> io::Result<Vec<Connection>> {
+    let found = dump(StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::empty())?;
+    Ok(found
+        .iter()
+        .filter_map(|response| connection(&response.header.socket_id, response.header.state))
+        .collect())
+}
+
+/// What the kernel says of all TCP sockets in these states, both families.
+///
+/// # Errors
+/// As [`connections`].
+pub(super) fn dump(states: StateFlags, extensions: ExtensionFlags) -> io::Result<Vec<InetResponse>> {
     let mut found = Vec::new();
     for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let socket = connected(NETLINK_SOCK_DIAG)?;
         let request = InetRequest {
             family,
             protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::all() & !StateFlags::LISTEN,
+            extensions: extensions.clone(),
+            states: states.clone(),
             socket_id,
         };
         let replies = dialogue(&socket, SockDiagMessage::InetRequest(request), NLM_F_REQUEST | NLM_F_DUMP)?;
         found.extend(replies.into_iter().filter_map(|reply| match reply {
-            SockDiagMessage::InetResponse(response) => {
-                connection(&response.header.socket_id, response.header.state)
-            }
+            SockDiagMessage::InetResponse(response) => Some(*response),
             _ => None,
         }));
     }

@@ -3,16 +3,9 @@
 //! A heavier question than [`super::sockets`] asks (the kernel adds `tcp_info` to each answer), so it is put only when
 //! somebody wants to know.
 
-use crate::host::netlink::{connected, dialogue};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT,
-};
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla,
-};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use super::sockets::dump;
+use netlink_packet_sock_diag::constants::{TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, StateFlags, nlas::Nla};
 use onevip_core::Flow;
 use std::io;
 use std::net::IpAddr;
@@ -77,26 +70,6 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         v6_only: response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true))),
     };
     Ok(dump(StateFlags::LISTEN, ExtensionFlags::empty())?.iter().map(listener).collect())
-}
-
-fn dump(states: StateFlags, extensions: ExtensionFlags) -> io::Result<Vec<InetResponse>> {
-    let mut found = Vec::new();
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        let socket = connected(NETLINK_SOCK_DIAG)?;
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: extensions.clone(),
-            states: states.clone(),
-            socket_id,
-        };
-        let replies = dialogue(&socket, SockDiagMessage::InetRequest(request), NLM_F_REQUEST | NLM_F_DUMP)?;
-        found.extend(replies.into_iter().filter_map(|reply| match reply {
-            SockDiagMessage::InetResponse(response) => Some(*response),
-            _ => None,
-        }));
-    }
-    Ok(found)
 }
 
 fn talker(response: &InetResponse) -> Talker {
