@@ -28,7 +28,6 @@ demo:            ## one address, four hosts, sixty clients, in namespaces on thi
 
 test:            ## everything: unit, property, verdict, differential, simulated and end to end
 	@scripts/deps test
-	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 
 lint:            ## formatting, clippy, documentation
