@@ -42,16 +42,20 @@ static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct j
 	beat->vip = vip;
 	beat->address = judged->address;
 	beat->length = length;
-	/* The verifier wants to see both bounds on the very register that the helper takes. */
+	/* The verifier wants to see both bounds, one after the other, on the very register that the helper takes; and older
+	 * ones learn nothing from "not zero". */
 	asm volatile("" : "+r"(captured));
-	if (captured == 0 || captured > ONEVIP_DATAGRAM_MAX ||
-	    bpf_skb_load_bytes(skb, judged->network, beat->datagram, captured)) {
-		bpf_ringbuf_discard(beat, 0);
-		return false;
-	}
+	if (captured < sizeof(struct iphdr))
+		goto unread;
+	asm volatile("" : "+r"(captured));
+	if (captured > ONEVIP_DATAGRAM_MAX || bpf_skb_load_bytes(skb, judged->network, beat->datagram, captured))
+		goto unread;
 	beat->captured = captured;
 	bpf_ringbuf_submit(beat, 0);
 	return true;
+unread:
+	bpf_ringbuf_discard(beat, 0);
+	return false;
 }
 
 /* A frame to the cluster MAC is "for somebody else" to the stack, and TCP would not take it. */

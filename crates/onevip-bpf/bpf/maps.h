@@ -11,6 +11,17 @@
 #include <bpf/bpf_helpers.h>
 #include "onevip.h"
 
+/*
+ * An index below a power of two. The compiler, which may know that it is that small anyway, must not leave the bound
+ * out: verifiers of older kernels (6.1 for one) lose what they knew of a number when it is put together from parts.
+ */
+#define INDEX(index, size)                                   \
+	({                                                     \
+		__u32 _index = (index);                        \
+		asm volatile("" : "+r"(_index));               \
+		_index & ((size)-1);                           \
+	})
+
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 
@@ -154,7 +165,7 @@ static __always_inline int address_look_up_ipv6(const struct onevip_settings *se
 /* The VIP to which an address belongs. */
 static __always_inline __u32 address_vip(const struct onevip_settings *settings, __u32 address)
 {
-	return settings->addresses[address & (ONEVIP_ADDRESSES_MAX - 1)].vip & (ONEVIP_VIPS_MAX - 1);
+	return settings->addresses[INDEX(address, ONEVIP_ADDRESSES_MAX)].vip & (ONEVIP_VIPS_MAX - 1);
 }
 
 static __always_inline __u32 flags_load(__u32 word)
@@ -162,7 +173,7 @@ static __always_inline __u32 flags_load(__u32 word)
 	__u32 zero = 0;
 	__u32 *flags = bpf_map_lookup_elem(&onevip_flags, &zero);
 
-	return flags ? READ_ONCE(flags[word & (ONEVIP_WORDS - 1)]) : 0;
+	return flags ? READ_ONCE(flags[INDEX(word, ONEVIP_WORDS)]) : 0;
 }
 
 static __always_inline __u64 *last_syn(__u32 word)
@@ -170,7 +181,7 @@ static __always_inline __u64 *last_syn(__u32 word)
 	__u32 zero = 0;
 	__u64 *all = bpf_map_lookup_elem(&onevip_last_syn, &zero);
 
-	return all ? &all[word & (ONEVIP_WORDS - 1)] : NULL;
+	return all ? &all[INDEX(word, ONEVIP_WORDS)] : NULL;
 }
 
 /* Whether the lease lives. The clock costs 50 ns, so ask only where MINE decides. Tells the time as well. */
@@ -217,7 +228,7 @@ static __always_inline __u64 settled_since(__u32 vip)
 	__u32 zero = 0;
 	__u64 *since = bpf_map_lookup_elem(&onevip_settled, &zero);
 
-	return since ? READ_ONCE(since[vip & (ONEVIP_VIPS_MAX - 1)]) : ~0ull;
+	return since ? READ_ONCE(since[INDEX(vip, ONEVIP_VIPS_MAX)]) : ~0ull;
 }
 
 /*
@@ -233,7 +244,7 @@ static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u
 
 	if (!all)
 		return false;
-	place = &all[flow >> (32 - ONEVIP_ORPHANS_BITS) & (ONEVIP_ORPHANS - 1)];
+	place = &all[INDEX(flow >> (32 - ONEVIP_ORPHANS_BITS), ONEVIP_ORPHANS)];
 	first = READ_ONCE(*place);
 	age = tick - (__u32)first;
 	if (first >> 32 == flow && age < ONEVIP_ORPHAN_MEMORY_TICKS && settled <= now &&
