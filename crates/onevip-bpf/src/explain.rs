@@ -34,8 +34,8 @@ impl Explainer {
     /// # Errors
     /// When the kernel refuses to run the program, e.g. because the frame is too short.
     pub fn ask(&self, frame: &[u8]) -> Result<Reason> {
-        let run =
-            sys::test_run(self.0.as_fd(), frame, 1).map_err(Error::system("run the program that explains"))?;
+        let run = sys::test_run(self.0.as_fd(), frame, 1)
+            .map_err(Error::system("run the program that explains"))?;
         let reason = Reason::ALL.get(run.returned as usize).copied();
         reason.ok_or_else(|| Error::System {
             action: "understand what the program says".into(),

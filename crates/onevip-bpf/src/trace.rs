@@ -174,7 +174,11 @@ impl Tracer {
         let settings = offset_of!(RawConfig, halves) + (half & 1) * size_of::<RawSettings>();
         // SAFETY: an aligned word within the mapped RawConfig, accessed atomically.
         unsafe {
-            self.config.element(0).add(settings + offset_of!(RawSettings, traced)).cast::<AtomicU32>().as_ref()
+            self.config
+                .element(0)
+                .add(settings + offset_of!(RawSettings, traced))
+                .cast::<AtomicU32>()
+                .as_ref()
         }
     }
 

@@ -466,7 +466,8 @@ fn compare(
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
-        let known = Known { kernel: &kernel, explainer: &explainer, lease_live, sockets: world.sockets(), listeners };
+        let known =
+            Known { kernel: &kernel, explainer: &explainer, lease_live, sockets: world.sockets(), listeners };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);
             *v6 += u64::from(is_ipv6(&frame));
