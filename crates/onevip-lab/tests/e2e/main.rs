@@ -9,7 +9,10 @@
 mod answers;
 mod arp;
 mod common;
+mod flood;
+mod fragments;
 mod frugality;
+mod idle;
 mod import;
 mod ipv6;
 mod lease;
@@ -17,6 +20,7 @@ mod mapping;
 mod mapping_ipv6;
 mod mistakes;
 mod mtu;
+mod nat;
 mod repair;
 mod sessions;
 mod stale;

@@ -11,7 +11,7 @@ mod script;
 mod tests;
 
 use crate::config::{Config, Delivery, Mapping, Node, Vip};
-use onevip_core::{AddressOrder, HashMode};
+use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -114,6 +114,18 @@ fn plan<'a>(config: &Config, node: &Node, vip: &'a Vip, format: Format) -> Resul
         return Err(refuse(
             "no rule of today's kernels hashes addresses as CLUSTERIP did (address_order = \"host\")",
             "keep the daemon, or write address_order = \"memory\" and let every client move once",
+        ));
+    }
+    if vip.services.iter().any(|service| service.hash != vip.hash || service.answerer != Answerer::Bucket) {
+        return Err(refuse(
+            "a service of it is answered by another hash or by whoever has the socket",
+            "give all its services the hash of the VIP, or use the daemon",
+        ));
+    }
+    if vip.other == Other::Drop {
+        return Err(refuse(
+            "it drops what no service wants (other = \"drop\")",
+            "leave `other` out and say that in your firewall, or use the daemon",
         ));
     }
     let choice = choice(config, node, vip, format).map_err(|(reason, remedy)| refuse(&reason, remedy))?;

@@ -54,6 +54,7 @@ fn what_a_format_cannot_say_is_refused_with_a_remedy() {
         ("interface = \"eth0\"\naddresses = [\"2001:db8::10\"]", "no IPv4 address"),
         ("interface = \"eth0\"\nmapping = \"clusterip\"\naddress_order = \"host\"", "as CLUSTERIP did"),
         ("interface = \"eth0\"\nhash = \"source-ip-port\"", "hashes ports or networks"),
+        ("interface = \"eth0\"\nother = \"drop\"", "drops what no service wants"),
         ("interface = \"eth0\"\ndelivery = \"flood\"", "MAC is unicast"),
     ] {
         let said = made(lines, Format::Nft).unwrap_err();

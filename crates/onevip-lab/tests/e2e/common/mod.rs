@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod mapping;
+pub mod router;
 pub mod session;
 pub mod watch;
 
