@@ -8,7 +8,7 @@ use onevip::config::Config;
 use onevip_lab::net::feed;
 use onevip_lab::{Lab, Options, daemon, process};
 
-use crate::common::mapping::{all_marked, echo_reply, marked, sources};
+use crate::common::mapping::{all_marked, marked, sources, udp};
 use crate::common::{CLUSTER_MAC, PATIENCE, VIP, must_be_root};
 
 const CLIENTS: usize = 10_000;
@@ -51,14 +51,15 @@ fn clients_keep_their_nodes(name: &str, rules: Rules) {
         let notes = format!(
             "table ip story {{\nset passed {{ type ipv4_addr . mark; size 65535; flags dynamic; }}\n\
              chain pre {{ type filter hook prerouting priority -100; policy accept;\n\
-             ip daddr {VIP} icmp type echo-reply meta mark set {id} add @passed {{ ip saddr . meta mark }} drop\n\
+             ip daddr {VIP} udp dport 9 meta mark set {id} add @passed {{ ip saddr . meta mark }} drop\n\
              }}\n}}\n"
         );
         feed(lab.command(&format!("unix{id}"), "nft").unwrap().args(["-f", "-"]), &notes).unwrap();
     }
     let sources = sources(CLIENTS);
     let tap = lab.tap("client", "eth0").unwrap();
-    let packet = |source| echo_reply(CLUSTER_MAC, source, VIP);
+    // Connection tracking, which xt_cluster asks, must find it a packet that may be the first of its flow.
+    let packet = |source| udp(CLUSTER_MAC, source, VIP);
     all_marked(&lab, &tap, 1..=NODES.into(), "passed", &sources, packet, |source| source);
     let mut kernels: BTreeMap<Ipv4Addr, Vec<u32>> = BTreeMap::new();
     for id in 1..=usize::from(NODES) {

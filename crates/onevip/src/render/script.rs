@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 const LIMITS: &str = "\
 # What static rules cannot do, and the daemon does:
 #  - nobody takes over: the clients of a node that is down, or whose sshd hangs, get no answer until you
-#    render the rules of the other nodes anew with its number left out, and load them;
+#    take it out of the configuration, and render and load the rules of all others anew;
 #  - a session lives where the hash says: whoever changes the number of nodes cuts those that move;
 #  - IPv6: no rule can put the cluster MAC into a neighbour advertisement with a right checksum;
 #  - a path MTU error from a router goes to the node of the router, not to the node of the session;
@@ -24,7 +24,7 @@ pub(super) fn script(config: &Config, node: &Node, format: Format, plans: &[Plan
         Format::Nft => {
             let _ = write!(out, "\tnft -f - <<'RULES'\n{}RULES\n", nft::rules(plans));
         }
-        Format::Iptables => out.push_str(&indented(&iptables::start(plans))),
+        Format::Iptables => out.push_str(&iptables::start(plans)),
     }
     for plan in plans {
         out.push_str(&indented(&bring_up(plan)));

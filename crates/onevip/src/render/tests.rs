@@ -32,7 +32,7 @@ fn blocks_are_said_in_both_formats() {
     assert!(nft.contains("arp saddr ether set 01:00:5e:33:64:0a"), "{nft}");
     assert!(nft.contains("# LEFT OUT: 2001:db8::10") && nft.contains("nobody takes over"), "{nft}");
     let iptables = made(CLUSTERIP, Format::Iptables).unwrap();
-    let rule = "-m cluster --cluster-total-nodes 4 --cluster-local-node 2 --cluster-hash-seed 0x7 -j ACCEPT";
+    let rule = "-m cluster --cluster-total-nodes 4 --cluster-local-node 2 --cluster-hash-seed 0x7 -j RETURN";
     assert!(iptables.contains(rule) && iptables.contains("every node answers ARP"), "{iptables}");
 }
 
