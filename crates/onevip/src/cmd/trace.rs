@@ -15,7 +15,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use onevip_bpf::{Kernel, PinnedView, Scope, Trace, TracedBy, Tracer, boot_time_ns};
 use onevip_core::{Action, Flags, Packet, VipView};
 use serde::Serialize;
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -134,16 +133,11 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Two tracers would take each other's lines.
+/// Two tracers would take each other's lines. The lock is on the run directory itself, so that no file is left.
 fn alone(run_dir: &RunDir) -> anyhow::Result<Flock<std::fs::File>> {
-    let path = run_dir.path().join("trace.lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+    let path = run_dir.path();
+    let dir = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Flock::lock(dir, FlockArg::LockExclusiveNonblock)
         .map_err(|_| anyhow::anyhow!("somebody traces here already; two would take each other's lines"))
 }
 
