@@ -7,7 +7,7 @@
 
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
-#include "verdict.h"
+#include "trace.h"
 
 /* Whether some of the first `length` bytes of the packet lie in pages, where programs cannot read them: the NIC or
  * GRO may have left them there. (Pointers are compared, not subtracted: the verifier loses track of differences.) */
@@ -97,6 +97,8 @@ int onevip_ingress(struct __sk_buff *skb)
 	} else if (judged.reason == ONEVIP_TCP_FOREIGN) {
 		/* By far the most frequent: to know the reason here saves computing what it means. */
 		count(ONEVIP_INGRESS, ONEVIP_TCP_FOREIGN);
+		if (READ_ONCE(on.settings->traced))
+			trace_skb(skb, ONEVIP_TCP_FOREIGN);
 		return TC_ACT_SHOT;
 	}
 	if (judged.reason == ONEVIP_NOT_OURS)
@@ -104,6 +106,8 @@ int onevip_ingress(struct __sk_buff *skb)
 	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
 		judged.reason = ONEVIP_BEAT_LOST;
 	count(ONEVIP_INGRESS, judged.reason);
+	if (READ_ONCE(on.settings->traced))
+		trace_skb(skb, judged.reason);
 	if (!reason_passes(judged.reason))
 		return TC_ACT_SHOT;
 	packet_accept(skb, &on.settings->vips[address_vip(on.settings, judged.address)]);

@@ -100,6 +100,21 @@ struct {
 	__uint(max_entries, ONEVIP_BEATS_BYTES);
 } onevip_beats SEC(".maps");
 
+/* Writer: `onevip trace`, but for what is the programs' own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct onevip_tracing);
+} onevip_tracing SEC(".maps");
+
+/* Writers: ingress and XDP. Reader: `onevip trace`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, ONEVIP_TRACES_BYTES);
+} onevip_traces SEC(".maps");
+
 /* The settings in force. Asked once per packet. */
 static __always_inline const struct onevip_settings *settings_now(void)
 {
@@ -233,9 +248,9 @@ static __always_inline __u64 settled_since(__u32 vip)
 
 /*
  * Whether a segment of this flow already came in vain `wait` ticks ago or earlier, and since everybody's reachability
- * settled. If none did, this one is remembered. Two flows of one place take turns; that only makes them wait longer.
+ * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns; that only makes them wait longer.
  */
-static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now)
+static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now, bool onlooker)
 {
 	__u64 settled = settled_since(vip);
 	__u32 zero = 0, tick = now >> ONEVIP_TICK_SHIFT, age;
@@ -250,7 +265,8 @@ static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u
 	if (first >> 32 == flow && age < ONEVIP_ORPHAN_MEMORY_TICKS && settled <= now &&
 	    age <= (now - settled) >> ONEVIP_TICK_SHIFT)
 		return age >= wait;
-	WRITE_ONCE(*place, (__u64)flow << 32 | tick);
+	if (!onlooker)
+		WRITE_ONCE(*place, (__u64)flow << 32 | tick);
 	return false;
 }
 
