@@ -17,6 +17,7 @@ mod mapping_ipv6;
 mod mistakes;
 mod mtu;
 mod repair;
+mod router;
 mod sessions;
 mod stale;
 mod teardown;

@@ -57,12 +57,12 @@ fn errors(lab: &Lab, node: u8) -> (u64, u64) {
     (verdicts(lab, node, Reason::IcmpErrorOwn), verdicts(lab, node, Reason::IcmpErrorForeign))
 }
 
-fn address_of(lab: &Lab, host: Host, v6: bool) -> IpAddr {
+pub fn address_of(lab: &Lab, host: Host, v6: bool) -> IpAddr {
     if v6 { lab.plan().addresses6(host)[0].into() } else { lab.plan().addresses4(host)[0].into() }
 }
 
 /// An address beyond the router, of another bucket's owner than the router's own.
-fn far_address(lab: &Lab, router: IpAddr) -> IpAddr {
+pub fn far_address(lab: &Lab, router: IpAddr) -> IpAddr {
     let beyond = |last: u8| match router {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::new(203, 0, 113, last)),
         IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, last.into()).into(),
@@ -71,7 +71,7 @@ fn far_address(lab: &Lab, router: IpAddr) -> IpAddr {
 }
 
 /// Lets `client2` forward, and everybody believe in the detour: a redirect would spoil it.
-fn become_router(lab: &Lab) {
+pub fn become_router(lab: &Lab) {
     let set = |host, settings: &'static [(&str, &str)]| {
         let all = move || settings.iter().try_for_each(|(key, value)| netns::sysctl(key, value));
         netns::inside(lab.name(), host, all).unwrap().unwrap();
@@ -94,7 +94,7 @@ fn become_router(lab: &Lab) {
 }
 
 /// The way between the VIP and an address of `client` leads through the router, in both directions.
-fn lead_through(lab: &Lab, router: IpAddr, far: IpAddr) {
+pub fn lead_through(lab: &Lab, router: IpAddr, far: IpAddr) {
     let near = address_of(lab, Host::Client, far.is_ipv6());
     let vip = lab.vip_for(far);
     let ip = |host: &str, words: &str| {

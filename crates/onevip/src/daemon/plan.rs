@@ -139,7 +139,14 @@ mod tests {
 
     #[test]
     fn a_node_beats_from_the_address_of_the_file_else_from_one_of_the_interface() {
-        let link = Link { index: 2, name: "eth0".into(), altnames: Vec::new(), mac: Some([2; 6]), up: true };
+        let link = Link {
+            index: 2,
+            name: "eth0".into(),
+            altnames: Vec::new(),
+            mac: Some([2; 6]),
+            up: true,
+            kind: None,
+        };
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let node = |addresses: &[&str]| Node {
             name: "unix1".into(),

@@ -118,7 +118,7 @@ impl Warden {
                 complaint.about(self.ensure_stages(&mut netlink));
                 next_look = now + FULL_LOOK;
             } else {
-                complaint.about(self.rejoin_macs());
+                complaint.about(self.rejoin_macs(&mut netlink));
             }
             if now >= next_scan {
                 complaint.about(self.scan());
@@ -144,8 +144,8 @@ impl Warden {
         Ok(())
     }
 
-    fn rejoin_macs(&self) -> anyhow::Result<()> {
-        self.stages.iter().try_for_each(Stage::rejoin_mac)
+    fn rejoin_macs(&self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        self.stages.iter().try_for_each(|stage| stage.rejoin_mac(netlink))
     }
 
     fn scan(&self) -> anyhow::Result<()> {
