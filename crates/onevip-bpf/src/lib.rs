@@ -23,6 +23,7 @@ mod maps;
 mod netlink;
 mod object;
 mod pins;
+mod ports;
 mod sys;
 mod words;
 
@@ -35,5 +36,6 @@ pub use features::{Feature, KernelFeatures};
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
+pub use ports::{guard_ports, release_ports};
 pub use sys::{TestRun, load_empty, test_run};
 pub use words::Words;

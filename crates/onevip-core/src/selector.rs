@@ -5,6 +5,7 @@
 
 use crate::hash::{HashMode, Hasher};
 use crate::ids::Bucket;
+use crate::slice::Slice;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -24,8 +25,8 @@ pub enum Answerer {
     #[default]
     Bucket,
     /// The node that has a socket on the port, inside its own slice of the range: what moves from one address to another
-    /// while it lives, as mosh does.
-    Socket,
+    /// while it lives, as mosh does. The slice is this node's; where only buckets are asked about, any will do.
+    Socket(Slice),
 }
 
 /// What becomes of packets to the VIP that no service wants.

@@ -15,6 +15,7 @@ mod lease;
 mod mapping;
 mod mapping_ipv6;
 mod mistakes;
+mod mosh;
 mod mtu;
 mod repair;
 mod router;

@@ -91,6 +91,7 @@ impl Gatherer {
             None => self.count_sessions()?,
         };
         let vips = self.plan.vips.iter().zip(sessions).enumerate();
+        let sliced = self.plan.vips.iter().any(|vip| vip.vip.has_slices());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.config.cluster.clone(),
@@ -107,6 +108,7 @@ impl Gatherer {
             lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
             health: self.running.as_ref().map(|running| running.health.status()),
             attached: self.attached()?,
+            ports_guarded: sliced.then(|| self.kernel.ports_are_guarded()),
             vips: vips
                 .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))
                 .collect(),

@@ -5,6 +5,7 @@
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
 pub mod arp;
+pub mod cgroup;
 pub mod cluster_mac;
 pub mod journal;
 pub mod nd;
