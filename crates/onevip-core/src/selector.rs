@@ -85,6 +85,11 @@ impl Selector {
         self.services.iter().find(|service| service.transport == transport && service.ports.contains(&port))
     }
 
+    /// Whether one of the services is answered by sockets.
+    pub fn is_sliced(&self) -> bool {
+        self.services.iter().any(|service| matches!(service.answerer, Answerer::Socket(_)))
+    }
+
     /// Whether packets to this port are wanted.
     pub fn serves(&self, transport: Transport, port: u16) -> bool {
         self.other == Other::Owner || self.service(transport, port).is_some()

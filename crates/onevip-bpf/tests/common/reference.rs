@@ -26,8 +26,8 @@ pub struct Known<'a> {
     pub sockets: HashMap<Flow, Socket>,
     /// Where somebody listens.
     pub listeners: Vec<(IpAddr, u16)>,
-    /// Where a UDP socket takes datagrams.
-    pub datagram_ports: Vec<(IpAddr, u16)>,
+    /// Where a UDP socket takes what comes to any address.
+    pub datagram_ports: Vec<u16>,
 }
 
 impl Facts for Known<'_> {
@@ -49,7 +49,7 @@ impl Facts for Known<'_> {
     }
 
     fn udp_socket(&self, flow: &Flow) -> bool {
-        self.datagram_ports.contains(&(flow.local, flow.local_port))
+        self.datagram_ports.contains(&flow.local_port)
     }
 
     fn socket(&self, flow: &Flow) -> Socket {

@@ -9,7 +9,10 @@
 mod answers;
 mod arp;
 mod common;
+mod flood;
+mod fragments;
 mod frugality;
+mod idle;
 mod ipv6;
 mod lease;
 mod mapping;
@@ -17,6 +20,7 @@ mod mapping_ipv6;
 mod mistakes;
 mod mosh;
 mod mtu;
+mod nat;
 mod repair;
 mod router;
 mod sessions;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use onevip_lab::ssh::Login;
 use onevip_lab::{Fault, Lab, Options, wait_until};
 
-use crate::common::{must_be_root, predicted};
+use crate::common::{must_be_root, onevip, predicted, status};
+use serde_json::Value;
 
 /// mosh waits for seconds between its attempts when nothing answers.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -160,11 +161,27 @@ fn a_mosh_session_outlives_the_loss_of_another_node_and_the_drain_of_its_own() {
     mosh.goes_on();
     moves_to(&lab, third[0]);
     mosh.goes_on();
+    is_told_and_waited_for(&lab);
     // Whoever logs in now does so elsewhere, and at another port.
     let mut newcomer = Mosh::open(&lab, first[1]);
     assert_ne!(newcomer.host, "unix1");
     newcomer.goes_on();
     mosh.goes_on();
+}
+
+/// The help desk knows of the session on unix1, and a drain waits for it.
+fn is_told_and_waited_for(lab: &Lab) {
+    let who = onevip(lab, 1, &["who", "--json"]);
+    let lines = String::from_utf8(who.stdout).unwrap();
+    let sessions: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_mosh: Vec<&Value> = sessions.iter().filter(|s| s["program"] == "mosh-server").collect();
+    assert_eq!(of_mosh.len(), 1, "{lines}");
+    assert_eq!((&of_mosh[0]["user"], &of_mosh[0]["node"]), (&"root".into(), &"unix1".into()), "{lines}");
+    wait("the status to count it", || status(lab, 1)["vips"][0]["sessions"].as_u64() >= Some(1));
+    let waited = onevip(lab, 1, &["drain", "--wait", "--timeout", "1s"]);
+    let said = String::from_utf8_lossy(&waited.stdout).into_owned();
+    assert_eq!(waited.status.code(), Some(3), "{said}");
+    assert!(said.contains("1 session left: root 1"), "{said}");
 }
 
 #[test]

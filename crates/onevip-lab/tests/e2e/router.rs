@@ -7,8 +7,9 @@ use onevip_lab::process::run;
 use onevip_lab::ssh::Login;
 use onevip_lab::{Host, Lab};
 
+use crate::common::router::{address_of, become_router, lead_through};
 use crate::common::{Mode, PATIENCE, all_claim, config, owner};
-use crate::mtu::{address_of, become_router, far_address, lead_through};
+use crate::mtu::far_address;
 
 /// What such a router drops: ARP messages and neighbour advertisements whose MAC is a group's.
 const STRICT: &str = "add table netdev strict { \
@@ -25,7 +26,7 @@ fn behind_a_strict_router(name: &str, vip_lines: &str, v6: bool) -> (Lab, IpAddr
     lab.exec_ok("client2", &["nft", STRICT]).unwrap();
     let router = address_of(&lab, Host::Client2, v6);
     let far = far_address(&lab, router);
-    lead_through(&lab, router, far);
+    lead_through(&lab, far, None);
     (lab, far)
 }
 

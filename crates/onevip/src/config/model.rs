@@ -221,11 +221,6 @@ impl Config {
 }
 
 impl Vip {
-    /// Whether one of its services is answered by sockets.
-    pub fn has_slices(&self) -> bool {
-        self.services.iter().any(|service| matches!(service.answerer, Answerer::Socket(_)))
-    }
-
     /// What decides on a packet to this VIP, on this node: as [`Vip::selector`], with the node's slices.
     pub fn selector_of(&self, node: NodeId) -> Selector {
         let mut selector = self.selector();

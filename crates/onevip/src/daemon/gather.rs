@@ -91,7 +91,7 @@ impl Gatherer {
             None => self.count_sessions()?,
         };
         let vips = self.plan.vips.iter().zip(sessions).enumerate();
-        let sliced = self.plan.vips.iter().any(|vip| vip.vip.has_slices());
+        let sliced = self.plan.vips.iter().any(|vip| vip.vip.selector().is_sliced());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.config.cluster.clone(),
@@ -143,12 +143,15 @@ impl Gatherer {
 
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
+        let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
         let of = |vip: &VipPlan| {
-            connections
-                .iter()
-                .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
-                .filter(|c| c.flow.remote != c.flow.local)
-                .count()
+            let selector = vip.vip.selector_of(self.plan.node.id);
+            sockets::by_socket(&bound, &vip.vip.addresses, &selector).count()
+                + connections
+                    .iter()
+                    .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
+                    .filter(|c| c.flow.remote != c.flow.local)
+                    .count()
         };
         Ok(self.plan.vips.iter().map(of).collect())
     }

@@ -247,7 +247,7 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
 
 /// No process of this host may take a port of another node's slice. Where that cannot be prevented everything else works.
 fn guard_ports(plan: &Plan, run_dir: &RunDir) -> anyhow::Result<()> {
-    if !plan.vips.iter().any(|vip| vip.vip.has_slices()) {
+    if !plan.vips.iter().any(|vip| vip.vip.selector().is_sliced()) {
         return Ok(onevip_bpf::release_ports(&run_dir.pins())?);
     }
     let guarded = match cgroup::of_this_host() {
@@ -316,12 +316,13 @@ fn vip_loops(
     words: &Words,
 ) -> anyhow::Result<Vec<VipLoop>> {
     let connections = sockets::connections().context("cannot list the sockets of this host")?;
+    let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
     plan.vips
         .iter()
         .zip(scanned)
         .enumerate()
         .map(|(index, (vip, scanned))| {
-            let guests = scanned.guests(&connections);
+            let guests = scanned.guests(&connections, &bound);
             let new = |claims, elsewhere, decider| {
                 VipLoop::new(index, words, claims, guests.sockets, elsewhere, decider)
             };
