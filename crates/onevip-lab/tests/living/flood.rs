@@ -218,3 +218,26 @@ fn withholds_multicast(lab: &Lab) -> bool {
     let until = std::time::Instant::now() + std::time::Duration::from_millis(200);
     !tap.until(until).unwrap().iter().any(|frame| frame.starts_with(&[1, 0, 0x5e, 0, 0, 0x77]))
 }
+
+#[test]
+fn a_switch_that_does_not_flood_is_named() {
+    let lab = flooded("floodoff");
+    lab.start_onevip().unwrap();
+    let flood = |word: &str| {
+        for node in lab.nodes() {
+            let words = ["bridge", "link", "set", "dev", &node.name(), "flood", word];
+            lab.exec_ok("switch", &words).unwrap();
+        }
+    };
+    let hint = || {
+        let status = lab.node(1).onevip_status().unwrap();
+        status["vips"][0]["membership"]["hint"].as_str().unwrap_or_default().to_owned()
+    };
+    flood("off");
+    wait("the status to name the switch", || hint().contains("does not flood"));
+    let doctor = lab.node(1).onevip_command("doctor").unwrap().output().unwrap();
+    let found = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(found.contains("[switch-does-not-flood]"), "{found}");
+    flood("on");
+    wait("the hint to go away", || hint().is_empty());
+}
