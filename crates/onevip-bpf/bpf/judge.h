@@ -9,6 +9,7 @@
 #include <linux/udp.h>
 #include "hash.h"
 #include "maps.h"
+#include "slice.h"
 #include "socket.h"
 
 /* Offset of the TCP flags, and their bits. */
@@ -163,10 +164,21 @@ static __always_inline enum onevip_reason judge_tcp(struct inquiry *on, struct i
 	return tcp_opens(tcp) ? judge_syn(on, tcp, word) : judge_segment(on, ip, tcp, word);
 }
 
+/* A datagram to a service that is answered by whoever has the socket. */
+static __always_inline enum onevip_reason judge_datagram(struct inquiry *on, struct ip_header ip, struct udphdr *udp,
+							 const struct onevip_service *service)
+{
+	struct bpf_sock_tuple flow;
+	__u32 size = flow_of(ip, udp->source, udp->dest, &flow);
+
+	return judge_by_socket(on->ctx, service, &flow, size, bpf_ntohs(udp->dest));
+}
+
 /* All fragments of a datagram must meet the same bucket, so the first of them does not count its ports. */
 static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct ip_header ip, void *transport,
 						    bool whole)
 {
+	const struct onevip_service *service;
 	struct udphdr *udp = transport;
 	__u32 word;
 
@@ -175,6 +187,9 @@ static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct i
 	if (whole) {
 		if (udp->dest == bpf_htons(on->settings->vips[on->vip].beat_port))
 			return ONEVIP_BEAT;
+		service = service_by_socket(on->settings, on->vip, bpf_ntohs(udp->dest));
+		if (service)
+			return judge_datagram(on, ip, udp, service);
 		word = word_of(on, ip, IPPROTO_UDP, udp->source, udp->dest);
 	} else {
 		word = word_without_ports(on, ip);
@@ -203,6 +218,16 @@ static __always_inline enum onevip_reason judge_other(struct inquiry *on, struct
 static __always_inline enum onevip_reason judge_plain_icmp(struct inquiry *on, struct ip_header ip)
 {
 	return owner_answers(word_without_ports(on, ip), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
+}
+
+/* An ICMP error about a datagram that left a port of such a service. */
+static __always_inline enum onevip_reason judge_error_by_socket(struct inquiry *on,
+								const struct onevip_service *service,
+								struct bpf_sock_tuple *flow, __u32 size, __be16 port)
+{
+	enum onevip_reason reason = judge_by_socket(on->ctx, service, flow, size, bpf_ntohs(port));
+
+	return reason == ONEVIP_UDP_HELD ? ONEVIP_ICMP_ERROR_OWN : ONEVIP_ICMP_ERROR_FOREIGN;
 }
 
 /* An ICMP error about a TCP flow, whatever bucket the complaining router is in. */

@@ -87,7 +87,8 @@ struct onevip_service {
 	__u8 v6_prefix;
 	__u8 answerer; /* enum onevip_answerer */
 	__u8 limit; /* 0: none; else the number of a limit, from 1 on */
-	__u16 reserved;
+	__u8 slice_mask; /* BY_SOCKET: the bits of a port that say whose it is */
+	__u8 slice; /* and what they are in this node's ports */
 };
 
 /* The jhash of one word as far as the seed alone decides it: done once by the daemon, not for every packet. */
@@ -242,7 +243,10 @@ enum onevip_reason {
 	ONEVIP_TCP_UNSERVED = 39,
 	ONEVIP_UDP_UNSERVED = 40,
 	ONEVIP_OTHER_UNSERVED = 41,
-	ONEVIP_REASONS = 42,
+	ONEVIP_UDP_HELD = 42,
+	ONEVIP_UDP_NOT_HERE = 43,
+	ONEVIP_UDP_OTHER_SLICE = 44,
+	ONEVIP_REASONS = 45,
 };
 
 #endif

@@ -4,7 +4,9 @@
 
 use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
-use onevip_core::{AddressOrder, Answerer, BUCKETS, HashMode, Hasher, Other, Selector, Service, Transport};
+use onevip_core::{
+    AddressOrder, Answerer, BUCKETS, HashMode, Hasher, Other, Selector, Service, Slice, Transport,
+};
 use std::net::IpAddr;
 
 /// First word of the config map.
@@ -72,8 +74,10 @@ pub struct RawService {
     pub answerer: u8,
     /// 0, or the number of a limit.
     pub limit: u8,
-    /// Zero.
-    pub reserved: u16,
+    /// Answered by sockets: the bits of a port that say whose it is.
+    pub slice_mask: u8,
+    /// What they are in the ports of this node.
+    pub slice: u8,
 }
 
 /// `struct onevip_vip`.
@@ -316,7 +320,7 @@ impl RawSettings {
             sum.add(&service.first_port.to_ne_bytes());
             sum.add(&service.last_port.to_ne_bytes());
             sum.add(&[service.protocol, service.mode, service.v4_prefix, service.v6_prefix]);
-            sum.add(&[service.answerer, service.limit]);
+            sum.add(&[service.answerer, service.limit, service.slice_mask, service.slice]);
         }
         sum.0
     }
@@ -396,6 +400,10 @@ const TRANSPORTS: [(u8, Transport); 2] = [(6, Transport::Tcp), (17, Transport::U
 
 fn encode_service(service: &Service) -> RawService {
     let (mode, v4_prefix, v6_prefix) = encode_mode(service.mode);
+    let (slice_mask, slice) = match service.answerer {
+        Answerer::Bucket => (0, 0),
+        Answerer::Socket(slice) => slice.bits(),
+    };
     RawService {
         first_port: *service.ports.start(),
         last_port: *service.ports.end(),
@@ -408,10 +416,11 @@ fn encode_service(service: &Service) -> RawService {
         v6_prefix,
         answerer: match service.answerer {
             Answerer::Bucket => 0,
-            Answerer::Socket => 1,
+            Answerer::Socket(_) => 1,
         },
         limit: 0,
-        reserved: 0,
+        slice_mask,
+        slice,
     }
 }
 
@@ -422,7 +431,7 @@ fn decode_service(raw: &RawService) -> Option<Service> {
         mode: decode_mode(raw.mode, raw.v4_prefix, raw.v6_prefix)?,
         answerer: match raw.answerer {
             0 => Answerer::Bucket,
-            1 => Answerer::Socket,
+            1 => Answerer::Socket(Slice::from_bits(raw.slice_mask, raw.slice)?),
             _ => return None,
         },
     })
@@ -456,6 +465,7 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_core::NodeId;
 
     #[test]
     fn settings_say_what_was_configured_and_notice_a_flipped_bit() {
@@ -465,7 +475,8 @@ mod tests {
             mode: HashMode::SourceIpPort,
             answerer: Answerer::Bucket,
         };
-        let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket, ..dns.clone() };
+        let third = Slice::of(NodeId::new(3).unwrap(), 16).unwrap();
+        let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket(third), ..dns.clone() };
         let mut config = KernelConfig {
             vips: vec![VipConfig {
                 addresses: vec!["198.51.100.10".parse().unwrap(), "2001:db8::10".parse().unwrap()],

@@ -59,7 +59,7 @@ fn facts() -> Facts {
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other);
-    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
+    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit, slice_mask, slice);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, traced, addresses, vips, services, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));

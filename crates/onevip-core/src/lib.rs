@@ -14,6 +14,7 @@ pub mod packet;
 pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod slice;
 pub mod table;
 pub mod time;
 pub mod verdict;
@@ -22,6 +23,7 @@ pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
 pub use selector::{Answerer, Other, Ports, Selector, Service, Transport};
+pub use slice::Slice;
 pub use table::{Clocks, Mapping, Table, Weight};
 pub use time::Time;
 pub use verdict::{Action, Facts, Flags, Reason, Socket, judge};

@@ -38,6 +38,9 @@ impl Facts for Node {
     fn socket(&self, _: &Flow) -> Socket {
         self.socket.expect("this row must not cost a socket lookup")
     }
+    fn udp_socket(&self, _: &Flow) -> bool {
+        self.socket.expect("this row must not cost a socket lookup") == Socket::Connected
+    }
     fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
         self.waited
     }

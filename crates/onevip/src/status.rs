@@ -33,6 +33,9 @@ pub struct Status {
     pub health: Option<Health>,
     /// Where the kernel part is attached.
     pub attached: Vec<Attached>,
+    /// Whether processes here are refused the ports of other nodes' slices; `None` where no service has slices.
+    #[serde(default)]
+    pub ports_guarded: Option<bool>,
     /// The VIPs that this node serves.
     pub vips: Vec<Vip>,
     /// Packets by program (`ingress`, `xdp`, `guard`) and reason, since the programs were first loaded.

@@ -3,7 +3,7 @@
 use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::desk::question::{NodeFacts, Place};
 use crate::health::board::Board;
 use crate::host::sockets::{self, Stage};
@@ -91,6 +91,7 @@ impl Gatherer {
             None => self.count_sessions()?,
         };
         let vips = self.plan.vips.iter().zip(sessions).enumerate();
+        let sliced = self.plan.vips.iter().any(|vip| vip.vip.selector().is_sliced());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.config.cluster.clone(),
@@ -107,6 +108,7 @@ impl Gatherer {
             lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
             health: self.running.as_ref().map(|running| running.health.status()),
             attached: self.attached()?,
+            ports_guarded: sliced.then(|| self.kernel.ports_are_guarded()),
             vips: vips
                 .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))
                 .collect(),
@@ -141,12 +143,15 @@ impl Gatherer {
 
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
+        let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
         let of = |vip: &VipPlan| {
-            connections
-                .iter()
-                .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
-                .filter(|c| c.flow.remote != c.flow.local)
-                .count()
+            let selector = vip.vip.selector_of(self.plan.node.id);
+            sockets::by_socket(&bound, &vip.vip.addresses, &selector).count()
+                + connections
+                    .iter()
+                    .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
+                    .filter(|c| c.flow.remote != c.flow.local)
+                    .count()
         };
         Ok(self.plan.vips.iter().map(of).collect())
     }
@@ -168,7 +173,7 @@ impl Gatherer {
             elsewhere: flagged(Flags::ELSEWHERE).len(),
             sessions,
             nodes: self.nodes(vip, engine),
-            membership: report.zip(engine).map(|(report, engine)| membership(report, engine)),
+            membership: report.zip(engine).map(|(report, engine)| membership(report, engine, vip.delivery)),
         }
     }
 
@@ -261,24 +266,32 @@ impl Gatherer {
 }
 
 /// What the pattern of silence suggests. Beats take the way of client traffic; ARP does not, where a switch snoops.
-fn hint(engine: &membership::Status) -> Option<&'static str> {
+fn hint(engine: &membership::Status, delivery: Delivery) -> Option<&'static str> {
     let known = engine.peers.iter().filter(|peer| peer.in_file);
     let (mut silent, mut answering) = (0, 0);
     for peer in known.clone() {
         silent += usize::from(peer.silent_for.is_none_or(|span| span > SILENCE));
         answering += usize::from(!peer.kernel_gone);
     }
-    (silent > 0 && silent == known.count() && answering > 0).then_some(
-        "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch withholds IP \
-         frames to the cluster MAC (IGMP snooping; see docs/network.md)",
-    )
+    (silent > 0 && silent == known.count() && answering > 0).then_some(match delivery {
+        Delivery::Multicast => {
+            "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch withholds IP \
+             frames to the cluster MAC (IGMP snooping: turn it off for this LAN, or write delivery = \"flood\"; see \
+             docs/network.md)"
+        }
+        Delivery::Flood => {
+            "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch does not flood \
+             frames to a unicast MAC that it does not know (blocking of unknown unicast, a static entry; see \
+             docs/network.md)"
+        }
+    })
 }
 
-fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
+fn membership(report: &VipReport, engine: &membership::Status, delivery: Delivery) -> Membership {
     Membership {
         state: super::news::state_word(engine.standing.state).to_owned(),
         since_seconds: super::beat_loop::now().since(engine.since).as_secs(),
-        hint: hint(engine).map(str::to_owned),
+        hint: hint(engine, delivery).map(str::to_owned),
         why_out: engine.why_out.map(|why| super::news::why_out(why).to_owned()),
         intents: engine.intents,
         view: format!("{:08x}", engine.view),

@@ -34,7 +34,7 @@ use crate::config::{Accelerate, Config, Membership, Node};
 use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
-use crate::host::{Stage, probe, sockets};
+use crate::host::{Stage, cgroup, probe, sockets};
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
 use living::Founding;
@@ -235,6 +235,7 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
         let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
     }
+    guard_ports(plan, run_dir)?;
     for stage in stages {
         for done in stage.ensure(&mut netlink, journal)? {
             tracing::info!("set up {done}");
@@ -242,6 +243,27 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     }
     clear_away(stages, &mut kernel, journal)?;
     Ok(kernel)
+}
+
+/// No process of this host may take a port of another node's slice. Where that cannot be prevented everything else works.
+fn guard_ports(plan: &Plan, run_dir: &RunDir) -> anyhow::Result<()> {
+    if !plan.vips.iter().any(|vip| vip.vip.selector().is_sliced()) {
+        return Ok(onevip_bpf::release_ports(&run_dir.pins())?);
+    }
+    let guarded = match cgroup::of_this_host() {
+        None => Err(anyhow::anyhow!("no cgroup file system of version 2 is mounted")),
+        Some(group) => onevip_bpf::guard_ports(&run_dir.pins(), &group).map(|()| group).map_err(Into::into),
+    };
+    match guarded {
+        Ok(group) => {
+            tracing::info!("ports of other nodes are refused to the processes in {}", group.display())
+        }
+        Err(error) => tracing::error!(
+            "ports of other nodes are not refused to the processes of this host: {error:#}; a mosh-server that takes one \
+             is never reached: mount -t cgroup2 none /sys/fs/cgroup/unified, then restart the daemon"
+        ),
+    }
+    Ok(())
 }
 
 /// Takes away what an earlier configuration has left on this host: the address first, then the kernel part that judged
@@ -294,12 +316,13 @@ fn vip_loops(
     words: &Words,
 ) -> anyhow::Result<Vec<VipLoop>> {
     let connections = sockets::connections().context("cannot list the sockets of this host")?;
+    let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
     plan.vips
         .iter()
         .zip(scanned)
         .enumerate()
         .map(|(index, (vip, scanned))| {
-            let guests = scanned.guests(&connections);
+            let guests = scanned.guests(&connections, &bound);
             let new = |claims, elsewhere, decider| {
                 VipLoop::new(index, words, claims, guests.sockets, elsewhere, decider)
             };
