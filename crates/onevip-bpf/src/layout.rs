@@ -475,7 +475,7 @@ mod tests {
             mode: HashMode::SourceIpPort,
             answerer: Answerer::Bucket,
         };
-        let third = Slice::of(NodeId::new(3).unwrap(), 16).unwrap();
+        let third = Slice::of(onevip_core::NodeId::new(3).unwrap(), 16).unwrap();
         let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket(third), ..dns.clone() };
         let mut config = KernelConfig {
             vips: vec![VipConfig {
