@@ -15,6 +15,7 @@ mod config;
 mod counters;
 mod error;
 mod features;
+mod flows;
 mod kernel;
 #[doc(hidden)]
 pub mod layout;
@@ -32,6 +33,7 @@ pub use config::{KernelConfig, VipConfig};
 pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};
 pub use features::{Feature, KernelFeatures};
+pub use flows::Flows;
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};

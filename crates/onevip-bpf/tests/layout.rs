@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use onevip_bpf::layout::{self, RawAddress, RawBeat, RawConfig, RawSettings, RawVip};
+use onevip_bpf::layout::{self, RawAddress, RawBeat, RawConfig, RawFlow, RawSettings, RawVip};
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
@@ -43,6 +43,13 @@ fn facts() -> Facts {
         ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
+        ("ONEVIP_SAMPLED".into(), Flags::SAMPLED.bits().into()),
+        ("ONEVIP_FLOWS".into(), layout::FLOWS as u64),
+        ("ONEVIP_FLOW_REPEATED".into(), layout::FLOW_REPEATED.into()),
+        ("ONEVIP_FLOW_OPEN".into(), layout::FLOW_OPEN.into()),
+        ("ONEVIP_FLOW_SERVED".into(), layout::FLOW_SERVED.into()),
+        ("ONEVIP_FLOW_ENDED".into(), layout::FLOW_ENDED.into()),
+        ("sizeof(struct onevip_flow)".into(), size_of::<RawFlow>() as u64),
         ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
@@ -55,6 +62,7 @@ fn facts() -> Facts {
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
     for &reason in Reason::ALL {
         facts.push((format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase()), reason as u64));

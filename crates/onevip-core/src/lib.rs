@@ -16,6 +16,7 @@ pub mod sim;
 pub mod table;
 pub mod time;
 pub mod verdict;
+pub mod witness;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
