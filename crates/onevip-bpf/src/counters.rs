@@ -44,6 +44,11 @@ impl Counters {
         self.xdp.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Only [`Counters::witnessed`].
+    pub(crate) fn read_witnessed(map: BorrowedFd<'_>) -> Result<u64> {
+        counter_read(map, (EGRESS_ROW * REASONS_MAX + 2) as u32)
+    }
+
     pub(crate) fn read(map: BorrowedFd<'_>) -> Result<Self> {
         let read = |row: usize, number: usize| counter_read(map, (row * REASONS_MAX + number) as u32);
         let row = |row| (0..Reason::ALL.len()).map(|number| read(row, number)).collect::<Result<Vec<_>>>();

@@ -1,9 +1,12 @@
 //! What the programs noted of connections of other nodes' clients, for whoever judges them.
 
+use crate::counters::Counters;
+use crate::error::Result;
 use crate::layout::{FLOW_ENDED, FLOW_OPEN, FLOW_REPEATED, FLOW_SERVED, FLOWS, RawFlow, TICK_SHIFT};
 use crate::maps::Maps;
 use onevip_core::witness::{Sighting, Stage};
 use onevip_core::{BUCKETS, Bucket, Time};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// A look at the connections in sampled buckets. No system calls; never in anybody's way.
@@ -11,6 +14,14 @@ use std::sync::Arc;
 pub struct Flows(pub(crate) Arc<Maps>);
 
 impl Flows {
+    /// How many segments the programs have looked at more closely than others.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the counters.
+    pub fn witnessed(&self) -> Result<u64> {
+        Counters::read_witnessed(self.0.counters_fd().as_fd())
+    }
+
     /// Everything that is noted and no older than 24 days, with the index of its VIP.
     pub fn look(&self, now: Time) -> impl Iterator<Item = (usize, Sighting)> {
         (0..FLOWS).filter_map(move |place| sighting(&self.0.flow(place), now))
@@ -24,7 +35,10 @@ fn sighting(raw: &RawFlow, now: Time) -> Option<(usize, Sighting)> {
     let tick = (now.nanos() >> TICK_SHIFT) as u32;
     // What was written since `now` was read is as old as nothing.
     let age = |then: u32| Some(tick.wrapping_sub(then)).filter(|age| *age < u32::MAX / 2).unwrap_or(0);
-    let at = |then: u32| Time::from_nanos(now.nanos().saturating_sub(u64::from(age(then)) << TICK_SHIFT));
+    let at = |then: u32| {
+        let ticks = (now.nanos() >> TICK_SHIFT).saturating_sub(age(then).into());
+        Time::from_nanos(ticks << TICK_SHIFT)
+    };
     let has = |bit: u32| raw.state & bit != 0;
     let stage = if has(FLOW_SERVED) {
         Stage::Served

@@ -11,3 +11,4 @@ pub mod desk;
 pub mod health;
 pub mod host;
 pub mod status;
+pub mod witness;

@@ -37,7 +37,7 @@ pub use output::{Family, Output};
 pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{PeerStatus, Status, WhyOut};
 pub use timing::Timing;
-pub use votes::Votes;
+pub use votes::{View, Votes};
 
 use peer::Peer;
 use quality::Record;

@@ -11,8 +11,9 @@
 //! majority. Its claims stay its own until it lets go of them or its lease ends: safety comes before justice.
 
 use super::{Engine, Event};
-use crate::beat::{Health, Testimony};
-use crate::ids::{NodeId, NodeSet};
+use crate::beat::{Health, NodeState, Testimony};
+use crate::ids::{BucketSet, NodeId, NodeSet};
+use crate::table::Weight;
 use crate::time::Time;
 
 /// As ill as who takes no connection.
@@ -34,7 +35,36 @@ impl Votes {
     }
 }
 
+/// What somebody has to know who finds out whether others serve.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct View {
+    /// Everybody alive, this node included.
+    pub alive: NodeSet,
+    /// Who is heard.
+    pub heard: NodeSet,
+    /// Who of those means to serve.
+    pub serving: NodeSet,
+    /// What those who are heard claim.
+    pub claims: Vec<(NodeId, BucketSet)>,
+    /// Whom others suspect.
+    pub suspected: NodeSet,
+}
+
 impl Engine {
+    /// What a witness has to know.
+    pub fn witness_view(&self) -> View {
+        let mut view = View { alive: self.alive(), heard: self.heard, ..View::default() };
+        for (node, peer) in self.peers.iter().filter(|(_, peer)| peer.heard) {
+            let Some(beat) = &peer.newest else { continue };
+            if beat.standing.state == NodeState::Serving && beat.standing.weight != Weight::ZERO {
+                view.serving.insert(*node);
+            }
+            view.claims.push((*node, beat.claims));
+            view.suspected = view.suspected.or(beat.testimony.suspects);
+        }
+        view
+    }
+
     /// What this node found out: about whom it has a say, and who of those does not serve.
     pub fn testify(&mut self, now: Time, able: NodeSet, suspects: NodeSet) {
         self.wake(now);
