@@ -5,7 +5,7 @@
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
 //! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls.
-//! [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
+//! [`nuisance`] is what arrives besides users. [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is judged there.
 
@@ -14,6 +14,7 @@ pub mod bulk;
 pub mod calls;
 pub mod dial;
 pub mod echo;
+pub mod nuisance;
 pub mod prober;
 pub mod segment;
 pub mod sessions;
@@ -21,6 +22,7 @@ pub mod typists;
 pub mod visitors;
 
 pub use calls::{Call, Caller};
+pub use nuisance::Nuisance;
 pub use prober::{Knock, Outcome, Prober};
 pub use sessions::{SessionLog, Sessions};
 pub use typists::Typist;
