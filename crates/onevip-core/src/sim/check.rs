@@ -34,6 +34,8 @@ pub struct Checker {
     timing: Timing,
     /// `overlap[a][b]`: since when these two, who hear each other, claim the same bucket.
     overlap: Vec<Vec<Option<u64>>>,
+    /// Since when somebody who was voted out has claimed something.
+    unjust_since: Option<u64>,
     /// Steps looked at.
     pub steps: u64,
     /// Longest overlap of two nodes that heard each other, in nanoseconds.
@@ -49,6 +51,7 @@ impl Checker {
             lossy: false,
             timing,
             overlap: vec![vec![None; nodes]; nodes],
+            unjust_since: None,
             steps: 0,
             overlap_max: 0,
         }
@@ -201,8 +204,9 @@ impl Checker {
     }
 
     /// I7: in a part in which everybody hears everybody, whom a majority found not to serve claims nothing while
-    /// somebody is left against whom there is none, and who is well.
+    /// somebody is left against whom there is none, and who is well. Whoever has just become so needs a while to take over.
     pub fn justice(&mut self, now: u64, nodes: &[Node], net: &Net) {
+        let mut unjust = None;
         for part in parts(nodes, net) {
             let whole = part.iter().all(|&a| part.iter().all(|&b| a == b || net.connected(a, b)));
             if !whole || is_mute(&part, nodes.len(), net) || is_deaf(&part, net) {
@@ -224,9 +228,17 @@ impl Checker {
             for &i in part.iter().filter(|&&i| somebody_is_left && is_out(i)) {
                 let claims = nodes[i].answers(now);
                 if !claims.is_empty() {
-                    self.violated("I7", now, format!("n{} was voted out and claims {claims:?}", i + 1));
+                    unjust = Some(format!("n{} was voted out and claims {claims:?}", i + 1));
                 }
             }
+        }
+        let Some(what) = unjust else {
+            self.unjust_since = None;
+            return;
+        };
+        let since = *self.unjust_since.get_or_insert(now);
+        if now - since > self.beats(8) {
+            self.violated("I7", now, what);
         }
     }
 
