@@ -22,9 +22,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// SYNs from random addresses, in each step: 350 a second.
 const FLOOD: usize = 7;
 /// Addresses that repeat their SYN each second and never answer.
-const REPEATERS: u8 = 16;
+const REPEATERS: u8 = 10;
 /// Addresses that pretend to complete a handshake each second and never acknowledge anything else.
-const PRETENDERS: u8 = 16;
+const PRETENDERS: u8 = 10;
 /// Connections of real clients that never speak.
 const SILENT: usize = 12;
 /// SplitMix64's increment (Steele, Lea, Flood 2014).
@@ -94,7 +94,7 @@ impl Maker {
             let bytes = random.to_be_bytes();
             // Some of the LAN, where nobody has them, most of anywhere.
             let from = if random.is_multiple_of(4) {
-                stranger(bytes[0] % 16)
+                stranger(bytes[0] % 10)
             } else {
                 Ipv4Addr::new(198, 18 + bytes[0] % 2, bytes[1], bytes[2])
             };
@@ -103,10 +103,10 @@ impl Maker {
         // Each of them once a second, as TCP repeats it.
         let (second, place) = (step / 50, step % 50);
         if place < u32::from(REPEATERS) {
-            self.say(stranger(16 + place as u8), 30_000 + (second / 5) as u16, flag::SYN, second / 5, 0);
+            self.say(stranger(10 + place as u8), 30_000 + (second / 5) as u16, flag::SYN, second / 5, 0);
         }
         if place < u32::from(PRETENDERS) {
-            let (from, port) = (stranger(16 + REPEATERS + place as u8), 20_000 + (second % 10_000) as u16);
+            let (from, port) = (stranger(10 + REPEATERS + place as u8), 20_000 + (second % 10_000) as u16);
             self.say(from, port, flag::SYN, 1, 0);
             self.say(from, port, flag::ACK, 2, 77);
         }
@@ -128,7 +128,7 @@ impl Maker {
     }
 }
 
-/// An address of the LAN that nobody has, so that SYN-ACKs to it find nobody.
+/// An address of the LAN that nobody has (`client2` begins at 231), so that SYN-ACKs to it find nobody.
 fn stranger(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 51, 100, 200 + number)
 }
