@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
     BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX,
-    RawConfig, RawFlow, RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
+    RawConfig, RawFlow, RawSettings, RawTracing, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -40,6 +40,8 @@ fn shape(map: &str) -> Shape {
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
+        "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
+        "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
     }
