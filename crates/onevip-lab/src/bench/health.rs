@@ -225,8 +225,11 @@ impl fmt::Display for Report {
             if takes.is_empty() {
                 continue;
             }
-            let column =
-                |of: &dyn Fn(&Take) -> Option<f64>| spread(takes.iter().map(|take| of(take)).collect());
+            // Nothing is to move while nothing is wrong.
+            let column = |of: &dyn Fn(&Take) -> Option<f64>| match kind {
+                NUISANCE => "–".to_owned(),
+                _ => spread(takes.iter().map(|take| of(take)).collect()),
+            };
             let visits: (usize, usize) =
                 takes.iter().fold((0, 0), |(a, b), take| (a + take.visits.0, b + take.visits.1));
             writeln!(
