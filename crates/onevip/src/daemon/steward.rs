@@ -18,6 +18,7 @@ use crate::desk::sessions::{self, Session};
 use crate::health::board::Board;
 use crate::health::monitor::{self, Monitor, Subject};
 use crate::status::Status;
+use crate::witness::{Tools, Witness};
 use anyhow::{Context, bail};
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
@@ -39,6 +40,8 @@ pub struct Steward {
     board: Arc<Board>,
     /// None only after the threads of new checks could not be started.
     monitor: Mutex<Option<Monitor>>,
+    tools: Mutex<Tools>,
+    witness: Mutex<Option<Witness>>,
 }
 
 /// What came of a request.
@@ -88,11 +91,14 @@ impl Steward {
         letters: Slot,
         watchers: Watchers,
         running: Running,
+        tools: Tools,
     ) -> anyhow::Result<Self> {
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
-        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, gatherer, board, monitor })
+        let witness = Mutex::new(Witness::start(config, plan, &tools, &beat_loop)?);
+        let (paths, tools) = (paths.clone(), Mutex::new(tools));
+        Ok(Self { paths, beat_loop, letters, watchers, gatherer, board, monitor, tools, witness })
     }
 
     /// Does what is asked.
@@ -160,6 +166,13 @@ impl Steward {
             // The old one first: two must not speak for the node.
             *monitor = None;
             *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.beat_loop)?);
+        }
+        if old.health != new.health || old.nodes != new.nodes {
+            let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+            // The old one first, as above.
+            *witness = None;
+            *witness = Witness::start(&new, &plan, &tools, &self.beat_loop)?;
         }
         gatherer.reconfigure(&new, &plan);
         Ok(changes)
