@@ -99,8 +99,6 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
             Notice::CannotSend { vip, error } => {
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }
-            // The health threads tell it better, and once for all VIPs.
-            Notice::Event { event: Event::Health(_), .. } => {}
             Notice::Health { check, text, good } => {
                 if good {
                     tracing::info!("{text}");
@@ -151,7 +149,6 @@ fn log(event: &Event, line: &Line) {
         | Event::KernelGone(_)
         | Event::KernelAnswers(_) => tracing::info!("{text}"),
         Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
-        | Event::Health(_)
         | Event::Lossy(true)
         | Event::FamilyLost { lost: true, .. }
         | Event::HeldBack(_)
@@ -179,7 +176,6 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             ("kernel-answers", Some(*node), text)
         }
         Event::State(state) => ("state", None, format!("this node is {}", state_word(*state))),
-        Event::Health(health) => ("health", None, format!("this node's illness is {} of 3", health.level())),
         Event::Claims(count) => ("claims", None, format!("this node claims {count} buckets")),
         Event::Lapsed => {
             ("lapsed", None, "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned())
@@ -279,7 +275,7 @@ pub fn why_out(why: WhyOut) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::beat::{Health, Incarnation, NodeState};
+    use onevip_core::beat::{Incarnation, NodeState};
     use onevip_core::membership::Family;
     use std::time::Duration;
 
@@ -297,7 +293,6 @@ mod tests {
             Event::KernelGone(node),
             Event::KernelAnswers(node),
             Event::State(NodeState::Serving),
-            Event::Health(Health::WORST),
             Event::Claims(1),
             Event::Lapsed,
             Event::Lossy(true),
@@ -316,8 +311,9 @@ mod tests {
     #[test]
     fn every_kind_of_news_can_be_named_by_a_hook_and_every_name_is_news() {
         let config = Config::inspect_text("onevip.toml", FILE).0.unwrap();
-        let told: std::collections::BTreeSet<String> =
-            events().iter().map(|event| line(&config, "login", event).event).collect();
+        let of_engines = events().into_iter().map(|event| line(&config, "login", &event).event);
+        let of_checks = health_line("sshd".into(), "nothing listens".into()).event;
+        let told: std::collections::BTreeSet<String> = of_engines.chain([of_checks]).collect();
         assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 }

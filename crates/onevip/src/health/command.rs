@@ -41,11 +41,13 @@ impl CommandCheck {
 
     /// Runs it once and posts what came of it.
     pub fn turn(&mut self, board: &Board, ends: impl Fn() -> bool) {
+        let begun = Instant::now();
         let finding = match self.run(&ends) {
             Ok(words) => Finding::well(words),
             Err(_) if ends() => return,
             Err(words) => Finding::ill(self.toll(), words),
         };
+        let finding = finding.after(begun.elapsed());
         let toll = self.judge.hear(finding.toll);
         let patience = self.check.interval + self.check.timeout * 2 + Duration::from_secs(3);
         board.post(&name(&self.check), Finding { toll, ..finding }, patience);
