@@ -6,6 +6,7 @@
 
 mod doctor;
 mod drain;
+mod ill;
 mod terminal;
 mod watched;
 mod who;
