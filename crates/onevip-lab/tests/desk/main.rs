@@ -7,7 +7,9 @@
 mod doctor;
 mod drain;
 mod ill;
+mod orders;
 mod terminal;
+mod unit;
 mod watched;
 mod who;
 

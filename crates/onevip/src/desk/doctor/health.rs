@@ -50,7 +50,7 @@ fn remedy(check: &Check) -> &'static str {
             "look who connects and does not log in (`ss -tn state established '( sport = :22 )'`); raise MaxStartups, or \
              limit sources with PerSourceMaxStartups"
         }
-        "sshd" => {
+        "sshd" | "key" => {
             "`systemctl status ssh` and its log; a hung one is replaced with `systemctl restart ssh`, sessions stay"
         }
         "nologin" => "if nobody shuts this host down, remove /etc/nologin and /run/nologin",
