@@ -95,7 +95,7 @@ fn write_program(path: &Path, text: &str) -> Result<PathBuf> {
 /// What stands for `ssh` here: `onevip` of a node with that node's files.
 fn on(lab: &Lab) -> Result<String> {
     let (program, lab_program, name) = (daemon::program()?, echo::program()?, lab.name());
-    let dir = lab.dir();
+    let dir = lab.dir().join("nodes");
     Ok(format!(
         "#!/bin/sh\nnode=$1; command=$3; shift 3\nexec {} exec --name {name} \"$node\" -- {} \"$command\" \
          --config {dir}/\"$node\"/onevip.toml --node \"$node\" --run-dir {dir}/\"$node\"/run \"$@\"\n",
