@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
     BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
-    RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
+    RawSettings, RawTracing, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -39,6 +39,8 @@ fn shape(map: &str) -> Shape {
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
+        "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
+        "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
     }

@@ -14,7 +14,7 @@ use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_bpf::{Accelerate, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::{
     AddressOrder, Answerer, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Other, Reason, Selector, Service,
     Socket, Transport,
@@ -470,6 +470,7 @@ fn compare(
     let (mut kernel, _) = Kernel::open(dir).unwrap();
     kernel.set_config(&config()).unwrap();
     kernel.attach("lo", Accelerate::Off).unwrap();
+    let explainer = Explainer::open(dir).unwrap();
     let mut memory = Memory::open(dir);
     let views = views(&config());
     let world = World::make(&mut host);
@@ -478,7 +479,8 @@ fn compare(
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
-        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners };
+        let known =
+            Known { kernel: &kernel, explainer: &explainer, lease_live, sockets: world.sockets(), listeners };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);
             *v6 += u64::from(is_ipv6(&frame));
