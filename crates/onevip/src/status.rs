@@ -86,6 +86,9 @@ pub struct Check {
     pub finding: String,
     /// Seconds since it is in that state.
     pub since_seconds: u64,
+    /// How long the last answer took, in seconds.
+    #[serde(default)]
+    pub last_seconds: Option<f64>,
 }
 
 /// The programs on one interface.

@@ -1,7 +1,7 @@
 //! What people are told as it happens (`onevip watch`, the log).
 
 use super::Family;
-use crate::beat::{Health, Incarnation, NodeState};
+use crate::beat::{Incarnation, NodeState};
 use crate::ids::{NodeId, NodeSet};
 use std::time::Duration;
 
@@ -41,8 +41,6 @@ pub enum Event {
     KernelAnswers(NodeId),
     /// We entered this state.
     State(NodeState),
-    /// Our health changed.
-    Health(Health),
     /// We claim so many buckets now.
     Claims(usize),
     /// Our lease ran out, and with it all claims: nobody acknowledged us, or we were stopped.

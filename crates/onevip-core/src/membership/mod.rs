@@ -336,7 +336,6 @@ impl Engine {
             self.health = health;
             self.news = true;
             self.urgent = true;
-            self.outputs.push_back(Output::Event(Event::Health(health)));
         }
         self.settle(now);
     }

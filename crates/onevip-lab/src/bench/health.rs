@@ -15,8 +15,9 @@ use super::stage::Stage;
 use super::watchers::Watchers;
 use super::witness::{self, NUISANCE, UNCHECKED};
 use crate::fault::Fault;
-use crate::lab::Options;
+use crate::lab::{Lab, Options};
 use crate::load::{Visitors, visitors};
+use crate::margins::{self, Margins};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
@@ -70,6 +71,10 @@ pub struct Take {
     pub visits: (usize, usize),
     /// Sessions lost, anywhere.
     pub lost: usize,
+    /// On every node more than this was left of the lease whenever it was renewed meanwhile, in milliseconds.
+    pub least_margin_ms: u64,
+    /// Renewals that came when the lease had run out, anywhere.
+    pub too_late: u64,
     /// News of nodes that are out: none, for daemons and beats are well.
     pub outs: Vec<String>,
     /// From healing until it served somebody again.
@@ -95,7 +100,8 @@ pub fn health(settings: &Settings) -> Result<Report> {
     if let Some(kind) = settings.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
     }
-    let mut stage = Stage::set(settings.options.clone(), &[Host::Client])?;
+    let options = settings.options.clone().edit_config(margins::with_metrics)?;
+    let mut stage = Stage::set(options, &[Host::Client])?;
     let visitors = Visitors::start(&stage.lab)?;
     let mut takes = Vec::new();
     for kind in &settings.kinds {
@@ -138,6 +144,7 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
     let home = stage.home.clone();
     let watchers = Watchers::start(&stage.lab)?;
     let sheds = matches!(fault, Fault::CpuHog(_));
+    let before = margins_of(&stage.lab)?;
     let from = Instant::now();
     stage.lab.fault(fault)?;
     let (mut first, mut asked) = (None, from);
@@ -161,6 +168,8 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
     let during = visitors.visits();
     let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
     let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
+    let since: Vec<Margins> =
+        margins_of(&stage.lab)?.iter().zip(&before).map(|(now, before)| now.since(before)).collect();
     let healed = Instant::now();
     stage.lab.heal(None)?;
     let is_back = |stage: &mut Stage| {
@@ -178,9 +187,15 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
         moved: moved.map(seconds),
         visits,
         lost,
+        least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
+        too_late: since.iter().map(Margins::too_late).sum(),
         outs: watchers.outs(),
         back: back.map(seconds),
     })
+}
+
+fn margins_of(lab: &Lab) -> Result<Vec<Margins>> {
+    lab.plan().node_ids().map(|id| Margins::read(lab, id)).collect()
 }
 
 impl Report {
@@ -193,6 +208,9 @@ impl Report {
             }
             if !take.outs.is_empty() {
                 wrong.push(format!("{}: {}", take.fault, take.outs.join(", ")));
+            }
+            if take.too_late > 0 {
+                wrong.push(format!("{}: {} renewals came too late", take.fault, take.too_late));
             }
             // Where all nodes of a lab share the processors, all shed at once, and nothing moves.
             let sheds = take.fault == "cpu-hog";
@@ -217,8 +235,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}",
-            "fault", "times", "moved", "without banner", "sessions lost", "back"
+            "{:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}  {:>12}",
+            "fault", "times", "moved", "without banner", "sessions lost", "back", "least margin"
         )?;
         for kind in KINDS {
             let takes: Vec<&Take> = self.takes.iter().filter(|take| take.fault == kind).collect();
@@ -234,12 +252,17 @@ impl fmt::Display for Report {
                 takes.iter().fold((0, 0), |(a, b), take| (a + take.visits.0, b + take.visits.1));
             writeln!(
                 f,
-                "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}",
+                "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}  {:>12}",
                 takes.len(),
                 column(&|take| take.moved),
                 format!("{} of {}", visits.1, visits.0),
                 takes.iter().map(|take| take.lost).sum::<usize>(),
                 column(&|take| take.back),
+                takes
+                    .iter()
+                    .map(|take| take.least_margin_ms)
+                    .min()
+                    .map_or(String::new(), |ms| format!("> {ms} ms")),
             )?;
         }
         for violation in self.violations() {

@@ -17,6 +17,7 @@ pub mod program;
 pub mod random;
 pub mod reject;
 pub mod resident;
+pub mod rolling;
 pub mod rounds;
 pub mod scale;
 pub mod sheet;

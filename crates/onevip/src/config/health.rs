@@ -37,6 +37,8 @@ pub struct HealthSettings {
     pub rise: u32,
     /// How often the banner of an `sshd` is asked for that nobody else connects to: each time leaves a line in its log.
     pub banner_every: Duration,
+    /// How often a key exchange is made, with [`SshdCheck::Kex`].
+    pub kex_every: Duration,
     /// Whether `/etc/nologin` and `/run/nologin` send new users elsewhere.
     pub nologin: NologinCheck,
     /// What counts as this host.
@@ -72,6 +74,7 @@ impl Default for HealthSettings {
             fall: 2,
             rise: 2,
             banner_every: Duration::from_secs(300),
+            kex_every: Duration::from_secs(60),
             nologin: NologinCheck::Drain,
             scope: Scope::Host,
             memory_pressure: at(Some(20), Some(60)),
@@ -92,6 +95,8 @@ pub enum SshdCheck {
     /// That it answers connections with its banner.
     #[default]
     Banner,
+    /// That, and once in a while that a key exchange completes.
+    Kex,
     /// Nothing.
     Off,
 }
@@ -154,7 +159,8 @@ pub struct UserCheck {
     pub effect: Effect,
 }
 
-const SSHD_CHECKS: &[(&str, SshdCheck)] = &[("banner", SshdCheck::Banner), ("off", SshdCheck::Off)];
+const SSHD_CHECKS: &[(&str, SshdCheck)] =
+    &[("banner", SshdCheck::Banner), ("kex", SshdCheck::Kex), ("off", SshdCheck::Off)];
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const NOLOGIN_CHECKS: &[(&str, NologinCheck)] =
     &[("drain", NologinCheck::Drain), ("ignore", NologinCheck::Ignore)];
@@ -182,6 +188,7 @@ pub(super) fn health(section: Option<Section<'_>>, out: &mut Diagnostics) -> Hea
     set(&mut health.fall, count(known, "fall", out));
     set(&mut health.rise, count(known, "rise", out));
     set(&mut health.banner_every, pace(known, "banner_every", out));
+    set(&mut health.kex_every, pace(known, "kex_every", out));
     set(&mut health.nologin, known.choice("nologin", NOLOGIN_CHECKS, out).map(|word| word.value));
     set(&mut health.scope, known.choice("scope", SCOPES, out).map(|word| word.value));
     thresholds(&mut health.memory_pressure, known, "memory_pressure", Worse::Upwards, out);

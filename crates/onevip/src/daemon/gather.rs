@@ -141,6 +141,9 @@ impl Gatherer {
             config_digest: self.config.digest_hex(),
             host_keys,
             clock_ms: clock.as_millis() as u64,
+            ill: self.running.as_ref().map_or_else(Vec::new, |running| {
+                crate::desk::doctor::health::words(&running.health.status().checks)
+            }),
         }
     }
 

@@ -21,6 +21,7 @@ pub mod margin;
 pub mod metrics;
 pub mod news;
 pub mod notify;
+pub mod orders;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
@@ -164,11 +165,15 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
-    spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
+    spawn("control", move || {
+        control::serve(&listener, |request, by_root| steward_of_control.handle(request, by_root))
+    })?;
 
     let steward_of_desk = Arc::clone(&steward_of_signals);
     let desk = desk
-        .map(|desk| spawn("desk", move || desk.run(|question| steward_of_desk.answer(question))))
+        .map(|desk| {
+            spawn("desk", move || desk.run(|from, question| steward_of_desk.answer(Some(from), question)))
+        })
         .transpose()?;
 
     if let Some(listen) = &config.metrics {

@@ -103,8 +103,6 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
             Notice::CannotSend { vip, error } => {
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }
-            // The health threads tell it better, and once for all VIPs.
-            Notice::Event { event: Event::Health(_), .. } => {}
             Notice::Health { check, text, good } => {
                 if good {
                     tracing::info!("{text}");
@@ -188,7 +186,6 @@ fn log(event: &Event, line: &Line) {
         | Event::KernelGone(_)
         | Event::KernelAnswers(_) => tracing::info!("{text}"),
         Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
-        | Event::Health(_)
         | Event::Lossy(true)
         | Event::Votes { by: Some(_), .. }
         | Event::FamilyLost { lost: true, .. }
@@ -217,7 +214,6 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             ("kernel-answers", Some(*node), text)
         }
         Event::State(state) => ("state", None, format!("this node is {}", state_word(*state))),
-        Event::Health(health) => ("health", None, format!("this node's illness is {} of 3", health.level())),
         Event::Claims(count) => ("claims", None, format!("this node claims {count} buckets")),
         Event::Lapsed => {
             ("lapsed", None, "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned())
@@ -330,7 +326,7 @@ pub fn why_out(why: WhyOut) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::beat::{Health, Incarnation, NodeState};
+    use onevip_core::beat::{Incarnation, NodeState};
     use onevip_core::membership::Family;
     use std::time::Duration;
 
@@ -348,7 +344,6 @@ mod tests {
             Event::KernelGone(node),
             Event::KernelAnswers(node),
             Event::State(NodeState::Serving),
-            Event::Health(Health::WORST),
             Event::Claims(1),
             Event::Lapsed,
             Event::Lossy(true),
@@ -371,8 +366,9 @@ mod tests {
         let config = Config::inspect_text("onevip.toml", FILE).0.unwrap();
         let node = NodeId::new(1).unwrap();
         let found = [true, false].map(|good| witness_line(&config, "login", node, String::new(), good).event);
-        let told: std::collections::BTreeSet<String> =
-            events().iter().map(|event| line(&config, "login", event).event).chain(found).collect();
+        let of_engines = events().into_iter().map(|event| line(&config, "login", &event).event);
+        let of_checks = health_line("sshd".into(), "nothing listens".into()).event;
+        let told: std::collections::BTreeSet<String> = of_engines.chain([of_checks]).chain(found).collect();
         assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 }

@@ -69,7 +69,14 @@ impl Monitor {
         let mut names = host.names();
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
+        let exchange = target(settings, &subject.vips).filter(|_| settings.sshd == SshdCheck::Kex);
+        names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
         board.expect(names);
+        if let Some(target) = exchange {
+            let check = CommandCheck::key_exchange(settings, target, board);
+            let (board, stop) = (Arc::clone(board), Arc::clone(&stop));
+            monitor.spawn("kex", move || ask_command(check, &board, &stop))?;
+        }
 
         for check in &subject.config.checks {
             let (check, name) = (CommandCheck::new(check.clone(), board), command::name(check));
