@@ -137,9 +137,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         config,
         &plan,
         paths,
-        to_loop.clone(),
-        slot.clone(),
-        watchers.clone(),
+        steward::Ways { beat_loop: to_loop.clone(), letters: slot.clone(), watchers: watchers.clone() },
         running,
         witness,
     )?;

@@ -46,6 +46,16 @@ pub struct Steward {
     witness: Mutex<Option<Witness>>,
 }
 
+/// How the steward reaches others.
+pub struct Ways {
+    /// The beat loop.
+    pub beat_loop: Mailbox<Command>,
+    /// The desk, for letters to other nodes.
+    pub letters: Slot,
+    /// Those who watch.
+    pub watchers: Watchers,
+}
+
 /// What came of a request.
 pub enum Outcome {
     /// The state of this node.
@@ -91,12 +101,11 @@ impl Steward {
         config: &Config,
         plan: &Plan,
         paths: &Paths,
-        beat_loop: Mailbox<Command>,
-        letters: Slot,
-        watchers: Watchers,
+        ways: Ways,
         running: Running,
         tools: Tools,
     ) -> anyhow::Result<Self> {
+        let Ways { beat_loop, letters, watchers } = ways;
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
