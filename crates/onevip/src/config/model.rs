@@ -4,10 +4,12 @@
 //! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
+use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{
-    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Table, Transport, Weight,
+    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Slice, Table, Transport,
+    Weight,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -33,6 +35,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What runs when something happens.
     pub hooks: Vec<Hook>,
+    /// What the help desk knows and allows.
+    pub desk: DeskSettings,
     /// What this host asks of itself.
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.
@@ -161,6 +165,9 @@ pub struct Service {
     pub hash: HashMode,
     /// Who answers. [`Answerer::Socket`] only with UDP.
     pub answerer: Answerer,
+    /// Into how many slices its ports are dealt where sockets answer: a power of two, no less than any node's number. 1
+    /// elsewhere.
+    pub slices: u8,
 }
 
 /// A transport protocol.
@@ -217,6 +224,17 @@ impl Config {
 }
 
 impl Vip {
+    /// What decides on a packet to this VIP, on this node: as [`Vip::selector`], with the node's slices.
+    pub fn selector_of(&self, node: NodeId) -> Selector {
+        let mut selector = self.selector();
+        for (made, service) in selector.services.iter_mut().zip(&self.services) {
+            if let (Answerer::Socket(_), Some(slice)) = (made.answerer, Slice::of(node, service.slices)) {
+                made.answerer = Answerer::Socket(slice);
+            }
+        }
+        selector
+    }
+
     /// What decides the bucket of a packet to this VIP.
     pub fn selector(&self) -> Selector {
         let services = self.services.iter().map(|service| onevip_core::Service {
