@@ -79,7 +79,7 @@ static __always_inline __u32 source_of(struct ip_header ip)
 	return ip.v4->saddr;
 }
 
-/* Notes a segment of another node's client. */
+/* Notes a segment of another node's client, if it was one. */
 static __always_inline void witness(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp, __u32 word)
 {
 	struct sighting seen = {
@@ -94,7 +94,8 @@ static __always_inline void witness(struct inquiry *on, struct ip_header ip, str
 		.ends = tcp->fin || tcp->rst,
 	};
 
-	witness_note(&seen);
+	if (!on->onlooker)
+		witness_note(&seen);
 }
 
 static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,

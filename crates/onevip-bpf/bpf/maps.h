@@ -248,7 +248,8 @@ static __always_inline __u64 settled_since(__u32 vip)
 
 /*
  * Whether a segment of this flow already came in vain `wait` ticks ago or earlier, and since everybody's reachability
- * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns; that only makes them wait longer.
+ * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns;
+ * that only makes them wait longer.
  */
 static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now, bool onlooker)
 {

@@ -142,6 +142,7 @@ fn names(flags: Flags) -> Vec<&'static str> {
         (Flags::GUESTS, "guests"),
         (Flags::ELSEWHERE, "elsewhere"),
         (Flags::WATCHED, "watched"),
+        (Flags::SAMPLED, "sampled"),
     ];
     all.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| *name).collect()
 }
