@@ -7,6 +7,7 @@ use crate::beats::Beats;
 use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
+use crate::flows::Flows;
 use crate::maps::{self, Maps, Pinned};
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
@@ -235,6 +236,11 @@ impl Kernel {
     /// When the kernel refuses to read the map.
     pub fn counters(&self) -> Result<Counters> {
         self.maps.counters()
+    }
+
+    /// What was noted of connections of other nodes' clients.
+    pub fn flows(&self) -> Flows {
+        Flows(Arc::clone(&self.maps))
     }
 
     /// The reading end of the ring buffer, for the one thread that reads beats: two readers would steal from each

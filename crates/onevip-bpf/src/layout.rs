@@ -33,6 +33,8 @@ pub const ORPHAN_MEMORY_TICKS: u64 = 120_000_000_000 >> TICK_SHIFT;
 pub const TICK_SHIFT: u32 = 20;
 /// Seed of the hash by which orphans are remembered.
 pub const ORPHANS_SEED: u32 = 0x6f72_7068;
+/// Places in which connections of others' clients are noted.
+pub const FLOWS: usize = 1 << 12;
 /// Size of the ring buffer for traces, in bytes.
 pub const TRACES_BYTES: usize = 512 * 1024;
 /// Bytes of a frame that a trace shows at most.
@@ -169,6 +171,41 @@ pub struct RawBeat {
     /// How many of them follow.
     pub captured: u32,
 }
+
+/// `struct onevip_flow`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawFlow {
+    /// What tells flows apart; 0 in a place that was never used.
+    pub hash: u32,
+    /// Index into the flags map.
+    pub word: u16,
+    /// The port that the client speaks to.
+    pub port: u16,
+    /// Tells clients apart.
+    pub source: u32,
+    /// The client's initial sequence number.
+    pub isn: u32,
+    /// What its first acknowledgement acknowledged.
+    pub answer: u32,
+    /// Tick of its SYN.
+    pub begun: u32,
+    /// Tick of that acknowledgement.
+    pub opened: u32,
+    /// Tick of its FIN or RST.
+    pub ended: u32,
+    /// `ONEVIP_FLOW_*`.
+    pub state: u32,
+}
+
+/// The SYN came again.
+pub const FLOW_REPEATED: u32 = 1;
+/// The client acknowledged the SYN-ACK.
+pub const FLOW_OPEN: u32 = 2;
+/// It acknowledged more than that.
+pub const FLOW_SERVED: u32 = 4;
+/// It ended the connection before that.
+pub const FLOW_ENDED: u32 = 8;
 
 /// `struct onevip_tracing`.
 #[repr(C)]
@@ -465,6 +502,7 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_core::NodeId;
 
     #[test]
     fn settings_say_what_was_configured_and_notice_a_flipped_bit() {

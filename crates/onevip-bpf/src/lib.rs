@@ -16,6 +16,7 @@ mod counters;
 mod error;
 mod explain;
 mod features;
+mod flows;
 mod kernel;
 #[doc(hidden)]
 pub mod layout;
@@ -36,6 +37,7 @@ pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};
 pub use explain::Explainer;
 pub use features::{Feature, KernelFeatures};
+pub use flows::Flows;
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};

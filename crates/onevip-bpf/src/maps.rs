@@ -4,8 +4,8 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
-    RawSettings, RawTracing, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
+    BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX,
+    RawConfig, RawFlow, RawSettings, RawTracing, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -38,6 +38,7 @@ fn shape(map: &str) -> Shape {
         "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
+        "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
         "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
         "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
@@ -83,6 +84,7 @@ pub(crate) struct Maps {
     lease: MappedArray,
     orphans: MappedArray,
     settled: MappedArray,
+    witness: MappedArray,
     counters: OwnedFd,
 }
 
@@ -101,6 +103,7 @@ impl Maps {
             lease: mapped("lease", 8, writable)?,
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
+            witness: mapped("witness", size_of::<RawFlow>(), false)?,
             counters: fd_of("counters")?,
         })
     }
@@ -215,6 +218,13 @@ impl Maps {
         let settled = self.settled_ns(vip);
         let wait = self.settings(self.config_head()[2] as usize).vips[vip].orphan_wait_ms;
         known && settled <= now_ns && holds(settled) && age >= u32::from(wait)
+    }
+
+    /// One place of those in which connections of others' clients are noted. The programs may be writing it: what is
+    /// read may be of two flows.
+    pub(crate) fn flow(&self, place: usize) -> RawFlow {
+        // SAFETY: the element is mapped and aligned, and every bit pattern is a RawFlow.
+        unsafe { self.witness.element(place % FLOWS).cast::<RawFlow>().read_volatile() }
     }
 
     pub(crate) fn counters(&self) -> Result<Counters> {

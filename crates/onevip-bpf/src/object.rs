@@ -45,6 +45,12 @@ pub(crate) fn load(pinned: Option<&Path>) -> Result<Loaded> {
     load_object(OBJECT, pinned)
 }
 
+/// Loads the program that explains, over the maps pinned in this directory, which the caller has checked.
+pub(crate) fn load_explain(pinned: &Path) -> Result<OwnedFd> {
+    let mut ebpf = open_object(OBJECT, Some(pinned))?;
+    load_program(&mut ebpf, "onevip_explain")
+}
+
 /// Loads the programs of the guard of ports over the maps pinned in `dir`. They act in the network namespace with this
 /// cookie alone, or everywhere when it is 0.
 pub(crate) fn load_guards<const N: usize>(
@@ -61,12 +67,6 @@ pub(crate) fn load_guards<const N: usize>(
     let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ports.bpf.o"));
     let mut ebpf = loader.load(object).map_err(load_error)?;
     programs.iter().map(|program| load_program(&mut ebpf, program)).collect()
-}
-
-/// Loads the program that explains, over the maps pinned in this directory, which the caller has checked.
-pub(crate) fn load_explain(pinned: &Path) -> Result<OwnedFd> {
-    let mut ebpf = open_object(OBJECT, Some(pinned))?;
-    load_program(&mut ebpf, "onevip_explain")
 }
 
 fn open_object(object: &[u8], pinned: Option<&Path>) -> Result<Ebpf> {

@@ -97,7 +97,9 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "all maps unpinned under attached programs",
         make: |dir| {
-            for map in ["config", "flags", "last_syn", "lease", "orphans", "settled", "counters", "beats"] {
+            for map in
+                ["config", "flags", "last_syn", "lease", "orphans", "settled", "witness", "counters", "beats"]
+            {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
         },

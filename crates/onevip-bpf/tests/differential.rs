@@ -417,7 +417,7 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     let (now, mut syns) = (boot_time_ns(), [0; WORDS]);
     for vip in [V, V + 1] {
         for bucket in Bucket::all() {
-            kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(16) as u32));
+            kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(32) as u32));
             // Neither so close to two minutes that the two sides might see it differently.
             let ages = [None, None, None, None, Some(1), Some(60), Some(125), Some(4000)];
             let then = random.of(&ages).map_or(0, |seconds: u64| now.saturating_sub(seconds * 1_000_000_000));

@@ -18,6 +18,7 @@ pub mod slice;
 pub mod table;
 pub mod time;
 pub mod verdict;
+pub mod witness;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};

@@ -25,8 +25,10 @@ impl Flags {
     /// The bucket's claimer has just fallen silent: what comes now counts as the first try of an orphan, if it becomes
     /// one when somebody else claims the bucket.
     pub const WATCHED: Self = Self(8);
+    /// Another node's bucket in which connections are noted, to see whether they are served. It changes no verdict.
+    pub const SAMPLED: Self = Self(16);
     /// Every bit that has a meaning; any other bit in a stored word means corruption.
-    pub const ALL: Self = Self(15);
+    pub const ALL: Self = Self(31);
 
     /// The flags in this word, as it is stored.
     pub const fn from_bits(bits: u32) -> Self {
@@ -63,6 +65,7 @@ impl fmt::Debug for Flags {
             (Self::GUESTS, "GUESTS"),
             (Self::ELSEWHERE, "ELSEWHERE"),
             (Self::WATCHED, "WATCHED"),
+            (Self::SAMPLED, "SAMPLED"),
         ];
         let set = names.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name);
         write!(f, "Flags({})", set.collect::<Vec<_>>().join("|"))

@@ -76,7 +76,12 @@ enum Command {
     /// Send new connections elsewhere; sessions stay until they end
     Drain(cmd::drain::Args),
     /// End a drain
-    Undrain,
+    Undrain {
+        /// The node, if it is not this one
+        // With an id of its own: `--node` is an option of all commands.
+        #[arg(id = "undrained", value_name = "NODE")]
+        node: Option<String>,
+    },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
     /// Read the configuration and the keys again
@@ -150,7 +155,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             cmd::watch::run(&ctx)
         }
         Command::Drain(args) => cmd::drain::run(&ctx, &args),
-        Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
+        Command::Undrain { node } => cmd::drain::undrain(&ctx, node.as_deref()),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Trace(args) => {

@@ -4,6 +4,7 @@
 //! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
+use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{
@@ -34,6 +35,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What runs when something happens.
     pub hooks: Vec<Hook>,
+    /// What the help desk knows and allows.
+    pub desk: DeskSettings,
     /// What this host asks of itself.
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.

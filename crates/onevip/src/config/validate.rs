@@ -41,6 +41,7 @@ pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config
         key_file: draft.key_file,
         control_group: draft.control_group,
         metrics: draft.metrics,
+        desk: draft.desk,
         hooks: draft.hooks,
         health: draft.health,
         checks: draft.checks,

@@ -2,7 +2,7 @@
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
 //! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
-//! served; *news* writes the log; *control* answers commands, the *desk* other nodes' questions. The main thread sets
+//! served; the *witness* sees whether other nodes serve theirs; *news* writes the log; *control* answers commands, the *desk* other nodes' questions. The main thread sets
 //! everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
@@ -21,6 +21,7 @@ pub mod margin;
 pub mod metrics;
 pub mod news;
 pub mod notify;
+pub mod orders;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
@@ -101,9 +102,15 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
         health: Arc::new(Board::new(notices.clone())),
+        findings: Arc::default(),
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
     };
 
+    let witness = crate::witness::Tools {
+        flows: kernel.flows(),
+        findings: Arc::clone(&running.findings),
+        news: notices.clone(),
+    };
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (slot, mail) = desk::slot(node.id);
@@ -134,6 +141,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         slot.clone(),
         watchers.clone(),
         running,
+        witness,
     )?;
     let stop = Arc::new(AtomicBool::new(false));
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
@@ -157,11 +165,15 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
-    spawn("control", move || control::serve(&listener, |request| steward_of_control.handle(request)))?;
+    spawn("control", move || {
+        control::serve(&listener, |request, by_root| steward_of_control.handle(request, by_root))
+    })?;
 
     let steward_of_desk = Arc::clone(&steward_of_signals);
     let desk = desk
-        .map(|desk| spawn("desk", move || desk.run(|question| steward_of_desk.answer(question))))
+        .map(|desk| {
+            spawn("desk", move || desk.run(|from, question| steward_of_desk.answer(Some(from), question)))
+        })
         .transpose()?;
 
     if let Some(listen) = &config.metrics {

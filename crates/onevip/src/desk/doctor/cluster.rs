@@ -2,8 +2,10 @@
 
 use super::{Finding, Patient};
 use crate::config::MacAddr;
+use crate::daemon::news;
 use crate::desk::question::{Answer, NodeFacts};
 use crate::status::{Node, Status, Vip};
+use onevip_core::membership::WhyOut;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Clocks further apart than this, in milliseconds, are worth a word; asking takes less than half of it.
@@ -128,7 +130,10 @@ fn membership(vip: &Vip) -> Vec<Finding> {
             format!("start the daemons of the others; else {remedy} (docs/network.md)"),
         ));
     }
-    if let Some(why) = membership.why_out.as_ref().filter(|_| membership.state == "serving") {
+    // Where others feel better, what ails this node is a finding of its own.
+    let feels_ill = |why: &&String| *why == news::why_out(WhyOut::Unhealthy);
+    let why_out = membership.why_out.as_ref().filter(|why| membership.state == "serving" && !feels_ill(why));
+    if let Some(why) = why_out {
         findings.push(Finding::new(
             "no-share",
             format!("{}: this node takes no share: {why}", vip.name),
@@ -164,7 +169,8 @@ fn out(node: &Node) -> Option<&str> {
 }
 
 fn stranger(status: &Status) -> Option<Finding> {
-    let seen = *status.verdicts.get("ingress")?.get("arp-stranger")?;
+    let ingress = status.verdicts.get("ingress")?;
+    let seen: u64 = ["arp-stranger", "nd-stranger"].iter().filter_map(|reason| ingress.get(*reason)).sum();
     (seen > 0).then(|| {
         Finding::new(
             "foreign-mac",
@@ -187,6 +193,7 @@ mod tests {
             config_digest: config.into(),
             host_keys: BTreeMap::from([("ssh-ed25519".to_owned(), key.to_owned())]),
             clock_ms,
+            ill: Vec::new(),
         }
     }
 
