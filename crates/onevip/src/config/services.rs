@@ -188,7 +188,8 @@ fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) 
         }
     };
     let ports = draft.ports.value.clone().count();
-    if ports / usize::from(count) < SLICE_MIN {
+    // With TCP the service is a mistake anyway.
+    if draft.protocol == Protocol::Udp && ports / usize::from(count) < SLICE_MIN {
         let place = draft.slices.as_ref().map_or(&draft.ports.place, |given| &given.place);
         let each = ports / usize::from(count);
         let reason =

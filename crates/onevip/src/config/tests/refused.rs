@@ -177,9 +177,17 @@ fn mistakes_of_services() {
     finds(&service("hash = \"source\""), "cannot be \"source\"", "\"source-ip\"");
     finds(&service("owner = \"node\""), "cannot be \"node\"", "\"bucket\", \"socket\"");
     finds(&service("owner = \"socket\""), "is for UDP", "leave `owner` out");
-    let both =
-        "[[vip.service]]\nprotocol = \"udp\"\nport = 60001\nowner = \"socket\"\nhash = \"source-ip\" # here";
+    let both = "[[vip.service]]\nprotocol = \"udp\"\nport = \"60000-60999\"\nowner = \"socket\"\nhash = \"source-ip\" # here";
     finds(&file("", both, ""), "here the socket does", "leave `hash` out");
+    let sliced = |port: &str, line: &str| {
+        let text = format!("[[vip.service]]\nprotocol = \"udp\"\nport = \"{port}\"\n{line} # here");
+        file("", &text, "")
+    };
+    let mosh = |line: &str| sliced("60000-60999", &format!("owner = \"socket\"\n{line}"));
+    finds(&mosh("slices = 12"), "12 slices are not possible", "a power of two");
+    finds(&mosh("slices = 1"), "nodes with numbers up to 2", "from 2 to 64");
+    finds(&mosh("slices = 64"), "leave 15 for each node", "fewer `slices`");
+    finds(&sliced("60000-60999", "slices = 16"), "only with owner", "leave `slices` out");
     let pieces = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\nhash = \"source-ip-port\" # here";
     finds(&file("", pieces, ""), "datagrams in fragments", "as DNS does");
     finds(&file("", "other = \"reject\" # here", ""), "cannot be \"reject\"", "\"owner\", \"drop\"");
