@@ -35,7 +35,7 @@ fn shape(map: &str) -> Shape {
         "config" => (ARRAY, 4, size_of::<RawConfig>() as u32, 1, MMAPABLE),
         "flags" => (ARRAY, 4, 4 * WORDS as u32, 1, MMAPABLE),
         "last_syn" => (ARRAY, 4, 8 * WORDS as u32, 1, MMAPABLE),
-        "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
+        "lease" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
@@ -128,7 +128,8 @@ impl Maps {
                 ));
             }
         }
-        let ahead = Duration::from_nanos(self.lease_deadline_ns().saturating_sub(crate::boot_time_ns()));
+        let latest = (0..VIPS_MAX).map(|vip| self.lease_deadline_ns(vip)).max().unwrap_or(0);
+        let ahead = Duration::from_nanos(latest.saturating_sub(crate::boot_time_ns()));
         (ahead > LEASE_MAX).then(|| format!("lease runs for another {} s", ahead.as_secs()))
     }
 
@@ -187,12 +188,12 @@ impl Maps {
         self.last_syn.word64(word(vip, bucket)).load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_lease_deadline_ns(&self, deadline_ns: u64) {
-        self.lease.word64(0).store(deadline_ns, Ordering::Release);
+    pub(crate) fn set_lease_deadline_ns(&self, vip: usize, deadline_ns: u64) {
+        self.lease.word64(vip).store(deadline_ns, Ordering::Release);
     }
 
-    pub(crate) fn lease_deadline_ns(&self) -> u64 {
-        self.lease.word64(0).load(Ordering::Acquire)
+    pub(crate) fn lease_deadline_ns(&self, vip: usize) -> u64 {
+        self.lease.word64(vip).load(Ordering::Acquire)
     }
 
     pub(crate) fn set_settled_ns(&self, vip: usize, since_ns: u64) {

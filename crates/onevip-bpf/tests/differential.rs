@@ -417,7 +417,7 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     if live {
         renew(kernel)
     } else {
-        kernel.words().set_lease_deadline_ns(now)
+        [V, V + 1].iter().for_each(|&vip| kernel.words().set_lease_deadline_ns(vip, now))
     }
     live
 }

@@ -72,7 +72,11 @@ enum Command {
     /// Send new connections elsewhere; sessions stay until they end
     Drain(cmd::drain::Args),
     /// End a drain
-    Undrain,
+    Undrain {
+        /// At this VIP only
+        #[arg(long, value_name = "NAME")]
+        vip: Option<String>,
+    },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
     /// Read the configuration and the keys again
@@ -142,7 +146,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             cmd::watch::run(&ctx)
         }
         Command::Drain(args) => cmd::drain::run(&ctx, &args),
-        Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
+        Command::Undrain { vip } => cmd::order::run(&ctx, Request::Undrain { vip }),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Keygen(args) => cmd::keygen::run(&ctx, &args),

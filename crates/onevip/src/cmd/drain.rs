@@ -38,6 +38,9 @@ pub struct Args {
     /// End the sessions that are left after this time; their users are told so at once
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     kill_after: Option<Duration>,
+    /// Drain it at this VIP only, and wait for the sessions of that VIP
+    #[arg(long, value_name = "NAME")]
+    vip: Option<String>,
     /// Drain even if no other node would serve the clients
     #[arg(long)]
     force: bool,
@@ -55,7 +58,7 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     );
     // A mistake in the file must not keep anybody from a plain drain.
     let plan = if tells { Some(plan(ctx)?) } else { plan(ctx).ok() };
-    println!("{}", ask(ctx, Request::Drain { force: args.force })?);
+    println!("{}", ask(ctx, Request::Drain { force: args.force, vip: args.vip.clone() })?);
     if let Some(plan) = &plan {
         tell(plan, args)?;
     }
@@ -64,7 +67,10 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     }
     let left = see_off(ctx, plan.as_ref(), args)?;
     if left.is_empty() {
-        println!("no session is left: this host may be stopped");
+        match &args.vip {
+            None => println!("no session is left: this host may be stopped"),
+            Some(vip) => println!("no session of {vip} is left"),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     println!("time is over, the node stays drained (`onevip undrain` ends that); {}:", show::left(&left));
@@ -101,15 +107,21 @@ fn tell(plan: &Plan, args: &Args) -> anyhow::Result<()> {
     if words.is_empty() {
         return Ok(());
     }
-    let told = terminals::tell(&sessions::look(plan)?, &plan.node.name, &words.join("\n"));
+    let told = terminals::tell(&of_vip(sessions::look(plan)?, args), &plan.node.name, &words.join("\n"));
     println!("told {told} terminals");
     Ok(())
+}
+
+/// Those that the drain is about.
+fn of_vip(mut sessions: Vec<Session>, args: &Args) -> Vec<Session> {
+    sessions.retain(|session| args.vip.as_ref().is_none_or(|vip| session.vip == *vip));
+    sessions
 }
 
 /// Waits for the sessions to end; returns those that are left when the time is over.
 fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Vec<Session>> {
     let begun = Instant::now();
-    let all = plan.map(sessions::look).transpose()?.unwrap_or_default();
+    let all = of_vip(plan.map(sessions::look).transpose()?.unwrap_or_default(), args);
     let own = sessions::own(&all).map(|own| (own.address, own.port));
     if own.is_some() {
         println!("your own session is one of them: it is neither counted nor ended");
@@ -121,7 +133,7 @@ fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Ve
     let mut kill_at = args.kill_after.map(|after| begun + after);
     let mut shown: Option<String> = None;
     loop {
-        let (left, claims) = held(ctx)?;
+        let (left, claims) = held(ctx, args)?;
         let left = others(left);
         if shown.is_none() {
             print!("{}", show::table(&left));
@@ -139,16 +151,17 @@ fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Ve
         }
         if let Some(plan) = plan.filter(|_| kill_at.is_some_and(|at| Instant::now() >= at)) {
             kill_at = None;
-            end_the_rest(&others(sessions::look(plan)?));
+            end_the_rest(&others(of_vip(sessions::look(plan)?, args)));
         }
         thread::sleep(LOOK_EVERY);
     }
 }
 
-fn held(ctx: &Context) -> anyhow::Result<(Vec<Session>, usize)> {
+fn held(ctx: &Context, args: &Args) -> anyhow::Result<(Vec<Session>, usize)> {
     let Response::Sessions(left) = conversation(ctx, Request::Who)? else { return Err(not_understood()) };
     let Response::Status(status) = conversation(ctx, Request::Status)? else { return Err(not_understood()) };
-    Ok((left, status.vips.iter().map(|vip| vip.claims).sum()))
+    let vips = status.vips.iter().filter(|vip| args.vip.as_ref().is_none_or(|name| vip.name == *name));
+    Ok((of_vip(left, args), vips.map(|vip| vip.claims).sum()))
 }
 
 fn end_the_rest(rest: &[Session]) {

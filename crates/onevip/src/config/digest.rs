@@ -98,6 +98,7 @@ impl Canon {
             addresses,
             interface: _,
             nodes,
+            weights,
             hash,
             seed,
             mapping,
@@ -135,6 +136,11 @@ impl Canon {
                 Answerer::Bucket => {}
                 Answerer::Socket => self.text("socket"),
             }
+        }
+        for (node, weight) in weights {
+            self.text("weight");
+            self.number(u64::from(node.get()));
+            self.number(u64::from(*weight));
         }
         match other {
             Other::Owner => {}

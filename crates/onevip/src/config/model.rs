@@ -9,6 +9,7 @@ use super::mac::MacAddr;
 use onevip_core::{
     AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Table, Transport, Weight,
 };
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -96,6 +97,8 @@ pub struct Vip {
     pub interface: Option<String>,
     /// The nodes that serve it; at least one.
     pub nodes: NodeSet,
+    /// Weights that differ from the nodes' own at this VIP, 0 to 10000, by number; all of them serve it.
+    pub weights: BTreeMap<NodeId, u16>,
     /// What of a source selects the bucket.
     pub hash: HashMode,
     /// Seed of the hash and of the table.
@@ -210,13 +213,18 @@ impl Config {
     pub fn full_table(&self, vip: &Vip) -> Table {
         let nodes: Vec<(NodeId, Weight)> = self
             .nodes_of(vip)
-            .map(|node| (node.id, Weight::new(node.weight).unwrap_or(Weight::NORMAL)))
+            .map(|node| (node.id, Weight::new(vip.weight_of(node)).unwrap_or(Weight::NORMAL)))
             .collect();
         Table::compute(&nodes, vip.seed, vip.table_mapping())
     }
 }
 
 impl Vip {
+    /// What a node weighs here.
+    pub fn weight_of(&self, node: &Node) -> u16 {
+        self.weights.get(&node.id).copied().unwrap_or(node.weight)
+    }
+
     /// What decides the bucket of a packet to this VIP.
     pub fn selector(&self) -> Selector {
         let services = self.services.iter().map(|service| onevip_core::Service {

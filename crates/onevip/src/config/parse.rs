@@ -76,6 +76,8 @@ pub(super) struct VipDraft {
     pub interface: Option<String>,
     /// `None` when the file does not say: all nodes.
     pub nodes: Option<Spot<Vec<Spot<String>>>>,
+    /// By the name of the node.
+    pub weights: Vec<(Spot<String>, Spot<u32>)>,
     pub hash: Option<Spot<HashWord>>,
     pub prefix: Option<PrefixDraft>,
     pub seed: u32,
@@ -150,6 +152,9 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
         addresses: addresses(&mut section, "addresses", "a VIP", out),
         interface: section.string("interface", out).and_then(|name| values::interface(name, out)),
         nodes: node_names(&mut section, out),
+        weights: section
+            .table("weights", "`weights`", out)
+            .map_or_else(Vec::new, |table| table.numbers(&(0..=u32::from(WEIGHT_MAX)), out)),
         hash: section.choice("hash", HashWord::ALL, out),
         prefix: prefix(&mut section, out),
         seed: section.integer("seed", 0..=u32::MAX, out).map_or(0, |seed| seed.value),

@@ -76,6 +76,7 @@ fn everything_that_can_be_said_is_understood() {
         addresses = ["198.51.100.10", "2001:db8::10"]
         interface = "eth1"
         nodes = ["gpu[01-02]"]
+        weights = { GPU01 = 7 }
         hash = "source-net"
         prefix = { ipv4 = 24, ipv6 = 56 }
         seed = 0xffff_ffff
@@ -115,6 +116,11 @@ fn everything_that_can_be_said_is_understood() {
     let services: Vec<String> = vip.services.iter().map(ToString::to_string).collect();
     assert_eq!(services, ["tcp 22", "udp 60000-60999"], "sorted");
     assert_eq!(config.nodes_of(vip).map(|node| node.name.as_str()).collect::<Vec<_>>(), ["gpu01", "gpu02"]);
+    assert_eq!(
+        (vip.weight_of(&config.nodes[0]), vip.weight_of(&config.nodes[1])),
+        (7, 0),
+        "own, and the node's"
+    );
     assert_eq!(config.nodes[1].v6().map(|v6| v6.to_string()).as_deref(), Some("2001:db8::12"));
 }
 
@@ -196,6 +202,7 @@ fn the_digest_tells_meanings_apart_and_spellings_not() {
         digest("", "[[vip.service]]\nprotocol = \"tcp\"\nport = 22\nhash = \"source-ip-port\"", ""),
         digest("", "[[vip.service]]\nprotocol = \"udp\"\nport = 22\nowner = \"socket\"", ""),
         digest("", "other = \"drop\"", ""),
+        digest("", "weights = { unix1 = 50 }", ""),
         digest("", "", &(node(1, "weight = 50") + &node(2, ""))),
         digest("", "", &node(1, "")),
         digest("", "", &(node(1, "") + &node(3, ""))),

@@ -182,6 +182,13 @@ fn mistakes_of_services() {
     finds(&file("", both, ""), "here the socket does", "leave `hash` out");
     let pieces = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\nhash = \"source-ip-port\" # here";
     finds(&file("", pieces, ""), "datagrams in fragments", "as DNS does");
+    finds(
+        &file("", "weights = { unix3 = 5 } # here", ""),
+        "names unix3, which does not serve",
+        "did you mean `unix",
+    );
+    finds(&file("", "weights = { unix1 = 10001 } # here", ""), "outside 0 to 10000", "from 0 to 10000");
+    finds(&file("", "weights = { unix1 = 0, unix2 = 0 } # here", ""), "nobody would answer", "onevip drain");
     finds(&file("", "other = \"reject\" # here", ""), "cannot be \"reject\"", "\"owner\", \"drop\"");
     let many: String = (1..=33)
         .map(|port| {
