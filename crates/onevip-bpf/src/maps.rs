@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
     BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
-    RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
+    RawException, RawSettings, RawSource, SOURCES_MAX, TICK_SHIFT, VIPS_MAX, WORDS, encode_exception,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -21,6 +21,8 @@ use std::time::Duration;
 const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const RINGBUF: u32 = 27;
+const LPM_TRIE: u32 = 11;
+const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
 
 /// No daemon sets a deadline this far ahead; one that is found there is damage.
@@ -39,6 +41,10 @@ fn shape(map: &str) -> Shape {
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
+        "sources" => {
+            let (key, value) = (size_of::<RawSource>() as u32, size_of::<RawException>() as u32);
+            (LPM_TRIE, key, value, 2 * SOURCES_MAX as u32, NO_PREALLOC)
+        }
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
     }
@@ -81,6 +87,7 @@ pub(crate) struct Maps {
     lease: MappedArray,
     orphans: MappedArray,
     settled: MappedArray,
+    sources: OwnedFd,
     counters: OwnedFd,
 }
 
@@ -99,6 +106,7 @@ impl Maps {
             lease: mapped("lease", 8, writable)?,
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
+            sources: fd_of("sources")?,
             counters: fd_of("counters")?,
         })
     }
@@ -160,8 +168,10 @@ impl Maps {
 
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
     pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
-        let raw = RawSettings::encode(config)?;
         let active = self.config_head()[2] & 1;
+        let raw = RawSettings::encode(config, 1 - active)?;
+        self.clear_exceptions(1 - active)?;
+        self.write_exceptions(config, 1 - active)?;
         let base = self.config.element(0).cast::<u32>();
         // SAFETY: the inactive half has no reader (see `wait_for_readers`), and there is one writer: this process.
         unsafe { self.half(1 - active as usize).write_volatile(raw) };
@@ -173,7 +183,32 @@ impl Maps {
         let flip = unsafe { base.add(2).cast::<std::sync::atomic::AtomicU32>().as_ref() };
         flip.store(1 - active, Ordering::Release);
         wait_for_readers();
+        self.clear_exceptions(active)
+    }
+
+    /// Writes the exceptions that belong to one half of the configuration.
+    fn write_exceptions(&self, config: &KernelConfig, half: u32) -> Result<()> {
+        for (index, vip) in config.vips.iter().enumerate() {
+            for exception in &vip.selector.exceptions {
+                let (source, raw) = encode_exception(half, index, exception);
+                sys::map_update(self.sources.as_fd(), &source, &raw)
+                    .map_err(Error::system(format!("write the exception for {}", exception.network)))?;
+            }
+        }
         Ok(())
+    }
+
+    /// Removes the exceptions that belong to one half of the configuration.
+    fn clear_exceptions(&self, half: u32) -> Result<()> {
+        let failed = || Error::system("remove old exceptions".to_owned());
+        let (mut last, mut stale): (Option<RawSource>, Vec<RawSource>) = (None, Vec::new());
+        while let Some(source) = sys::map_next_key(self.sources.as_fd(), last.as_ref()).map_err(failed())? {
+            if u32::from(source.half) == half {
+                stale.push(source);
+            }
+            last = Some(source);
+        }
+        stale.iter().try_for_each(|source| sys::map_delete(self.sources.as_fd(), source)).map_err(failed())
     }
 
     pub(crate) fn set_flags(&self, vip: usize, bucket: Bucket, flags: Flags) {

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 pub(crate) const FRESH_SUFFIX: &str = "_fresh";
 
 /// The maps: name of the pin.
-pub(crate) const MAPS: [&str; 8] =
-    ["config", "flags", "last_syn", "lease", "orphans", "settled", "counters", "beats"];
+pub(crate) const MAPS: [&str; 9] =
+    ["config", "flags", "last_syn", "lease", "orphans", "settled", "sources", "counters", "beats"];
 
 /// The programs: name of the pin.
 pub(crate) const PROGRAMS: [&str; 3] = ["program_ingress", "program_egress", "program_xdp"];

@@ -8,7 +8,7 @@
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
-use super::model::{Config, Node, Service, Vip};
+use super::model::{Config, Instead, Node, Service, SourceRule, Vip};
 use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
@@ -109,6 +109,7 @@ impl Canon {
             beat_port,
             services,
             other,
+            sources,
         } = vip;
         self.text(name);
         self.addresses(addresses);
@@ -135,6 +136,14 @@ impl Canon {
             match answerer {
                 Answerer::Bucket => {}
                 Answerer::Socket => self.text("socket"),
+            }
+        }
+        for SourceRule { network, instead } in sources {
+            self.text("source");
+            self.text(&network.to_string());
+            match instead {
+                Instead::Hash(mode) => self.mode(*mode),
+                Instead::Pin(node) => self.number(u64::from(node.get())),
             }
         }
         for (node, weight) in weights {

@@ -7,7 +7,8 @@
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{
-    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Table, Transport, Weight,
+    AddressOrder, Answerer, Exception, HashMode, Hasher, Network, NodeId, NodeSet, Other, Reserve, Selector,
+    Table, Transport, Weight,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -119,6 +120,26 @@ pub struct Vip {
     pub services: Vec<Service>,
     /// What becomes of packets that none of the services wants.
     pub other: Other,
+    /// Sources for which something else counts, sorted by network, each network once.
+    pub sources: Vec<SourceRule>,
+}
+
+/// Sources for which something else counts than for all others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceRule {
+    /// Which; of several that contain a source the longest counts.
+    pub network: Network,
+    /// What counts.
+    pub instead: Instead,
+}
+
+/// What counts for a [`SourceRule`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Instead {
+    /// Another hash mode.
+    Hash(HashMode),
+    /// This node, as long as it serves the VIP.
+    Pin(NodeId),
 }
 
 /// How buckets are dealt to nodes.
@@ -215,7 +236,7 @@ impl Config {
             .nodes_of(vip)
             .map(|node| (node.id, Weight::new(vip.weight_of(node)).unwrap_or(Weight::NORMAL)))
             .collect();
-        Table::compute(&nodes, vip.seed, vip.table_mapping())
+        Table::compute_reserved(&nodes, vip.seed, vip.table_mapping(), &vip.reserve())
     }
 }
 
@@ -236,7 +257,34 @@ impl Vip {
             mode: service.hash,
             answerer: service.answerer,
         });
-        Selector { hasher: self.hasher(), services: services.collect(), other: self.other }
+        let reserve = self.reserve();
+        let exceptions = self.sources.iter().map(|source| Exception {
+            network: source.network,
+            instead: match source.instead {
+                Instead::Hash(mode) => onevip_core::Instead::Hash(mode),
+                Instead::Pin(node) => onevip_core::Instead::Buckets(reserve.buckets(node).to_vec()),
+            },
+        });
+        Selector {
+            hasher: self.hasher(),
+            services: services.collect(),
+            other: self.other,
+            exceptions: exceptions.collect(),
+        }
+    }
+
+    /// The nodes that anything is pinned to.
+    pub fn pinned(&self) -> NodeSet {
+        let pinned = self.sources.iter().filter_map(|source| match source.instead {
+            Instead::Hash(_) => None,
+            Instead::Pin(node) => Some(node),
+        });
+        pinned.collect()
+    }
+
+    /// What the table reserves for them.
+    pub fn reserve(&self) -> Reserve {
+        Reserve::of(self.pinned(), self.seed, self.table_mapping())
     }
 
     /// What decides the bucket of a source where no service has its own way.

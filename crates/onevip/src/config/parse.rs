@@ -10,6 +10,7 @@ use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Member
 use super::reader::Section;
 use super::services::{OTHERS, ServiceDraft, service};
 use super::source::{Place, Spot};
+use super::sources::{SourceDraft, source};
 use super::values;
 use super::watching;
 use onevip_core::{AddressOrder, NODES_MAX, Other};
@@ -89,6 +90,7 @@ pub(super) struct VipDraft {
     pub beat_port: Option<Spot<u16>>,
     pub other: Other,
     pub services: Vec<ServiceDraft>,
+    pub sources: Vec<SourceDraft>,
     /// Whether the file has any `[[vip.service]]`, right or wrong.
     pub says_services: bool,
 }
@@ -178,6 +180,11 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
             .tables("service", "[[vip.service]]", out)
             .into_iter()
             .filter_map(|section| service(section, out))
+            .collect(),
+        sources: section
+            .tables("source", "[[vip.source]]", out)
+            .into_iter()
+            .filter_map(|section| source(section, out))
             .collect(),
     };
     section.finish(out);

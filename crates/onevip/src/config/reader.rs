@@ -68,6 +68,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("id", "1"),
     ("weight", "100"),
     ("weights", "{ unix3 = 50 }"),
+    ("pin", r#""unix3""#),
     ("ipv4", "24"),
     ("ipv6", "64"),
     ("sshd", r#""banner""#),

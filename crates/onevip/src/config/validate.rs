@@ -10,6 +10,7 @@ use super::nodelist::compress;
 use super::parse::{BEAT_PORT, Draft, HashWord, NodeDraft, VipDraft, WEIGHT};
 use super::services;
 use super::source::{Place, Spot};
+use super::sources;
 use super::suggest::nearest;
 use onevip_core::{AddressOrder, HashMode, NODES_MAX, NodeId, NodeSet};
 use std::collections::{BTreeMap, HashMap};
@@ -70,6 +71,7 @@ fn counts(draft: &Draft, out: &mut Diagnostics) {
         out.mistake(&beyond.place, reason, "take some out, or move a VIP to a cluster of its own");
     }
     services::count(&draft.vips, out);
+    sources::count(&draft.vips, out);
 }
 
 /// Reports each value that came before.
@@ -193,6 +195,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
         beat_port: vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value),
         services,
         other: vip.other,
+        sources: sources::sources(vip, &members, out),
     })
 }
 
@@ -283,7 +286,12 @@ fn numbering(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) {
 
 fn hash_mode(vip: &VipDraft, out: &mut Diagnostics) -> HashMode {
     let word = vip.hash.as_ref().map_or(HashWord::Ip, |word| word.value);
-    let mut words = vip.services.iter().filter_map(|service| service.hash.as_ref()).map(|word| word.value);
+    let mut words = vip
+        .services
+        .iter()
+        .filter_map(|service| service.hash.as_ref())
+        .chain(vip.sources.iter().filter_map(|source| source.hash.as_ref()))
+        .map(|word| word.value);
     if let Some(prefix) = &vip.prefix
         && word != HashWord::Net
         && !words.any(|word| word == HashWord::Net)

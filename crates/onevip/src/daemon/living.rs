@@ -91,6 +91,7 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
         nodes: vip.vip.nodes,
         weight: Weight::new(vip.vip.weight_of(&plan.node)).unwrap_or(Weight::NORMAL),
         mapping: vip.vip.table_mapping(),
+        pinned: vip.vip.pinned(),
         seed: vip.vip.seed,
         failback: match config.failback {
             Failback::Idle => membership::Failback::Idle,

@@ -1,7 +1,7 @@
 //! What a file means.
 
 use super::*;
-use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Transport};
+use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Ports, Transport};
 use std::time::Duration;
 
 #[test]
@@ -158,6 +158,34 @@ fn services_have_a_hash_and_an_answerer_of_their_own() {
 }
 
 #[test]
+fn sources_have_a_hash_or_a_node_of_their_own() {
+    let config = accepted(&file(
+        "",
+        r#"
+        hash = "source-ip"
+        prefix = { ipv4 = 28 }
+        source = [
+            { prefix = "10.8.0.0/16", hash = "source-ip-port" },
+            { prefix = "10.8.9.7", pin = "UNIX2" },
+            { prefix = "10.9.0.0/16", hash = "source-net" },
+        ]
+        "#,
+        "",
+    ));
+    let vip = &config.vips[0];
+    let unix2 = NodeId::new(2).expect("in range");
+    assert_eq!(vip.pinned().iter().collect::<Vec<_>>(), [unix2]);
+    let selector = vip.selector();
+    let ports = |source| Some(Ports { transport: Transport::Tcp, source, dest: 22 });
+    let mode = |text: &str| selector.hasher_for(text.parse().expect("an address"), ports(1)).mode;
+    assert_eq!(mode("10.8.1.1"), HashMode::SourceIpPort);
+    assert_eq!(mode("10.8.9.7"), HashMode::SourceIp, "a pin hashes as the VIP does");
+    assert_eq!(mode("10.9.1.1"), HashMode::SourceNet { v4_prefix: 28, v6_prefix: 64 });
+    let pinned = selector.bucket("10.8.9.7".parse().expect("an address"), ports(1));
+    assert_eq!(config.full_table(vip).owner(pinned), Some(unix2));
+}
+
+#[test]
 fn a_host_finds_itself_by_full_or_short_name() {
     let config = accepted(&file("", "", ""));
     let id = |hostname: &str| config.node_of_host(hostname).map(|node| node.id.get());
@@ -203,6 +231,10 @@ fn the_digest_tells_meanings_apart_and_spellings_not() {
         digest("", "[[vip.service]]\nprotocol = \"udp\"\nport = 22\nowner = \"socket\"", ""),
         digest("", "other = \"drop\"", ""),
         digest("", "weights = { unix1 = 50 }", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/8\"\npin = \"unix1\"", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/8\"\npin = \"unix2\"", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/8\"\nhash = \"source-ip-port\"", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/9\"\nhash = \"source-ip-port\"", ""),
         digest("", "", &(node(1, "weight = 50") + &node(2, ""))),
         digest("", "", &node(1, "")),
         digest("", "", &(node(1, "") + &node(3, ""))),

@@ -209,6 +209,23 @@ fn mistakes_of_services() {
 }
 
 #[test]
+fn mistakes_of_sources() {
+    let source = |lines: &str| file("", &format!("[[vip.source]]\n{lines}"), "");
+    let prefix = |text: &str| source(&format!("pin = \"unix1\"\nprefix = \"{text}\" # here"));
+    finds(&prefix("ten"), "not a network", "10.8.0.0/16");
+    finds(&prefix("10.8.0.0/33"), "not 0 to 32", "10.8.0.0/16");
+    finds(&prefix("10.8.0.1/16"), "not the first address", "write \"10.8.0.0/16\"");
+    finds(&source("prefix = \"10.8.0.0/16\"\npin = \"unix3\" # here"), "names unix3", "did you mean \"unix");
+    let both = "prefix = \"10.8.0.0/16\"\nhash = \"source-ip\"\npin = \"unix1\" # here";
+    finds(&source(both), "either hashed in another way or pinned", "leave `hash` or `pin` out");
+    let nothing = file("", "[[vip.source]] # here\nprefix = \"10.8.0.0/16\"", "");
+    finds(&nothing, "says nothing of its sources", "add pin = ");
+    let twice = "prefix = \"10.8.0.0/16\"\npin = \"unix1\"\n[[vip.source]]\npin = \"unix2\"\nprefix = \"10.8.0.0/16\" # here";
+    finds(&source(twice), "two [[vip.source]] have the prefix", "keep one");
+    finds(&prefix("2001:db8::/32"), "the VIP has no IPv6 address", "take the [[vip.source]] out");
+}
+
+#[test]
 fn mistakes_of_node_lists() {
     let vip =
         |list: &str, reason, remedy| finds(&file("", &format!("nodes = {list} # here"), ""), reason, remedy);
