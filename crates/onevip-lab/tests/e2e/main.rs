@@ -21,6 +21,7 @@ mod mistakes;
 mod mtu;
 mod nat;
 mod repair;
+mod services;
 mod sessions;
 mod stale;
 mod teardown;

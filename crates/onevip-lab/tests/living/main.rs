@@ -10,6 +10,7 @@ mod families;
 mod faults;
 mod hostile;
 mod planned;
+mod pools;
 mod strangers;
 
 use std::net::Ipv4Addr;
