@@ -165,7 +165,7 @@ static __always_inline struct way way_of_exception(const struct onevip_exception
 static __always_inline __u32 bucket_of(const struct onevip_exception *exception, __u32 hash, __u32 blocks)
 {
 	if (exception && exception->bucket_count)
-		return exception->buckets[reciprocal_scale(hash, exception->bucket_count) & (ONEVIP_RESERVED - 1)];
+		return exception->buckets[INDEX(reciprocal_scale(hash, exception->bucket_count), ONEVIP_RESERVED)];
 	return bucket_of_hash(hash, blocks);
 }
 
@@ -191,7 +191,7 @@ __noinline __u32 bucket_ipv4_special(const struct onevip_settings *settings, __u
 
 	if (!settings)
 		return 0;
-	vip = &settings->vips[which & (ONEVIP_VIPS_MAX - 1)];
+	vip = &settings->vips[INDEX(which, ONEVIP_VIPS_MAX)];
 	if (vip->exceptions) {
 		__be32 words[4] = { source };
 
@@ -216,7 +216,7 @@ __noinline __u32 bucket_ipv6_special(const struct onevip_settings *settings, __u
 
 	if (!settings)
 		return 0;
-	vip = &settings->vips[which & (ONEVIP_VIPS_MAX - 1)];
+	vip = &settings->vips[INDEX(which, ONEVIP_VIPS_MAX)];
 	if (vip->exceptions)
 		exception = exception_find(settings, which & 0xff, ONEVIP_FAMILY_IPV6, words);
 	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
@@ -246,7 +246,7 @@ static __always_inline __u32 flow_hash_ipv6(__u32 vip, const __be32 *source, __b
 static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, __u32 vip_index, __be32 source,
 				       __u32 protocol, __be16 source_port, __be16 dest_port)
 {
-	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	const struct onevip_vip *vip = &settings->vips[INDEX(vip_index, ONEVIP_VIPS_MAX)];
 	__u32 bucket;
 
 	if (vip->plain)
@@ -260,7 +260,7 @@ static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, _
 static __always_inline __u32 word_ipv6(const struct onevip_settings *settings, __u32 vip_index, const __be32 *source,
 				       __u32 protocol, __be16 source_port, __be16 dest_port)
 {
-	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	const struct onevip_vip *vip = &settings->vips[INDEX(vip_index, ONEVIP_VIPS_MAX)];
 	__u32 bucket;
 
 	if (vip->plain)

@@ -9,7 +9,7 @@
 #ifndef ONEVIP_XDP_H
 #define ONEVIP_XDP_H
 
-#include "verdict.h"
+#include "trace.h"
 
 SEC("xdp")
 int onevip_xdp(struct xdp_md *xdp)
@@ -27,11 +27,15 @@ int onevip_xdp(struct xdp_md *xdp)
 	} else if (judged.reason == ONEVIP_TCP_FOREIGN) {
 		/* By far the most frequent: to know the reason here saves computing what it means. */
 		count(ONEVIP_XDP, ONEVIP_TCP_FOREIGN);
+		if (READ_ONCE(on.settings->traced))
+			trace_xdp(xdp, ONEVIP_TCP_FOREIGN);
 		return XDP_DROP;
 	}
 	if (judged.reason == ONEVIP_BEAT || reason_passes(judged.reason))
 		return XDP_PASS;
 	count(ONEVIP_XDP, judged.reason);
+	if (READ_ONCE(on.settings->traced))
+		trace_xdp(xdp, judged.reason);
 	return XDP_DROP;
 }
 

@@ -9,7 +9,7 @@ pub struct VipConfig {
     /// Its addresses, both families. All VIPs together may have 8.
     pub addresses: Vec<IpAddr>,
     /// What it serves, and how its packets are assigned to buckets. All VIPs together may have
-    /// 32 services and 1024 exceptions. ([`Kernel::config`](crate::Kernel::config) tells no exceptions.)
+    /// 32 services and 1024 exceptions.
     pub selector: Selector,
     /// UDP port on which beats arrive.
     pub beat_port: u16,

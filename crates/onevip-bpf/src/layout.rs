@@ -6,8 +6,8 @@ use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
 use onevip_core::table::RESERVED;
 use onevip_core::{
-    AddressOrder, Answerer, BUCKETS, Exception, HashMode, Hasher, Instead, Other, Selector, Service,
-    Transport,
+    AddressOrder, Answerer, BUCKETS, Bucket, Exception, HashMode, Hasher, Instead, Network, Other, Selector,
+    Service, Transport,
 };
 use std::net::IpAddr;
 
@@ -37,6 +37,10 @@ pub const ORPHAN_MEMORY_TICKS: u64 = 120_000_000_000 >> TICK_SHIFT;
 pub const TICK_SHIFT: u32 = 20;
 /// Seed of the hash by which orphans are remembered.
 pub const ORPHANS_SEED: u32 = 0x6f72_7068;
+/// Size of the ring buffer for traces, in bytes.
+pub const TRACES_BYTES: usize = 512 * 1024;
+/// Bytes of a frame that a trace shows at most.
+pub const TRACE_FRAME_MAX: usize = 192;
 /// Counters per program.
 pub const REASONS_MAX: usize = 64;
 /// Programs that count.
@@ -124,15 +128,15 @@ pub struct RawSettings {
     pub vip_count: u32,
     /// The half of the configuration in which these settings are.
     pub half: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 while somebody traces; written by the tracer, and no part of the configuration.
+    pub traced: u32,
     /// The addresses of all VIPs.
     pub addresses: [RawAddress; ADDRESSES_MAX],
     /// The VIPs.
     pub vips: [RawVip; VIPS_MAX],
     /// The services of all VIPs, those of one side by side.
     pub services: [RawService; SERVICES_MAX],
-    /// [`RawSettings::sum`] of everything above.
+    /// [`RawSettings::sum`] of everything above but `traced`.
     pub checksum: u64,
 }
 
@@ -166,6 +170,48 @@ pub struct RawBeat {
     pub length: u32,
     /// How many of them follow.
     pub captured: u32,
+}
+
+/// `struct onevip_tracing`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RawTracing {
+    /// Boot time in ns until which decisions are told.
+    pub until_ns: u64,
+    /// 4 or 6, or 0 for everything.
+    pub family: u32,
+    /// Records in a window at most.
+    pub rate_max: u32,
+    /// The prefix in network order.
+    pub words: [[u8; 4]; 4],
+    /// Its mask.
+    pub mask: [[u8; 4]; 4],
+    /// Decisions that were not told; the programs' own.
+    pub lost: u64,
+    /// The programs' own.
+    pub window: u32,
+    /// The programs' own.
+    pub in_window: u32,
+}
+
+/// The head of `struct onevip_trace`; the frame follows.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RawTrace {
+    /// Boot time of the decision, in ns.
+    pub time_ns: u64,
+    /// The interface.
+    pub ifindex: u32,
+    /// Of the whole frame.
+    pub length: u32,
+    /// How much of it follows.
+    pub captured: u16,
+    /// `enum onevip_program`.
+    pub program: u8,
+    /// `enum onevip_reason`.
+    pub reason: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl RawSettings {
@@ -426,6 +472,24 @@ pub fn encode_exception(half: u32, vip: usize, exception: &Exception) -> (RawSou
     (source, raw)
 }
 
+/// The index of the VIP, and its exception; `None` for what [`encode_exception`] could not have written.
+pub fn decode_exception(source: &RawSource, raw: &RawException) -> Option<(usize, Exception)> {
+    let address = match source.family {
+        4 => IpAddr::from(source.words[0]),
+        6 => IpAddr::from(<[u8; 16]>::try_from(source.words.concat()).ok()?),
+        _ => return None,
+    };
+    let length = u8::try_from(source.prefix_length.checked_sub(SOURCE_HEAD_BITS)?).ok()?;
+    let instead = match usize::from(raw.bucket_count) {
+        0 => Instead::Hash(decode_mode(raw.mode, raw.v4_prefix, raw.v6_prefix)?),
+        count => {
+            let buckets = raw.buckets.get(..count)?.iter();
+            Instead::Buckets(buckets.map(|&bucket| Bucket::new(bucket)).collect::<Option<_>>()?)
+        }
+    };
+    Some((source.vip.into(), Exception { network: Network::new(address, length)?, instead }))
+}
+
 /// `IPPROTO_TCP` and `IPPROTO_UDP`.
 const TRANSPORTS: [(u8, Transport); 2] = [(6, Transport::Tcp), (17, Transport::Udp)];
 
@@ -481,7 +545,7 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
                 1 => Other::Drop,
                 _ => return None,
             },
-            // They are in a map of their own, which nobody but the programs reads.
+            // They are in a map of their own: see `decode_exception`.
             exceptions: Vec::new(),
         },
         beat_port: raw.beat_port,

@@ -14,6 +14,7 @@ mod beats;
 mod config;
 mod counters;
 mod error;
+mod explain;
 mod features;
 mod kernel;
 #[doc(hidden)]
@@ -24,6 +25,7 @@ mod netlink;
 mod object;
 mod pins;
 mod sys;
+mod trace;
 mod words;
 
 pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
@@ -31,9 +33,12 @@ pub use beats::{Beat, Beats};
 pub use config::{KernelConfig, VipConfig};
 pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};
+pub use explain::Explainer;
 pub use features::{Feature, KernelFeatures};
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
+pub use layout::VIPS_MAX;
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
 pub use sys::{TestRun, load_empty, test_run};
+pub use trace::{Scope, Trace, TracedBy, Tracer};
 pub use words::Words;

@@ -5,7 +5,8 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
     BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
-    RawException, RawSettings, RawSource, SOURCES_MAX, TICK_SHIFT, VIPS_MAX, WORDS, encode_exception,
+    RawException, RawSettings, RawSource, RawTracing, SOURCES_MAX, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
+    decode_exception, encode_exception,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -45,6 +46,8 @@ fn shape(map: &str) -> Shape {
             let (key, value) = (size_of::<RawSource>() as u32, size_of::<RawException>() as u32);
             (LPM_TRIE, key, value, 2 * SOURCES_MAX as u32, NO_PREALLOC)
         }
+        "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
+        "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
     }
@@ -163,7 +166,17 @@ impl Maps {
 
     /// The configuration in force; `None` when it is damaged.
     pub(crate) fn config(&self) -> Option<KernelConfig> {
-        self.settings(self.config_head()[2] as usize).decode()
+        let active = self.config_head()[2];
+        let mut config = self.settings(active as usize).decode()?;
+        for source in self.sources_of(active).ok()? {
+            let raw: RawException = sys::map_lookup(self.sources.as_fd(), &source).ok()??;
+            let (vip, exception) = decode_exception(&source, &raw)?;
+            config.vips.get_mut(vip)?.selector.exceptions.push(exception);
+        }
+        for vip in &mut config.vips {
+            vip.selector.exceptions.sort_by_key(|exception| exception.network);
+        }
+        Some(config)
     }
 
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
@@ -200,15 +213,21 @@ impl Maps {
 
     /// Removes the exceptions that belong to one half of the configuration.
     fn clear_exceptions(&self, half: u32) -> Result<()> {
-        let failed = || Error::system("remove old exceptions".to_owned());
-        let (mut last, mut stale): (Option<RawSource>, Vec<RawSource>) = (None, Vec::new());
-        while let Some(source) = sys::map_next_key(self.sources.as_fd(), last.as_ref()).map_err(failed())? {
+        let remove = |source: &RawSource| sys::map_delete(self.sources.as_fd(), source);
+        let removed = self.sources_of(half).and_then(|stale| stale.iter().try_for_each(remove));
+        removed.map_err(Error::system("remove old exceptions".to_owned()))
+    }
+
+    /// The keys of the exceptions that belong to one half of the configuration.
+    fn sources_of(&self, half: u32) -> std::io::Result<Vec<RawSource>> {
+        let (mut last, mut found): (Option<RawSource>, Vec<RawSource>) = (None, Vec::new());
+        while let Some(source) = sys::map_next_key(self.sources.as_fd(), last.as_ref())? {
             if u32::from(source.half) == half {
-                stale.push(source);
+                found.push(source);
             }
             last = Some(source);
         }
-        stale.iter().try_for_each(|source| sys::map_delete(self.sources.as_fd(), source)).map_err(failed())
+        Ok(found)
     }
 
     pub(crate) fn set_flags(&self, vip: usize, bucket: Bucket, flags: Flags) {

@@ -288,6 +288,18 @@ pub(crate) fn map_update<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::R
     bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
+/// Reads a value out of a map; `None` when there is none.
+pub(crate) fn map_lookup<K, V: Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let (key, into) = (std::ptr::from_ref(key) as u64, std::ptr::from_mut(&mut value) as u64);
+    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value: into, flags: 0 };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes a value out of a map.
 pub(crate) fn map_delete<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
     let key = std::ptr::from_ref(key) as u64;

@@ -102,6 +102,9 @@ const DAMAGES: &[Damage] = &[
             {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
+            for map in ["tracing", "traces"] {
+                std::fs::remove_file(dir.join(map)).unwrap();
+            }
         },
         why: "their maps are not pinned",
     },

@@ -14,7 +14,7 @@ use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_bpf::{Accelerate, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::{
     AddressOrder, Answerer, BUCKETS, Bucket, Exception, Flags, Flow, HashMode, Hasher, Instead, Network,
     Other, Reason, Selector, Service, Socket, Transport,
@@ -169,7 +169,7 @@ fn exceptions() -> Vec<Exception> {
     let by = |network, mode| Exception { network, instead: Instead::Hash(mode) };
     let buckets = |step: usize, count| Bucket::all().step_by(step).skip(3).take(count).collect::<Vec<_>>();
     let to = |network, buckets| Exception { network, instead: Instead::Buckets(buckets) };
-    vec![
+    let mut exceptions = vec![
         by(network("128.0.0.0", 1), HashMode::SourceIpPort),
         to(network("192.0.0.0", 2), buckets(5, 16)),
         by(network("198.51.100.0", 24), HashMode::SourceNet { v4_prefix: 28, v6_prefix: 64 }),
@@ -178,7 +178,9 @@ fn exceptions() -> Vec<Exception> {
         to(network("8000::", 1), buckets(11, 16)),
         to(network("2001:db8::", 32), buckets(13, 1)),
         by(network("2001:db8::1122:3344:5566:30", 124), HashMode::SourceIpPortDestPort),
-    ]
+    ];
+    exceptions.sort_by_key(|exception| exception.network);
+    exceptions
 }
 
 fn destination(random: &mut Random) -> Ipv4Addr {
@@ -491,8 +493,13 @@ fn compare(
 ) {
     let mut host = Host::new();
     let (mut kernel, _) = Kernel::open(dir).unwrap();
-    kernel.set_config(&config()).unwrap();
+    // Twice, so that it stands in either half once.
+    for _ in 0..2 {
+        kernel.set_config(&config()).unwrap();
+        assert_eq!(kernel.config(), Some(config()), "read back as it was written");
+    }
     kernel.attach("lo", Accelerate::Off).unwrap();
+    let explainer = Explainer::open(dir).unwrap();
     let mut memory = Memory::open(dir);
     let views = views(&config());
     let world = World::make(&mut host);
@@ -501,7 +508,8 @@ fn compare(
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
-        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners };
+        let known =
+            Known { kernel: &kernel, explainer: &explainer, lease_live, sockets: world.sockets(), listeners };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);
             *v6 += u64::from(is_ipv6(&frame));

@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawBeat, RawConfig, RawException, RawService, RawSettings, RawSource, RawVip,
+    self, RawAddress, RawBeat, RawConfig, RawException, RawService, RawSettings, RawSource, RawTrace,
+    RawTracing, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ fn facts() -> Facts {
         ("ONEVIP_WORDS".into(), layout::WORDS as u64),
         ("ONEVIP_BEATS_BYTES".into(), layout::BEATS_BYTES as u64),
         ("ONEVIP_DATAGRAM_MAX".into(), layout::DATAGRAM_MAX as u64),
+        ("ONEVIP_TRACES_BYTES".into(), layout::TRACES_BYTES as u64),
+        ("ONEVIP_TRACE_FRAME_MAX".into(), layout::TRACE_FRAME_MAX as u64),
         ("ONEVIP_REASONS_MAX".into(), layout::REASONS_MAX as u64),
         ("ONEVIP_PROGRAMS".into(), layout::PROGRAMS as u64),
         ("ONEVIP_SYN_MEMORY_NS".into(), SYN_MEMORY_SECS * 1_000_000_000),
@@ -65,8 +68,12 @@ fn facts() -> Facts {
     fields!(facts, "onevip_source", RawSource: prefix_length, half, vip, family, words);
     fields!(facts, "onevip_exception", RawException: mode, v4_prefix, v6_prefix, bucket_count, buckets);
     fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
-    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, addresses, vips, services, checksum);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));
+    facts.push(("offsetof(struct onevip_trace, frame)".into(), size_of::<RawTrace>() as u64));
+    fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);
+    fields!(facts, "onevip_trace", RawTrace: time_ns, ifindex, length, captured, program, reason);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
     for &reason in Reason::ALL {
         facts.push((format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase()), reason as u64));

@@ -139,6 +139,11 @@ macro_rules! reasons {
             pub const fn label(self) -> &'static str {
                 match self { $(Reason::$name => $label,)+ }
             }
+
+            /// What it means, in a sentence or two.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }

@@ -10,4 +10,7 @@ pub mod daemon;
 pub mod desk;
 pub mod health;
 pub mod host;
+pub mod import;
+pub mod render;
+pub mod sight;
 pub mod status;

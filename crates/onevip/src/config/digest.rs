@@ -125,7 +125,8 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        for Service { protocol, ports, hash: own, answerer } in services {
+        // What health asks is each host's own business.
+        for Service { protocol, ports, hash: own, answerer, check: _ } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));

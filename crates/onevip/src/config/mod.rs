@@ -32,13 +32,13 @@ pub use identity::UnknownNode;
 pub use mac::{MacAddr, NotAMac};
 pub use model::{
     Accelerate, Config, Delivery, Failback, Hook, Instead, Listen, Mapping, Membership, Node, Protocol,
-    Service, SourceRule, Vip,
+    Service, ServiceCheck, SourceRule, Vip,
 };
 pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
+pub use source::{Place, Source};
 pub use suggest::nearest;
 
 use reader::{Document, Section};
-use source::{Place, Source};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

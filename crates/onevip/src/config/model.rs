@@ -185,6 +185,17 @@ pub struct Service {
     pub hash: HashMode,
     /// Who answers. [`Answerer::Socket`] only with UDP.
     pub answerer: Answerer,
+    /// What health asks of it; `None`: whatever it takes to find the `sshd` among the services.
+    pub check: Option<ServiceCheck>,
+}
+
+/// What health asks of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServiceCheck {
+    /// It is the `sshd` that `[health]` is about.
+    Sshd,
+    /// Nothing: it is no `sshd`.
+    None,
 }
 
 /// A transport protocol.
@@ -377,6 +388,7 @@ words!(Failback { Idle = "idle", Now = "now", Manual = "manual" });
 words!(Mapping { Balanced = "balanced", ClusterIp = "clusterip" });
 words!(Delivery { Multicast = "multicast", Flood = "flood" });
 words!(Accelerate { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
+words!(ServiceCheck { Sshd = "sshd", None = "none" });
 words!(Protocol { Tcp = "tcp", Udp = "udp" });
 
 impl std::fmt::Display for Service {

@@ -69,6 +69,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("weight", "100"),
     ("weights", "{ unix3 = 50 }"),
     ("pin", r#""unix3""#),
+    ("check", r#""sshd""#),
     ("ipv4", "24"),
     ("ipv6", "64"),
     ("sshd", r#""banner""#),

@@ -7,7 +7,7 @@ use super::ladder::Ladder;
 use super::sshd::course::Pace;
 use super::sshd::watcher::Watcher;
 use crate::config::health::SshdCheck;
-use crate::config::{Config, HealthSettings, Protocol, Vip};
+use crate::config::{Config, HealthSettings, Protocol, Service, ServiceCheck, Vip};
 use crate::daemon::beat_loop::Command;
 use crate::daemon::mailbox::Mailbox;
 use anyhow::Context;
@@ -167,8 +167,12 @@ fn target(settings: &HealthSettings, vips: &[Vip]) -> Option<SocketAddr> {
     if settings.sshd == SshdCheck::Off {
         return None;
     }
+    // Where a service is said to be the sshd, no other is.
+    let named = vips.iter().flat_map(|vip| &vip.services).any(|it| it.check == Some(ServiceCheck::Sshd));
+    let wanted = if named { Some(ServiceCheck::Sshd) } else { None };
     let ports = |vip: &Vip| -> Vec<u16> {
-        let tcp = vip.services.iter().filter(|service| service.protocol == Protocol::Tcp);
+        let asked = |service: &&Service| service.protocol == Protocol::Tcp && service.check == wanted;
+        let tcp = vip.services.iter().filter(asked);
         tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
     };
     let serves_ssh = |vip: &&Vip| ports(vip).contains(&SSH);
@@ -213,6 +217,11 @@ mod tests {
         let both = service("tcp", 21) + &service("tcp", 22);
         assert_eq!(target_of(&both, "").as_deref(), Some("198.51.100.10:22"));
         assert_eq!(target_of(&service("udp", 53), ""), None, "no TCP, no sshd");
+        let named = service("tcp", 22) + &service("tcp", 2222) + "check = \"sshd\"\n";
+        assert_eq!(target_of(&named, "").as_deref(), Some("198.51.100.10:2222"), "said to be it");
+        let none = service("tcp", 80) + "check = \"none\"\n";
+        assert_eq!(target_of(&none, ""), None, "said to be none");
+        assert_eq!(target_of(&(none + &service("tcp", 443)), "").as_deref(), Some("198.51.100.10:443"));
         assert_eq!(target_of("", "sshd = \"off\""), None);
         let elsewhere = "address = \"127.0.0.1\"\nport = 222";
         assert_eq!(target_of("", elsewhere).as_deref(), Some("127.0.0.1:222"));

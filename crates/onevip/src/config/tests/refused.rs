@@ -175,6 +175,9 @@ fn mistakes_of_services() {
     let service =
         |line: &str| file("", &format!("[[vip.service]]\nprotocol = \"tcp\"\nport = 22\n{line} # here"), "");
     finds(&service("hash = \"source\""), "cannot be \"source\"", "\"source-ip\"");
+    finds(&service("check = \"kex\""), "cannot be \"kex\"", "\"sshd\", \"none\"");
+    let udp = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\ncheck = \"sshd\" # here";
+    finds(&file("", udp, ""), "is for TCP", "leave `check` out");
     finds(&service("owner = \"node\""), "cannot be \"node\"", "\"bucket\", \"socket\"");
     finds(&service("owner = \"socket\""), "is for UDP", "leave `owner` out");
     let both =
