@@ -4,9 +4,9 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
-    RawException, RawSettings, RawSource, RawTracing, SOURCES_MAX, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
-    decode_exception, encode_exception,
+    BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX,
+    RawConfig, RawException, RawFlow, RawSettings, RawSource, RawTracing, SOURCES_MAX, TICK_SHIFT,
+    TRACES_BYTES, VIPS_MAX, WORDS, decode_exception, encode_exception,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -41,6 +41,7 @@ fn shape(map: &str) -> Shape {
         "lease" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
+        "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
         "sources" => {
             let (key, value) = (size_of::<RawSource>() as u32, size_of::<RawException>() as u32);
@@ -91,6 +92,7 @@ pub(crate) struct Maps {
     orphans: MappedArray,
     settled: MappedArray,
     sources: OwnedFd,
+    witness: MappedArray,
     counters: OwnedFd,
 }
 
@@ -109,6 +111,7 @@ impl Maps {
             lease: mapped("lease", 8, writable)?,
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
+            witness: mapped("witness", size_of::<RawFlow>(), false)?,
             sources: fd_of("sources")?,
             counters: fd_of("counters")?,
         })
@@ -268,6 +271,13 @@ impl Maps {
         let settled = self.settled_ns(vip);
         let wait = self.settings(self.config_head()[2] as usize).vips[vip].orphan_wait_ms;
         known && settled <= now_ns && holds(settled) && age >= u32::from(wait)
+    }
+
+    /// One place of those in which connections of others' clients are noted. The programs may be writing it: what is
+    /// read may be of two flows.
+    pub(crate) fn flow(&self, place: usize) -> RawFlow {
+        // SAFETY: the element is mapped and aligned, and every bit pattern is a RawFlow.
+        unsafe { self.witness.element(place % FLOWS).cast::<RawFlow>().read_volatile() }
     }
 
     pub(crate) fn counters(&self) -> Result<Counters> {

@@ -102,7 +102,7 @@ const DAMAGES: &[Damage] = &[
             {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
-            for map in ["tracing", "traces"] {
+            for map in ["witness", "tracing", "traces"] {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
         },

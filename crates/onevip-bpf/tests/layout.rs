@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawBeat, RawConfig, RawException, RawService, RawSettings, RawSource, RawTrace,
-    RawTracing, RawVip,
+    self, RawAddress, RawBeat, RawConfig, RawException, RawFlow, RawService, RawSettings, RawSource,
+    RawTrace, RawTracing, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -52,6 +52,13 @@ fn facts() -> Facts {
         ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
+        ("ONEVIP_SAMPLED".into(), Flags::SAMPLED.bits().into()),
+        ("ONEVIP_FLOWS".into(), layout::FLOWS as u64),
+        ("ONEVIP_FLOW_REPEATED".into(), layout::FLOW_REPEATED.into()),
+        ("ONEVIP_FLOW_OPEN".into(), layout::FLOW_OPEN.into()),
+        ("ONEVIP_FLOW_SERVED".into(), layout::FLOW_SERVED.into()),
+        ("ONEVIP_FLOW_ENDED".into(), layout::FLOW_ENDED.into()),
+        ("sizeof(struct onevip_flow)".into(), size_of::<RawFlow>() as u64),
         ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
@@ -67,9 +74,10 @@ fn facts() -> Facts {
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other, exceptions);
     fields!(facts, "onevip_source", RawSource: prefix_length, half, vip, family, words);
     fields!(facts, "onevip_exception", RawException: mode, v4_prefix, v6_prefix, bucket_count, buckets);
-    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
+    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit, slice_mask, slice);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));
     facts.push(("offsetof(struct onevip_trace, frame)".into(), size_of::<RawTrace>() as u64));
     fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);

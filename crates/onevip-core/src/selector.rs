@@ -5,6 +5,7 @@
 
 use crate::hash::{HashMode, Hasher, reciprocal_scale};
 use crate::ids::Bucket;
+use crate::slice::Slice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
@@ -24,8 +25,8 @@ pub enum Answerer {
     #[default]
     Bucket,
     /// The node that has a socket on the port, inside its own slice of the range: what moves from one address to another
-    /// while it lives, as mosh does.
-    Socket,
+    /// while it lives, as mosh does. The slice is this node's; where only buckets are asked about, any will do.
+    Socket(Slice),
 }
 
 /// What becomes of packets to the VIP that no service wants.
@@ -160,6 +161,11 @@ impl Selector {
     /// The service on this port.
     pub fn service(&self, transport: Transport, port: u16) -> Option<&Service> {
         self.services.iter().find(|service| service.transport == transport && service.ports.contains(&port))
+    }
+
+    /// Whether one of the services is answered by sockets.
+    pub fn is_sliced(&self) -> bool {
+        self.services.iter().any(|service| matches!(service.answerer, Answerer::Socket(_)))
     }
 
     /// Whether packets to this port are wanted.

@@ -32,6 +32,7 @@ pub mod hog;
 mod inject;
 pub mod lab;
 pub mod load;
+pub mod margins;
 pub mod neighbour;
 pub mod net;
 pub mod netns;

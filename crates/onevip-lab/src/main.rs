@@ -160,6 +160,21 @@ enum Bench {
     Failover(Failover),
     /// How long an ill node goes on getting new users
     Health(HealthBench),
+    /// What users notice of a reboot of all nodes, one after the other, by the script in packaging/
+    Rolling {
+        /// Name of the lab
+        #[arg(long, default_value = "bench-rolling")]
+        name: String,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+        /// Number of nodes, 2 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// Number of client addresses, 1 to 130
+        #[arg(long, default_value_t = 60)]
+        clients: usize,
+    },
     /// What a packet costs in each program, by test runs in the kernel
     Program {
         #[command(flatten)]
@@ -351,6 +366,9 @@ struct HealthBench {
     /// What goes wrong; everything that health is about by default
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     fault: Vec<String>,
+    /// How long floods and silent clients go on, in seconds
+    #[arg(long, default_value_t = 600)]
+    nuisance: u64,
     /// Number of nodes, 2 to 16
     #[arg(long, default_value_t = 4)]
     nodes: usize,
@@ -404,6 +422,17 @@ fn bench(kind: Bench) -> Result<()> {
     match kind {
         Bench::Failover(failover) => bench_failover(failover),
         Bench::Health(health) => bench_health(health),
+        Bench::Rolling { name, json, nodes, clients } => {
+            let report = bench::rolling::run(Options::new(&name).nodes(nodes).clients(clients))?;
+            if json {
+                print(&serde_json::to_string_pretty(&report)?)?
+            } else {
+                print(&report)?
+            }
+            let violations = report.violations();
+            anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
+            Ok(())
+        }
         Bench::Program { output, repeat, rounds } => {
             tell(&bench::program::run(repeat, rounds, command)?, &output)
         }
@@ -484,7 +513,9 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
-    let report = bench::health::health(&bench::health::Settings { options, kinds, repeat: wanted.repeat })?;
+    let nuisance = Duration::from_secs(wanted.nuisance);
+    let settings = bench::health::Settings { options, kinds, repeat: wanted.repeat, nuisance };
+    let report = bench::health::health(&settings)?;
     if wanted.json {
         print(&serde_json::to_string_pretty(&report)?)?
     } else {

@@ -14,3 +14,4 @@ pub mod import;
 pub mod render;
 pub mod sight;
 pub mod status;
+pub mod witness;

@@ -27,6 +27,8 @@ pub struct Known<'a> {
     pub sockets: HashMap<Flow, Socket>,
     /// Where somebody listens.
     pub listeners: Vec<(IpAddr, u16)>,
+    /// Where a UDP socket takes what comes to any address.
+    pub datagram_ports: Vec<u16>,
 }
 
 impl Facts for Known<'_> {
@@ -45,6 +47,10 @@ impl Facts for Known<'_> {
 
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool {
         self.kernel.words().orphan_waited(vip, flow)
+    }
+
+    fn udp_socket(&self, flow: &Flow) -> bool {
+        self.datagram_ports.contains(&flow.local_port)
     }
 
     fn socket(&self, flow: &Flow) -> Socket {

@@ -149,6 +149,7 @@ pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Tab
                 (flow(waiting, PORT), Socket::TimeWait),
             ]),
             listeners: vec![(VIP.into(), SSH), (VIP6.into(), SSH)],
+            datagram_ports: Vec::new(),
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
         let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();

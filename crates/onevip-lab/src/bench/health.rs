@@ -13,14 +13,16 @@ use serde::Serialize;
 
 use super::stage::Stage;
 use super::watchers::Watchers;
+use super::witness::{self, NUISANCE, UNCHECKED};
 use crate::fault::Fault;
-use crate::lab::Options;
+use crate::lab::{Lab, Options};
 use crate::load::{Visitors, visitors};
+use crate::margins::{self, Margins};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
 /// The kinds of faults, in the order of the report.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 11] = [
     "kill-sshd",
     "freeze-sshd",
     "sshd-slow",
@@ -30,6 +32,8 @@ pub const KINDS: [&str; 9] = [
     "memory-hog",
     "disk-full",
     "cpu-hog",
+    UNCHECKED,
+    NUISANCE,
 ];
 /// A node that gets all its new users by now will go on doing so; shedding for want of a processor takes its time.
 const GIVES_UP: Duration = Duration::from_secs(60);
@@ -47,8 +51,10 @@ pub struct Settings {
     pub options: Options,
     /// Kinds of faults.
     pub kinds: Vec<String>,
-    /// How often each happens.
+    /// How often each happens; the nuisance once.
     pub repeat: u32,
+    /// How long the nuisance lasts.
+    pub nuisance: Duration,
 }
 
 /// One fault, once. Times in seconds.
@@ -65,6 +71,10 @@ pub struct Take {
     pub visits: (usize, usize),
     /// Sessions lost, anywhere.
     pub lost: usize,
+    /// On every node more than this was left of the lease whenever it was renewed meanwhile, in milliseconds.
+    pub least_margin_ms: u64,
+    /// Renewals that came when the lease had run out, anywhere.
+    pub too_late: u64,
     /// News of nodes that are out: none, for daemons and beats are well.
     pub outs: Vec<String>,
     /// From healing until it served somebody again.
@@ -90,18 +100,31 @@ pub fn health(settings: &Settings) -> Result<Report> {
     if let Some(kind) = settings.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
     }
-    let mut stage = Stage::set(settings.options.clone(), &[Host::Client])?;
+    let options = settings.options.clone().edit_config(margins::with_metrics)?;
+    let mut stage = Stage::set(options, &[Host::Client])?;
     let visitors = Visitors::start(&stage.lab)?;
     let mut takes = Vec::new();
     for kind in &settings.kinds {
+        if kind == NUISANCE {
+            eprintln!("{kind} for {} s", settings.nuisance.as_secs());
+            takes.push(witness::nuisance(&mut stage, &visitors, settings.nuisance)?);
+            continue;
+        }
+        if kind == UNCHECKED {
+            witness::check_sshd(&stage.lab, false)?;
+        }
         for repeat in 0..settings.repeat {
             check_interrupt()?;
             let nodes = u32::from(stage.lab.plan().nodes);
             let node = 1 + (repeat % nodes) as u8;
             eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
-            let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
-            takes.push(take(&mut stage, &visitors, &fault, node).with_context(|| fault.to_string())?);
+            let fault = Fault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
+            let take = take(&mut stage, &visitors, &fault, node).with_context(|| fault.to_string())?;
+            takes.push(Take { fault: kind.clone(), ..take });
             stage.restore().with_context(|| format!("after {fault}"))?;
+        }
+        if kind == UNCHECKED {
+            witness::check_sshd(&stage.lab, true)?;
         }
     }
     drop(visitors);
@@ -110,12 +133,18 @@ pub fn health(settings: &Settings) -> Result<Report> {
     Ok(Report { nodes, clients, takes })
 }
 
+/// What befalls the node.
+fn fault_of(kind: &str) -> &str {
+    if kind == UNCHECKED { "freeze-sshd" } else { kind }
+}
+
 fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Result<Take> {
     stage.watch(Instant::now() + REST, |_| false)?;
     let own = stage.clients_of(node)?;
     let home = stage.home.clone();
     let watchers = Watchers::start(&stage.lab)?;
     let sheds = matches!(fault, Fault::CpuHog(_));
+    let before = margins_of(&stage.lab)?;
     let from = Instant::now();
     stage.lab.fault(fault)?;
     let (mut first, mut asked) = (None, from);
@@ -139,6 +168,8 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
     let during = visitors.visits();
     let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
     let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
+    let since: Vec<Margins> =
+        margins_of(&stage.lab)?.iter().zip(&before).map(|(now, before)| now.since(before)).collect();
     let healed = Instant::now();
     stage.lab.heal(None)?;
     let is_back = |stage: &mut Stage| {
@@ -156,9 +187,15 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
         moved: moved.map(seconds),
         visits,
         lost,
+        least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
+        too_late: since.iter().map(Margins::too_late).sum(),
         outs: watchers.outs(),
         back: back.map(seconds),
     })
+}
+
+fn margins_of(lab: &Lab) -> Result<Vec<Margins>> {
+    lab.plan().node_ids().map(|id| Margins::read(lab, id)).collect()
 }
 
 impl Report {
@@ -172,8 +209,14 @@ impl Report {
             if !take.outs.is_empty() {
                 wrong.push(format!("{}: {}", take.fault, take.outs.join(", ")));
             }
+            if take.too_late > 0 {
+                wrong.push(format!("{}: {} renewals came too late", take.fault, take.too_late));
+            }
             // Where all nodes of a lab share the processors, all shed at once, and nothing moves.
             let sheds = take.fault == "cpu-hog";
+            if take.fault == NUISANCE {
+                return wrong;
+            }
             if take.moved.is_none() && !sheds || take.back.is_none() {
                 wrong.push(format!("{}: nobody was served elsewhere, or it never came back", take.fault));
             }
@@ -192,26 +235,34 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}",
-            "fault", "times", "moved", "without banner", "sessions lost", "back"
+            "{:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}  {:>12}",
+            "fault", "times", "moved", "without banner", "sessions lost", "back", "least margin"
         )?;
         for kind in KINDS {
             let takes: Vec<&Take> = self.takes.iter().filter(|take| take.fault == kind).collect();
             if takes.is_empty() {
                 continue;
             }
-            let column =
-                |of: &dyn Fn(&Take) -> Option<f64>| spread(takes.iter().map(|take| of(take)).collect());
+            // Nothing is to move while nothing is wrong.
+            let column = |of: &dyn Fn(&Take) -> Option<f64>| match kind {
+                NUISANCE => "–".to_owned(),
+                _ => spread(takes.iter().map(|take| of(take)).collect()),
+            };
             let visits: (usize, usize) =
                 takes.iter().fold((0, 0), |(a, b), take| (a + take.visits.0, b + take.visits.1));
             writeln!(
                 f,
-                "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}",
+                "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}  {:>12}",
                 takes.len(),
                 column(&|take| take.moved),
                 format!("{} of {}", visits.1, visits.0),
                 takes.iter().map(|take| take.lost).sum::<usize>(),
                 column(&|take| take.back),
+                takes
+                    .iter()
+                    .map(|take| take.least_margin_ms)
+                    .min()
+                    .map_or(String::new(), |ms| format!("> {ms} ms")),
             )?;
         }
         for violation in self.violations() {
@@ -238,7 +289,8 @@ mod tests {
 
     #[test]
     fn every_kind_is_a_fault_of_a_node() {
-        for kind in KINDS {
+        for kind in KINDS.into_iter().filter(|kind| *kind != NUISANCE) {
+            let kind = fault_of(kind);
             assert_eq!(Fault::parse(kind, Some("unix1")).unwrap().kind(), kind);
         }
     }

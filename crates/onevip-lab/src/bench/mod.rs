@@ -17,12 +17,14 @@ pub mod program;
 pub mod random;
 pub mod reject;
 pub mod resident;
+pub mod rolling;
 pub mod rounds;
 pub mod scale;
 pub mod sheet;
 pub mod stats;
 pub mod throughput;
 pub mod ways;
+mod witness;
 
 pub use resident::resident_kb;
 

@@ -10,7 +10,13 @@ use onevip_lab::{Fault, Lab, config, wait_until};
 use super::{PATIENCE, lab, onevip, stdout};
 
 /// What the doctor of a node finds: the words for it, and everything it says.
-fn findings(lab: &Lab, node: u8) -> (Vec<String>, String) {
+pub fn findings(lab: &Lab, node: u8) -> (Vec<String>, String) {
+    let (words, text) = all_findings(lab, node);
+    // A machine may refuse real-time rights to everybody; that is a finding, and true.
+    (words.into_iter().filter(|word| word != "real-time" && word != "memory-lock").collect(), text)
+}
+
+pub fn all_findings(lab: &Lab, node: u8) -> (Vec<String>, String) {
     let output = onevip(lab, node, "doctor", &["--json"]);
     let text = stdout(&output);
     let all: Vec<serde_json::Value> = serde_json::from_str(&text)
@@ -21,13 +27,11 @@ fn findings(lab: &Lab, node: u8) -> (Vec<String>, String) {
         }
     }
     assert_eq!(output.status.code(), Some(i32::from(!all.is_empty())), "{text}");
-    // A machine may refuse real-time rights to everybody; that is a finding, and true.
-    let words = all.iter().map(|finding| finding["check"].as_str().unwrap().to_owned());
-    (words.filter(|word| word != "real-time" && word != "memory-lock").collect(), text)
+    (all.iter().map(|finding| finding["check"].as_str().unwrap().to_owned()).collect(), text)
 }
 
 #[track_caller]
-fn finds(lab: &Lab, node: u8, check: &str, words: &[&str]) {
+pub fn finds(lab: &Lab, node: u8, check: &str, words: &[&str]) {
     let (found, text) = findings(lab, node);
     assert_eq!(found, [check], "{text}");
     for word in words {
@@ -36,13 +40,13 @@ fn finds(lab: &Lab, node: u8, check: &str, words: &[&str]) {
 }
 
 #[track_caller]
-fn finds_nothing(lab: &Lab, node: u8) {
+pub fn finds_nothing(lab: &Lab, node: u8) {
     let (found, text) = findings(lab, node);
     assert!(found.is_empty(), "{text}");
 }
 
 /// Puts another `sshd` in the place of a node's, with its configuration edited.
-fn replace_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
+pub fn replace_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
     stop_sshd(lab, node);
     let path = lab.node(node).dir().join("sshd_config");
     let text = edit(fs::read_to_string(&path).unwrap());
@@ -54,7 +58,7 @@ fn replace_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
     wait_until(PATIENCE, "sshd to listen", || lab.node(node).sshd().is_some()).unwrap();
 }
 
-fn stop_sshd(lab: &Lab, node: u8) {
+pub fn stop_sshd(lab: &Lab, node: u8) {
     let pid = lab.node(node).sshd().unwrap();
     signal(pid, Signal::SIGTERM);
     wait_until(PATIENCE, "sshd to end", || !is_alive(pid)).unwrap();
@@ -117,6 +121,7 @@ fn what_is_wrong_with_a_host_is_found() {
     finds(&lab, 2, "firewall", &["inet f in", "port 22"]);
     lab.exec_ok("unix2", &["nft", "delete table inet f"]).unwrap();
     finds_nothing(&lab, 2);
+    firewalls(&lab);
 
     let key = config::key_path(lab.name());
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
@@ -128,6 +133,41 @@ fn what_is_wrong_with_a_host_is_found() {
     assert_eq!(found, ["daemon"], "{text}");
     wait_until(PATIENCE, "unix1 to miss it", || findings(&lab, 1).0 == ["node-out"]).unwrap();
     finds(&lab, 1, "node-out", &["unix2 is out"]);
+}
+
+/// Each is set up, found, and taken away again: chains that lead elsewhere, and the tables of old.
+fn firewalls(lab: &Lab) {
+    let on_unix2 = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        lab.exec_ok("unix2", &words).unwrap();
+    };
+    on_unix2("nft add table inet f");
+    on_unix2("nft add chain inet f in { type filter hook input priority 0 ; policy drop ; }");
+    on_unix2("nft add chain inet f ssh");
+    on_unix2("nft add rule inet f in ct state established,related accept");
+    on_unix2("nft add rule inet f in iifname lo accept");
+    on_unix2("nft add rule inet f in ct state vmap { new : jump ssh, invalid : drop }");
+    finds(lab, 2, "firewall", &["inet f in", "its policy"]);
+    on_unix2("nft add rule inet f ssh tcp dport { 22, 80 } accept");
+    on_unix2("nft add rule inet f in meta l4proto { icmp, icmpv6 } accept");
+    finds_nothing(lab, 2);
+    on_unix2("nft insert rule inet f ssh ip daddr 198.51.100.10 tcp dport 22 reject");
+    finds(lab, 2, "firewall", &["inet f ssh", "a rule"]);
+    on_unix2("nft delete table inet f");
+
+    on_unix2("iptables-legacy -N guests");
+    on_unix2("iptables-legacy -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT");
+    on_unix2("iptables-legacy -A INPUT -p tcp -j guests");
+    on_unix2("iptables-legacy -A guests -s 192.0.2.0/24 -j DROP");
+    finds_nothing(lab, 2);
+    on_unix2("iptables-legacy -A guests -p tcp -m multiport --dports 22,23 -j REJECT");
+    finds(lab, 2, "firewall", &["iptables chain filter guests"]);
+    on_unix2("iptables-legacy -F");
+    on_unix2("iptables-legacy -X");
+    on_unix2("ip6tables-nft -A INPUT -p tcp -m tcp --dport 22 -j DROP");
+    finds(lab, 2, "firewall", &["port 22"]);
+    on_unix2("ip6tables-nft -F");
+    finds_nothing(lab, 2);
 }
 
 #[test]

@@ -6,7 +6,10 @@
 
 mod doctor;
 mod drain;
+mod ill;
+mod orders;
 mod terminal;
+mod unit;
 mod watched;
 mod who;
 

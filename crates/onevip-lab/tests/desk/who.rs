@@ -70,7 +70,7 @@ fn a_long_answer_arrives_whole_over_a_link_that_loses_frames() {
     let vip = lab.vip_for(client);
     let connections: Vec<std::net::TcpStream> = lab
         .inside("client", || {
-            let source = socket2_bind(client);
+            let source = bound_connect(client);
             (0..60).map(|_| source(vip)).collect()
         })
         .unwrap();
@@ -84,7 +84,7 @@ fn a_long_answer_arrives_whole_over_a_link_that_loses_frames() {
 }
 
 /// Connects from an address.
-fn socket2_bind(from: std::net::IpAddr) -> impl Fn(std::net::IpAddr) -> std::net::TcpStream {
+pub fn bound_connect(from: std::net::IpAddr) -> impl Fn(std::net::IpAddr) -> std::net::TcpStream {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
     use std::os::fd::AsRawFd;
     move |to| {

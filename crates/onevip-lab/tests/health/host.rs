@@ -1,6 +1,7 @@
 //! A host that runs out of something, or is about to go down.
 
 use onevip_lab::Fault;
+use onevip_lab::margins::{self, Margins};
 use onevip_lab::process::run_ok;
 
 use super::*;
@@ -12,12 +13,25 @@ fn nologin_sends_new_users_elsewhere_until_it_goes() {
 
 #[test]
 fn a_fork_bomb_on_one_node_is_no_affair_of_the_others() {
-    it_goes_out_and_comes_back(stage(options("forks")), &Fault::ForkBomb(2), "processes");
+    goes_out_and_beats_on("forks", &Fault::ForkBomb(2), "processes");
 }
 
 #[test]
 fn a_memory_hog_on_one_node_is_no_affair_of_the_others() {
-    it_goes_out_and_comes_back(stage(options("memory")), &Fault::MemoryHog(2), "memory");
+    goes_out_and_beats_on("memory", &Fault::MemoryHog(2), "memory");
+}
+
+/// Beside all that is said of every illness: no daemon ever renewed its lease when that had run out.
+fn goes_out_and_beats_on(name: &str, fault: &Fault, check: &str) {
+    let stage = stage(options(name).edit_config(margins::with_metrics).unwrap());
+    let read = |lab: &Lab| -> Vec<Margins> { (1..=3).map(|id| Margins::read(lab, id).unwrap()).collect() };
+    let before = read(&stage.lab);
+    let stage = it_goes_out_and_comes_back(stage, fault, check);
+    for (node, (now, before)) in (1..).zip(read(&stage.lab).iter().zip(&before)) {
+        let since = now.since(before);
+        assert!(since.renewals() > 20, "unix{node}: {since:?}");
+        assert_eq!(since.too_late(), 0, "unix{node}: {since:?}");
+    }
 }
 
 #[test]

@@ -7,8 +7,11 @@
 
 mod host;
 mod quiet;
+mod rolling;
+mod socket;
 mod sshd;
 mod together;
+mod witness;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -69,7 +72,7 @@ fn nobody_lost_a_session(stage: &mut Stage) {
 }
 
 /// A fault of node 2 sends its new users elsewhere, cuts nobody's session, and passes.
-fn it_goes_out_and_comes_back(mut stage: Stage, fault: &Fault, check: &str) {
+fn it_goes_out_and_comes_back(mut stage: Stage, fault: &Fault, check: &str) -> Stage {
     stage.lab.fault(fault).unwrap();
     until_served(&mut stage, |node| node != 2);
     let found = checked(&stage.lab, 2, check);
@@ -82,6 +85,7 @@ fn it_goes_out_and_comes_back(mut stage: Stage, fault: &Fault, check: &str) {
     let log = stage.lab.node(2).onevip_log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!(" {check}"))).collect();
     assert_eq!(lines.len(), 2, "one line out and one line back: {lines:#?}");
+    stage
 }
 
 /// How ill a node is in the eyes of another one.

@@ -42,7 +42,7 @@ fn status(control: &Path) -> anyhow::Result<Option<Status>> {
 
 /// What the nodes say of themselves; nothing with fixed nodes, which do not speak to each other.
 fn replies(control: &Path) -> Vec<Reply> {
-    match Conversation::begin(control, Request::Ask { question: Question::Facts }) {
+    match Conversation::begin(control, Request::Ask { question: Question::Facts, node: None }) {
         Ok(Some((_, Response::Replies(replies)))) => replies,
         _ => Vec::new(),
     }

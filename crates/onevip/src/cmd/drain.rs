@@ -5,6 +5,7 @@ use crate::cli::Context;
 use crate::config::Config;
 use crate::daemon::control::{Request, Response};
 use crate::daemon::plan::Plan;
+use crate::desk::question::{Answer, Order, Question};
 use crate::desk::sessions::{self, Session};
 use crate::desk::{ending, show, terminals};
 use anyhow::{bail, ensure};
@@ -22,7 +23,7 @@ pub const EXIT_LEFT: u8 = 3;
 /// Options of `onevip drain`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The node to drain: this one
+    /// The node to drain, if it is not this one: as root, and unless its `remote_drain` is "refuse"
     // With an id of its own: `--node` is an option of all commands.
     #[arg(id = "drained", value_name = "NODE")]
     node: Option<String>,
@@ -48,8 +49,8 @@ pub struct Args {
 
 /// Drains this node, and sees its sessions off as far as that is wanted.
 pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
-    if let Some(asked) = &args.node {
-        refuse_others(ctx, asked)?;
+    if let Some(other) = args.node.as_deref().map(|asked| other(ctx, asked)).transpose()?.flatten() {
+        return run_remote(ctx, args, &other);
     }
     let tells = args.notify.is_some() || args.kill_after.is_some();
     ensure!(
@@ -66,16 +67,21 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let left = see_off(ctx, plan.as_ref(), args)?;
+    Ok(verdict(&left, args.vip.as_deref(), "the node stays drained (`onevip undrain` ends that)"))
+}
+
+/// Says how it ended.
+fn verdict(left: &[Session], vip: Option<&str>, stays: &str) -> ExitCode {
     if left.is_empty() {
-        match &args.vip {
+        match vip {
             None => println!("no session is left: this host may be stopped"),
             Some(vip) => println!("no session of {vip} is left"),
         }
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
-    println!("time is over, the node stays drained (`onevip undrain` ends that); {}:", show::left(&left));
-    print!("{}", show::table(&left));
-    Ok(ExitCode::from(EXIT_LEFT))
+    println!("time is over, {stays}; {}:", show::left(left));
+    print!("{}", show::table(left));
+    ExitCode::from(EXIT_LEFT)
 }
 
 fn plan(ctx: &Context) -> anyhow::Result<Plan> {
@@ -83,18 +89,56 @@ fn plan(ctx: &Context) -> anyhow::Result<Plan> {
     Plan::new(&config, config.this_node(ctx.node.as_deref())?)
 }
 
-/// A daemon obeys only its own host's root.
-fn refuse_others(ctx: &Context, asked: &str) -> anyhow::Result<()> {
+/// The name of a node, if it is another one than this.
+fn other(ctx: &Context, asked: &str) -> anyhow::Result<Option<String>> {
     let config = Config::load(&ctx.config)?;
-    let this = &config.this_node(ctx.node.as_deref())?.name;
-    match config.node_by_name(asked) {
-        None => bail!("there is no node {asked} in the configuration"),
-        Some(node) if node.name == *this => Ok(()),
-        Some(node) => bail!(
-            "this is {this}; a node is drained on itself: `ssh {} onevip drain`",
-            node.addresses.first().map_or_else(|| node.name.clone(), ToString::to_string)
-        ),
+    let this = config.this_node(ctx.node.as_deref())?.id;
+    let Some(node) = config.node_by_name(asked) else {
+        bail!("there is no node {asked} in the configuration")
+    };
+    Ok((node.id != this).then(|| node.name.clone()))
+}
+
+/// Ends a drain, here or on another node.
+pub fn undrain(ctx: &Context, node: Option<&str>, vip: Option<String>) -> anyhow::Result<ExitCode> {
+    let request = match node.map(|asked| other(ctx, asked)).transpose()?.flatten() {
+        Some(node) => {
+            ensure!(vip.is_none(), "--vip is for the node itself: run this on {node}");
+            Request::Order { node, order: Order::Undrain }
+        }
+        None => Request::Undrain { vip },
+    };
+    super::order::run(ctx, request)
+}
+
+/// Drains another node, through its daemon.
+fn run_remote(ctx: &Context, args: &Args, node: &str) -> anyhow::Result<ExitCode> {
+    ensure!(
+        args.notify.is_none() && args.kill_after.is_none(),
+        "--notify and --kill-after reach into sessions, which only {node} itself can: run this there"
+    );
+    ensure!(args.vip.is_none(), "--vip is for the node itself: run this on {node}");
+    let order = Order::Drain { force: args.force };
+    println!("{}", ask(ctx, Request::Order { node: node.to_owned(), order })?);
+    if !args.wait {
+        return Ok(ExitCode::SUCCESS);
     }
+    let left = wait_for(args.timeout, || held_by(ctx, node), |_| ())?;
+    Ok(verdict(&left, None, &format!("{node} stays drained (`onevip undrain {node}` ends that)")))
+}
+
+/// The sessions that another node holds, and the buckets that it claims.
+fn held_by(ctx: &Context, node: &str) -> anyhow::Result<(Vec<Session>, usize)> {
+    let question = Request::Ask { question: Question::Who { whom: None }, node: Some(node.to_owned()) };
+    let Response::Replies(replies) = conversation(ctx, question)? else { return Err(not_understood()) };
+    let left = match replies.into_iter().find(|reply| reply.node == node).map(|reply| reply.answer) {
+        Some(Ok(Answer::Sessions(left))) => left,
+        Some(Ok(Answer::Refused(why)) | Err(why)) => bail!("{node} does not say what it holds: {why}"),
+        _ => return Err(not_understood()),
+    };
+    let Response::Status(status) = conversation(ctx, Request::Status)? else { return Err(not_understood()) };
+    let known = status.vips.iter().flat_map(|vip| &vip.nodes).filter(|known| known.name == node);
+    Ok((left, known.filter_map(|known| Some(known.peer.as_ref()?.claims)).sum()))
 }
 
 /// Tells those who are logged in what they have to know.
@@ -131,10 +175,26 @@ fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Ve
         sessions
     };
     let mut kill_at = args.kill_after.map(|after| begun + after);
+    let look = || held(ctx, args).map(|(left, claims)| (others(left), claims));
+    wait_for(args.timeout, look, |_| {
+        if let Some(plan) = plan.filter(|_| kill_at.is_some_and(|at| Instant::now() >= at)) {
+            kill_at = None;
+            // Who cannot be looked at is looked at again in a moment.
+            sessions::look(plan).into_iter().for_each(|all| end_the_rest(&others(of_vip(all, args))));
+        }
+    })
+}
+
+/// Waits until nothing is held nor claimed, or the time is over; shows what is left whenever that changes.
+fn wait_for(
+    timeout: Option<Duration>,
+    look: impl Fn() -> anyhow::Result<(Vec<Session>, usize)>,
+    mut meanwhile: impl FnMut(&[Session]),
+) -> anyhow::Result<Vec<Session>> {
+    let begun = Instant::now();
     let mut shown: Option<String> = None;
     loop {
-        let (left, claims) = held(ctx, args)?;
-        let left = others(left);
+        let (left, claims) = look()?;
         if shown.is_none() {
             print!("{}", show::table(&left));
         }
@@ -143,16 +203,10 @@ fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Ve
             progress(&line);
             shown = Some(line);
         }
-        if left.is_empty() && claims == 0 {
+        if left.is_empty() && claims == 0 || timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
             return Ok(left);
         }
-        if args.timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
-            return Ok(left);
-        }
-        if let Some(plan) = plan.filter(|_| kill_at.is_some_and(|at| Instant::now() >= at)) {
-            kill_at = None;
-            end_the_rest(&others(of_vip(sessions::look(plan)?, args)));
-        }
+        meanwhile(&left);
         thread::sleep(LOOK_EVERY);
     }
 }
@@ -167,9 +221,9 @@ fn held(ctx: &Context, args: &Args) -> anyhow::Result<(Vec<Session>, usize)> {
 fn end_the_rest(rest: &[Session]) {
     let ended = ending::end(rest);
     println!("ended {ended} of {} sessions", rest.len());
-    if let Some(other) = rest.iter().find(|session| !session.is_ssh()) {
+    if let Some(other) = rest.iter().find(|session| !session.is_login()) {
         let program = other.program.as_deref().unwrap_or("no process");
-        println!("a session of {program} is not ended, only those of sshd are");
+        println!("a session of {program} is not ended, only those of sshd and mosh-server are");
     }
 }
 

@@ -57,7 +57,7 @@ type Silent = Vec<(String, String)>;
 /// The sessions of all nodes, and which nodes said nothing, and why.
 fn everywhere(ctx: &Context, whom: Option<String>) -> anyhow::Result<(Vec<Session>, Silent)> {
     let question = Question::Who { whom };
-    let Response::Replies(replies) = conversation(ctx, Request::Ask { question })? else {
+    let Response::Replies(replies) = conversation(ctx, Request::Ask { question, node: None })? else {
         return Err(not_understood());
     };
     let (mut sessions, mut silent) = (Vec::new(), Vec::new());

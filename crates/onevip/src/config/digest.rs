@@ -3,7 +3,7 @@
 //! Each node shows the digest of its configuration to the others, so a file that was forgotten on one node is noticed.
 //! It covers the meaning, not the spelling: comments, order and defaults written out do not count. Nor do settings
 //! that each host may choose for itself: interface, acceleration, where the key lies, who may use the control socket,
-//! health checks, metrics and hooks.
+//! health checks, metrics, hooks and what the help desk allows.
 //!
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
@@ -27,6 +27,7 @@ impl Config {
             control_group: _,
             metrics: _,
             hooks: _,
+            desk: _,
             health: _,
             checks: _,
             vips,
@@ -126,7 +127,7 @@ impl Canon {
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
         // What health asks is each host's own business.
-        for Service { protocol, ports, hash: own, answerer, check: _ } in services {
+        for Service { protocol, ports, hash: own, answerer, slices, check: _ } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));
@@ -136,7 +137,10 @@ impl Canon {
             }
             match answerer {
                 Answerer::Bucket => {}
-                Answerer::Socket => self.text("socket"),
+                Answerer::Socket(_) => {
+                    self.text("socket");
+                    self.number(u64::from(*slices));
+                }
             }
         }
         for SourceRule { network, instead } in sources {

@@ -21,6 +21,8 @@ const PACE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::fr
 pub struct HealthSettings {
     /// What is asked of `sshd`.
     pub sshd: SshdCheck,
+    /// Whether this node watches how the others' clients are served, and says so.
+    pub witness: bool,
     /// Where `sshd` is asked; `None`: at the first address of the first VIP that serves TCP.
     pub address: Option<IpAddr>,
     /// On which port; `None`: the VIP's, 22 if it is among them.
@@ -35,6 +37,8 @@ pub struct HealthSettings {
     pub rise: u32,
     /// How often the banner of an `sshd` is asked for that nobody else connects to: each time leaves a line in its log.
     pub banner_every: Duration,
+    /// How often a key exchange is made, with [`SshdCheck::Kex`].
+    pub kex_every: Duration,
     /// Whether `/etc/nologin` and `/run/nologin` send new users elsewhere.
     pub nologin: NologinCheck,
     /// What counts as this host.
@@ -62,6 +66,7 @@ impl Default for HealthSettings {
         let at = |shed, out| Thresholds { shed, out };
         Self {
             sshd: SshdCheck::Banner,
+            witness: true,
             address: None,
             port: None,
             interval: Duration::from_secs(1),
@@ -69,6 +74,7 @@ impl Default for HealthSettings {
             fall: 2,
             rise: 2,
             banner_every: Duration::from_secs(300),
+            kex_every: Duration::from_secs(60),
             nologin: NologinCheck::Drain,
             scope: Scope::Host,
             memory_pressure: at(Some(20), Some(60)),
@@ -89,6 +95,8 @@ pub enum SshdCheck {
     /// That it answers connections with its banner.
     #[default]
     Banner,
+    /// That, and once in a while that a key exchange completes.
+    Kex,
     /// Nothing.
     Off,
 }
@@ -151,7 +159,9 @@ pub struct UserCheck {
     pub effect: Effect,
 }
 
-const SSHD_CHECKS: &[(&str, SshdCheck)] = &[("banner", SshdCheck::Banner), ("off", SshdCheck::Off)];
+const SSHD_CHECKS: &[(&str, SshdCheck)] =
+    &[("banner", SshdCheck::Banner), ("kex", SshdCheck::Kex), ("off", SshdCheck::Off)];
+const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const NOLOGIN_CHECKS: &[(&str, NologinCheck)] =
     &[("drain", NologinCheck::Drain), ("ignore", NologinCheck::Ignore)];
 const SCOPES: &[(&str, Scope)] = &[("host", Scope::Host), ("cgroup", Scope::Cgroup)];
@@ -170,6 +180,7 @@ pub(super) fn health(section: Option<Section<'_>>, out: &mut Diagnostics) -> Hea
     let Some(mut table) = section else { return health };
     let known = &mut table;
     set(&mut health.sshd, known.choice("sshd", SSHD_CHECKS, out).map(|word| word.value));
+    set(&mut health.witness, known.choice("witness", SWITCH, out).map(|word| word.value));
     health.address = own_address(known, out);
     health.port = known.integer("port", 1..=65535, out).map(|port| port.value as u16);
     set(&mut health.interval, pace(known, "interval", out));
@@ -177,6 +188,7 @@ pub(super) fn health(section: Option<Section<'_>>, out: &mut Diagnostics) -> Hea
     set(&mut health.fall, count(known, "fall", out));
     set(&mut health.rise, count(known, "rise", out));
     set(&mut health.banner_every, pace(known, "banner_every", out));
+    set(&mut health.kex_every, pace(known, "kex_every", out));
     set(&mut health.nologin, known.choice("nologin", NOLOGIN_CHECKS, out).map(|word| word.value));
     set(&mut health.scope, known.choice("scope", SCOPES, out).map(|word| word.value));
     thresholds(&mut health.memory_pressure, known, "memory_pressure", Worse::Upwards, out);

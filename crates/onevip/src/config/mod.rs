@@ -5,6 +5,7 @@
 //! (`validate.rs`). The daemon and every command begin with [`Config::load`]; `onevip check` shows what
 //! [`Config::inspect`] finds. Nothing here asks the host: a file can be checked on any machine.
 
+mod desk;
 pub mod diagnostic;
 mod digest;
 mod files;
@@ -26,6 +27,7 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+pub use desk::{DeskSettings, RemoteDrain};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;

@@ -4,11 +4,12 @@
 //! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
+use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{
     AddressOrder, Answerer, Exception, HashMode, Hasher, Network, NodeId, NodeSet, Other, Reserve, Selector,
-    Table, Transport, Weight,
+    Slice, Table, Transport, Weight,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -35,6 +36,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What runs when something happens.
     pub hooks: Vec<Hook>,
+    /// What the help desk knows and allows.
+    pub desk: DeskSettings,
     /// What this host asks of itself.
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.
@@ -185,6 +188,9 @@ pub struct Service {
     pub hash: HashMode,
     /// Who answers. [`Answerer::Socket`] only with UDP.
     pub answerer: Answerer,
+    /// Into how many slices its ports are dealt where sockets answer: a power of two, no less than any node's number. 1
+    /// elsewhere.
+    pub slices: u8,
     /// What health asks of it; `None`: whatever it takes to find the `sshd` among the services.
     pub check: Option<ServiceCheck>,
 }
@@ -255,6 +261,17 @@ impl Vip {
     /// What a node weighs here.
     pub fn weight_of(&self, node: &Node) -> u16 {
         self.weights.get(&node.id).copied().unwrap_or(node.weight)
+    }
+
+    /// What decides on a packet to this VIP, on this node: as [`Vip::selector`], with the node's slices.
+    pub fn selector_of(&self, node: NodeId) -> Selector {
+        let mut selector = self.selector();
+        for (made, service) in selector.services.iter_mut().zip(&self.services) {
+            if let (Answerer::Socket(_), Some(slice)) = (made.answerer, Slice::of(node, service.slices)) {
+                made.answerer = Answerer::Socket(slice);
+            }
+        }
+        selector
     }
 
     /// What decides the bucket of a packet to this VIP.

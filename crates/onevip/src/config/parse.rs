@@ -3,6 +3,7 @@
 //! What could not be understood was reported and is absent from the draft, so that `validate.rs` goes on with the rest
 //! and all mistakes come to light at once.
 
+use super::desk::{self, DeskSettings};
 use super::diagnostic::Diagnostics;
 use super::health::{self, HealthSettings, UserCheck};
 use super::mac::MacAddr;
@@ -63,6 +64,7 @@ pub(super) struct Draft {
     pub control_group: Option<String>,
     pub metrics: Option<Listen>,
     pub hooks: Vec<Hook>,
+    pub desk: DeskSettings,
     pub health: HealthSettings,
     pub checks: Vec<UserCheck>,
     pub vips: Vec<VipDraft>,
@@ -122,6 +124,7 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
     let control_group = top.string("control_group", out).and_then(|name| values::group(name, out));
     let metrics = watching::metrics(&mut top, out);
     let hooks = watching::hooks(&mut top, out);
+    let desk = desk::desk(&mut top, out);
     let health = health::health(top.table("health", "[health]", out), out);
     let checks = health::checks(top.tables("check", "[[check]]", out), out);
     let vips = top.tables("vip", "[[vip]]", out).into_iter().map(|section| vip(section, out)).collect();
@@ -138,6 +141,7 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
         control_group,
         metrics,
         hooks,
+        desk,
         health,
         checks,
         vips,

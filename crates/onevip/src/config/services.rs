@@ -6,7 +6,8 @@ use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
 use super::reader::Section;
 use super::source::Spot;
 use super::values;
-use onevip_core::{Answerer, HashMode, Other};
+use onevip_core::slice::{self, SLICES_MAX};
+use onevip_core::{Answerer, HashMode, NodeId, Other, Slice};
 use std::ops::RangeInclusive;
 
 /// How many services all VIPs together may have: the kernel part goes through those of a VIP one by one.
@@ -14,7 +15,7 @@ pub const SERVICES_MAX: usize = 32;
 
 /// The words for who answers.
 pub(super) const ANSWERERS: &[(&str, Answerer)] =
-    &[("bucket", Answerer::Bucket), ("socket", Answerer::Socket)];
+    &[("bucket", Answerer::Bucket), ("socket", Answerer::Socket(Slice::WHOLE))];
 /// The words for what becomes of the rest.
 pub(super) const OTHERS: &[(&str, Other)] = &[("owner", Other::Owner), ("drop", Other::Drop)];
 
@@ -26,6 +27,7 @@ pub(super) struct ServiceDraft {
     pub hash: Option<Spot<HashWord>>,
     pub answerer: Option<Spot<Answerer>>,
     pub check: Option<Spot<ServiceCheck>>,
+    pub slices: Option<Spot<u32>>,
 }
 
 /// Reads one `[[vip.service]]`.
@@ -37,8 +39,9 @@ pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option
     let hash = section.choice("hash", HashWord::ALL, out);
     let answerer = section.choice("owner", ANSWERERS, out);
     let check = section.choice("check", ServiceCheck::ALL, out);
+    let slices = section.integer("slices", 1..=u32::from(SLICES_MAX), out);
     section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, check })
+    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, check, slices })
 }
 
 /// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
@@ -55,12 +58,18 @@ pub(super) fn mode(word: HashWord, prefix: Option<&PrefixDraft>) -> HashMode {
 }
 
 /// The services of a VIP that hashes by `hash`, sorted; none in the file means SSH. Mistakes are reported.
-pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) -> Vec<Service> {
+/// `highest` is the highest number of a node.
+pub(super) fn services(
+    vip: &VipDraft,
+    hash: HashMode,
+    highest: Option<NodeId>,
+    out: &mut Diagnostics,
+) -> Vec<Service> {
     overlaps(vip, out);
     beat_port_is_free(vip, out);
     if !vip.says_services {
         let (protocol, answerer, check) = (Protocol::Tcp, Answerer::Bucket, None);
-        return vec![Service { protocol, ports: 22..=22, hash, answerer, check }];
+        return vec![Service { protocol, ports: 22..=22, hash, answerer, slices: 1, check }];
     }
     let mut services: Vec<Service> = Vec::new();
     for draft in &vip.services {
@@ -73,6 +82,7 @@ pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) ->
             hash: own.unwrap_or(hash),
             answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
             check: draft.check.as_ref().map(|word| word.value),
+            slices: slices(draft, highest, out),
         };
         pieces(draft, &service, hash, out);
         services.push(service);
@@ -131,7 +141,10 @@ fn beat_port_is_free(vip: &VipDraft, out: &mut Diagnostics) {
 
 /// A socket can answer only for a protocol in which nothing but the port tells whose a packet is.
 fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
-    let Some(owner) = service.answerer.as_ref().filter(|word| word.value == Answerer::Socket) else { return };
+    let Some(owner) = service.answerer.as_ref().filter(|word| matches!(word.value, Answerer::Socket(_)))
+    else {
+        return;
+    };
     if service.protocol != Protocol::Udp {
         let reason =
             "`owner = \"socket\"` is for UDP: a TCP connection stays with the node that has it anyway";
@@ -156,6 +169,54 @@ fn checks(service: &ServiceDraft, out: &mut Diagnostics) {
             "leave `check` out, and ask the service by a [[check]] of your own",
         );
     }
+}
+
+/// A slice with fewer ports than this is worth a word.
+const SLICE_MIN: usize = 32;
+
+/// Into how many slices the ports of a service are dealt.
+fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) -> u8 {
+    let by_socket = draft.answerer.as_ref().is_some_and(|word| matches!(word.value, Answerer::Socket(_)));
+    if !by_socket {
+        if let Some(slices) = &draft.slices {
+            let reason = "`slices` counts only with owner = \"socket\"";
+            out.mistake(&slices.place, reason, "leave `slices` out, or add owner = \"socket\"");
+        }
+        return 1;
+    }
+    let least = highest.map_or(slice::SLICES, slice::slices_for);
+    let count = match &draft.slices {
+        None => least,
+        Some(given) => {
+            let count = given.value as u8;
+            let highest = highest.map_or(1, NodeId::get);
+            if !count.is_power_of_two() || count < highest {
+                let reason =
+                    format!("{count} slices are not possible for nodes with numbers up to {highest}");
+                let remedy = format!(
+                    "write a power of two from {} to {SLICES_MAX}: every node number has a slice, and doubling must \
+                     move no node's ports to another that has some",
+                    highest.next_power_of_two()
+                );
+                out.mistake(&given.place, reason, remedy);
+                return least;
+            }
+            count
+        }
+    };
+    let ports = draft.ports.value.clone().count();
+    if ports / usize::from(count) < SLICE_MIN {
+        let place = draft.slices.as_ref().map_or(&draft.ports.place, |given| &given.place);
+        let each = ports / usize::from(count);
+        let reason =
+            format!("{ports} ports in {count} slices leave {each} for each node: no more sessions at a time");
+        out.push(Diagnostic::advice(
+            place,
+            reason,
+            "take a larger range, or fewer `slices` if node numbers stay low",
+        ));
+    }
+    count
 }
 
 /// Fragments have no ports, so a datagram in pieces cannot hash as one in one piece does.

@@ -6,10 +6,11 @@
 
 use super::news::Line;
 use super::steward::Outcome;
-use crate::desk::question::{Question, Reply};
+use crate::desk::question::{Order, Question, Reply};
 use crate::desk::sessions::Session;
 use crate::status::Status;
 use anyhow::{Context, bail};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, Group, chown};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::{self, Permissions};
@@ -54,10 +55,20 @@ pub enum Request {
     Watch,
     /// Every session that this node holds.
     Who,
-    /// Ask all nodes, this one included.
+    /// Ask all nodes, this one included, or a single one.
     Ask {
         /// What.
         question: Question,
+        /// Whom; `None`: all.
+        #[serde(default)]
+        node: Option<String>,
+    },
+    /// Have another node do something. Only root may.
+    Order {
+        /// Which node.
+        node: String,
+        /// What.
+        order: Order,
     },
 }
 
@@ -114,8 +125,8 @@ fn group_id(name: &str) -> anyhow::Result<Gid> {
     }
 }
 
-/// Answers requests for ever.
-pub fn serve(listener: &UnixListener, handle: impl Fn(&Request) -> anyhow::Result<Outcome>) {
+/// Answers requests for ever. `handle` is told whether root asks.
+pub fn serve(listener: &UnixListener, handle: impl Fn(&Request, bool) -> anyhow::Result<Outcome>) {
     for stream in listener.incoming() {
         let outcome = stream.context("accepting").and_then(|stream| converse(stream, &handle));
         if let Err(error) = outcome {
@@ -124,7 +135,10 @@ pub fn serve(listener: &UnixListener, handle: impl Fn(&Request) -> anyhow::Resul
     }
 }
 
-fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outcome>) -> anyhow::Result<()> {
+fn converse(
+    stream: UnixStream,
+    handle: impl Fn(&Request, bool) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -134,7 +148,7 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
     }
     let outcome = match serde_json::from_str(&line) {
         Err(error) => return say(&stream, &Response::Refused(format!("not understood: {error}"))),
-        Ok(request) => handle(&request),
+        Ok(request) => handle(&request, is_of_root(&stream)),
     };
     match outcome {
         Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
@@ -146,6 +160,16 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
             }
         })
         .map(drop),
+        Ok(Outcome::Later(work)) => super::spawn("order", move || {
+            let response = match work() {
+                Ok(words) => Response::Done(words),
+                Err(error) => Response::Refused(format!("{error:#}")),
+            };
+            if let Err(error) = say(&stream, &response) {
+                tracing::debug!("control connection: {error:#}");
+            }
+        })
+        .map(drop),
         Ok(Outcome::Done(words)) => say(&stream, &Response::Done(words)),
         Ok(Outcome::Lines(lines)) => {
             say(&stream, &Response::Watching)?;
@@ -153,6 +177,10 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
         }
         Err(error) => say(&stream, &Response::Refused(format!("{error:#}"))),
     }
+}
+
+fn is_of_root(stream: &UnixStream) -> bool {
+    getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| peer.uid() == 0)
 }
 
 /// Passes lines on until the watcher is gone.
@@ -248,7 +276,7 @@ mod tests {
         );
         let listener = listen(&path, None).unwrap();
         std::thread::spawn(move || {
-            serve(&listener, |request| match request {
+            serve(&listener, |request, _| match request {
                 Request::Drain { .. } => Ok(Outcome::Done("as you like".to_owned())),
                 _ => bail!("not today"),
             });

@@ -157,7 +157,7 @@ impl Desk {
     }
 
     /// Serves until told to stop. `answer` answers the questions of other nodes.
-    pub fn run(mut self, answer: impl Fn(&Question) -> Answer) {
+    pub fn run(mut self, answer: impl Fn(NodeId, &Question) -> Answer) {
         loop {
             let next = self.open.values().map(|open| open.ask_again.min(open.give_up)).min();
             let wait =
@@ -207,7 +207,7 @@ impl Desk {
         }
     }
 
-    fn arrived(&mut self, vip: usize, payload: &[u8], answer: &impl Fn(&Question) -> Answer) {
+    fn arrived(&mut self, vip: usize, payload: &[u8], answer: &impl Fn(NodeId, &Question) -> Answer) {
         let Some(counter) = self.counters.get_mut(vip) else { return };
         match counter.post.open(payload) {
             Ok(letter) => match letter.kind {
@@ -219,7 +219,13 @@ impl Desk {
     }
 
     /// Sends the page of the answer that is wanted; makes the answer first, if it is the first time.
-    fn answer(&mut self, vip: usize, letter: &Letter, page: u16, answer: &impl Fn(&Question) -> Answer) {
+    fn answer(
+        &mut self,
+        vip: usize,
+        letter: &Letter,
+        page: u16,
+        answer: &impl Fn(NodeId, &Question) -> Answer,
+    ) {
         let now = Instant::now();
         self.kept.retain(|kept| kept.until > now);
         if !self.pages.grant(letter.from, now) {
@@ -230,7 +236,7 @@ impl Desk {
             if page > 0 || !self.answers.grant(letter.from, now) {
                 return;
             }
-            let text = made(&letter.text, answer);
+            let text = made(&letter.text, &|question| answer(letter.from, question));
             self.kept.truncate(KEPT_MAX - 1);
             self.kept.push_front(Kept { asker: letter.from, id: letter.id, text, until: now + KEPT_FOR });
         }
@@ -299,7 +305,7 @@ fn made(question: &[u8], answer: &impl Fn(&Question) -> Answer) -> Vec<u8> {
     text(&Answer::Refused(format!("the answer is too long ({} bytes); ask for less", whole.len())))
 }
 
-fn random() -> Option<u64> {
+pub(super) fn random() -> Option<u64> {
     let mut bytes = [0; 8];
     // SAFETY: the buffer is as long as it is said to be.
     let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };

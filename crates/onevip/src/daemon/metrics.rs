@@ -8,7 +8,7 @@ use super::margin::{Margin, Snapshot};
 use super::news::{KINDS, Watchers};
 use super::steward::Steward;
 use crate::config::Listen;
-use crate::status::{Status, Vip};
+use crate::status::{Health, Status, Vip};
 use anyhow::{Context, anyhow};
 use nix::unistd::{Group, chown};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
@@ -21,10 +21,12 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tiny_http::{Header, Method, Request, Response, Server};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
+type Spans = Family<Labels, Gauge<f64, AtomicU64>>;
 type Counters = Family<Labels, Counter>;
 
 /// Where the figures come from.
@@ -117,6 +119,8 @@ fn render(status: &Status, reports: &[VipReport], margin: &Snapshot, watchers: &
 struct Metrics {
     registry: Registry,
     gauges: Vec<(&'static str, Gauges)>,
+    /// How long each check took.
+    took: Spans,
     counters: Vec<(&'static str, Counters)>,
 }
 
@@ -133,11 +137,15 @@ const GAUGES: &[(&str, &str)] = &[
     ("sessions", "Established TCP connections to the VIP that this node holds"),
     ("state", "1 for what this node is doing: joining, serving, draining or leaving"),
     ("taking_share", "Whether this node takes its share"),
+    ("health_check", "What a check found: 0 well, 1 shed (less of the share), 2 out (no new users)"),
+    ("health_weight_percent", "How much of its weight this node announces: less while it sheds load"),
     ("health_level", "How ill this node feels: 0 is healthy, 3 is worst"),
     ("node_alive", "Whether a node counts as alive"),
     ("node_heard", "Whether this node and another hear each other"),
     ("node_buckets_claimed", "Buckets that another node claims"),
     ("node_sessions", "Sessions that another node says it holds"),
+    ("node_voted_out", "Whether a node was voted out for not answering its clients"),
+    ("node_suspected", "Whether this node found that another does not answer its clients"),
     ("node_config_differs", "Whether another node's configuration differs"),
     ("node_host_keys_differ", "Whether another node's SSH host keys differ"),
 ];
@@ -153,6 +161,9 @@ const COUNTERS: &[(&str, &str)] = &[
     ("view_changes", "Nodes that came into hearing or fell out of it"),
     ("events", "Events, as `onevip watch` tells them"),
 ];
+
+/// How long the last answer of each check took.
+const TOOK: (&str, &str) = ("health_check_seconds", "How long the last answer of a check took");
 
 /// The name of the histogram.
 const MARGIN: (&str, &str) = ("lease_margin_seconds", "What was left of the lease when it was renewed");
@@ -172,7 +183,9 @@ impl Metrics {
             (*name, family)
         });
         let counters = counters.collect();
-        Self { registry, gauges, counters }
+        let took = Spans::default();
+        registry.register(TOOK.0, TOOK.1, took.clone());
+        Self { registry, gauges, took, counters }
     }
 
     fn set(&self, name: &str, labels: &[(&'static str, &str)], value: impl TryInto<i64>) {
@@ -205,6 +218,9 @@ impl Metrics {
             self.set("memory_locked", &[], daemon.memory_locked);
         }
         self.set("lease_live", &[], status.lease.live);
+        if let Some(health) = &status.health {
+            self.health(health);
+        }
         for (program, reasons) in &status.verdicts {
             for (reason, count) in reasons {
                 match (program.as_str(), reason.as_str()) {
@@ -218,6 +234,18 @@ impl Metrics {
         let lost = status.verdicts.get("ingress").and_then(|reasons| reasons.get("beat-lost"));
         self.count("beats_lost", &[], lost.copied().unwrap_or(0));
         self.registry.register(MARGIN.0, MARGIN.1, margin.clone());
+    }
+
+    fn health(&self, health: &Health) {
+        self.set("health_weight_percent", &[], health.weight_percent);
+        for check in &health.checks {
+            let of = [("check", check.name.as_str())];
+            let state = ["well", "shed", "out"].iter().position(|state| *state == check.state);
+            self.set("health_check", &of, state.unwrap_or(2) as u64);
+            if let Some(seconds) = check.last_seconds {
+                self.took.get_or_create(&owned(&of)).set(seconds);
+            }
+        }
     }
 
     fn vip(&self, vip: &Vip, report: &VipReport) {
@@ -235,6 +263,8 @@ impl Metrics {
                 self.set("node_heard", &of, peer.heard);
                 self.set("node_buckets_claimed", &of, peer.claims as u64);
                 self.set("node_sessions", &of, peer.sessions.unwrap_or(0));
+                self.set("node_voted_out", &of, !peer.voted_out_by.is_empty());
+                self.set("node_suspected", &of, peer.suspicion.is_some());
                 self.set("node_config_differs", &of, peer.config_differs);
                 self.set("node_host_keys_differ", &of, peer.host_keys_differ);
             }
@@ -259,7 +289,9 @@ impl Metrics {
     fn events(&self, vips: &[Vip], watchers: &Watchers) {
         let counts = watchers.counts();
         for vip in vips {
-            let of = |kind: &str| counts.get(&(vip.name.clone(), kind.to_owned())).copied().unwrap_or(0);
+            let count = |vip: &str, kind: &str| counts.get(&(vip.to_owned(), kind.to_owned())).copied();
+            // What concerns the whole node concerns each of its VIPs.
+            let of = |kind: &str| count(&vip.name, kind).unwrap_or(0) + count("", kind).unwrap_or(0);
             for kind in KINDS {
                 self.count("events", &[("vip", vip.name.as_str()), ("event", kind)], of(kind));
             }
@@ -300,7 +332,8 @@ mod tests {
         let gauges = GAUGES.iter().map(|(name, _)| format!("onevip_{name}"));
         let counters = COUNTERS.iter().map(|(name, _)| format!("onevip_{name}_total"));
         let margin = ["bucket", "sum", "count"].map(|part| format!("onevip_{}_{part}", MARGIN.0));
-        gauges.chain(counters).chain(margin).collect()
+        let took = format!("onevip_{}", TOOK.0);
+        gauges.chain(counters).chain(margin).chain([took]).collect()
     }
 
     #[test]
@@ -339,7 +372,7 @@ mod tests {
 
     #[test]
     fn names_are_as_prometheus_wants_them() {
-        for (name, help) in GAUGES.iter().chain(COUNTERS).chain([&MARGIN]) {
+        for (name, help) in GAUGES.iter().chain(COUNTERS).chain([&MARGIN, &TOOK]) {
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
             assert!(!name.ends_with("_total") && !name.ends_with("_ms") && help.len() >= 10, "{name}");
         }
@@ -349,6 +382,15 @@ mod tests {
     fn the_page_has_counters_gauges_and_the_histogram() {
         let metrics = Metrics::new();
         metrics.set("sessions", &[("vip", "login")], 3u64);
+        let check = |name: &str, state: &str, last_seconds| crate::status::Check {
+            name: name.into(),
+            state: state.into(),
+            finding: "x".into(),
+            since_seconds: 1,
+            last_seconds,
+        };
+        let checks = vec![check("sshd", "out", Some(0.25)), check("memory", "shed", None)];
+        metrics.health(&Health { illness: 3, weight_percent: 50, checks });
         metrics.count("packets", &[("program", "ingress"), ("reason", "syn-own")], 7);
         let (margin, mut metrics) = (Margin::default(), metrics);
         margin.note(std::time::Duration::from_millis(180));
@@ -357,6 +399,10 @@ mod tests {
         text::encode(&mut page, &metrics.registry).unwrap();
         for line in [
             "onevip_sessions{vip=\"login\"} 3\n",
+            "onevip_health_check{check=\"sshd\"} 2\n",
+            "onevip_health_check{check=\"memory\"} 1\n",
+            "onevip_health_check_seconds{check=\"sshd\"} 0.25\n",
+            "onevip_health_weight_percent{} 50\n",
             "onevip_packets_total{program=\"ingress\",reason=\"syn-own\"} 7\n",
             "onevip_lease_margin_seconds_bucket{le=\"0.15\"} 0\n",
             "onevip_lease_margin_seconds_bucket{le=\"0.2\"} 1\n",

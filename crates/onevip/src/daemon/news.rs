@@ -5,8 +5,8 @@
 
 use super::beat_loop::Notice;
 use crate::config::Config;
-use onevip_core::NodeId;
 use onevip_core::membership::{Event, WhyLost, WhyOut};
+use onevip_core::{NodeId, NodeSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -38,6 +38,10 @@ pub const KINDS: &[&str] = &[
     "duplicate",
     "not-in-file",
     "unreadable",
+    "suspect",
+    "trust",
+    "voted-out",
+    "voted-in",
 ];
 
 /// One thing that happened.
@@ -99,8 +103,6 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
             Notice::CannotSend { vip, error } => {
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }
-            // The health threads tell it better, and once for all VIPs.
-            Notice::Event { event: Event::Health(_), .. } => {}
             Notice::Health { check, text, good } => {
                 if good {
                     tracing::info!("{text}");
@@ -108,6 +110,15 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
                     tracing::warn!("{text}");
                 }
                 watchers.tell(&health_line(check, text));
+            }
+            Notice::Witness { vip, node, text, good } => {
+                let line = witness_line(config, &name(vips, vip), node, text, good);
+                if good {
+                    tracing::info!("{}: {}", line.vip, line.text);
+                } else {
+                    tracing::warn!("{}: {}", line.vip, line.text);
+                }
+                watchers.tell(&line);
             }
             Notice::Event { vip, event } => {
                 let line = line(config, &name(vips, vip), &event);
@@ -134,6 +145,29 @@ fn health_line(check: String, text: String) -> Line {
     }
 }
 
+/// What this node found out about another one itself; what all make of it is an event of the engine.
+fn witness_line(config: &Config, vip: &str, node: NodeId, text: String, good: bool) -> Line {
+    let event = if good { "trust" } else { "suspect" }.to_owned();
+    Line {
+        time: unix_time(),
+        vip: vip.to_owned(),
+        event,
+        node: Some(called(config, node)),
+        check: None,
+        text,
+    }
+}
+
+/// The name of a node.
+fn called(config: &Config, id: NodeId) -> String {
+    config.node(id).map_or_else(|| format!("node {id}"), |node| node.name.clone())
+}
+
+/// The names of nodes.
+pub fn names(config: &Config, nodes: NodeSet) -> Vec<String> {
+    nodes.iter().map(|node| called(config, node)).collect()
+}
+
 fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
@@ -145,14 +179,15 @@ fn log(event: &Event, line: &Line) {
         Event::Lost { why: WhyLost::Left | WhyLost::Restarted, .. }
         | Event::Heard { .. }
         | Event::Lossy(false)
+        | Event::Votes { by: None, .. }
         | Event::FamilyLost { lost: false, .. }
         | Event::State(_)
         | Event::Claims(_)
         | Event::KernelGone(_)
         | Event::KernelAnswers(_) => tracing::info!("{text}"),
         Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
-        | Event::Health(_)
         | Event::Lossy(true)
+        | Event::Votes { by: Some(_), .. }
         | Event::FamilyLost { lost: true, .. }
         | Event::HeldBack(_)
         | Event::Lapsed
@@ -164,7 +199,7 @@ fn log(event: &Event, line: &Line) {
 }
 
 fn line(config: &Config, vip: &str, event: &Event) -> Line {
-    let called = |id: NodeId| config.node(id).map_or_else(|| format!("node {id}"), |node| node.name.clone());
+    let called = |id: NodeId| called(config, id);
     let (kind, node, text) = match event {
         Event::Heard { node, .. } => ("node-heard", Some(*node), format!("{} is heard", called(*node))),
         Event::Lost { node, why } => {
@@ -179,7 +214,6 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             ("kernel-answers", Some(*node), text)
         }
         Event::State(state) => ("state", None, format!("this node is {}", state_word(*state))),
-        Event::Health(health) => ("health", None, format!("this node's illness is {} of 3", health.level())),
         Event::Claims(count) => ("claims", None, format!("this node claims {count} buckets")),
         Event::Lapsed => {
             ("lapsed", None, "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned())
@@ -197,6 +231,18 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
         ),
         Event::FamilyLost { node, family, lost: false } => {
             ("family-heard", Some(*node), format!("beats of {} come by {family} again", called(*node)))
+        }
+        Event::Votes { node, by: Some(by) } => (
+            "voted-out",
+            Some(*node),
+            format!(
+                "{} is voted out by {}: it does not answer its clients",
+                called(*node),
+                names(config, *by).join(", ")
+            ),
+        ),
+        Event::Votes { node, by: None } => {
+            ("voted-in", Some(*node), format!("{} is no longer voted out", called(*node)))
         }
         Event::Lossy(false) => ("steady", None, "this node's link is good again".to_owned()),
         Event::HeldBack(span) => (
@@ -270,6 +316,7 @@ pub fn why_out(why: WhyOut) -> &'static str {
         WhyOut::Leaving => "it leaves",
         WhyOut::Lossy => "its link loses frames",
         WhyOut::HeldBack => "it fell out too often lately",
+        WhyOut::VotedOut => "other nodes found that it does not answer its clients",
         WhyOut::Unhealthy => "others feel better",
         WhyOut::NoWeight => "its weight is 0",
         WhyOut::NoLease => "nobody acknowledges its beats",
@@ -279,7 +326,7 @@ pub fn why_out(why: WhyOut) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::beat::{Health, Incarnation, NodeState};
+    use onevip_core::beat::{Incarnation, NodeState};
     use onevip_core::membership::Family;
     use std::time::Duration;
 
@@ -297,7 +344,6 @@ mod tests {
             Event::KernelGone(node),
             Event::KernelAnswers(node),
             Event::State(NodeState::Serving),
-            Event::Health(Health::WORST),
             Event::Claims(1),
             Event::Lapsed,
             Event::Lossy(true),
@@ -310,14 +356,19 @@ mod tests {
             Event::FamilyLost { node, family, lost: true },
             Event::FamilyLost { node, family, lost: false },
             Event::Unreadable,
+            Event::Votes { node, by: Some(NodeSet::EMPTY.with(node)) },
+            Event::Votes { node, by: None },
         ]
     }
 
     #[test]
     fn every_kind_of_news_can_be_named_by_a_hook_and_every_name_is_news() {
         let config = Config::inspect_text("onevip.toml", FILE).0.unwrap();
-        let told: std::collections::BTreeSet<String> =
-            events().iter().map(|event| line(&config, "login", event).event).collect();
+        let node = NodeId::new(1).unwrap();
+        let found = [true, false].map(|good| witness_line(&config, "login", node, String::new(), good).event);
+        let of_engines = events().into_iter().map(|event| line(&config, "login", &event).event);
+        let of_checks = health_line("sshd".into(), "nothing listens".into()).event;
+        let told: std::collections::BTreeSet<String> = of_engines.chain([of_checks]).chain(found).collect();
         assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 }

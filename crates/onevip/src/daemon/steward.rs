@@ -11,20 +11,22 @@ use super::gather::{Gatherer, Running};
 use super::living;
 use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
+use super::orders::Permits;
 use super::plan::Plan;
-use crate::config::{Config, Membership};
-use crate::desk::question::{Answer, Question, Reply};
+use crate::config::{Config, Membership, Node, RemoteDrain};
+use crate::desk::question::{Answer, Order, Question, Reply};
 use crate::desk::sessions::{self, Session};
 use crate::health::board::Board;
 use crate::health::monitor::{self, Monitor, Subject};
 use crate::status::Status;
+use crate::witness::{Tools, Witness};
 use anyhow::{Context, bail};
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
 use onevip_core::{Bucket, NodeId};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the beat loop may take to answer. It answers within a turn, a few microseconds, unless it is frozen.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,11 +36,14 @@ pub struct Steward {
     paths: Paths,
     beat_loop: Mailbox<Command>,
     letters: Slot,
+    permits: Permits,
     watchers: Watchers,
     gatherer: Mutex<Gatherer>,
     board: Arc<Board>,
     /// None only after the threads of new checks could not be started.
     monitor: Mutex<Option<Monitor>>,
+    tools: Mutex<Tools>,
+    witness: Mutex<Option<Witness>>,
 }
 
 /// What came of a request.
@@ -51,6 +56,8 @@ pub enum Outcome {
     Done(String),
     /// Replies will come, at the latest when the desk has given up.
     Replies(Replies),
+    /// It takes a while, and is then done, or not.
+    Later(Box<dyn FnOnce() -> anyhow::Result<String> + Send>),
     /// Lines will follow.
     Lines(Receiver<Line>),
 }
@@ -88,21 +95,35 @@ impl Steward {
         letters: Slot,
         watchers: Watchers,
         running: Running,
+        tools: Tools,
     ) -> anyhow::Result<Self> {
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
-        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, gatherer, board, monitor })
+        let witness = Mutex::new(Witness::start(config, plan, &tools, &beat_loop)?);
+        Ok(Self {
+            paths: paths.clone(),
+            beat_loop,
+            letters,
+            permits: Permits::default(),
+            watchers,
+            gatherer,
+            board,
+            monitor,
+            tools: Mutex::new(tools),
+            witness,
+        })
     }
 
     /// Does what is asked.
     ///
     /// # Errors
     /// It cannot be done; says why.
-    pub fn handle(&self, request: &Request) -> anyhow::Result<Outcome> {
+    pub fn handle(&self, request: &Request, by_root: bool) -> anyhow::Result<Outcome> {
         match request {
             Request::Status => self.status().map(|status| Outcome::Status(Box::new(status))),
-            Request::Ask { question } => self.ask_all(question),
+            Request::Ask { question, node } => self.ask(question, node.as_deref()),
+            Request::Order { node, order } => self.order_other(node, *order, by_root),
             Request::Who => {
                 // Looked at without the lock: it may take a while on a host with many processes.
                 let plan = self.gatherer().configuration().1.clone();
@@ -110,10 +131,7 @@ impl Steward {
             }
             Request::Drain { force, vip } => {
                 let at = self.index_of(vip.as_deref())?;
-                if !force {
-                    self.refuse_the_last(at)?;
-                }
-                self.order(Command::Drain(at))?;
+                self.drain(*force, at)?;
                 let of = vip.as_ref().map_or_else(String::new, |vip| format!(" {vip}"));
                 Ok(Outcome::Done(format!(
                     "draining{of}: new connections go elsewhere, sessions stay until they end"
@@ -164,16 +182,85 @@ impl Steward {
             *monitor = None;
             *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.beat_loop)?);
         }
+        if old.health != new.health || old.nodes != new.nodes {
+            let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+            // The old one first, as above.
+            *witness = None;
+            *witness = Witness::start(&new, &plan, &tools, &self.beat_loop)?;
+        }
         gatherer.reconfigure(&new, &plan);
         Ok(changes)
     }
 
-    /// Answers what another node, or a command of this one, asks.
-    pub fn answer(&self, question: &Question) -> Answer {
-        self.try_answer(question).unwrap_or_else(|error| Answer::Refused(format!("{error:#}")))
+    /// Drains this node, or ends that.
+    fn obey(&self, order: Order) -> anyhow::Result<String> {
+        match order {
+            Order::Drain { force } => {
+                self.drain(force, None)?;
+                Ok("draining: new connections go elsewhere, sessions stay until they end".to_owned())
+            }
+            Order::Undrain => self.order(Command::Undrain(None)).map(|()| "serving again".to_owned()),
+        }
     }
 
-    fn try_answer(&self, question: &Question) -> anyhow::Result<Answer> {
+    /// Does what root on another node wants done.
+    fn obey_other(&self, from: Option<NodeId>, question: &Question) -> anyhow::Result<Answer> {
+        let from = from.context("a node gives itself no orders")?;
+        let (allowed, name) = {
+            let gatherer = self.gatherer();
+            let config = gatherer.configuration().0;
+            let name = config.node(from).map_or_else(|| format!("node {from}"), |node| node.name.clone());
+            (config.desk.remote_drain == RemoteDrain::Allow, name)
+        };
+        if !allowed {
+            bail!("it takes no orders from other nodes (remote_drain in [desk]); log in there");
+        }
+        let now = Instant::now();
+        let Question::Order { permit, order } = question else {
+            return self.permits.draw(from, now).map(Answer::Permit).context("too many orders at once");
+        };
+        if !self.permits.take(from, *permit, now) {
+            bail!("the order came too late, or twice");
+        }
+        let done = self.obey(*order);
+        match &done {
+            Ok(_) => tracing::warn!("root on {name} ordered this node to {order}: done"),
+            Err(error) => tracing::warn!("root on {name} ordered this node to {order}: refused: {error:#}"),
+        }
+        done.map(Answer::Done)
+    }
+
+    /// Has another node do something.
+    fn order_other(&self, name: &str, order: Order, by_root: bool) -> anyhow::Result<Outcome> {
+        if !by_root {
+            bail!("only root may give orders to other nodes");
+        }
+        let (node, name) = {
+            let gatherer = self.gatherer();
+            let (config, plan) = gatherer.configuration();
+            let node = config
+                .node_by_name(name)
+                .with_context(|| format!("there is no node {name} in the configuration"))?;
+            if node.id == plan.node.id {
+                drop(gatherer);
+                return self.obey(order).map(Outcome::Done);
+            }
+            if config.membership == Membership::Static {
+                bail!("with membership = \"static\" the nodes do not speak to each other");
+            }
+            (node.id, node.name.clone())
+        };
+        let letters = self.letters.clone();
+        Ok(Outcome::Later(Box::new(move || super::orders::give(&letters, node, &name, order))))
+    }
+
+    /// Answers what another node, or a command of this one, asks.
+    pub fn answer(&self, from: Option<NodeId>, question: &Question) -> Answer {
+        self.try_answer(from, question).unwrap_or_else(|error| Answer::Refused(format!("{error:#}")))
+    }
+
+    fn try_answer(&self, from: Option<NodeId>, question: &Question) -> anyhow::Result<Answer> {
         let plan = self.gatherer().configuration().1.clone();
         Ok(match question {
             Question::Who { whom } => {
@@ -194,11 +281,16 @@ impl Steward {
                 let host_keys = super::host_keys::look(&plan);
                 Answer::Facts(self.gatherer().facts(host_keys))
             }
+            Question::Permit | Question::Order { .. } => self.obey_other(from, question)?,
         })
     }
 
-    /// Asks all other nodes that can be heard, and this one.
-    fn ask_all(&self, question: &Question) -> anyhow::Result<Outcome> {
+    /// Asks all other nodes that can be heard, and this one; or a single one.
+    fn ask(&self, question: &Question, whom: Option<&str>) -> anyhow::Result<Outcome> {
+        if !question.is_harmless() {
+            bail!("that is no question, but an order");
+        }
+        let wanted = |node: &Node| whom.is_none_or(|whom| node.name.eq_ignore_ascii_case(whom));
         let reports = self.report()?;
         if self.gatherer().configuration().0.membership == Membership::Static {
             bail!("with membership = \"static\" the nodes do not speak to each other; ask on each of them");
@@ -207,7 +299,7 @@ impl Steward {
         let (mut named, mut silent) = (Vec::new(), Vec::new());
         let gatherer = self.gatherer();
         let (config, plan) = gatherer.configuration();
-        for other in config.nodes.iter().filter(|other| other.id != plan.node.id) {
+        for other in config.nodes.iter().filter(|other| other.id != plan.node.id && wanted(other)) {
             let engines = reports.iter().filter_map(|report| report.membership.as_ref());
             let known: Vec<&PeerStatus> =
                 engines.flat_map(|engine| &engine.peers).filter(|peer| peer.node == other.id).collect();
@@ -223,9 +315,9 @@ impl Steward {
                 silent.push(Reply { node: other.name.clone(), answer: Err(format!("it is out: {why}")) });
             }
         }
-        let me = plan.node.name.clone();
+        let me = wanted(&plan.node).then(|| plan.node.name.clone());
         drop(gatherer);
-        silent.push(Reply { node: me, answer: Ok(self.answer(question)) });
+        silent.extend(me.map(|node| Reply { node, answer: Ok(self.answer(None, question)) }));
         Ok(Outcome::Replies(Replies { have: silent, named, letters }))
     }
 
@@ -252,6 +344,14 @@ impl Steward {
         let (to, answer) = channel();
         self.beat_loop.send(Command::Report(to));
         answer.recv_timeout(PATIENCE).context("the beat loop does not answer; is this host overloaded?")
+    }
+
+    /// Drains one VIP, or all.
+    fn drain(&self, force: bool, at: Option<usize>) -> anyhow::Result<()> {
+        if !force {
+            self.refuse_the_last(at)?;
+        }
+        self.order(Command::Drain(at))
     }
 
     /// The index of the VIP of this name, where one is named.

@@ -4,6 +4,7 @@
 
 pub mod doctor;
 pub mod ending;
+pub mod keytab;
 pub mod processes;
 pub mod question;
 pub mod sessions;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// A question. It never changes anything.
+/// A question. But for [`Question::Order`] it never changes anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Question {
@@ -25,6 +25,49 @@ pub enum Question {
     },
     /// What must be alike everywhere?
     Facts,
+    /// May I give you an order? Whoever may gets a permit for one.
+    Permit,
+    /// Do this. The permit was drawn by who is to obey, moments ago and for this asker: so an order that somebody
+    /// recorded is worth nothing, not even to a daemon that has just been started and remembers nobody's letters.
+    Order {
+        /// The permit.
+        permit: u64,
+        /// What to do.
+        order: Order,
+    },
+}
+
+/// What one node may tell another to do: to take no new users, and to take them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// As `onevip drain` there.
+    Drain {
+        /// Even if nobody else would serve the clients.
+        force: bool,
+    },
+    /// As `onevip undrain` there.
+    Undrain,
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Drain { force: false } => "drain",
+            Self::Drain { force: true } => "drain --force",
+            Self::Undrain => "undrain",
+        })
+    }
+}
+
+impl Question {
+    /// Whether it only asks.
+    pub const fn is_harmless(&self) -> bool {
+        match self {
+            Self::Who { .. } | Self::Where { .. } | Self::Facts => true,
+            Self::Permit | Self::Order { .. } => false,
+        }
+    }
 }
 
 /// An answer.
@@ -37,6 +80,10 @@ pub enum Answer {
     Place(Place),
     /// To [`Question::Facts`].
     Facts(NodeFacts),
+    /// To [`Question::Permit`].
+    Permit(u64),
+    /// To [`Question::Order`]: done; in words.
+    Done(String),
     /// Why not.
     Refused(String),
 }
@@ -65,6 +112,9 @@ pub struct NodeFacts {
     pub host_keys: BTreeMap<String, String>,
     /// Its clock, in milliseconds since 1970.
     pub clock_ms: u64,
+    /// What it found ill in itself, in words.
+    #[serde(default)]
+    pub ill: Vec<String>,
 }
 
 /// What came of a question to one node.

@@ -171,10 +171,16 @@ fn version_in(text: &str) -> Option<(u32, u32)> {
 pub fn output_of(command: &mut Command) -> Option<String> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let mut pipe = child.stdout.take()?;
-    let reader = std::thread::spawn(move || {
+    let reader = std::thread::Builder::new().spawn(move || {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut pipe, &mut text).ok().map(|_| text)
     });
+    let Ok(reader) = reader else {
+        // No thread can be made either: this host is full.
+        let _ = child.kill();
+        let _ = child.wait();
+        return None;
+    };
     let until = Instant::now() + SPEAKS_WITHIN;
     let status = loop {
         match child.try_wait() {

@@ -113,6 +113,7 @@ impl Board {
                 state: finding.toll.word().to_owned(),
                 finding: finding.words,
                 since_seconds: entry.since.elapsed().as_secs(),
+                last_seconds: entry.finding.took.map(|took| took.as_secs_f64()),
             }
         };
         let worst = entries.values().map(|entry| entry.effective().toll).max().unwrap_or_default();

@@ -2,14 +2,15 @@
 
 use super::board::Board;
 use super::judge::Judge;
-use super::toll::{Finding, POORLY, Toll};
-use crate::config::UserCheck;
+use super::toll::{DEAD, Finding, POORLY, Toll};
 use crate::config::health::Effect;
+use crate::config::{HealthSettings, UserCheck};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -24,9 +25,20 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A command that was killed and does not die (it waits for a disk that hangs) is waited for so long.
 const DIES_WITHIN: Duration = Duration::from_millis(500);
 
+/// Under which name key exchanges are posted.
+pub const KEY_EXCHANGE: &str = "key exchange";
+/// How long one may take, unless `timeout` is longer: on a busy host its arithmetic waits for a processor.
+const KEX_WITHIN: Duration = Duration::from_secs(3);
+
 /// One check of the administrator's.
 pub struct CommandCheck {
     check: UserCheck,
+    /// Under which name it is posted.
+    name: String,
+    /// What a failure costs.
+    toll: Toll,
+    /// How soon it runs again while it is not certain.
+    hurry: Duration,
     judge: Judge,
     /// A run that did not die; there is none beside it.
     undead: Option<Child>,
@@ -35,32 +47,50 @@ pub struct CommandCheck {
 impl CommandCheck {
     /// Begins with the verdict that stands on the board.
     pub fn new(check: UserCheck, board: &Board) -> Self {
-        let judge = Judge::new(check.fall, check.rise, board.toll_of(&name(&check)));
-        Self { check, judge, undead: None }
+        let toll = match check.effect {
+            Effect::Shed => Toll::Shed,
+            Effect::Out => Toll::Out(POORLY),
+        };
+        let (name, hurry) = (name(&check), check.interval);
+        Self::named(check, name, toll, hurry, board)
+    }
+
+    /// Whether `sshd` at `target` completes a key exchange: asked by OpenSSH's own client.
+    pub fn key_exchange(settings: &HealthSettings, target: SocketAddr, board: &Board) -> Self {
+        let check = UserCheck {
+            name: KEY_EXCHANGE.to_owned(),
+            command: key_exchange_command(target),
+            interval: settings.kex_every,
+            timeout: settings.timeout.max(KEX_WITHIN),
+            fall: settings.fall,
+            rise: settings.rise,
+            effect: Effect::Out,
+        };
+        Self::named(check, KEY_EXCHANGE.to_owned(), Toll::Out(DEAD), settings.interval, board)
+    }
+
+    fn named(check: UserCheck, name: String, toll: Toll, hurry: Duration, board: &Board) -> Self {
+        let judge = Judge::new(check.fall, check.rise, board.toll_of(&name));
+        Self { hurry: hurry.min(check.interval), check, name, toll, judge, undead: None }
     }
 
     /// Runs it once and posts what came of it.
     pub fn turn(&mut self, board: &Board, ends: impl Fn() -> bool) {
+        let begun = Instant::now();
         let finding = match self.run(&ends) {
             Ok(words) => Finding::well(words),
             Err(_) if ends() => return,
-            Err(words) => Finding::ill(self.toll(), words),
+            Err(words) => Finding::ill(self.toll, words),
         };
+        let finding = finding.after(begun.elapsed());
         let toll = self.judge.hear(finding.toll);
         let patience = self.check.interval + self.check.timeout * 2 + Duration::from_secs(3);
-        board.post(&name(&self.check), Finding { toll, ..finding }, patience);
+        board.post(&self.name, Finding { toll, ..finding }, patience);
     }
 
-    /// Time between two runs.
+    /// Time until the next run.
     pub fn interval(&self) -> Duration {
-        self.check.interval
-    }
-
-    fn toll(&self) -> Toll {
-        match self.check.effect {
-            Effect::Shed => Toll::Shed,
-            Effect::Out => Toll::Out(POORLY),
-        }
+        if self.judge.is_settled() { self.check.interval } else { self.hurry }
     }
 
     fn run(&mut self, ends: &impl Fn() -> bool) -> Result<String, String> {
@@ -93,6 +123,19 @@ impl CommandCheck {
             }
         }
     }
+}
+
+/// Of all types of host keys the first that `sshd` has: one connection where that is ed25519, as it nearly always is. A
+/// host without the program cannot be asked, and is not ill for it.
+fn key_exchange_command(target: SocketAddr) -> String {
+    let (address, port, wait) = (target.ip(), target.port(), KEX_WITHIN.as_secs());
+    format!(
+        "command -v ssh-keyscan >/dev/null || {{ echo 'not asked: there is no ssh-keyscan'; exit 0; }}; \
+         for type in ed25519 ecdsa rsa; do \
+         set -- $(ssh-keyscan -T {wait} -t $type -p {port} {address} 2>/dev/null); \
+         [ $# -lt 3 ] || {{ echo \"completed with $2\"; exit 0; }}; done; \
+         echo 'no key exchange is completed'; exit 1"
+    )
 }
 
 /// Under which name a check is posted.

@@ -69,7 +69,14 @@ impl Monitor {
         let mut names = host.names();
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
+        let exchange = target(settings, &subject.vips).filter(|_| settings.sshd == SshdCheck::Kex);
+        names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
         board.expect(names);
+        if let Some(target) = exchange {
+            let check = CommandCheck::key_exchange(settings, target, board);
+            let (board, stop) = (Arc::clone(board), Arc::clone(&stop));
+            monitor.spawn("kex", move || ask_command(check, &board, &stop))?;
+        }
 
         for check in &subject.config.checks {
             let (check, name) = (CommandCheck::new(check.clone(), board), command::name(check));
@@ -152,7 +159,8 @@ fn rest(interval: Duration, stop: &AtomicBool) {
     }
 }
 
-fn pace(settings: &HealthSettings) -> Pace {
+/// How fast `sshd` is asked, and how patiently.
+pub fn pace(settings: &HealthSettings) -> Pace {
     Pace {
         interval: settings.interval,
         timeout: settings.timeout,
@@ -167,23 +175,27 @@ fn target(settings: &HealthSettings, vips: &[Vip]) -> Option<SocketAddr> {
     if settings.sshd == SshdCheck::Off {
         return None;
     }
-    // Where a service is said to be the sshd, no other is.
-    let named = vips.iter().flat_map(|vip| &vip.services).any(|it| it.check == Some(ServiceCheck::Sshd));
-    let wanted = if named { Some(ServiceCheck::Sshd) } else { None };
-    let ports = |vip: &Vip| -> Vec<u16> {
-        let asked = |service: &&Service| service.protocol == Protocol::Tcp && service.check == wanted;
-        let tcp = vip.services.iter().filter(asked);
-        tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
-    };
-    let serves_ssh = |vip: &&Vip| ports(vip).contains(&SSH);
-    let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !ports(vip).is_empty()));
-    let of_vip = || {
-        let ports = ports(vip?);
-        ports.iter().find(|port| **port == SSH).or(ports.first()).copied()
-    };
-    let port = settings.port.or_else(of_vip)?;
+    let serves_ssh = |vip: &&Vip| tcp_ports(vip).contains(&SSH);
+    let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !tcp_ports(vip).is_empty()));
+    let port = settings.port.or_else(|| ssh_port(settings, vip?))?;
     let address = settings.address.or_else(|| vip.or(vips.first())?.addresses.first().copied())?;
     Some(SocketAddr::new(address, port))
+}
+
+/// The port on which users of a VIP find `sshd`, if it has one.
+pub fn ssh_port(settings: &HealthSettings, vip: &Vip) -> Option<u16> {
+    let ports = tcp_ports(vip);
+    settings.port.or_else(|| ports.iter().find(|port| **port == SSH).or(ports.first()).copied())
+}
+
+/// The first port of each service over TCP; where SSH's own is among a service's ports, that. Where a service is said to
+/// be the `sshd`, only that counts.
+fn tcp_ports(vip: &Vip) -> Vec<u16> {
+    let named = vip.services.iter().any(|service| service.check == Some(ServiceCheck::Sshd));
+    let wanted = if named { Some(ServiceCheck::Sshd) } else { None };
+    let asked = |service: &&Service| service.protocol == Protocol::Tcp && service.check == wanted;
+    let tcp = vip.services.iter().filter(asked);
+    tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
 }
 
 /// Where the root of this host is mounted: `/`, or in a container what `ONEVIP_HOST_ROOT` says.

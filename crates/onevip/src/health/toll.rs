@@ -2,6 +2,7 @@
 
 use onevip_core::beat::Health;
 use std::fmt;
+use std::time::Duration;
 
 /// The cost of a finding, from none to the worst.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -63,17 +64,24 @@ pub struct Finding {
     pub toll: Toll,
     /// In words.
     pub words: String,
+    /// How long the last answer took.
+    pub took: Option<Duration>,
 }
 
 impl Finding {
     /// Nothing to complain about.
     pub fn well(words: impl Into<String>) -> Self {
-        Self { toll: Toll::None, words: words.into() }
+        Self { toll: Toll::None, words: words.into(), took: None }
     }
 
     /// Something to complain about.
     pub fn ill(toll: Toll, words: impl Into<String>) -> Self {
-        Self { toll, words: words.into() }
+        Self { toll, words: words.into(), took: None }
+    }
+
+    /// The same, with how long the answer took.
+    pub fn after(self, took: impl Into<Option<Duration>>) -> Self {
+        Self { took: took.into(), ..self }
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Stand {
 pub(super) fn ask(ctx: &Context, vip: &str, address: IpAddr, bucket: u16) -> Option<Now> {
     let control = RunDir::new(&ctx.run_dir).control();
     let question = Question::Where { vip: vip.to_owned(), address, bucket };
-    match Conversation::begin(&control, Request::Ask { question }) {
+    match Conversation::begin(&control, Request::Ask { question, node: None }) {
         Ok(Some((_, Response::Replies(replies)))) => Some(Now::of(replies)),
         _ => None,
     }

@@ -1,8 +1,11 @@
 //! What nodes can only find out together.
 
 use super::{Finding, Patient};
+use crate::config::MacAddr;
+use crate::daemon::news;
 use crate::desk::question::{Answer, NodeFacts};
 use crate::status::{Node, Status, Vip};
+use onevip_core::membership::WhyOut;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Clocks further apart than this, in milliseconds, are worth a word; asking takes less than half of it.
@@ -111,14 +114,26 @@ fn membership(vip: &Vip) -> Vec<Finding> {
     let Some(membership) = &vip.membership else { return Vec::new() };
     let mut findings = Vec::new();
     if let Some(hint) = &membership.hint {
+        let flooded = vip.cluster_mac.parse().is_ok_and(|mac: MacAddr| !mac.is_multicast());
+        let (name, remedy) = if flooded {
+            ("switch-does-not-flood", "let the switch flood unknown unicast frames on these ports")
+        } else {
+            (
+                "snooping-switch",
+                "let the switch flood the cluster MAC, or write delivery = \"flood\" on all nodes",
+            )
+        };
         findings.push(Finding::new(
-            "snooping-switch",
+            name,
             format!("{}: {hint}", vip.name),
             "what keeps beats away keeps clients' packets away, too: this node cannot serve anybody",
-            "start the daemons of the others; else let the switch flood the cluster MAC (docs/network.md)",
+            format!("start the daemons of the others; else {remedy} (docs/network.md)"),
         ));
     }
-    if let Some(why) = membership.why_out.as_ref().filter(|_| membership.state == "serving") {
+    // Where others feel better, what ails this node is a finding of its own.
+    let feels_ill = |why: &&String| *why == news::why_out(WhyOut::Unhealthy);
+    let why_out = membership.why_out.as_ref().filter(|why| membership.state == "serving" && !feels_ill(why));
+    if let Some(why) = why_out {
         findings.push(Finding::new(
             "no-share",
             format!("{}: this node takes no share: {why}", vip.name),
@@ -154,7 +169,8 @@ fn out(node: &Node) -> Option<&str> {
 }
 
 fn stranger(status: &Status) -> Option<Finding> {
-    let seen = *status.verdicts.get("ingress")?.get("arp-stranger")?;
+    let ingress = status.verdicts.get("ingress")?;
+    let seen: u64 = ["arp-stranger", "nd-stranger"].iter().filter_map(|reason| ingress.get(*reason)).sum();
     (seen > 0).then(|| {
         Finding::new(
             "foreign-mac",
@@ -177,6 +193,7 @@ mod tests {
             config_digest: config.into(),
             host_keys: BTreeMap::from([("ssh-ed25519".to_owned(), key.to_owned())]),
             clock_ms,
+            ill: Vec::new(),
         }
     }
 

@@ -4,7 +4,13 @@
 
 mod cluster;
 mod firewall;
+pub mod health;
 mod host;
+mod iptables;
+mod kerberos;
+mod nft;
+mod question;
+mod rules;
 mod service;
 
 use super::question::Reply;
@@ -35,6 +41,10 @@ impl Finding {
     ) -> Self {
         Self { check, finding: finding.into(), why, remedy: remedy.into() }
     }
+
+    fn is_about_sshd(&self) -> bool {
+        self.check == "health" && self.finding.contains(" is ill: sshd: ")
+    }
 }
 
 /// What is looked at.
@@ -52,8 +62,12 @@ pub struct Patient<'a> {
 /// Everything that is wrong, what matters most first.
 pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = host::daemon(patient);
+    let service = service::examine(patient);
+    // That nothing listens, both see; one word for it is enough.
+    let told = service.iter().any(|finding| finding.check == "not-listening");
+    findings.extend(health::examine(patient).into_iter().filter(|found| !(told && found.is_about_sshd())));
     findings.extend(cluster::examine(patient));
-    findings.extend(service::examine(patient));
+    findings.extend(service);
     findings.extend(firewall::examine(patient));
     findings.extend(host::examine(patient));
     findings

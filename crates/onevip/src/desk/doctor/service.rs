@@ -1,6 +1,6 @@
 //! What the VIP is for: does anything listen on it, and is `sshd` set up for a share of everybody.
 
-use super::{Finding, Patient};
+use super::{Finding, Patient, kerberos};
 use crate::config::{Protocol, Vip};
 use crate::desk::sshd::{Effective, Sshd};
 use crate::host::talkers::{self, Listener};
@@ -25,6 +25,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
         let named = sshd.config_name();
         findings.extend(startups(patient, &effective, &named));
         findings.extend(penalties(sshd.version(), &effective, &named));
+        findings.extend(kerberos::examine(patient, &sshd, &effective));
     }
     findings
 }

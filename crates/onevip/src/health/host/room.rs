@@ -1,6 +1,8 @@
 //! Room on a file system, for data and for names; and whether it can be written to at all.
 
 use nix::sys::statvfs::{FsFlags, statvfs};
+use std::fs;
+use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
 /// How a file system stands.
@@ -23,13 +25,37 @@ pub fn look(path: &Path) -> Option<Room> {
     Some(Room {
         percent_left: blocks.min(inodes),
         inodes: inodes < blocks,
-        read_only: stat.flags().contains(FsFlags::ST_RDONLY),
+        read_only: stat.flags().contains(FsFlags::ST_RDONLY) && !is_writable_elsewhere(path),
     })
+}
+
+/// Whether it is this mount alone that cannot be written, not the file system: so it is for a daemon that its service
+/// manager keeps from writing (`ProtectSystem=`). What is not understood is taken to be read-only.
+fn is_writable_elsewhere(path: &Path) -> bool {
+    let Ok(found) = fs::metadata(path) else { return false };
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let device = format!("{}:{}", libc::major(found.st_dev()), libc::minor(found.st_dev()));
+    super_options(&mounts, &device).is_some_and(|options| options.split(',').any(|option| option == "rw"))
+}
+
+/// The options of the file system on a device, whatever each mount adds to them (proc_pid_mountinfo(5)).
+fn super_options<'a>(mounts: &'a str, device: &str) -> Option<&'a str> {
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
+    line.split_once(" - ")?.1.split(' ').nth(2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_that_is_read_only_says_nothing_of_the_file_system() {
+        let mounts = "29 1 254:1 / / ro,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro\n\
+                      30 29 254:2 / /srv rw - ext4 /dev/vdb ro\n";
+        assert_eq!(super_options(mounts, "254:1"), Some("rw,errors=remount-ro"));
+        assert_eq!(super_options(mounts, "254:2"), Some("ro"));
+        assert_eq!(super_options(mounts, "254:3"), None);
+    }
 
     #[test]
     fn proc_has_no_size_and_is_not_full() {

@@ -27,6 +27,8 @@ pub struct HostWatch {
     cpu: Pressure,
     io: Pressure,
     judges: HashMap<String, Judge>,
+    /// When the reading began that is posted next.
+    begun: Instant,
 }
 
 impl HostWatch {
@@ -47,19 +49,22 @@ impl HostWatch {
             root: root.to_owned(),
             cgroup,
             judges: HashMap::new(),
+            begun: Instant::now(),
         }
     }
 
     /// Looks at everything once. Slow things come last, and each is posted before the next is begun.
     pub fn turn(&mut self, board: &Board) {
         let now = Instant::now();
+        self.begun = now;
         if self.settings.nologin == NologinCheck::Drain {
             let finding = match nologin::look(&self.root) {
                 Some(words) => Finding::ill(Toll::Out(CLOSING), words),
                 None => Finding::well("there is none"),
             };
             // Somebody means it: nothing to wait for.
-            board.post("nologin", finding, self.patience());
+            board.post("nologin", finding.after(now.elapsed()), self.patience());
+            self.begun = Instant::now();
         }
         let stalls = [
             (self.memory.read(now), "memory pressure", "memory", self.settings.memory_pressure),
@@ -129,6 +134,8 @@ impl HostWatch {
         let judge =
             self.judges.entry(name.to_owned()).or_insert_with(|| Judge::new(fall, rise, board.toll_of(name)));
         let toll = judge.hear(finding.toll);
+        let finding = finding.after(self.begun.elapsed());
+        self.begun = Instant::now();
         board.post(name, Finding { toll, ..finding }, self.patience());
     }
 

@@ -59,6 +59,7 @@ pub struct Course {
     queue: u32,
     good: String,
     bad: String,
+    took: Option<Duration>,
 }
 
 impl Course {
@@ -76,6 +77,7 @@ impl Course {
             queue: 0,
             good: "not asked yet".to_owned(),
             bad: "not well when it was last asked".to_owned(),
+            took: None,
         }
     }
 
@@ -96,10 +98,11 @@ impl Course {
 
     /// What is known, and what it costs.
     pub fn finding(&self) -> Finding {
-        match self.judge.verdict() {
+        let finding = match self.judge.verdict() {
             Toll::None => Finding::well(&self.good),
             toll => Finding::ill(toll, &self.bad),
-        }
+        };
+        finding.after(self.took)
     }
 
     /// Takes in a look; says what to ask.
@@ -149,6 +152,7 @@ impl Course {
     /// The accept queue was seen empty after a knock.
     pub fn taken(&mut self, now: Instant) {
         let Some(since) = self.knock.take() else { return };
+        self.took = Some(now - since);
         if self.call.is_none() && self.is_well() {
             self.good(format!("takes connections (in {})", show(now - since)));
         }
@@ -157,6 +161,7 @@ impl Course {
     /// What a call, or a knock that failed at once, brought.
     pub fn answered(&mut self, now: Instant, answer: Answer) {
         let since = self.call.take().or(self.knock.take()).unwrap_or(now);
+        self.took = Some(now - since);
         self.only_seen = false;
         match answer {
             Answer::Banner(banner) => {
@@ -193,6 +198,7 @@ impl Course {
         let mut give_up = false;
         if late(self.call, self.pace.timeout) {
             (self.call, self.only_seen, give_up) = (None, false, true);
+            self.took = Some(self.pace.timeout);
             self.bad(format!("no banner within {}", show(self.pace.timeout)));
             self.next_look = now;
         }

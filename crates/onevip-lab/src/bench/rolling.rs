@@ -1,0 +1,142 @@
+//! A rolling reboot of all nodes by the script that administrators use (`packaging/rolling-reboot`), under load.
+
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use crate::daemon;
+use crate::lab::{Lab, Options};
+use crate::load::echo;
+use crate::load::guests::{Guests, Tally};
+use crate::plan::Host;
+use crate::process::{check_interrupt, tail};
+
+/// The script, which this program carries with it.
+const SCRIPT: &str = include_str!("../../../../packaging/rolling-reboot");
+/// Twenty new sessions a second.
+const EVERY: Duration = Duration::from_millis(50);
+/// How long each of them stays.
+const STAY: Duration = Duration::from_secs(3);
+/// A node that takes longer than this is not coming back.
+const NODE_WITHIN: Duration = Duration::from_secs(90);
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Number of nodes, all of which were rebooted.
+    pub nodes: u8,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// What the users saw.
+    pub users: Tally,
+}
+
+/// Reboots every node of a lab, one after the other.
+///
+/// # Errors
+/// When the lab cannot be built, or the script fails: then with what it said.
+pub fn run(options: Options) -> Result<Report> {
+    let lab = Lab::up(options.echo())?;
+    let guests = Guests::start(&lab, EVERY, STAY)?;
+    let begun = Instant::now();
+    reboot_all(&lab)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let users = guests.tally()?;
+    let nodes = lab.plan().nodes;
+    lab.down()?;
+    Ok(Report { nodes, seconds, users })
+}
+
+fn reboot_all(lab: &Lab) -> Result<()> {
+    let dir = lab.dir();
+    let script = write_program(&dir.join("rolling-reboot"), SCRIPT)?;
+    let (on, power) =
+        (write_program(&dir.join("on"), &on(lab)?)?, write_program(&dir.join("power"), &power(lab)?)?);
+    let log = dir.join("rolling-reboot.log");
+    let out = fs::File::create(&log)?;
+    let mut child = Command::new(script)
+        .args(lab.plan().node_ids().map(|id| Host::Node(id).to_string()))
+        .envs([("ON", &on), ("POWER", &power)])
+        .env("TIMEOUT", "60s")
+        .env("BACK", "60")
+        .stdin(Stdio::null())
+        .stderr(out.try_clone()?)
+        .stdout(out)
+        .spawn()
+        .context("cannot run the script")?;
+    let until = Instant::now() + NODE_WITHIN * u32::from(lab.plan().nodes);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if check_interrupt().is_err() || Instant::now() > until {
+            let _ = child.kill();
+            break child.wait()?;
+        }
+        thread::sleep(Duration::from_millis(50));
+    };
+    ensure!(status.success(), "the script ended with {status}:\n{}", tail(&log, 30));
+    Ok(())
+}
+
+fn write_program(path: &Path, text: &str) -> Result<PathBuf> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    Ok(path.to_owned())
+}
+
+/// What stands for `ssh` here: `onevip` of a node with that node's files.
+fn on(lab: &Lab) -> Result<String> {
+    let (program, lab_program, name) = (daemon::program()?, echo::program()?, lab.name());
+    let dir = lab.dir().join("nodes");
+    Ok(format!(
+        "#!/bin/sh\nnode=$1; command=$3; shift 3\nexec {} exec --name {name} \"$node\" -- {} \"$command\" \
+         --config {dir}/\"$node\"/onevip.toml --node \"$node\" --run-dir {dir}/\"$node\"/run \"$@\"\n",
+        lab_program.display(),
+        program.display(),
+        dir = dir.display(),
+    ))
+}
+
+/// What stands for the power switch.
+fn power(lab: &Lab) -> Result<String> {
+    let (program, name) = (echo::program()?, lab.name());
+    let program = program.display();
+    Ok(format!(
+        "#!/bin/sh\ncase $1 in\n  off) exec {program} fault --name {name} power-off \"$2\" ;;\n  \
+         on) exec {program} heal --name {name} \"$2\" ;;\nesac\n"
+    ))
+}
+
+impl Report {
+    /// What must not be.
+    pub fn violations(&self) -> Vec<String> {
+        let failed = self.users.failed.iter().map(|what| format!("rolling-reboot: no session: {what}"));
+        failed.chain(self.users.cut.iter().map(|what| format!("rolling-reboot: cut: {what}"))).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users = &self.users;
+        write!(
+            f,
+            "rolling reboot of {} nodes in {:.0} s under {:.0} new sessions/s: {} sessions, {} failed to begin, {} cut; \
+             longest wait for a greeting {:.2} s",
+            self.nodes,
+            self.seconds,
+            1.0 / EVERY.as_secs_f64(),
+            users.begun,
+            users.failed.len(),
+            users.cut.len(),
+            users.longest_wait
+        )
+    }
+}
