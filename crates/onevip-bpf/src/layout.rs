@@ -601,7 +601,6 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::NodeId;
 
     #[test]
     fn settings_say_what_was_configured_and_notice_a_flipped_bit() {

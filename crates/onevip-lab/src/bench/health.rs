@@ -168,8 +168,7 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
     let during = visitors.visits();
     let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
     let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
-    let since: Vec<Margins> =
-        margins_of(&stage.lab)?.iter().zip(&before).map(|(now, before)| now.since(before)).collect();
+    let since = margins_since(&stage.lab, &before)?;
     let healed = Instant::now();
     stage.lab.heal(None)?;
     let is_back = |stage: &mut Stage| {
@@ -194,8 +193,14 @@ fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Resu
     })
 }
 
-fn margins_of(lab: &Lab) -> Result<Vec<Margins>> {
+/// The lease margins of all nodes since their daemons began.
+pub(super) fn margins_of(lab: &Lab) -> Result<Vec<Margins>> {
     lab.plan().node_ids().map(|id| Margins::read(lab, id)).collect()
+}
+
+/// Those that have come since.
+pub(super) fn margins_since(lab: &Lab, before: &[Margins]) -> Result<Vec<Margins>> {
+    Ok(margins_of(lab)?.iter().zip(before).map(|(now, before)| now.since(before)).collect())
 }
 
 impl Report {

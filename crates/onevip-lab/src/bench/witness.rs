@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::failover::watchers::Watchers;
-use super::health::Take;
+use super::health::{Take, margins_of, margins_since};
 use super::stage::Stage;
 use crate::lab::Lab;
 use crate::load::{Nuisance, Visitors};
+use crate::margins::Margins;
 use crate::process::{run_ok, wait_until};
 
 /// A frozen `sshd` that only others can find out.
@@ -52,6 +53,7 @@ fn has_a_say(status: &serde_json::Value) -> bool {
 /// When it cannot be made.
 pub fn nuisance(stage: &mut Stage, visitors: &Visitors, span: Duration) -> Result<Take> {
     let watchers = Watchers::start(&stage.lab)?;
+    let before = margins_of(&stage.lab)?;
     let from = Instant::now();
     let nuisance = Nuisance::start(&stage.lab, SEED)?;
     stage.watch(from + span, |_| false)?;
@@ -62,5 +64,16 @@ pub fn nuisance(stage: &mut Stage, visitors: &Visitors, span: Duration) -> Resul
     let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
     let lost = stage.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
     let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
-    Ok(Take { fault: NUISANCE.to_owned(), node: 0, moved: None, visits, lost, outs, back: None })
+    let since = margins_since(&stage.lab, &before)?;
+    Ok(Take {
+        fault: NUISANCE.to_owned(),
+        node: 0,
+        moved: None,
+        visits,
+        lost,
+        least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
+        too_late: since.iter().map(Margins::too_late).sum(),
+        outs,
+        back: None,
+    })
 }

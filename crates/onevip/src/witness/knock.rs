@@ -7,7 +7,6 @@ use nix::sys::socket::{
 };
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::linux::net::TcpStreamExt;
 use std::time::{Duration, Instant};
 
 /// A touch that nothing comes of within this time was not taken.
@@ -69,13 +68,29 @@ fn dial(from: IpAddr, to: SocketAddr, delayed: bool) -> Result<TcpStream, Answer
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).map_err(unasked)?;
     let stream = TcpStream::from(fd);
     if delayed {
-        stream.set_quickack(false).map_err(|error| Answer::Unasked(error.to_string()))?;
+        delay_acks(&stream).map_err(unasked)?;
     }
     match connect(stream.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(stream),
         Err(nix::errno::Errno::ECONNREFUSED) => Err(Answer::Refused),
         Err(error) => Err(unasked(error)),
     }
+}
+
+/// (The standard library does this since Rust 1.89.)
+fn delay_acks(stream: &TcpStream) -> nix::Result<()> {
+    let (off, size) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the option's value is alive and as long as said.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_QUICKACK,
+            (&raw const off).cast(),
+            size,
+        )
+    };
+    nix::errno::Errno::result(set).map(drop)
 }
 
 #[cfg(test)]
