@@ -196,7 +196,7 @@ fn an_explanation_leaves_no_trace() {
         assert_eq!(kernel.counters().unwrap(), before);
         assert_eq!(seen(&mut tracer), []);
         // It knows of everything that the authority knows.
-        words.set_lease_deadline_ns(0);
+        words.set_lease_deadline_ns(V, 0);
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynLapsed);
         words.set_flags(V, bucket, Flags::NONE);
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynForeign);
