@@ -17,16 +17,16 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 2 * ONEVIP_SOURCES_MAX);
-	__type(key, struct onevip_source);
+	__uint(max_entries, 2 * ONEVIP_EXCEPTIONS_MAX);
+	__type(key, struct onevip_exception_key);
 	__type(value, struct onevip_exception);
-} onevip_sources SEC(".maps");
+} onevip_exceptions SEC(".maps");
 
 /* What counts for this source instead, or NULL. */
 static __always_inline const struct onevip_exception *exception_find(const struct onevip_settings *settings,
 								     __u32 vip_index, __u8 family, const __be32 *words)
 {
-	struct onevip_source source = {
+	struct onevip_exception_key source = {
 		.prefix_length = ONEVIP_SOURCE_HEAD_BITS + 128,
 		.half = settings->half,
 		.vip = vip_index,
@@ -34,7 +34,7 @@ static __always_inline const struct onevip_exception *exception_find(const struc
 		.words = { words[0], words[1], words[2], words[3] },
 	};
 
-	return bpf_map_lookup_elem(&onevip_sources, &source);
+	return bpf_map_lookup_elem(&onevip_exceptions, &source);
 }
 
 #endif

@@ -19,7 +19,7 @@
 #define ONEVIP_ADDRESSES_MAX 8
 #define ONEVIP_SERVICES_MAX 32
 /* Exceptions of all VIPs together, and buckets that a pinned source may meet. */
-#define ONEVIP_SOURCES_MAX 1024
+#define ONEVIP_EXCEPTIONS_MAX 1024
 #define ONEVIP_RESERVED 16
 #define ONEVIP_BUCKETS 1024
 /* Words in the flags and last_syn maps: [vip][bucket]. */
@@ -164,7 +164,7 @@ struct onevip_settings {
 };
 
 /* Some sources: key of the exceptions, whose longest match counts. Before the address, everything has to match. */
-struct onevip_source {
+struct onevip_exception_key {
 	__u32 prefix_length; /* in bits, from here on */
 	__u8 half;
 	__u8 vip;

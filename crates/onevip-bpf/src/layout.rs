@@ -22,7 +22,7 @@ pub const ADDRESSES_MAX: usize = 8;
 /// How many services all VIPs together may have.
 pub const SERVICES_MAX: usize = 32;
 /// How many exceptions all VIPs together may have.
-pub const SOURCES_MAX: usize = 1024;
+pub const EXCEPTIONS_MAX: usize = 1024;
 /// Words in the flags and `last_syn` maps: `[vip][bucket]`.
 pub const WORDS: usize = VIPS_MAX * BUCKETS;
 /// Bytes of a beat that are handed over at most.
@@ -258,8 +258,8 @@ impl RawSettings {
     pub fn encode(config: &KernelConfig, half: u32) -> Result<Self> {
         let mut raw = Self { half, ..Self::default() };
         let exceptions: usize = config.vips.iter().map(|vip| vip.selector.exceptions.len()).sum();
-        if exceptions > SOURCES_MAX {
-            return Err(Error::Config(format!("all VIPs together may have at most {SOURCES_MAX} sources")));
+        if exceptions > EXCEPTIONS_MAX {
+            return Err(Error::Config(format!("all VIPs together may have at most {EXCEPTIONS_MAX} sources")));
         }
         if config.vips.len() > VIPS_MAX {
             return Err(Error::Config(format!(
@@ -442,10 +442,10 @@ fn decode_mode(mode: u8, v4_prefix: u8, v6_prefix: u8) -> Option<HashMode> {
     })
 }
 
-/// `struct onevip_source`: key of an exception.
+/// `struct onevip_exception_key`: key of an exception.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct RawSource {
+pub struct RawExceptionKey {
     /// How many bits have to match from here on.
     pub prefix_length: u32,
     /// The half of the configuration that it belongs to.
@@ -476,17 +476,17 @@ pub struct RawException {
     pub buckets: [u16; RESERVED],
 }
 
-/// Bits of a [`RawSource`] before the address.
+/// Bits of a [`RawExceptionKey`] before the address.
 pub const SOURCE_HEAD_BITS: u32 = 32;
 
 /// Key and value of an exception of the VIP with this index.
-pub fn encode_exception(half: u32, vip: usize, exception: &Exception) -> (RawSource, RawException) {
+pub fn encode_exception(half: u32, vip: usize, exception: &Exception) -> (RawExceptionKey, RawException) {
     let network = exception.network;
-    let mut source = RawSource {
+    let mut source = RawExceptionKey {
         prefix_length: SOURCE_HEAD_BITS + u32::from(network.length()),
         half: half as u8,
         vip: vip as u8,
-        ..RawSource::default()
+        ..RawExceptionKey::default()
     };
     match network.address() {
         IpAddr::V4(v4) => (source.family, source.words[0]) = (4, v4.octets()),
@@ -512,7 +512,7 @@ pub fn encode_exception(half: u32, vip: usize, exception: &Exception) -> (RawSou
 }
 
 /// The index of the VIP, and its exception; `None` for what [`encode_exception`] could not have written.
-pub fn decode_exception(source: &RawSource, raw: &RawException) -> Option<(usize, Exception)> {
+pub fn decode_exception(source: &RawExceptionKey, raw: &RawException) -> Option<(usize, Exception)> {
     let address = match source.family {
         4 => IpAddr::from(source.words[0]),
         6 => IpAddr::from(<[u8; 16]>::try_from(source.words.concat()).ok()?),

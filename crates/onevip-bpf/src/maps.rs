@@ -5,7 +5,7 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
     BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX,
-    RawConfig, RawException, RawFlow, RawSettings, RawSource, RawTracing, SOURCES_MAX, TICK_SHIFT,
+    RawConfig, RawException, RawFlow, RawSettings, RawExceptionKey, RawTracing, EXCEPTIONS_MAX, TICK_SHIFT,
     TRACES_BYTES, VIPS_MAX, WORDS, decode_exception, encode_exception,
 };
 use crate::mapped::MappedArray;
@@ -43,9 +43,9 @@ fn shape(map: &str) -> Shape {
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
-        "sources" => {
-            let (key, value) = (size_of::<RawSource>() as u32, size_of::<RawException>() as u32);
-            (LPM_TRIE, key, value, 2 * SOURCES_MAX as u32, NO_PREALLOC)
+        "exceptions" => {
+            let (key, value) = (size_of::<RawExceptionKey>() as u32, size_of::<RawException>() as u32);
+            (LPM_TRIE, key, value, 2 * EXCEPTIONS_MAX as u32, NO_PREALLOC)
         }
         "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
         "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
@@ -91,7 +91,7 @@ pub(crate) struct Maps {
     lease: MappedArray,
     orphans: MappedArray,
     settled: MappedArray,
-    sources: OwnedFd,
+    exceptions: OwnedFd,
     witness: MappedArray,
     counters: OwnedFd,
 }
@@ -112,7 +112,7 @@ impl Maps {
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
             witness: mapped("witness", size_of::<RawFlow>(), false)?,
-            sources: fd_of("sources")?,
+            exceptions: fd_of("exceptions")?,
             counters: fd_of("counters")?,
         })
     }
@@ -171,8 +171,8 @@ impl Maps {
     pub(crate) fn config(&self) -> Option<KernelConfig> {
         let active = self.config_head()[2];
         let mut config = self.settings(active as usize).decode()?;
-        for source in self.sources_of(active).ok()? {
-            let raw: RawException = sys::map_lookup(self.sources.as_fd(), &source).ok()??;
+        for source in self.exception_keys_of(active).ok()? {
+            let raw: RawException = sys::map_lookup(self.exceptions.as_fd(), &source).ok()??;
             let (vip, exception) = decode_exception(&source, &raw)?;
             config.vips.get_mut(vip)?.selector.exceptions.push(exception);
         }
@@ -207,7 +207,7 @@ impl Maps {
         for (index, vip) in config.vips.iter().enumerate() {
             for exception in &vip.selector.exceptions {
                 let (source, raw) = encode_exception(half, index, exception);
-                sys::map_update(self.sources.as_fd(), &source, &raw)
+                sys::map_update(self.exceptions.as_fd(), &source, &raw)
                     .map_err(Error::system(format!("write the exception for {}", exception.network)))?;
             }
         }
@@ -216,15 +216,15 @@ impl Maps {
 
     /// Removes the exceptions that belong to one half of the configuration.
     fn clear_exceptions(&self, half: u32) -> Result<()> {
-        let remove = |source: &RawSource| sys::map_delete(self.sources.as_fd(), source);
-        let removed = self.sources_of(half).and_then(|stale| stale.iter().try_for_each(remove));
+        let remove = |source: &RawExceptionKey| sys::map_delete(self.exceptions.as_fd(), source);
+        let removed = self.exception_keys_of(half).and_then(|stale| stale.iter().try_for_each(remove));
         removed.map_err(Error::system("remove old exceptions".to_owned()))
     }
 
     /// The keys of the exceptions that belong to one half of the configuration.
-    fn sources_of(&self, half: u32) -> std::io::Result<Vec<RawSource>> {
-        let (mut last, mut found): (Option<RawSource>, Vec<RawSource>) = (None, Vec::new());
-        while let Some(source) = sys::map_next_key(self.sources.as_fd(), last.as_ref())? {
+    fn exception_keys_of(&self, half: u32) -> std::io::Result<Vec<RawExceptionKey>> {
+        let (mut last, mut found): (Option<RawExceptionKey>, Vec<RawExceptionKey>) = (None, Vec::new());
+        while let Some(source) = sys::map_next_key(self.exceptions.as_fd(), last.as_ref())? {
             if u32::from(source.half) == half {
                 found.push(source);
             }

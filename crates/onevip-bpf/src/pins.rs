@@ -25,7 +25,7 @@ pub(crate) const FRESH_SUFFIX: &str = "_fresh";
 
 /// The maps: name of the pin.
 pub(crate) const MAPS: [&str; 12] = [
-    "config", "flags", "last_syn", "lease", "orphans", "settled", "sources", "witness", "counters", "beats",
+    "config", "flags", "last_syn", "lease", "orphans", "settled", "exceptions", "witness", "counters", "beats",
     "tracing", "traces",
 ];
 

@@ -98,7 +98,7 @@ const DAMAGES: &[Damage] = &[
         what: "all maps unpinned under attached programs",
         make: |dir| {
             for map in
-                ["config", "flags", "last_syn", "lease", "orphans", "settled", "sources", "counters", "beats"]
+                ["config", "flags", "last_syn", "lease", "orphans", "settled", "exceptions", "counters", "beats"]
             {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
