@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge_frame};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEAD: usize = 6;
 const VIP: [u8; 4] = [198, 51, 100, 10];
@@ -33,6 +33,10 @@ impl Facts for Node<'_> {
         self.0[1] & 128 != 0
     }
 
+    fn banned(&self, _: IpAddr, session: bool) -> bool {
+        self.0[1] & 64 != 0 && !(session && self.0[1] & 32 != 0)
+    }
+
     fn socket(&self, _: &Flow) -> Socket {
         match self.0[1] % 6 {
             0 => Socket::None,
@@ -58,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
     let mut frame = frame.to_vec();
     name_the_vip(head[0] >> 5, &mut frame);
     let packet = Packet::parse(&frame, &vips);
-    let action = judge(&packet, &Node(head)).action();
+    let action = judge_frame(&frame, &vips, &Node(head)).action();
     assert_eq!(action == Action::ToDaemon, matches!(packet, Packet::Beat { .. }));
     if packet == Packet::NotOurs {
         assert_eq!(action, Action::Pass, "what is not about a VIP is none of our business");

@@ -7,6 +7,7 @@
 
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
+#include "ban.h"
 #include "verdict.h"
 
 /* Whether some of the first `length` bytes of the packet lie in pages, where programs cannot read them: the NIC or
@@ -83,7 +84,7 @@ int onevip_ingress(struct __sk_buff *skb)
 	struct inquiry on = {
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .authority = true,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS };
+	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 
 	/* The VLAN device has a program of its own. (The tag may be a leftover when vlan_present is not set.) */
 	if (!on.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
@@ -99,6 +100,8 @@ int onevip_ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
 		judged.reason = ONEVIP_BEAT_LOST;
+	if (reason_passes(judged.reason) && sender_is_banned((void *)(long)skb->data, on.end, &judged))
+		judged.reason = ONEVIP_BANNED;
 	count(ONEVIP_INGRESS, judged.reason);
 	if (!reason_passes(judged.reason))
 		return TC_ACT_SHOT;

@@ -6,6 +6,7 @@
  *   maps.h     the maps and their questions        hash.h                        from source to bucket
  *   socket.h   what this kernel knows of a flow    judge.h                       what both families have in common
  *   verdict4.h, verdict6.h, verdict.h              the decision
+ *   ban.h                                          who is let in nowhere
  *   ingress.h, egress.h, xdp.h                     the programs
  */
 #include "ingress.h"

@@ -13,7 +13,7 @@
 #include <linux/types.h>
 
 #define ONEVIP_MAGIC 0x1fee1e55u
-#define ONEVIP_LAYOUT 3
+#define ONEVIP_LAYOUT 4
 
 #define ONEVIP_VIPS_MAX 8
 #define ONEVIP_ADDRESSES_MAX 8
@@ -39,6 +39,26 @@
 #define ONEVIP_ORPHAN_MEMORY_TICKS (120ull * 1000 * 1000 * 1000 >> ONEVIP_TICK_SHIFT)
 /* What hashes their flows. */
 #define ONEVIP_ORPHANS_SEED 0x6f727068u
+
+/* Room in each trie of bans; what may be in force at once is decided by the daemon, and is half of that. */
+#define ONEVIP_BAN_PLACES 32768
+
+struct onevip_ban_key4 {
+	__u32 length; /* of the prefix, in bits */
+	__be32 address;
+};
+
+struct onevip_ban_key6 {
+	__u32 length;
+	__be32 words[4];
+};
+
+/* Boot time in ns until which a source is kept out: with everything, and with all but its sessions. The first is never
+ * later. A wider ban counts in the narrower ones already, because only the narrowest is found. */
+struct onevip_ban {
+	__u64 everything_until_ns;
+	__u64 openings_until_ns;
+};
 
 enum onevip_family {
 	ONEVIP_FAMILY_NONE = 0,
@@ -171,7 +191,8 @@ enum onevip_reason {
 	ONEVIP_ND_TO_VIP = 35,
 	ONEVIP_ND_ECHO = 36,
 	ONEVIP_ND_STRANGER = 37,
-	ONEVIP_REASONS = 38,
+	ONEVIP_BANNED = 46,
+	ONEVIP_REASONS = 47,
 };
 
 #endif

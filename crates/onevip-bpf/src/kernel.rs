@@ -3,6 +3,7 @@
 use crate::attach::{
     self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Repair, interface_index,
 };
+use crate::bans::Bans;
 use crate::beats::Beats;
 use crate::config::KernelConfig;
 use crate::counters::Counters;
@@ -13,6 +14,7 @@ use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
 use crate::sys;
 use crate::words::Words;
 use nix::net::if_::{if_nameindex, if_nametoindex};
+use onevip_core::bans::{Prefix, Stop};
 use onevip_core::{Bucket, Flags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -150,6 +152,14 @@ impl Kernel {
     /// The words that say what this node claims; they stay valid as long as anybody holds them.
     pub fn words(&self) -> Words {
         Words(Arc::clone(&self.maps))
+    }
+
+    /// The bans that the programs keep, for the one thread that changes them.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn bans(&self) -> Result<Bans> {
+        Bans::of(Arc::clone(&self.maps))
     }
 
     /// Attaches the programs to an interface, atomically in place of older ones of ours, and pins everything, so that
@@ -329,6 +339,14 @@ pub struct PinnedView {
 }
 
 impl PinnedView {
+    /// The bans that the programs keep: until when, in boot time ns, counting wider ones in.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn bans(&self) -> Result<Vec<(Prefix, Stop)>> {
+        crate::bans::list(&self.maps)
+    }
+
     /// The configuration in force; `None` when it is damaged.
     pub fn config(&self) -> Option<KernelConfig> {
         self.maps.config()

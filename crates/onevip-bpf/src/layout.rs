@@ -10,7 +10,7 @@ use std::net::IpAddr;
 /// First word of the config map.
 pub const MAGIC: u32 = 0x1fee_1e55;
 /// Version of all layouts together.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 /// How many VIPs fit.
 pub const VIPS_MAX: usize = 8;
 /// How many addresses all VIPs together may have.
@@ -33,6 +33,39 @@ pub const ORPHANS_SEED: u32 = 0x6f72_7068;
 pub const REASONS_MAX: usize = 64;
 /// Programs that count.
 pub const PROGRAMS: usize = 3;
+
+/// Room in each trie of bans.
+pub const BAN_PLACES: usize = 32768;
+
+/// `struct onevip_ban_key4`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawBanKey4 {
+    /// Bits of the prefix.
+    pub length: u32,
+    /// The address in network order.
+    pub address: [u8; 4],
+}
+
+/// `struct onevip_ban_key6`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawBanKey6 {
+    /// Bits of the prefix.
+    pub length: u32,
+    /// The address in network order.
+    pub words: [u8; 16],
+}
+
+/// `struct onevip_ban`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawBan {
+    /// Boot time in ns until which nothing of the source passes.
+    pub everything_until_ns: u64,
+    /// Boot time in ns until which nothing passes but what belongs to its sessions.
+    pub openings_until_ns: u64,
+}
 
 /// `struct onevip_address`.
 #[repr(C)]

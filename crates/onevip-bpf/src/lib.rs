@@ -10,6 +10,7 @@
 //! it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
 
 mod attach;
+mod bans;
 mod beats;
 mod config;
 mod counters;
@@ -27,6 +28,7 @@ mod sys;
 mod words;
 
 pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
+pub use bans::Bans;
 pub use beats::{Beat, Beats};
 pub use config::{KernelConfig, VipConfig};
 pub use counters::{Counters, counter_read};

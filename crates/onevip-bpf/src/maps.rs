@@ -4,8 +4,8 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX, RawConfig,
-    RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
+    BAN_PLACES, BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS,
+    REASONS_MAX, RawBan, RawBanKey4, RawBanKey6, RawConfig, RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -21,6 +21,8 @@ use std::time::Duration;
 const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const RINGBUF: u32 = 27;
+const LPM_TRIE: u32 = 11;
+const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
 
 /// No daemon sets a deadline this far ahead; one that is found there is damage.
@@ -40,8 +42,15 @@ fn shape(map: &str) -> Shape {
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
+        "bans4" => trie(size_of::<RawBanKey4>()),
+        "bans6" => trie(size_of::<RawBanKey6>()),
+        "banned" => (ARRAY, 4, 8, 1, MMAPABLE),
         other => unreachable!("no map is called {other}"),
     }
+}
+
+const fn trie(key_size: usize) -> Shape {
+    (LPM_TRIE, key_size as u32, size_of::<RawBan>() as u32, BAN_PLACES as u32, NO_PREALLOC)
 }
 
 /// What a look at one pinned map found.
@@ -82,6 +91,9 @@ pub(crate) struct Maps {
     orphans: MappedArray,
     settled: MappedArray,
     counters: OwnedFd,
+    /// IPv4, IPv6.
+    pub(crate) bans: [OwnedFd; 2],
+    pub(crate) banned: MappedArray,
 }
 
 impl Maps {
@@ -99,7 +111,9 @@ impl Maps {
             lease: mapped("lease", 8, writable)?,
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
+            banned: mapped("banned", 4, writable)?,
             counters: fd_of("counters")?,
+            bans: [fd_of("bans4")?, fd_of("bans6")?],
         })
     }
 

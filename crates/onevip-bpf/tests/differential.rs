@@ -14,13 +14,14 @@ use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, boot_time_ns};
-use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket};
+use onevip_bpf::{Accelerate, Bans, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_core::bans::{Prefix, Stop};
+use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket, Time};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PACKETS: u64 = 250_000;
 /// Flags, lease and memory of SYNs change this often. Fewer than the ring buffer takes beats.
@@ -409,6 +410,26 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     live
 }
 
+/// Bans some, most of them the clients that have something here, until long ago or for long; mostly nobody.
+fn ban(random: &mut Random, world: &World, kernel: &mut Bans) -> Vec<(Prefix, Stop)> {
+    let old: Vec<Prefix> = kernel.known().keys().copied().collect();
+    old.iter().for_each(|prefix| kernel.remove(prefix).unwrap());
+    let now = Time::from_nanos(boot_time_ns());
+    let times = [Time::ZERO, now - Duration::from_secs(9), now + Duration::from_secs(600), Time::NEVER];
+    let mut bans: BTreeMap<Prefix, Stop> = BTreeMap::new();
+    for _ in 0..random.of(&[0, 0, 1, 3, 20]) {
+        let address = world.any_client(random).0;
+        let lengths: &[u8] =
+            if address.is_ipv4() { &[0, 1, 8, 24, 31, 32] } else { &[0, 3, 48, 64, 127, 128] };
+        let Some(prefix) = Prefix::new(address, random.of(lengths)) else { continue };
+        let stop = Stop { everything_until: random.of(&times), openings_until: random.of(&times) };
+        bans.insert(prefix, stop);
+    }
+    bans.iter().for_each(|(prefix, stop)| kernel.put(prefix, *stop).unwrap());
+    assert_eq!(kernel.known().len(), bans.len());
+    bans.into_iter().collect()
+}
+
 /// Whether the EtherType behind any tags is IPv6's.
 fn is_ipv6(frame: &[u8]) -> bool {
     let is_tag = |two: &[u8]| two == [0x81, 0x00] || two == [0x88, 0xa8];
@@ -460,12 +481,14 @@ fn compare(
     let mut memory = Memory::open(dir);
     let views = views(&config());
     let world = World::make(&mut host);
+    let mut bans_of_kernel = kernel.bans().unwrap();
     for batch in packets.step_by(BATCH as usize) {
         let lease_live = shake(random, &kernel, &mut memory);
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
-        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners };
+        let bans = ban(random, &world, &mut bans_of_kernel);
+        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners, bans };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);
             *v6 += u64::from(is_ipv6(&frame));

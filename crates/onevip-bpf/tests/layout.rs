@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use onevip_bpf::layout::{self, RawAddress, RawBeat, RawConfig, RawSettings, RawVip};
+use onevip_bpf::layout::{
+    self, RawAddress, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawSettings, RawVip,
+};
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
@@ -43,7 +45,11 @@ fn facts() -> Facts {
         ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
-        ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
+        ("ONEVIP_REASONS".into(), Reason::END as u64),
+        ("ONEVIP_BAN_PLACES".into(), layout::BAN_PLACES as u64),
+        ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
+        ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
+        ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
         ("sizeof(struct onevip_vip)".into(), size_of::<RawVip>() as u64),
@@ -56,6 +62,9 @@ fn facts() -> Facts {
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
+    fields!(facts, "onevip_ban_key4", RawBanKey4: length, address);
+    fields!(facts, "onevip_ban_key6", RawBanKey6: length, words);
+    fields!(facts, "onevip_ban", RawBan: everything_until_ns, openings_until_ns);
     for &reason in Reason::ALL {
         facts.push((format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase()), reason as u64));
     }

@@ -5,6 +5,7 @@
 //! the kernel part (`onevip-bpf`) is tested against the reference verdict kept here.
 #![forbid(unsafe_code)]
 
+pub mod bans;
 pub mod beat;
 pub mod hash;
 pub mod ids;
@@ -22,4 +23,4 @@ pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
 pub use table::{Clocks, Mapping, Table, Weight};
 pub use time::Time;
-pub use verdict::{Action, Facts, Flags, Reason, Socket, judge};
+pub use verdict::{Action, Facts, Flags, Reason, Socket, judge, judge_frame};

@@ -142,6 +142,16 @@ impl Packet {
             _ => Packet::NotOurs,
         }
     }
+
+    /// From whom an IP packet comes, if the frame has one.
+    pub fn source(frame: &[u8]) -> Option<IpAddr> {
+        let (ethertype, packet) = ethernet(frame)?;
+        match ethertype {
+            ETHERTYPE_IPV4 => packet.get(12..16)?.try_into().ok().map(|octets: [u8; 4]| octets.into()),
+            ETHERTYPE_IPV6 => packet.get(8..24)?.try_into().ok().map(|octets: [u8; 16]| octets.into()),
+            _ => None,
+        }
+    }
 }
 
 /// The EtherType behind any priority tags, and what follows. `None` for frames of other VLANs, whose VLAN device has

@@ -6,8 +6,9 @@
 //! where the decision rests on it.
 
 use crate::ids::Bucket;
-use crate::packet::{Flow, Packet, Place, Plain};
+use crate::packet::{Flow, Packet, Place, Plain, VipView};
 use std::fmt;
+use std::net::IpAddr;
 
 /// The state of a bucket on this node: one word, written by the daemon alone, read once per packet.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -102,6 +103,8 @@ pub trait Facts {
     fn socket(&self, flow: &Flow) -> Socket;
     /// Whether a segment of this flow has come in vain before, long enough ago and under circumstances that still hold.
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool;
+    /// Whether a source is banned; `session` when it is about a packet that may belong to a session which is here.
+    fn banned(&self, source: IpAddr, session: bool) -> bool;
 }
 
 /// How long after a passed SYN its bucket counts as having guests, in seconds. It bridges the time until a scan has
@@ -129,6 +132,12 @@ macro_rules! reasons {
         impl Reason {
             /// All reasons, in the order of their numbers.
             pub const ALL: &[Reason] = &[$(Reason::$name),+];
+
+            /// One more than the largest number.
+            pub const END: usize = {
+                let numbers = [$($number),+];
+                numbers[numbers.len() - 1] + 1
+            };
 
             /// What happens to a packet for this reason.
             pub const fn action(self) -> Action {
@@ -221,6 +230,31 @@ reasons! {
     NdEcho = 36, Drop, "nd-echo";
     /// Somebody outside the cluster announces the VIP.
     NdStranger = 37, Drop, "nd-stranger";
+    /// It would have passed, but its source is banned.
+    Banned = 46, Drop, "banned";
+}
+
+impl Reason {
+    /// Whether the sender's own packets are what this reason is about, and not the cluster's or the LAN's: bans are for
+    /// the former alone.
+    pub const fn is_of_sender(self) -> bool {
+        !matches!(self, Self::NotOurs | Self::ArpAnswer | Self::ArpToVip | Self::NdAnswer | Self::NdToVip)
+    }
+
+    /// Whether it may belong to a session that is here already, which some bans spare.
+    pub const fn is_of_session(self) -> bool {
+        matches!(self, Self::TcpHeld | Self::TcpTimeWait | Self::IcmpErrorOwn | Self::FragmentOwn)
+    }
+}
+
+/// The verdict on a whole frame: that on the packet in it, and on its sender.
+pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl Facts) -> Reason {
+    let reason = judge(&Packet::parse(frame, vips), facts);
+    let would_pass = reason.action() == Action::Pass && reason.is_of_sender();
+    match Packet::source(frame).filter(|_| would_pass) {
+        Some(source) if facts.banned(source, reason.is_of_session()) => Reason::Banned,
+        _ => reason,
+    }
 }
 
 /// The verdict on `packet` by a node for which `facts` hold.

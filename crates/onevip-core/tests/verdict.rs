@@ -38,6 +38,9 @@ impl Facts for Node {
     fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
         self.waited
     }
+    fn banned(&self, _: IpAddr, _: bool) -> bool {
+        false
+    }
 }
 
 fn place() -> Place {

@@ -2,8 +2,9 @@
 
 use super::{V, config, host, vip_for};
 use onevip_bpf::{Kernel, KernelConfig, boot_time_ns, test_run};
+use onevip_core::bans::{Prefix, Stop};
 use onevip_core::verdict::SYN_MEMORY_SECS;
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge};
+use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge_frame};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -26,6 +27,8 @@ pub struct Known<'a> {
     pub sockets: HashMap<Flow, Socket>,
     /// Where somebody listens.
     pub listeners: Vec<(IpAddr, u16)>,
+    /// Who is banned, and until when, with wider bans counted in.
+    pub bans: Vec<(Prefix, Stop)>,
 }
 
 impl Facts for Known<'_> {
@@ -44,6 +47,17 @@ impl Facts for Known<'_> {
 
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool {
         self.kernel.words().orphan_waited(vip, flow)
+    }
+
+    fn banned(&self, source: IpAddr, session: bool) -> bool {
+        // A packet may have such a source; the tries do not fold it into IPv4.
+        let in_clothes = matches!(source, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+        let host = Prefix::host(source);
+        let around = self.bans.iter().filter(|(prefix, _)| prefix.contains(&host) && !in_clothes);
+        let narrowest = around.max_by_key(|(prefix, _)| prefix.length());
+        let until =
+            narrowest.map(|(_, stop)| if session { stop.everything_until } else { stop.openings_until });
+        until.is_some_and(|until| until.nanos() > boot_time_ns())
     }
 
     fn socket(&self, flow: &Flow) -> Socket {
@@ -81,7 +95,7 @@ pub fn set(kernel: &Kernel, bucket: Bucket, flags: Flags) {
 /// Runs a frame through XDP, then tc, and the reference, and says what disagrees. Returns the common reason.
 pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<Reason, String> {
     let packet = Packet::parse(frame, views);
-    let reason = judge(&packet, known);
+    let reason = judge_frame(frame, views, known);
     let [ingress, _, xdp] = known.kernel.program_fds();
     let say = |what: &str, got: &dyn std::fmt::Debug| {
         Err(format!(
