@@ -339,6 +339,11 @@ pub struct PinnedView {
 }
 
 impl PinnedView {
+    /// How many bans there are, of IPv4 and of IPv6; those that have run out and were not taken away yet included.
+    pub fn ban_counts(&self) -> [u32; 2] {
+        self.maps.ban_counts()
+    }
+
     /// The bans that the programs keep: until when, in boot time ns, counting wider ones in.
     ///
     /// # Errors

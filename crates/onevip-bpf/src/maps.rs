@@ -229,6 +229,10 @@ impl Maps {
         known && settled <= now_ns && holds(settled) && age >= u32::from(wait)
     }
 
+    pub(crate) fn ban_counts(&self) -> [u32; 2] {
+        [0, 1].map(|family| self.banned.word32(family).load(Ordering::Acquire))
+    }
+
     pub(crate) fn counters(&self) -> Result<Counters> {
         Counters::read(self.counters.as_fd())
     }

@@ -3,6 +3,7 @@
 //! The binary (`main.rs`) does nothing but call [`cli::main`]. Everything lives in this library so that tests, the lab
 //! and importers can use the same configuration.
 
+pub mod bans;
 pub mod cli;
 mod cmd;
 pub mod config;

@@ -11,6 +11,7 @@
 use super::model::{Config, Node, Service, Vip};
 use onevip_core::{AddressOrder, HashMode};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 impl Config {
@@ -29,6 +30,7 @@ impl Config {
             hooks: _,
             health: _,
             checks: _,
+            never_banned,
             vips,
             nodes,
         } = self;
@@ -47,6 +49,13 @@ impl Config {
         canon.number(nodes.len() as u64);
         for node in nodes {
             canon.node(node);
+        }
+        // Only where there are some, so that files without them keep the digest they had.
+        if !never_banned.is_empty() {
+            let sorted: BTreeSet<_> = never_banned.iter().collect();
+            canon.text("never banned");
+            canon.number(sorted.len() as u64);
+            sorted.iter().for_each(|prefix| canon.text(&prefix.to_string()));
         }
         let hash: [u8; 32] = canon.0.finalize().into();
         let mut short = [0; 8];

@@ -6,6 +6,7 @@
 
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
+use onevip_core::bans::Prefix;
 use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet, Table, Weight};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -35,6 +36,8 @@ pub struct Config {
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.
     pub checks: Vec<UserCheck>,
+    /// Networks that no ban may touch, in the order of the file.
+    pub never_banned: Vec<Prefix>,
     /// The VIPs, in the order of the file; at least one.
     pub vips: Vec<Vip>,
     /// The nodes, by ascending number; at least one, at most 64.

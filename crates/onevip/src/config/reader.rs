@@ -90,6 +90,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("command", r#""test -d /home/admin""#),
     ("effect", r#""out""#),
     ("health", r#"{ sshd = "banner" }"#),
+    ("bans", r#"{ never = ["192.0.2.0/24"] }"#),
+    ("never", r#"["192.0.2.0/24"]"#),
 ];
 
 /// `key = example`

@@ -6,6 +6,7 @@
 
 use super::news::Line;
 use super::steward::Outcome;
+use crate::bans::wire::{Listed, Order};
 use crate::desk::question::{Question, Reply};
 use crate::desk::sessions::Session;
 use crate::status::Status;
@@ -47,6 +48,15 @@ pub enum Request {
     Watch,
     /// Every session that this node holds.
     Who,
+    /// Keep somebody out.
+    Ban(Order),
+    /// Let somebody in again.
+    Unban {
+        /// Whom.
+        prefix: String,
+    },
+    /// Who is kept out.
+    Bans,
     /// Ask all nodes, this one included.
     Ask {
         /// What.
@@ -64,6 +74,8 @@ pub enum Response {
     Sessions(Vec<Session>),
     /// What the nodes said.
     Replies(Vec<Reply>),
+    /// The bans in force.
+    Bans(Vec<Listed>),
     /// Done; in words.
     Done(String),
     /// Lines follow.
@@ -131,6 +143,7 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
     };
     match outcome {
         Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
+        Ok(Outcome::Bans(bans)) => say(&stream, &Response::Bans(bans)),
         Ok(Outcome::Sessions(sessions)) => say(&stream, &Response::Sessions(sessions)),
         // Others may take their time: nobody else shall wait for them.
         Ok(Outcome::Replies(replies)) => super::spawn("replies", move || {

@@ -106,6 +106,7 @@ impl Gatherer {
             }),
             lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
             health: self.running.as_ref().map(|running| running.health.status()),
+            bans: self.kernel.ban_counts(),
             attached: self.attached()?,
             vips: vips
                 .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))

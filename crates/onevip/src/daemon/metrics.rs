@@ -127,6 +127,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("realtime", "Whether the beat loop has real-time rights"),
     ("memory_locked", "Whether the daemon's memory is locked"),
     ("lease_live", "Whether the lease under which this node claims anything has not run out"),
+    ("bans", "Networks and addresses that are banned, by family"),
     ("buckets_claimed", "Buckets whose new connections this node answers"),
     ("buckets_wanted", "Buckets that the table gives this node"),
     ("buckets_guests", "Buckets in which this node has sockets"),
@@ -205,6 +206,9 @@ impl Metrics {
             self.set("memory_locked", &[], daemon.memory_locked);
         }
         self.set("lease_live", &[], status.lease.live);
+        for (family, count) in ["ipv4", "ipv6"].into_iter().zip(status.bans) {
+            self.set("bans", &[("family", family)], count);
+        }
         for (program, reasons) in &status.verdicts {
             for (reason, count) in reasons {
                 match (program.as_str(), reason.as_str()) {

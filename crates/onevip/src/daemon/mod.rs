@@ -2,7 +2,7 @@
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
 //! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
-//! served; *news* writes the log; *control* answers commands, the *desk* other nodes' questions. The main thread sets
+//! served; *news* writes the log; *control* answers commands, the *desk* other nodes' questions, *bans* tells of bans and ends them. The main thread sets
 //! everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
@@ -30,6 +30,8 @@ pub mod vip_loop;
 pub mod warden;
 pub mod wire;
 
+use crate::bans::keeper::Keeper;
+use crate::bans::spread::Wake;
 use crate::config::{Accelerate, Config, Membership, Node};
 use crate::health::board::Board;
 use crate::host::journal::Journal;
@@ -124,6 +126,9 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     };
     let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
     let watchers = Watchers::default();
+    let (wake, wakes) = mpsc::channel();
+    let bans = Keeper::new(config, node.id, kernel.bans()?, &paths.state_dir, watchers.clone(), wake.clone());
+    let bans = Arc::new(bans);
     hooks::start(&config.hooks, &watchers)?;
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
     let steward = steward::Steward::new(
@@ -133,6 +138,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         to_loop.clone(),
         slot.clone(),
         watchers.clone(),
+        Arc::clone(&bans),
         running,
     )?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -164,6 +170,11 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         .map(|desk| spawn("desk", move || desk.run(|question| steward_of_desk.answer(question))))
         .transpose()?;
 
+    let (steward_of_bans, slot_of_bans, me) = (Arc::clone(&steward_of_signals), slot.clone(), node.id);
+    let bans = spawn("bans", move || {
+        crate::bans::spread(&bans, &wakes, &slot_of_bans, me, || steward_of_bans.heard());
+    })?;
+
     if let Some(listen) = &config.metrics {
         let source = metrics::Source {
             steward: Arc::clone(&steward_of_signals),
@@ -176,6 +187,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     tracing::info!("{} serves {}", node.name, served(&plan));
     wait_for_the_end(&signals, &steward_of_signals)?;
     notify::say("STOPPING=1");
+    let _ = wake.send(Wake::Stop);
+    bans.join().map_err(|_| anyhow::anyhow!("the bans thread panicked"))?;
     to_loop.send(Command::Leave);
     beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
     news.join().map_err(|_| anyhow::anyhow!("the news thread panicked"))?;

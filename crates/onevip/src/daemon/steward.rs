@@ -12,6 +12,8 @@ use super::living;
 use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::plan::Plan;
+use crate::bans::keeper::Keeper;
+use crate::bans::wire::Listed;
 use crate::config::{Config, Membership};
 use crate::desk::question::{Answer, Question, Reply};
 use crate::desk::sessions::{self, Session};
@@ -21,7 +23,7 @@ use crate::status::Status;
 use anyhow::{Context, bail};
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
-use onevip_core::{Bucket, NodeId};
+use onevip_core::{Bucket, NodeId, NodeSet};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +37,7 @@ pub struct Steward {
     beat_loop: Mailbox<Command>,
     letters: Slot,
     watchers: Watchers,
+    bans: Arc<Keeper>,
     gatherer: Mutex<Gatherer>,
     board: Arc<Board>,
     /// None only after the threads of new checks could not be started.
@@ -47,6 +50,8 @@ pub enum Outcome {
     Status(Box<Status>),
     /// Who is logged in here.
     Sessions(Vec<Session>),
+    /// Who is kept out.
+    Bans(Vec<Listed>),
     /// Done; in words.
     Done(String),
     /// Replies will come, at the latest when the desk has given up.
@@ -87,12 +92,13 @@ impl Steward {
         beat_loop: Mailbox<Command>,
         letters: Slot,
         watchers: Watchers,
+        bans: Arc<Keeper>,
         running: Running,
     ) -> anyhow::Result<Self> {
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
-        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, gatherer, board, monitor })
+        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, bans, gatherer, board, monitor })
     }
 
     /// Does what is asked.
@@ -125,6 +131,9 @@ impl Steward {
                 self.order(Command::Rebalance)?;
                 Ok(Outcome::Done("buckets move to where the table wants them, busy ones included".to_owned()))
             }
+            Request::Ban(order) => self.bans.ban(order).map(|words| self.spread(words)),
+            Request::Unban { prefix } => self.bans.unban(prefix).map(|words| self.spread(words)),
+            Request::Bans => Ok(Outcome::Bans(self.bans.list())),
             Request::Reload => self.reload().map(Outcome::Done),
             Request::Watch => match self.watchers.join() {
                 Some(lines) => Ok(Outcome::Lines(lines)),
@@ -162,6 +171,7 @@ impl Steward {
             *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.beat_loop)?);
         }
         gatherer.reconfigure(&new, &plan);
+        self.bans.reconfigure(&new);
         Ok(changes)
     }
 
@@ -185,6 +195,14 @@ impl Steward {
                 let reports = self.report()?;
                 let held = sessions::count(&plan, vip, *address)?;
                 Answer::Place(self.gatherer().place(index, bucket, held, reports.get(index)))
+            }
+            Question::Bans { epoch, after } => {
+                let part = self.bans.news(*epoch, *after);
+                Answer::Bans { epoch: part.epoch, upto: part.upto, number: part.number, bans: part.bans }
+            }
+            Question::BansChanged { node, epoch, number } => {
+                self.bans.hint(NodeId::new(*node).context("there is no such node")?, *epoch, *number);
+                Answer::Noted
             }
             Question::Facts => {
                 // Before the lock: sshd may take a moment.
@@ -224,6 +242,26 @@ impl Steward {
         drop(gatherer);
         silent.push(Reply { node: me, answer: Ok(self.answer(question)) });
         Ok(Outcome::Replies(Replies { have: silent, named, letters }))
+    }
+
+    /// What was done about a ban, and how far it goes.
+    fn spread(&self, words: String) -> Outcome {
+        let is_static = self.gatherer().configuration().0.membership == Membership::Static;
+        Outcome::Done(match (is_static, self.heard().len()) {
+            (true, _) => {
+                format!("{words} · on this node only: with membership = \"static\" tell each of them")
+            }
+            (false, 0) => format!("{words} · no other node is heard; they learn it when they are"),
+            (false, 1) => format!("{words} · the other node is told"),
+            (false, count) => format!("{words} · {count} other nodes are told"),
+        })
+    }
+
+    /// The other nodes that can be heard now.
+    pub fn heard(&self) -> NodeSet {
+        let reports = self.report().unwrap_or_default();
+        let engines = reports.iter().filter_map(|report| report.membership.as_ref());
+        engines.flat_map(|engine| &engine.peers).filter(|peer| peer.heard).map(|peer| peer.node).collect()
     }
 
     fn status(&self) -> anyhow::Result<Status> {
@@ -333,6 +371,7 @@ fn differences(old: &Config, old_plan: &Plan, new: &Config, plan: &Plan) -> anyh
     note(old.nodes != new.nodes, "nodes or weights");
     note(old.key_file != new.key_file, "place of the key file");
     note(old.health != new.health || old.checks != new.checks, "health checks");
+    note(old.never_banned != new.never_banned, "who is never banned");
     if new.membership == Membership::Living {
         changes.push("keys read again".to_owned());
     }

@@ -1,6 +1,7 @@
 //! What the help desk of one node asks that of another, and what that answers. JSON, because people may want to look.
 
 use super::sessions::Session;
+use crate::bans::wire::Told;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,6 +26,22 @@ pub enum Question {
     },
     /// What must be alike everywhere?
     Facts,
+    /// What is new in your list of bans?
+    Bans {
+        /// Of the life of your daemon in which the number was said.
+        epoch: u64,
+        /// Since the change of this number.
+        after: u64,
+    },
+    /// Would you ask me for my bans? There is something new.
+    BansChanged {
+        /// Who says so.
+        node: u8,
+        /// In which life of its daemon.
+        epoch: u64,
+        /// The number of its newest change.
+        number: u64,
+    },
 }
 
 /// An answer.
@@ -37,6 +54,19 @@ pub enum Answer {
     Place(Place),
     /// To [`Question::Facts`].
     Facts(NodeFacts),
+    /// To [`Question::Bans`].
+    Bans {
+        /// Of which life of the daemon the numbers are.
+        epoch: u64,
+        /// Up to which number this tells everything.
+        upto: u64,
+        /// The number of the newest change.
+        number: u64,
+        /// What changed, oldest first.
+        bans: Vec<Told>,
+    },
+    /// To [`Question::BansChanged`].
+    Noted,
     /// Why not.
     Refused(String),
 }
