@@ -12,7 +12,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test lint bench failover health simulate fuzz install clean
+.PHONY: help build demo test lint bench failover health load simulate fuzz install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -28,7 +28,6 @@ demo:            ## one address, four hosts, sixty clients, in namespaces on thi
 
 test:            ## everything: unit, property, verdict, differential, simulated and end to end
 	@scripts/deps test
-	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 
 lint:            ## formatting, clippy, documentation
@@ -43,6 +42,7 @@ bench:           ## figures beside those of others, raw results in bench/results
 	$(CARGO) build --locked --release -p onevip-core --example simulate
 	for kind in $(BENCH_KINDS); do $(SUDO) target/release/onevip-lab bench $$kind --save bench/results || exit 1; done
 	$(SUDO) target/release/onevip-lab bench scale --simulator target/release/examples/simulate --save bench/results
+	target/release/onevip-lab bench build --save bench/results
 	target/release/onevip-lab bench page
 
 failover:        ## what users notice when hosts die, hang, drain and return (about half an hour)
@@ -54,6 +54,12 @@ health:          ## how long an ill node goes on getting new users (about ten mi
 	@scripts/deps test
 	$(CARGO) build --locked --release --workspace
 	$(SUDO) target/release/onevip-lab bench health $(HEALTH)
+
+load:            ## two thousand sessions over four nodes that fail and return at random (about 40 minutes)
+	@scripts/deps bench
+	$(CARGO) build --locked --release -p onevip -p onevip-lab
+	$(SUDO) target/release/onevip-lab bench load --save bench/results $(LOAD)
+	target/release/onevip-lab bench page
 
 simulate:        ## whole clusters under random faults in virtual time: a long campaign (SIMULATE="--lives N --seed N")
 	@scripts/deps build

@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((head, frame)) = data.split_at_checked(HEAD) else { return };
     let vips = [VipView {
         addresses: vec![Ipv4Addr::from(VIP).into(), VIP6.into()],
-        hasher: Hasher::DEFAULT,
+        selector: Selector::uniform(Hasher::DEFAULT),
         beat_port: 7077,
         cluster_mac: [1, 0, 0x5e, 0x33, 0x64, 0x0a],
     }];

@@ -7,7 +7,9 @@
 #define ONEVIP_HASH_H
 
 #include <bpf/bpf_endian.h>
+#include <linux/in.h>
 #include "maps.h"
+#include "service.h"
 
 #define JHASH_INITVAL 0xdeadbeefu
 
@@ -120,42 +122,79 @@ static __always_inline __u32 address_word(const struct onevip_vip *vip, __be32 w
 	return vip->order == ONEVIP_ORDER_HOST ? bpf_ntohl(word) : word;
 }
 
-/* How many words the ports add to the address. */
-static __always_inline __u32 port_words(const struct onevip_vip *vip)
+/* What of a source counts. */
+struct way {
+	__u8 mode; /* enum onevip_hash_mode */
+	__u8 v4_prefix;
+	__u8 v6_prefix;
+};
+
+/* The way of the service on this port (host order), or the VIP's own; protocol 0 for packets without ports. */
+static __always_inline struct way way_of(const struct onevip_settings *settings, const struct onevip_vip *vip,
+					 __u32 vip_index, __u32 protocol, __u32 port)
 {
-	if (vip->mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT)
+	struct way way = { .mode = vip->mode, .v4_prefix = vip->v4_prefix, .v6_prefix = vip->v6_prefix };
+	const struct onevip_service *service;
+	int index;
+
+	if (!protocol)
+		return way;
+	index = service_find(settings, vip_index, protocol, port);
+	if (index < 0)
+		return way;
+	service = service_at(settings, index);
+	way.mode = service->mode;
+	way.v4_prefix = service->v4_prefix;
+	way.v6_prefix = service->v6_prefix;
+	return way;
+}
+
+/* How many words the ports add to the address. */
+static __always_inline __u32 port_words(__u8 mode)
+{
+	if (mode == ONEVIP_SOURCE_IP_PORT_DEST_PORT)
 		return 2;
-	return vip->mode == ONEVIP_SOURCE_IP_PORT ? 1 : 0;
+	return mode == ONEVIP_SOURCE_IP_PORT ? 1 : 0;
 }
 
 /*
  * Any way of choosing a bucket but the default. A function of its own, so that it is there once and out of the way; and
- * not a static one, so that the verifier looks at its many ways once, and not again wherever it is called.
+ * not a static one, so that the verifier looks at its many ways once, and not again wherever it is called. `which` is
+ * the index of the VIP and, from bit 8 on, the protocol: a function of BPF takes five arguments.
  */
-__noinline __u32 bucket_ipv4_special(const struct onevip_vip *vip, __be32 source, __u32 ports)
+__noinline __u32 bucket_ipv4_special(const struct onevip_settings *settings, __u32 which, __be32 source, __u32 ports)
 {
+	const struct onevip_vip *vip;
 	__u32 count, hash;
+	struct way way;
 
-	if (!vip)
+	if (!settings)
 		return 0;
-	count = port_words(vip);
-	hash = jhash_short(address_word(vip, source, vip->v4_prefix), count > 0 ? ports >> 16 : 0,
+	vip = &settings->vips[which & (ONEVIP_VIPS_MAX - 1)];
+	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
+	count = port_words(way.mode);
+	hash = jhash_short(address_word(vip, source, way.v4_prefix), count > 0 ? ports >> 16 : 0,
 			   count > 1 ? ports & 0xffff : 0, 1 + count, vip->seed);
 	return bucket_of_hash(hash, vip->blocks);
 }
 
 /* The same for IPv6. The address comes as its two halves. */
-__noinline __u32 bucket_ipv6_special(const struct onevip_vip *vip, __u64 start, __u64 end, __u32 ports)
+__noinline __u32 bucket_ipv6_special(const struct onevip_settings *settings, __u32 which, __u64 start, __u64 end,
+				     __u32 ports)
 {
 	__u32 count, hash, words[4];
+	const struct onevip_vip *vip;
+	struct way way;
 
-	if (!vip)
+	if (!settings)
 		return 0;
-	words[0] = address_word(vip, start, vip->v6_prefix);
-	words[1] = address_word(vip, start >> 32, vip->v6_prefix - 32);
-	words[2] = address_word(vip, end, vip->v6_prefix - 64);
-	words[3] = address_word(vip, end >> 32, vip->v6_prefix - 96);
-	count = port_words(vip);
+	vip = &settings->vips[which & (ONEVIP_VIPS_MAX - 1)];
+	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
+	words[0] = address_word(vip, start, way.v6_prefix);
+	words[1] = address_word(vip, start >> 32, way.v6_prefix - 32);
+	words[2] = address_word(vip, end, way.v6_prefix - 64);
+	words[3] = address_word(vip, end >> 32, way.v6_prefix - 96);
+	count = port_words(way.mode);
 	hash = jhash_ipv6(words, count > 0 ? ports >> 16 : 0, count > 1 ? ports & 0xffff : 0, 4 + count, vip->seed);
 	return bucket_of_hash(hash, vip->blocks);
 }
@@ -172,9 +211,9 @@ static __always_inline __u32 flow_hash_ipv6(__u32 vip, const __be32 *source, __b
 	return jhash_ipv6(source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port), vip, 6, ONEVIP_ORPHANS_SEED);
 }
 
-/* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
+/* A source's word in the flags and last_syn maps. Packets without ports come with protocol and ports 0. */
 static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, __u32 vip_index, __be32 source,
-				       __be16 source_port, __be16 dest_port)
+				       __u32 protocol, __be16 source_port, __be16 dest_port)
 {
 	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
 	__u32 bucket;
@@ -182,12 +221,13 @@ static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, _
 	if (vip->plain)
 		bucket = reciprocal_scale(jhash_finish(&vip->begun, source), ONEVIP_BUCKETS);
 	else
-		bucket = bucket_ipv4_special(vip, source, bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
+		bucket = bucket_ipv4_special(settings, vip_index | protocol << 8, source,
+					     bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
 	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));
 }
 
 static __always_inline __u32 word_ipv6(const struct onevip_settings *settings, __u32 vip_index, const __be32 *source,
-				       __be16 source_port, __be16 dest_port)
+				       __u32 protocol, __be16 source_port, __be16 dest_port)
 {
 	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
 	__u32 bucket;
@@ -195,7 +235,8 @@ static __always_inline __u32 word_ipv6(const struct onevip_settings *settings, _
 	if (vip->plain)
 		bucket = reciprocal_scale(jhash_ipv6(source, 0, 0, 4, vip->seed), ONEVIP_BUCKETS);
 	else
-		bucket = bucket_ipv6_special(vip, ipv6_half(source), ipv6_half(source + 2),
+		bucket = bucket_ipv6_special(settings, vip_index | protocol << 8, ipv6_half(source),
+					     ipv6_half(source + 2),
 					     bpf_ntohs(source_port) << 16 | bpf_ntohs(dest_port));
 	return vip_index * ONEVIP_BUCKETS + (bucket & (ONEVIP_BUCKETS - 1));
 }

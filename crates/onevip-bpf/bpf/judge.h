@@ -32,12 +32,19 @@ struct inquiry {
 	bool authority; /* tc ingress; XDP only looks ahead */
 };
 
-/* A source's word in the flags and last_syn maps. Packets without ports come with both 0. */
-static __always_inline __u32 word_of(struct inquiry *on, struct ip_header ip, __be16 source_port, __be16 dest_port)
+/* A source's word in the flags and last_syn maps. */
+static __always_inline __u32 word_of(struct inquiry *on, struct ip_header ip, __u32 protocol, __be16 source_port,
+				     __be16 dest_port)
 {
 	if (ip.is_v6)
-		return word_ipv6(on->settings, on->vip, ip.v6->saddr.s6_addr32, source_port, dest_port);
-	return word_ipv4(on->settings, on->vip, ip.v4->saddr, source_port, dest_port);
+		return word_ipv6(on->settings, on->vip, ip.v6->saddr.s6_addr32, protocol, source_port, dest_port);
+	return word_ipv4(on->settings, on->vip, ip.v4->saddr, protocol, source_port, dest_port);
+}
+
+/* The same for a packet without ports: ICMP, or any fragment of a datagram, since all must meet the same bucket. */
+static __always_inline __u32 word_without_ports(struct inquiry *on, struct ip_header ip)
+{
+	return word_of(on, ip, 0, 0, 0);
 }
 
 /* What tells TCP flows apart in the memory of orphans. */
@@ -61,7 +68,7 @@ static __always_inline enum onevip_reason owner_answers(__u32 word, enum onevip_
 	return claimed(flags_load(word)) ? own : foreign;
 }
 
-static __always_inline enum onevip_reason judge_syn(struct inquiry *on, __u32 word)
+static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct tcphdr *tcp, __u32 word)
 {
 	__u32 flags = flags_load(word);
 	__u64 now;
@@ -70,6 +77,8 @@ static __always_inline enum onevip_reason judge_syn(struct inquiry *on, __u32 wo
 		return ONEVIP_SYN_FOREIGN;
 	if (!lease_lives(&now))
 		return ONEVIP_SYN_LAPSED;
+	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
+		return ONEVIP_SYN_UNSERVED;
 	if (on->authority)
 		last_syn_store(word, now);
 	return ONEVIP_SYN_OWN;
@@ -116,6 +125,9 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 		return ONEVIP_TCP_NOT_HERE;
 	if (flags & ONEVIP_ELSEWHERE)
 		return ONEVIP_TCP_ELSEWHERE;
+	/* A reset would tell that somebody is here. */
+	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
+		return ONEVIP_TCP_UNSERVED;
 	return waited ? ONEVIP_TCP_ORPHAN : ONEVIP_TCP_ORPHAN_FIRST;
 }
 
@@ -145,8 +157,8 @@ static __always_inline enum onevip_reason judge_tcp(struct inquiry *on, struct i
 
 	if ((void *)(tcp + 1) > on->end || tcp->doff < 5)
 		return ONEVIP_MALFORMED;
-	word = word_of(on, ip, tcp->source, tcp->dest);
-	return tcp_opens(tcp) ? judge_syn(on, word) : judge_segment(on, ip, tcp, word);
+	word = word_of(on, ip, IPPROTO_TCP, tcp->source, tcp->dest);
+	return tcp_opens(tcp) ? judge_syn(on, tcp, word) : judge_segment(on, ip, tcp, word);
 }
 
 /* All fragments of a datagram must meet the same bucket, so the first of them does not count its ports. */
@@ -154,35 +166,41 @@ static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct i
 						    bool whole)
 {
 	struct udphdr *udp = transport;
-	__be16 source = 0, dest = 0;
+	__u32 word;
 
 	if ((void *)(udp + 1) > on->end)
 		return ONEVIP_MALFORMED;
 	if (whole) {
-		source = udp->source;
-		dest = udp->dest;
-		if (dest == bpf_htons(on->settings->vips[on->vip].beat_port))
+		if (udp->dest == bpf_htons(on->settings->vips[on->vip].beat_port))
 			return ONEVIP_BEAT;
+		word = word_of(on, ip, IPPROTO_UDP, udp->source, udp->dest);
+	} else {
+		word = word_without_ports(on, ip);
 	}
-	return owner_answers(word_of(on, ip, source, dest), ONEVIP_UDP_OWN, ONEVIP_UDP_FOREIGN);
+	if (!claimed(flags_load(word)))
+		return ONEVIP_UDP_FOREIGN;
+	return port_is_served(on->settings, on->vip, IPPROTO_UDP, udp->dest) ? ONEVIP_UDP_OWN : ONEVIP_UDP_UNSERVED;
 }
 
 /* A fragment other than the first: it may belong to what a guest sends. */
 static __always_inline enum onevip_reason judge_fragment(struct inquiry *on, struct ip_header ip)
 {
-	__u32 flags = flags_load(word_of(on, ip, 0, 0));
+	__u32 flags = flags_load(word_without_ports(on, ip));
 
 	return flags & ONEVIP_GUESTS || claimed(flags) ? ONEVIP_FRAGMENT_OWN : ONEVIP_FRAGMENT_FOREIGN;
 }
 
 static __always_inline enum onevip_reason judge_other(struct inquiry *on, struct ip_header ip)
 {
-	return owner_answers(word_of(on, ip, 0, 0), ONEVIP_OTHER_OWN, ONEVIP_OTHER_FOREIGN);
+	if (!claimed(flags_load(word_without_ports(on, ip))))
+		return ONEVIP_OTHER_FOREIGN;
+	return others_dropped(on->settings, on->vip) ? ONEVIP_OTHER_UNSERVED : ONEVIP_OTHER_OWN;
 }
 
+/* Never dropped for want of a service: ping is one to whoever looks for a fault. */
 static __always_inline enum onevip_reason judge_plain_icmp(struct inquiry *on, struct ip_header ip)
 {
-	return owner_answers(word_of(on, ip, 0, 0), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
+	return owner_answers(word_without_ports(on, ip), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
 }
 
 /* An ICMP error about a TCP flow, whatever bucket the complaining router is in. */

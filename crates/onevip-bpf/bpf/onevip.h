@@ -17,6 +17,7 @@
 
 #define ONEVIP_VIPS_MAX 8
 #define ONEVIP_ADDRESSES_MAX 8
+#define ONEVIP_SERVICES_MAX 32
 #define ONEVIP_BUCKETS 1024
 /* Words in the flags and last_syn maps: [vip][bucket]. */
 #define ONEVIP_WORDS (ONEVIP_VIPS_MAX * ONEVIP_BUCKETS)
@@ -78,10 +79,35 @@ enum onevip_order {
 	ONEVIP_ORDER_HOST = 1,
 };
 
+/* Who answers a service's packets. */
+enum onevip_answerer {
+	ONEVIP_BY_BUCKET = 0,
+	ONEVIP_BY_SOCKET = 1,
+};
+
+/* What becomes of packets that no service wants. */
+enum onevip_other {
+	ONEVIP_OTHER_OWNER = 0,
+	ONEVIP_OTHER_DROP = 1,
+};
+
 struct onevip_address {
 	__u32 family; /* enum onevip_family */
 	__u32 vip; /* index into vips */
 	__be32 words[4]; /* IPv4 uses the first; aligned to read two at once */
+};
+
+/* A range of ports that a VIP serves. The services of a VIP lie side by side. */
+struct onevip_service {
+	__u16 first_port;
+	__u16 last_port;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 mode; /* enum onevip_hash_mode */
+	__u8 v4_prefix; /* as in the VIP */
+	__u8 v6_prefix;
+	__u8 answerer; /* enum onevip_answerer */
+	__u8 limit; /* 0: none; else the number of a limit, from 1 on */
+	__u16 reserved;
 };
 
 /* The jhash of one word as far as the seed alone decides it: done once by the daemon, not for every packet. */
@@ -99,10 +125,15 @@ struct onevip_vip {
 	__u8 blocks; /* 0: balanced buckets; 1..64: contiguous blocks */
 	__u8 v4_prefix; /* bits of an address that count, 32 unless the mode is SOURCE_NET */
 	__u8 v6_prefix;
-	__u8 plain; /* 1: sources hash whole, alone, in memory order, onto balanced buckets: the default, and fast */
+	__u8 plain; /* 1: sources hash whole, alone, in memory order, onto balanced buckets, whatever the service: the
+		     * default, and fast */
 	__u16 beat_port;
 	__u8 cluster_mac[6];
 	__u16 orphan_wait_ms; /* ticks between the first segment of an orphan and one that may be reset */
+	__u8 service_first; /* index into services */
+	__u8 service_count;
+	__u8 other; /* enum onevip_other */
+	__u8 reserved;
 };
 
 struct onevip_settings {
@@ -110,6 +141,7 @@ struct onevip_settings {
 	__u32 vip_count;
 	struct onevip_address addresses[ONEVIP_ADDRESSES_MAX];
 	struct onevip_vip vips[ONEVIP_VIPS_MAX];
+	struct onevip_service services[ONEVIP_SERVICES_MAX];
 	__u64 checksum; /* over everything above; the daemon's business */
 };
 
@@ -191,6 +223,10 @@ enum onevip_reason {
 	ONEVIP_ND_TO_VIP = 35,
 	ONEVIP_ND_ECHO = 36,
 	ONEVIP_ND_STRANGER = 37,
+	ONEVIP_SYN_UNSERVED = 38,
+	ONEVIP_TCP_UNSERVED = 39,
+	ONEVIP_UDP_UNSERVED = 40,
+	ONEVIP_OTHER_UNSERVED = 41,
 	ONEVIP_BANNED = 46,
 	ONEVIP_REASONS = 47,
 };

@@ -97,7 +97,8 @@ static __always_inline bool judge_quickly(struct inquiry *on, void *data, struct
 		return false;
 	on->vip = address_vip(on->settings, address);
 	judged->address = address;
-	judged->reason = judge_segment(on, header, tcp, word_of(on, header, tcp->source, tcp->dest));
+	judged->reason = judge_segment(on, header, tcp, word_of(on, header, IPPROTO_TCP, tcp->source,
+								   tcp->dest));
 	return true;
 }
 

@@ -45,7 +45,7 @@ static __always_inline enum onevip_reason judge_arp(struct inquiry *on, struct a
 	/* Any node may have asked: one that only holds sessions must still resolve its gateway. */
 	if (arp->operation == bpf_htons(ARPOP_REPLY))
 		return ONEVIP_ARP_TO_VIP;
-	return owner_answers(word_ipv4(on->settings, on->vip, arp->sender, 0, 0), ONEVIP_ARP_ANSWER,
+	return owner_answers(word_ipv4(on->settings, on->vip, arp->sender, 0, 0, 0), ONEVIP_ARP_ANSWER,
 			     ONEVIP_ARP_FOREIGN);
 }
 
@@ -79,9 +79,10 @@ static __always_inline enum onevip_reason judge_icmp_error(struct inquiry *on, s
 		return judge_error_about(on, &flow, sizeof(flow.ipv4));
 	}
 	if (quoted->protocol == IPPROTO_UDP && first)
-		word = word_ipv4(on->settings, on->vip, quoted->daddr, ports->dest, ports->source);
+		word = word_ipv4(on->settings, on->vip, quoted->daddr, IPPROTO_UDP, ports->dest,
+				 ports->source);
 	else
-		word = word_ipv4(on->settings, on->vip, quoted->daddr, 0, 0);
+		word = word_ipv4(on->settings, on->vip, quoted->daddr, 0, 0, 0);
 	return owner_answers(word, ONEVIP_ICMP_ERROR_OWN, ONEVIP_ICMP_ERROR_FOREIGN);
 }
 

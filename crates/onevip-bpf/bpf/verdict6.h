@@ -62,7 +62,7 @@ static __always_inline enum onevip_reason judge_nd(struct inquiry *on, struct ip
 		return ONEVIP_NOT_OURS;
 	*address = target;
 	on->vip = address_vip(on->settings, target);
-	return owner_answers(word_ipv6(on->settings, on->vip, ip->saddr.s6_addr32, 0, 0), ONEVIP_ND_ANSWER,
+	return owner_answers(word_ipv6(on->settings, on->vip, ip->saddr.s6_addr32, 0, 0, 0), ONEVIP_ND_ANSWER,
 			     ONEVIP_ND_FOREIGN);
 }
 
@@ -75,6 +75,7 @@ static __always_inline enum onevip_reason judge_icmpv6_error(struct inquiry *on,
 	struct udphdr *ports; /* TCP begins with them as well */
 	struct chain chain;
 	__be16 source = 0, dest = 0;
+	__u32 protocol = 0;
 
 	if ((void *)(quoted + 1) > on->end || quoted->version != 6)
 		return ONEVIP_NOT_OURS;
@@ -92,11 +93,12 @@ static __always_inline enum onevip_reason judge_icmpv6_error(struct inquiry *on,
 			return judge_error_about(on, &flow, sizeof(flow.ipv6));
 		}
 		if (chain.protocol == IPPROTO_UDP) {
+			protocol = IPPROTO_UDP;
 			source = ports->dest;
 			dest = ports->source;
 		}
 	}
-	return owner_answers(word_ipv6(on->settings, on->vip, quoted->daddr.s6_addr32, source, dest),
+	return owner_answers(word_ipv6(on->settings, on->vip, quoted->daddr.s6_addr32, protocol, source, dest),
 			     ONEVIP_ICMP_ERROR_OWN, ONEVIP_ICMP_ERROR_FOREIGN);
 }
 

@@ -1,6 +1,6 @@
 //! What the daemon tells the kernel part about its VIPs.
 
-use onevip_core::{Hasher, VipView};
+use onevip_core::{Selector, VipView};
 use std::net::IpAddr;
 
 /// Everything the programs have to know about one VIP.
@@ -8,8 +8,8 @@ use std::net::IpAddr;
 pub struct VipConfig {
     /// Its addresses, both families. All VIPs together may have 8.
     pub addresses: Vec<IpAddr>,
-    /// How its packets are assigned to buckets.
-    pub hasher: Hasher,
+    /// What it serves, and how its packets are assigned to buckets. All VIPs together may have 32 services.
+    pub selector: Selector,
     /// UDP port on which beats arrive.
     pub beat_port: u16,
     /// The cluster MAC.
@@ -31,7 +31,7 @@ impl VipConfig {
     pub fn view(&self) -> VipView {
         VipView {
             addresses: self.addresses.clone(),
-            hasher: self.hasher,
+            selector: self.selector.clone(),
             beat_port: self.beat_port,
             cluster_mac: self.cluster_mac,
         }

@@ -4,7 +4,7 @@
 
 use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
-use onevip_core::{AddressOrder, BUCKETS, HashMode, Hasher};
+use onevip_core::{AddressOrder, Answerer, BUCKETS, HashMode, Hasher, Other, Selector, Service, Transport};
 use std::net::IpAddr;
 
 /// First word of the config map.
@@ -15,6 +15,8 @@ pub const LAYOUT: u32 = 4;
 pub const VIPS_MAX: usize = 8;
 /// How many addresses all VIPs together may have.
 pub const ADDRESSES_MAX: usize = 8;
+/// How many services all VIPs together may have.
+pub const SERVICES_MAX: usize = 32;
 /// Words in the flags and `last_syn` maps: `[vip][bucket]`.
 pub const WORDS: usize = VIPS_MAX * BUCKETS;
 /// Bytes of a beat that are handed over at most.
@@ -79,6 +81,30 @@ pub struct RawAddress {
     pub words: [[u8; 4]; 4],
 }
 
+/// `struct onevip_service`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawService {
+    /// The first of its ports.
+    pub first_port: u16,
+    /// The last of its ports.
+    pub last_port: u16,
+    /// `IPPROTO_TCP` or `IPPROTO_UDP`.
+    pub protocol: u8,
+    /// `enum onevip_hash_mode`.
+    pub mode: u8,
+    /// Bits of an IPv4 address that count.
+    pub v4_prefix: u8,
+    /// Bits of an IPv6 address that count.
+    pub v6_prefix: u8,
+    /// `enum onevip_answerer`.
+    pub answerer: u8,
+    /// 0, or the number of a limit.
+    pub limit: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
 /// `struct onevip_vip`.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -97,7 +123,7 @@ pub struct RawVip {
     pub v4_prefix: u8,
     /// Bits of an IPv6 address that count.
     pub v6_prefix: u8,
-    /// 1 when an IPv4 source hashes whole, alone, in memory order, onto balanced buckets.
+    /// 1 when sources hash whole, alone, in memory order, onto balanced buckets, whatever the service.
     pub plain: u8,
     /// UDP port of the beats.
     pub beat_port: u16,
@@ -105,6 +131,14 @@ pub struct RawVip {
     pub cluster_mac: [u8; 6],
     /// Ticks between the first segment of an orphan and one that may be reset; called ms everywhere else.
     pub orphan_wait_ms: u16,
+    /// Index of its first service.
+    pub service_first: u8,
+    /// How many it has.
+    pub service_count: u8,
+    /// `enum onevip_other`.
+    pub other: u8,
+    /// Zero.
+    pub reserved: u8,
 }
 
 /// `struct onevip_settings`.
@@ -119,6 +153,8 @@ pub struct RawSettings {
     pub addresses: [RawAddress; ADDRESSES_MAX],
     /// The VIPs.
     pub vips: [RawVip; VIPS_MAX],
+    /// The services of all VIPs, those of one side by side.
+    pub services: [RawService; SERVICES_MAX],
     /// [`RawSettings::sum`] of everything above.
     pub checksum: u64,
 }
@@ -167,6 +203,8 @@ impl RawSettings {
         }
         for (index, vip) in config.vips.iter().enumerate() {
             raw.vips[index] = encode_vip(vip);
+            (raw.vips[index].service_first, raw.vips[index].service_count) =
+                raw.push_services(index, &vip.selector.services)?;
             for &address in &vip.addresses {
                 raw.push_address(index, address)?;
             }
@@ -182,7 +220,8 @@ impl RawSettings {
         if vip_count > VIPS_MAX || address_count > ADDRESSES_MAX || self.checksum != self.sum() {
             return None;
         }
-        let mut vips = self.vips[..vip_count].iter().map(decode_vip).collect::<Option<Vec<_>>>()?;
+        let with_services = |raw: &RawVip| decode_vip(raw, self.services_of(raw)?);
+        let mut vips = self.vips[..vip_count].iter().map(with_services).collect::<Option<Vec<_>>>()?;
         for address in &self.addresses[..address_count] {
             let ip = match address.family {
                 4 => IpAddr::from(address.words[0]),
@@ -219,6 +258,24 @@ impl RawSettings {
         Ok(())
     }
 
+    /// Puts the services of a VIP behind those of the VIPs before it. Returns where they are, and how many.
+    fn push_services(&mut self, vip: usize, services: &[Service]) -> Result<(u8, u8)> {
+        let first: usize = self.vips[..vip].iter().map(|vip| usize::from(vip.service_count)).sum();
+        let Some(places) = self.services.get_mut(first..first + services.len()) else {
+            return Err(Error::Config(format!("all VIPs together may have at most {SERVICES_MAX} services")));
+        };
+        for (place, service) in places.iter_mut().zip(services) {
+            *place = encode_service(service);
+        }
+        Ok((first as u8, services.len() as u8))
+    }
+
+    fn services_of(&self, vip: &RawVip) -> Option<Vec<Service>> {
+        let first = usize::from(vip.service_first);
+        let raw = self.services.get(first..first + usize::from(vip.service_count))?;
+        raw.iter().map(decode_service).collect()
+    }
+
     /// FNV-1a over every field but the checksum. It finds accidents, not malice: who can write the map is root.
     fn sum(&self) -> u64 {
         let mut sum = Fnv(0xcbf2_9ce4_8422_2325);
@@ -236,6 +293,13 @@ impl RawSettings {
             sum.add(&vip.beat_port.to_ne_bytes());
             sum.add(&vip.cluster_mac);
             sum.add(&vip.orphan_wait_ms.to_ne_bytes());
+            sum.add(&[vip.service_first, vip.service_count, vip.other]);
+        }
+        for service in &self.services {
+            sum.add(&service.first_port.to_ne_bytes());
+            sum.add(&service.last_port.to_ne_bytes());
+            sum.add(&[service.protocol, service.mode, service.v4_prefix, service.v6_prefix]);
+            sum.add(&[service.answerer, service.limit]);
         }
         sum.0
     }
@@ -261,39 +325,94 @@ fn jhash_begun(seed: u32) -> [u32; 3] {
 }
 
 fn encode_vip(vip: &VipConfig) -> RawVip {
-    let (mode, v4_prefix, v6_prefix) = match vip.hasher.mode {
-        HashMode::SourceIp => (0, 32, 128),
-        HashMode::SourceIpPort => (1, 32, 128),
-        HashMode::SourceIpPortDestPort => (2, 32, 128),
-        HashMode::SourceNet { v4_prefix, v6_prefix } => (3, v4_prefix, v6_prefix),
-    };
-    let plain = mode == 0 && vip.hasher.order == AddressOrder::Memory && vip.hasher.blocks.is_none();
+    let Selector { hasher, services, other } = &vip.selector;
+    let (mode, v4_prefix, v6_prefix) = encode_mode(hasher.mode);
+    let uniform = services.iter().all(|service| service.mode == hasher.mode);
+    let plain = mode == 0 && uniform && hasher.order == AddressOrder::Memory && hasher.blocks.is_none();
     RawVip {
-        seed: vip.hasher.seed,
-        begun: jhash_begun(vip.hasher.seed),
+        seed: hasher.seed,
+        begun: jhash_begun(hasher.seed),
         mode,
-        order: match vip.hasher.order {
+        order: match hasher.order {
             AddressOrder::Memory => 0,
             AddressOrder::Host => 1,
         },
-        blocks: vip.hasher.blocks.unwrap_or(0),
+        blocks: hasher.blocks.unwrap_or(0),
         v4_prefix,
         v6_prefix,
         plain: plain.into(),
         beat_port: vip.beat_port,
         cluster_mac: vip.cluster_mac,
         orphan_wait_ms: vip.orphan_wait_ms,
+        service_first: 0,
+        service_count: 0,
+        other: match other {
+            Other::Owner => 0,
+            Other::Drop => 1,
+        },
+        reserved: 0,
     }
 }
 
-fn decode_vip(raw: &RawVip) -> Option<VipConfig> {
-    let mode = match raw.mode {
+/// `enum onevip_hash_mode`, and how many bits of an address count.
+fn encode_mode(mode: HashMode) -> (u8, u8, u8) {
+    match mode {
+        HashMode::SourceIp => (0, 32, 128),
+        HashMode::SourceIpPort => (1, 32, 128),
+        HashMode::SourceIpPortDestPort => (2, 32, 128),
+        HashMode::SourceNet { v4_prefix, v6_prefix } => (3, v4_prefix, v6_prefix),
+    }
+}
+
+fn decode_mode(mode: u8, v4_prefix: u8, v6_prefix: u8) -> Option<HashMode> {
+    Some(match mode {
         0 => HashMode::SourceIp,
         1 => HashMode::SourceIpPort,
         2 => HashMode::SourceIpPortDestPort,
-        3 => HashMode::SourceNet { v4_prefix: raw.v4_prefix, v6_prefix: raw.v6_prefix },
+        3 => HashMode::SourceNet { v4_prefix, v6_prefix },
         _ => return None,
-    };
+    })
+}
+
+/// `IPPROTO_TCP` and `IPPROTO_UDP`.
+const TRANSPORTS: [(u8, Transport); 2] = [(6, Transport::Tcp), (17, Transport::Udp)];
+
+fn encode_service(service: &Service) -> RawService {
+    let (mode, v4_prefix, v6_prefix) = encode_mode(service.mode);
+    RawService {
+        first_port: *service.ports.start(),
+        last_port: *service.ports.end(),
+        protocol: match service.transport {
+            Transport::Tcp => TRANSPORTS[0].0,
+            Transport::Udp => TRANSPORTS[1].0,
+        },
+        mode,
+        v4_prefix,
+        v6_prefix,
+        answerer: match service.answerer {
+            Answerer::Bucket => 0,
+            Answerer::Socket => 1,
+        },
+        limit: 0,
+        reserved: 0,
+    }
+}
+
+fn decode_service(raw: &RawService) -> Option<Service> {
+    Some(Service {
+        transport: TRANSPORTS.iter().find(|(number, _)| *number == raw.protocol)?.1,
+        ports: raw.first_port..=raw.last_port,
+        mode: decode_mode(raw.mode, raw.v4_prefix, raw.v6_prefix)?,
+        answerer: match raw.answerer {
+            0 => Answerer::Bucket,
+            1 => Answerer::Socket,
+            _ => return None,
+        },
+    })
+}
+
+fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
+    let mode = decode_mode(raw.mode, raw.v4_prefix, raw.v6_prefix)?;
     let order = match raw.order {
         0 => AddressOrder::Memory,
         1 => AddressOrder::Host,
@@ -302,7 +421,15 @@ fn decode_vip(raw: &RawVip) -> Option<VipConfig> {
     let blocks = (raw.blocks != 0).then_some(raw.blocks);
     Some(VipConfig {
         addresses: Vec::new(),
-        hasher: Hasher { mode, seed: raw.seed, order, blocks },
+        selector: Selector {
+            hasher: Hasher { mode, seed: raw.seed, order, blocks },
+            services,
+            other: match raw.other {
+                0 => Other::Owner,
+                1 => Other::Drop,
+                _ => return None,
+            },
+        },
         beat_port: raw.beat_port,
         cluster_mac: raw.cluster_mac,
         orphan_wait_ms: raw.orphan_wait_ms,
@@ -315,32 +442,76 @@ mod tests {
 
     #[test]
     fn settings_say_what_was_configured_and_notice_a_flipped_bit() {
-        let config = KernelConfig {
+        let dns = Service {
+            transport: Transport::Udp,
+            ports: 53..=53,
+            mode: HashMode::SourceIpPort,
+            answerer: Answerer::Bucket,
+        };
+        let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket, ..dns.clone() };
+        let mut config = KernelConfig {
             vips: vec![VipConfig {
                 addresses: vec!["198.51.100.10".parse().unwrap(), "2001:db8::10".parse().unwrap()],
-                hasher: Hasher {
-                    mode: HashMode::SourceNet { v4_prefix: 24, v6_prefix: 56 },
-                    seed: 7,
-                    order: AddressOrder::Host,
-                    blocks: Some(4),
+                selector: Selector {
+                    hasher: Hasher {
+                        mode: HashMode::SourceNet { v4_prefix: 24, v6_prefix: 56 },
+                        seed: 7,
+                        order: AddressOrder::Host,
+                        blocks: Some(4),
+                    },
+                    services: vec![service(22), dns, mosh],
+                    other: Other::Drop,
                 },
                 beat_port: 1112,
                 cluster_mac: [1, 0, 0x5e, 1, 2, 3],
                 orphan_wait_ms: 150,
             }],
         };
-        let mut raw = RawSettings::encode(&config).unwrap();
+        config.vips.push(VipConfig { addresses: Vec::new(), ..config.vips[0].clone() });
+        config.vips[1].selector.services = vec![service(2222)];
+        let raw = RawSettings::encode(&config).unwrap();
         assert_eq!(raw.decode(), Some(config));
-        raw.vips[0].seed ^= 1;
-        assert_eq!(raw.decode(), None);
+        let mut damaged = raw;
+        damaged.vips[0].seed ^= 1;
+        assert_eq!(damaged.decode(), None);
+        let mut damaged = raw;
+        damaged.services[1].last_port ^= 1;
+        assert_eq!(damaged.decode(), None);
+    }
+
+    fn service(port: u16) -> Service {
+        Service {
+            transport: Transport::Tcp,
+            ports: port..=port,
+            mode: HashMode::SourceIp,
+            answerer: Answerer::Bucket,
+        }
     }
 
     #[test]
-    fn too_many_addresses_are_refused_with_the_limit() {
+    fn only_services_that_hash_alike_are_plain() {
+        let mut vip = VipConfig {
+            addresses: Vec::new(),
+            selector: Selector { services: vec![service(22)], ..Selector::uniform(Hasher::DEFAULT) },
+            beat_port: 1,
+            cluster_mac: [0; 6],
+            orphan_wait_ms: 150,
+        };
+        assert_eq!(encode_vip(&vip).plain, 1);
+        vip.selector.services[0].mode = HashMode::SourceIpPort;
+        assert_eq!(encode_vip(&vip).plain, 0);
+    }
+
+    #[test]
+    fn too_many_addresses_or_services_are_refused_with_the_limit() {
         let addresses = (0..9).map(|last| IpAddr::from([198, 51, 100, last])).collect();
-        let (hasher, cluster_mac) = (Hasher::DEFAULT, [0; 6]);
-        let vip = VipConfig { addresses, hasher, beat_port: 1, cluster_mac, orphan_wait_ms: 150 };
-        let error = RawSettings::encode(&KernelConfig { vips: vec![vip] }).unwrap_err();
+        let (selector, cluster_mac) = (Selector::uniform(Hasher::DEFAULT), [0; 6]);
+        let mut vip = VipConfig { addresses, selector, beat_port: 1, cluster_mac, orphan_wait_ms: 150 };
+        let error = RawSettings::encode(&KernelConfig { vips: vec![vip.clone()] }).unwrap_err();
         assert!(error.to_string().contains("at most 8 addresses"), "{error}");
+        vip.addresses.clear();
+        vip.selector.services = (0..33).map(service).collect();
+        let error = RawSettings::encode(&KernelConfig { vips: vec![vip] }).unwrap_err();
+        assert!(error.to_string().contains("at most 32 services"), "{error}");
     }
 }

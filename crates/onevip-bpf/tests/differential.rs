@@ -16,7 +16,10 @@ use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Bans, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::bans::{Prefix, Stop};
-use onevip_core::{AddressOrder, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Reason, Socket, Time};
+use onevip_core::{
+    AddressOrder, Answerer, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Other, Reason, Selector, Service,
+    Socket, Time, Transport,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -138,12 +141,22 @@ fn config() -> KernelConfig {
         Hasher { mode: HashMode::SourceIpPortDestPort, seed: 42, order: AddressOrder::Host, blocks: Some(5) };
     let second = VipConfig {
         addresses: vec![SECOND_VIP.into(), SECOND_VIP6.into(), SECOND_VIP_ALIAS.into()],
-        hasher: by_port,
+        selector: Selector { hasher: by_port, services: services(), other: Other::Drop },
         beat_port: SECOND_BEAT_PORT,
         cluster_mac: SECOND_MAC,
         orphan_wait_ms: common::ORPHAN_WAIT_MS,
     };
     KernelConfig { vips: vec![common::vip(Hasher::DEFAULT), second] }
+}
+
+/// Each hashes in its own way, and most ports are nobody's.
+fn services() -> Vec<Service> {
+    let service = |transport, ports, mode| Service { transport, ports, mode, answerer: Answerer::Bucket };
+    vec![
+        service(Transport::Tcp, SSH..=SSH, HashMode::SourceIp),
+        service(Transport::Tcp, 2222..=2229, HashMode::SourceNet { v4_prefix: 20, v6_prefix: 56 }),
+        service(Transport::Udp, 53..=53, HashMode::SourceIpPort),
+    ]
 }
 
 fn destination(random: &mut Random) -> Ipv4Addr {
@@ -261,7 +274,7 @@ fn icmpv6(random: &mut Random, world: &World, dest: Ipv6Addr) -> Vec<u8> {
     };
     let (client, port) = client6(random, world);
     let local = if random.chance(85) { dest } else { destination6(random) };
-    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 99]), port, ACK, 1, 1);
+    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 53, 99]), port, ACK, 1, 1);
     let protocol = random.of(&[6, 6, 6, 6, 17, 17, 58, 50]);
     let quoted = with_extensions(random, protocol, ports, 25);
     let mut quoted = frame::ipv6(local, client, quoted.0, &quoted.1);
@@ -321,7 +334,7 @@ fn tcp(random: &mut Random, world: &World, client: IpAddr, port: u16) -> Vec<u8>
     let ack = if random.chance(70) { right } else { random.next() as u32 };
     let dest_port = {
         let any = random.next() as u16;
-        random.of(&[SSH, SSH, SSH, SSH, 2222, any])
+        random.of(&[SSH, SSH, SSH, SSH, 2222, 2229, 2230, any])
     };
     let mut header = frame::tcp_header(port, dest_port, flags, random.next() as u32, ack);
     if random.chance(20) {
@@ -349,7 +362,7 @@ fn icmp(random: &mut Random, world: &World, dest: Ipv4Addr) -> Vec<u8> {
     let (client, port) = world.client(random, false);
     let IpAddr::V4(client) = client else { unreachable!("it was asked for") };
     let local = if random.chance(85) { dest } else { destination(random) };
-    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 99]), port, ACK, 1, 1);
+    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 53, 99]), port, ACK, 1, 1);
     let fragment = random.of(&[0, 0, 0, 0, 0x4000, 0x2000, 0x0007]);
     let protocol = random.of(&[6, 6, 6, 6, 17, 17, 1, 50]);
     let quoted = frame::ipv4_fragment(local, client, protocol, fragment, &ports);

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawSettings, RawVip,
+    self, RawAddress, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawService, RawSettings, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -30,6 +30,7 @@ fn facts() -> Facts {
         ("ONEVIP_LAYOUT".into(), layout::LAYOUT.into()),
         ("ONEVIP_VIPS_MAX".into(), layout::VIPS_MAX as u64),
         ("ONEVIP_ADDRESSES_MAX".into(), layout::ADDRESSES_MAX as u64),
+        ("ONEVIP_SERVICES_MAX".into(), layout::SERVICES_MAX as u64),
         ("ONEVIP_BUCKETS".into(), BUCKETS as u64),
         ("ONEVIP_WORDS".into(), layout::WORDS as u64),
         ("ONEVIP_BEATS_BYTES".into(), layout::BEATS_BYTES as u64),
@@ -52,14 +53,16 @@ fn facts() -> Facts {
         ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
+        ("sizeof(struct onevip_service)".into(), size_of::<RawService>() as u64),
         ("sizeof(struct onevip_vip)".into(), size_of::<RawVip>() as u64),
         ("sizeof(struct onevip_settings)".into(), size_of::<RawSettings>() as u64),
         ("sizeof(struct onevip_config)".into(), size_of::<RawConfig>() as u64),
         ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
-    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms);
-    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, checksum);
+    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other);
+    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, services, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
     fields!(facts, "onevip_ban_key4", RawBanKey4: length, address);

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod letter;
 pub mod membership;
 pub mod packet;
+pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod table;
@@ -21,6 +22,7 @@ pub mod verdict;
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
+pub use selector::{Answerer, Other, Ports, Selector, Service, Transport};
 pub use table::{Clocks, Mapping, Table, Weight};
 pub use time::Time;
 pub use verdict::{Action, Facts, Flags, Reason, Socket, judge, judge_frame};

@@ -7,8 +7,8 @@
 
 mod ipv6;
 
-use crate::hash::Hasher;
 use crate::ids::Bucket;
+use crate::selector::{Other, Ports, Selector, Transport};
 use std::net::{IpAddr, Ipv4Addr};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -32,8 +32,8 @@ const TCP_ACK: u8 = 0x10;
 pub struct VipView {
     /// Its addresses; a packet for any of them is a packet for this VIP.
     pub addresses: Vec<IpAddr>,
-    /// How its packets are assigned to buckets.
-    pub hasher: Hasher,
+    /// What it serves, and how its packets are assigned to buckets.
+    pub selector: Selector,
     /// UDP port on which beats arrive.
     pub beat_port: u16,
     /// The cluster MAC.
@@ -60,6 +60,15 @@ pub struct Place {
     pub vip: usize,
     /// The bucket that its source selects.
     pub bucket: Bucket,
+    /// A service wants it, or nobody is turned away.
+    pub served: bool,
+}
+
+impl Place {
+    /// Where a packet belongs that is wanted.
+    pub const fn new(vip: usize, bucket: Bucket) -> Self {
+        Self { vip, bucket, served: true }
+    }
 }
 
 /// Protocols without a row of their own in the verdict table, counted apart.
@@ -186,7 +195,7 @@ fn arp(packet: &[u8], vips: &[VipView]) -> Packet {
     match find(vips, target) {
         None => Packet::NotOurs,
         Some(_) if operation == 2 => Packet::ArpReplyToVip,
-        Some(vip) => Packet::ArpRequest(place(vips, vip, sender, 0, 0)),
+        Some(vip) => Packet::ArpRequest(portless(vips, vip, sender)),
     }
 }
 
@@ -202,16 +211,15 @@ fn ipv4(packet: &[u8], vips: &[VipView]) -> Packet {
     }
     let fragment = u16::from_be_bytes([packet[6], packet[7]]);
     let (first, whole) = (fragment & 0x1fff == 0, fragment & 0x3fff == 0);
-    let portless = place(vips, vip, source, 0, 0);
     if !first {
-        return Packet::Fragment(portless);
+        return Packet::Fragment(portless(vips, vip, source));
     }
     let payload = &packet[header_len..];
     match packet[9] {
         PROTOCOL_TCP => tcp(payload, vips, vip, source, dest),
         PROTOCOL_UDP => udp(payload, vips, vip, source, whole),
         PROTOCOL_ICMP => icmp(payload, vips, vip, source, dest),
-        _ => Packet::Plain(Plain::Other, portless),
+        _ => other(vips, vip, source),
     }
 }
 
@@ -222,7 +230,8 @@ fn tcp(segment: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAdd
     }
     let word = |at| u16::from_be_bytes([header[at], header[at + 1]]);
     let (source_port, dest_port, flags) = (word(0), word(2), header[13]);
-    let place = place(vips, vip, source, source_port, dest_port);
+    let place =
+        place(vips, vip, source, Ports { transport: Transport::Tcp, source: source_port, dest: dest_port });
     if flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN {
         return Packet::TcpSyn(place);
     }
@@ -236,20 +245,22 @@ fn tcp(segment: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAdd
     }
 }
 
-/// All fragments of a datagram must meet the same bucket, so a first fragment does not count its ports either.
+/// All fragments of a datagram must meet the same bucket, so a first fragment does not hash its ports either.
 fn udp(datagram: &[u8], vips: &[VipView], vip: usize, source: IpAddr, whole: bool) -> Packet {
     let (Some(source_port), Some(dest_port), Some(_)) =
         (be16(datagram, 0), be16(datagram, 2), be16(datagram, 6))
     else {
         return Packet::Malformed;
     };
+    let ports = Ports { transport: Transport::Udp, source: source_port, dest: dest_port };
     if !whole {
-        return Packet::Plain(Plain::Udp, place(vips, vip, source, 0, 0));
+        let served = vips[vip].selector.serves(ports.transport, dest_port);
+        return Packet::Plain(Plain::Udp, Place { served, ..portless(vips, vip, source) });
     }
     if dest_port == vips[vip].beat_port {
         return Packet::Beat { vip };
     }
-    Packet::Plain(Plain::Udp, place(vips, vip, source, source_port, dest_port))
+    Packet::Plain(Plain::Udp, place(vips, vip, source, ports))
 }
 
 fn icmp(message: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAddr) -> Packet {
@@ -258,7 +269,7 @@ fn icmp(message: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAd
     }
     let is_error = matches!(message[0], 3 | 4 | 5 | 11 | 12);
     let quoted = if is_error { icmp_quotation(&message[8..], vips, vip, dest) } else { None };
-    quoted.unwrap_or_else(|| Packet::Plain(Plain::Icmp, place(vips, vip, source, 0, 0)))
+    quoted.unwrap_or_else(|| Packet::Plain(Plain::Icmp, portless(vips, vip, source)))
 }
 
 /// What an ICMP error complains about, where it quotes enough of a packet that this VIP sent.
@@ -276,13 +287,27 @@ fn icmp_quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) ->
         PROTOCOL_TCP if first => {
             Packet::IcmpErrorTcp { vip, flow: Flow { remote, remote_port, local, local_port } }
         }
-        PROTOCOL_UDP if first => Packet::IcmpErrorOther(place(vips, vip, remote, remote_port, local_port)),
-        _ => Packet::IcmpErrorOther(place(vips, vip, remote, 0, 0)),
+        PROTOCOL_UDP if first => {
+            let ports = Ports { transport: Transport::Udp, source: remote_port, dest: local_port };
+            Packet::IcmpErrorOther(place(vips, vip, remote, ports))
+        }
+        _ => Packet::IcmpErrorOther(portless(vips, vip, remote)),
     })
 }
 
-fn place(vips: &[VipView], vip: usize, source: IpAddr, source_port: u16, dest_port: u16) -> Place {
-    Place { vip, bucket: vips[vip].hasher.bucket(source, source_port, dest_port) }
+fn place(vips: &[VipView], vip: usize, source: IpAddr, ports: Ports) -> Place {
+    let selector = &vips[vip].selector;
+    let served = selector.serves(ports.transport, ports.dest);
+    Place { vip, bucket: selector.bucket(source, Some(ports)), served }
+}
+
+fn portless(vips: &[VipView], vip: usize, source: IpAddr) -> Place {
+    Place::new(vip, vips[vip].selector.bucket(source, None))
+}
+
+fn other(vips: &[VipView], vip: usize, source: IpAddr) -> Packet {
+    let served = vips[vip].selector.other == Other::Owner;
+    Packet::Plain(Plain::Other, Place { served, ..portless(vips, vip, source) })
 }
 
 fn find(vips: &[VipView], address: IpAddr) -> Option<usize> {

@@ -230,6 +230,14 @@ reasons! {
     NdEcho = 36, Drop, "nd-echo";
     /// Somebody outside the cluster announces the VIP.
     NdStranger = 37, Drop, "nd-stranger";
+    /// SYN of a claimed bucket to a port that the VIP does not serve.
+    SynUnserved = 38, Drop, "syn-unserved";
+    /// Segment of a claimed bucket's connection that lives nowhere, to a port that the VIP does not serve.
+    TcpUnserved = 39, Drop, "tcp-unserved";
+    /// UDP of a claimed bucket to a port that the VIP does not serve.
+    UdpUnserved = 40, Drop, "udp-unserved";
+    /// Other protocol of a claimed bucket, which the VIP does not serve.
+    OtherUnserved = 41, Drop, "other-unserved";
     /// It would have passed, but its source is banned.
     Banned = 46, Drop, "banned";
 }
@@ -261,6 +269,8 @@ pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl Facts) -> Reason
 pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
     let claimed = |at: &Place| claims(facts.flags(at.vip, at.bucket), facts);
     let owner = |at: &Place, own, foreign| if claimed(at) { own } else { foreign };
+    let server =
+        |at: &Place, own, unserved, foreign| owner(at, if at.served { own } else { unserved }, foreign);
     match packet {
         Packet::NotOurs => Reason::NotOurs,
         Packet::Malformed => Reason::Malformed,
@@ -273,7 +283,7 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
         Packet::NdToVip => Reason::NdToVip,
         Packet::NdEcho => Reason::NdEcho,
         Packet::NdStranger => Reason::NdStranger,
-        Packet::TcpSyn(at) => judge_syn(facts.flags(at.vip, at.bucket), facts),
+        Packet::TcpSyn(at) => judge_syn(at, facts),
         Packet::Tcp { place, flow, fin, rst, ack } => {
             judge_segment(facts, *place, flow, Segment { fin: *fin, rst: *rst, ack: *ack })
         }
@@ -287,9 +297,11 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
             let wanted = flags.has(Flags::GUESTS) || claims(flags, facts);
             if wanted { Reason::FragmentOwn } else { Reason::FragmentForeign }
         }
-        Packet::Plain(Plain::Udp, at) => owner(at, Reason::UdpOwn, Reason::UdpForeign),
+        Packet::Plain(Plain::Udp, at) => server(at, Reason::UdpOwn, Reason::UdpUnserved, Reason::UdpForeign),
         Packet::Plain(Plain::Icmp, at) => owner(at, Reason::IcmpOwn, Reason::IcmpForeign),
-        Packet::Plain(Plain::Other, at) => owner(at, Reason::OtherOwn, Reason::OtherForeign),
+        Packet::Plain(Plain::Other, at) => {
+            server(at, Reason::OtherOwn, Reason::OtherUnserved, Reason::OtherForeign)
+        }
     }
 }
 
@@ -297,9 +309,11 @@ fn claims(flags: Flags, facts: &impl Facts) -> bool {
     flags.has(Flags::MINE) && facts.lease_live()
 }
 
-fn judge_syn(flags: Flags, facts: &impl Facts) -> Reason {
+fn judge_syn(at: &Place, facts: &impl Facts) -> Reason {
+    let flags = facts.flags(at.vip, at.bucket);
     match (flags.has(Flags::MINE), claims(flags, facts)) {
-        (_, true) => Reason::SynOwn,
+        (_, true) if at.served => Reason::SynOwn,
+        (_, true) => Reason::SynUnserved,
         (true, false) => Reason::SynLapsed,
         (false, false) => Reason::SynForeign,
     }
@@ -333,6 +347,8 @@ fn judge_segment(facts: &impl Facts, at: Place, flow: &Flow, segment: Segment) -
             match (claims(flags, facts), flags.has(Flags::ELSEWHERE)) {
                 (false, _) => Reason::TcpNotHere,
                 (true, true) => Reason::TcpElsewhere,
+                // A reset would tell that somebody is here.
+                (true, false) if !at.served => Reason::TcpUnserved,
                 // A reset provokes none, so it is no try.
                 (true, false) if !segment.rst && facts.orphan_waited(at.vip, flow) => Reason::TcpOrphan,
                 (true, false) => Reason::TcpOrphanFirst,

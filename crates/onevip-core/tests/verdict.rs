@@ -5,7 +5,10 @@
 
 use onevip_core::packet::{Place, Plain};
 use onevip_core::verdict::Reason::{self, *};
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge};
+use onevip_core::{
+    Action, Answerer, Bucket, Facts, Flags, Flow, HashMode, Hasher, Other, Packet, Selector, Service, Socket,
+    Transport, VipView, judge,
+};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -44,7 +47,7 @@ impl Facts for Node {
 }
 
 fn place() -> Place {
-    Place { vip: 0, bucket: Bucket::new(7).unwrap() }
+    Place::new(0, Bucket::new(7).unwrap())
 }
 
 fn flow() -> Flow {
@@ -72,6 +75,9 @@ fn every_row_of_the_verdict_table_holds() {
     let lapsed = |flags, socket| Node { flags, lease: false, recent: false, waited: false, socket };
     let again = |flags, socket| Node { flags, lease: true, recent: false, waited: true, socket };
     let recent = |flags, socket| Node { flags, lease: true, recent: true, waited: false, socket };
+
+    let idle = Place { served: false, ..place() };
+    let unwanted = Packet::Tcp { place: idle, flow: flow(), fin: false, rst: false, ack: Some(1001) };
 
     let rows: Vec<(&str, Packet, Node, Reason)> = vec![
         ("what is not ours passes untouched", Packet::NotOurs, live(NONE, None), NotOurs),
@@ -154,6 +160,11 @@ fn every_row_of_the_verdict_table_holds() {
         ("a later fragment follows its bucket", Packet::Fragment(place()), live(MINE, None), FragmentOwn),
         ("or a guest it may belong to", Packet::Fragment(place()), live(GUESTS, None), FragmentOwn),
         ("else it is dropped", Packet::Fragment(place()), live(ELSEWHERE, None), FragmentForeign),
+        ("nobody is told that there is no such service", Packet::TcpSyn(idle), live(MINE, None), SynUnserved),
+        ("nor by a reset, however often it is asked for", unwanted, again(MINE, none), TcpUnserved),
+        ("nor by an ICMP error", Packet::Plain(Plain::Udp, idle), live(MINE, None), UdpUnserved),
+        ("whatever the protocol", Packet::Plain(Plain::Other, idle), live(MINE, None), OtherUnserved),
+        ("what lives here was served once", unwanted, live(MINE, Some(Socket::Connected)), TcpHeld),
     ];
     for (sentence, packet, node, expected) in &rows {
         assert_eq!(judge(packet, node), *expected, "{sentence}");
@@ -179,7 +190,7 @@ const CLUSTER_MAC: [u8; 6] = [1, 0, 0x5e, 0x33, 0x64, 0x0a];
 fn vips() -> Vec<VipView> {
     vec![VipView {
         addresses: vec![Ipv4Addr::new(198, 51, 100, 10).into(), VIP6.into()],
-        hasher: Hasher::DEFAULT,
+        selector: Selector::uniform(Hasher::DEFAULT),
         beat_port: 7077,
         cluster_mac: CLUSTER_MAC,
     }]
@@ -206,7 +217,7 @@ fn tcp_header(flags: u8) -> Vec<u8> {
 fn frames_are_read_as_what_they_are() {
     let vips = vips();
     let parse = |frame: &[u8]| Packet::parse(frame, &vips);
-    let here = Place { vip: 0, bucket: Hasher::DEFAULT.bucket(flow().remote, 0, 0) };
+    let here = Place::new(0, Hasher::DEFAULT.bucket(flow().remote, 0, 0));
 
     assert_eq!(parse(&ipv4_frame(6, 0, &tcp_header(0x02))), Packet::TcpSyn(here));
     let expected = Packet::Tcp { place: here, flow: flow(), fin: false, rst: false, ack: Some(1001) };
@@ -263,7 +274,7 @@ fn parse6(source: Ipv6Addr, dest: Ipv6Addr, next: u8, payload: &[u8]) -> Packet 
 }
 
 fn place6(client: Ipv6Addr) -> Place {
-    Place { vip: 0, bucket: Hasher::DEFAULT.bucket(client.into(), 0, 0) }
+    Place::new(0, Hasher::DEFAULT.bucket(client.into(), 0, 0))
 }
 
 fn flow6() -> Flow {
@@ -313,6 +324,45 @@ fn extension_headers_are_followed_up_to_a_bound() {
     assert_eq!(fragment(0), Packet::Beat { vip: 0 }, "a fragment alone is the whole");
     assert_eq!(fragment(1), Packet::Plain(Plain::Udp, here), "the first of several has no ports");
     assert_eq!(fragment(8), Packet::Fragment(here));
+}
+
+#[test]
+fn what_no_service_wants_is_dropped_where_the_vip_says_so() {
+    let dns = Service {
+        transport: Transport::Udp,
+        ports: 53..=53,
+        mode: HashMode::SourceIpPort,
+        answerer: Answerer::Bucket,
+    };
+    let selector = Selector { services: vec![dns], other: Other::Drop, ..Selector::uniform(Hasher::DEFAULT) };
+    let vips = [VipView { selector, ..vips()[0].clone() }];
+    let node =
+        Node { flags: Flags::MINE, lease: true, recent: false, waited: true, socket: Some(Socket::None) };
+    let verdict = |protocol, fragment, payload: &[u8]| {
+        let packet = Packet::parse(&ipv4_frame(protocol, fragment, payload), &vips);
+        [judge(&packet, &node), judge(&packet, &Node { flags: Flags::NONE, socket: None, ..node })]
+    };
+    let udp = |dest: u8| [0x9c, 0x40, 0, dest, 0, 8, 0, 0];
+    assert_eq!(verdict(17, 0, &udp(53)), [UdpOwn, UdpForeign]);
+    assert_eq!(verdict(17, 0, &udp(54)), [UdpUnserved, UdpForeign]);
+    assert_eq!(verdict(17, 0x2000, &udp(54)), [UdpUnserved, UdpForeign], "a first fragment has a port");
+    assert_eq!(verdict(17, 0x0001, &udp(54)), [FragmentOwn, FragmentForeign], "a later one does not");
+    assert_eq!(verdict(50, 0, &[0; 8]), [OtherUnserved, OtherForeign]);
+    assert_eq!(verdict(1, 0, &[8, 0, 0, 0, 0, 0, 0, 0]), [IcmpOwn, IcmpForeign], "ping is always a service");
+    let tcp = |flags: u8| [&[0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags][..], &[0; 6]].concat();
+    assert_eq!(verdict(6, 0, &tcp(0x02)), [SynUnserved, SynForeign]);
+    assert_eq!(verdict(6, 0, &tcp(0x10)), [TcpUnserved, TcpForeign], "no reset");
+    let held = Node { socket: Some(Socket::Connected), ..node };
+    assert_eq!(judge(&Packet::parse(&ipv4_frame(6, 0, &tcp(0x10)), &vips), &held), TcpHeld);
+
+    let at = |source: u16| match Packet::parse(
+        &ipv4_frame(17, 0, &[&source.to_be_bytes()[..], &[0, 53, 0, 8, 0, 0]].concat()),
+        &vips,
+    ) {
+        Packet::Plain(Plain::Udp, at) => at.bucket,
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(at(4000), at(4001), "the service hashes ports, although the VIP does not");
 }
 
 #[test]
@@ -376,7 +426,7 @@ fn an_icmpv6_error_is_read_by_what_it_quotes() {
     assert_eq!(error(2, &quote(44, &fragment)), about_us, "about a first fragment");
     let udp = error(1, &quote(17, &ports));
     let by_client = Hasher::DEFAULT.bucket(CLIENT6.into(), 40000, 22);
-    assert_eq!(udp, Packet::IcmpErrorOther(Place { vip: 0, bucket: by_client }));
+    assert_eq!(udp, Packet::IcmpErrorOther(Place::new(0, by_client)));
     let short = error(2, &quote(6, &ports)[..47]);
     assert!(matches!(short, Packet::Plain(Plain::Icmp, _)), "a quotation cut short says nothing: {short:?}");
     let echo = error(129, &quote(6, &ports));

@@ -252,6 +252,34 @@ enum Bench {
         #[arg(long, value_name = "PROGRAM")]
         simulator: Option<PathBuf>,
     },
+    /// Many sessions, most of them real ssh, while nodes fail and return at random
+    Load {
+        #[command(flatten)]
+        output: Output,
+        /// Name of the lab
+        #[arg(long, default_value = "bench-load")]
+        name: String,
+        /// Number of nodes, 2 to 16
+        #[arg(long, default_value_t = 4)]
+        nodes: usize,
+        /// Sessions wanted
+        #[arg(long, default_value_t = 2000)]
+        sessions: usize,
+        /// At most so many of them with ssh, and as memory allows; the others are light
+        #[arg(long, default_value_t = 2000)]
+        ssh: usize,
+        /// Minutes of faults
+        #[arg(long, default_value_t = 30.0)]
+        minutes: f64,
+        /// What chance follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// How long the daemon takes to build, and how large it is
+    Build {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Write docs/benchmarks.md and its plots from the raw results
     Page {
         /// Directory of the raw results
@@ -394,6 +422,13 @@ fn bench(kind: Bench) -> Result<()> {
             let rest = Duration::try_from_secs_f64(rest).context("--rest")?;
             tell(&bench::scale::run(&name, &nodes, rest, simulator.as_deref(), command)?, &output)
         }
+        Bench::Load { output, name, nodes, sessions, ssh, minutes, seed } => {
+            let options = Options::new(&name).nodes(nodes).clients(60);
+            let length = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
+            let settings = bench::load::Settings { options, sessions, ssh, length, seed };
+            tell(&bench::load::run(&settings, command)?, &output)
+        }
+        Bench::Build { output } => tell(&bench::build::run(command)?, &output),
         Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
     }
 }

@@ -9,7 +9,7 @@ pub mod table;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use onevip_bpf::{KernelConfig, VipConfig, ensure_bpffs};
-use onevip_core::{Bucket, Flags, Hasher};
+use onevip_core::{Bucket, Flags, Hasher, Selector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,7 +68,7 @@ pub fn config() -> KernelConfig {
 pub fn vip(hasher: Hasher) -> VipConfig {
     VipConfig {
         addresses: vec![VIP.into(), VIP6.into()],
-        hasher,
+        selector: Selector::uniform(hasher),
         beat_port: BEAT_PORT,
         cluster_mac: CLUSTER_MAC,
         orphan_wait_ms: ORPHAN_WAIT_MS,

@@ -5,9 +5,9 @@ use super::reference::{Known, all_agree, flow, kernel, renew, views};
 use super::{V, VIP, VIP6, bucket_of, config, isolated};
 use aya::maps::{Array, Map, MapData};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, boot_time_ns, test_run};
+use onevip_bpf::{Accelerate, KernelConfig, boot_time_ns, test_run};
 use onevip_core::bans::{Prefix, Stop};
-use onevip_core::{Bucket, Flags, Reason, Socket, Time};
+use onevip_core::{Bucket, Flags, Reason, Socket, Time, VipView};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub struct Table<'a> {
     /// The family of its clients.
     v6: bool,
     pub known: Known<'a>,
+    views: Vec<VipView>,
     /// Whose bucket a row's flags are for.
     bucket: Bucket,
     last_syn: Array<MapData, [u64; WORDS]>,
@@ -42,7 +43,7 @@ pub struct Table<'a> {
 impl Table<'_> {
     pub fn row(&mut self, sentence: &str, flags: Flags, frame: &[u8], reason: Reason) {
         self.known.kernel.words().set_flags(V, self.bucket, flags);
-        let got = all_agree(&self.known, &views(&config()), frame);
+        let got = all_agree(&self.known, &self.views, frame);
         if got.as_ref() != Ok(&reason) {
             self.failures.push(format!("{sentence}\n  wanted {reason:?}, got {got:?}"));
         }
@@ -85,6 +86,11 @@ impl Table<'_> {
     /// The client of the rows that follow.
     pub fn client(&mut self, client: IpAddr) {
         self.bucket = bucket_of(client);
+    }
+
+    /// The bucket of the rows that follow, where it is not that of the client's address.
+    pub fn in_bucket(&mut self, bucket: Bucket) {
+        self.bucket = bucket;
     }
 
     /// Lets the lease of the rows that follow be live or not.
@@ -140,9 +146,14 @@ pub fn with_tables(test: impl Fn(&mut Table<'_>, &Host) + Send + Sync) {
 }
 
 pub fn with_table(v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
+    with_table_of(&config(), v6, test);
+}
+
+pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
     isolated(|dir| {
         let mut host = Host::new();
         let mut kernel = kernel(dir);
+        kernel.set_config(config).unwrap();
         kernel.attach("lo", Accelerate::Off).unwrap();
         let [held, half_open, waiting] = [HELD, HALF_OPEN, WAITING].map(|client| ip(v6, client));
         host.connect(held, PORT);
@@ -161,7 +172,8 @@ pub fn with_table(v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
         let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();
-        let mut table = Table { v6, known, bucket: bucket_of(held), last_syn, orphans, failures: Vec::new() };
+        let (views, bucket) = (views(config), bucket_of(held));
+        let mut table = Table { v6, known, views, bucket, last_syn, orphans, failures: Vec::new() };
         test(&mut table, &host);
         assert!(table.failures.is_empty(), "IPv{}\n{}", if v6 { 6 } else { 4 }, table.failures.join("\n"));
     });

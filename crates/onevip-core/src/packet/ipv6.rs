@@ -1,6 +1,9 @@
 //! The reference parser's IPv6 half: extension headers, neighbour discovery, ICMPv6 errors.
 
-use super::{PROTOCOL_TCP, PROTOCOL_UDP, Packet, Plain, VipView, be16, find, place, tcp, udp};
+use super::{
+    PROTOCOL_TCP, PROTOCOL_UDP, Packet, Plain, VipView, be16, find, other, place, portless, tcp, udp,
+};
+use crate::selector::{Ports, Transport};
 use std::net::{IpAddr, Ipv6Addr};
 
 const HEADER: usize = 40;
@@ -47,10 +50,9 @@ pub(super) fn ipv6(packet: &[u8], vips: &[VipView]) -> Packet {
         return about;
     }
     let Some(vip) = to_vip else { return Packet::NotOurs };
-    let portless = place(vips, vip, source, 0, 0);
     let (protocol, payload, whole) = match chain {
         None => return Packet::Malformed,
-        Some(Chain::Later) => return Packet::Fragment(portless),
+        Some(Chain::Later) => return Packet::Fragment(portless(vips, vip, source)),
         Some(Chain::Upper { protocol, offset, whole }) => match packet.get(offset..) {
             None => return Packet::Malformed,
             Some(payload) => (protocol, payload, whole),
@@ -60,7 +62,7 @@ pub(super) fn ipv6(packet: &[u8], vips: &[VipView]) -> Packet {
         PROTOCOL_TCP => tcp(payload, vips, vip, source, dest),
         PROTOCOL_UDP => udp(payload, vips, vip, source, whole),
         PROTOCOL_ICMPV6 => icmp(payload, vips, vip, source, dest),
-        _ => Packet::Plain(Plain::Other, portless),
+        _ => other(vips, vip, source),
     }
 }
 
@@ -121,7 +123,7 @@ fn neighbour(
     match kind {
         SOLICITATION => match (find(vips, source), target) {
             (None, None) => None,
-            (None, Some(vip)) => Some(Packet::NdSolicitation(place(vips, vip, source, 0, 0))),
+            (None, Some(vip)) => Some(Packet::NdSolicitation(portless(vips, vip, source))),
             // The asker gives its own address away. An honest question of another node's about somebody else is none
             // of ours: this very host may be the one that it asks for.
             (Some(vip), about) => match says(message, SOURCE_LINK_ADDRESS, &vips[vip]) {
@@ -170,7 +172,7 @@ fn icmp(message: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAd
     }
     let is_error = message[0] < FIRST_INFORMATIONAL;
     let quoted = if is_error { quotation(&message[8..], vips, vip, dest) } else { None };
-    quoted.unwrap_or_else(|| Packet::Plain(Plain::Icmp, place(vips, vip, source, 0, 0)))
+    quoted.unwrap_or_else(|| Packet::Plain(Plain::Icmp, portless(vips, vip, source)))
 }
 
 /// What an ICMPv6 error complains about, where it quotes enough of a packet that this VIP sent.
@@ -179,11 +181,9 @@ fn quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) -> Opti
         return None;
     }
     let remote = address(quoted, 24);
-    let whom = |remote_port, local_port| {
-        Some(Packet::IcmpErrorOther(place(vips, vip, remote, remote_port, local_port)))
-    };
+    let whom = || Some(Packet::IcmpErrorOther(portless(vips, vip, remote)));
     let (protocol, offset) = match walk(quoted)? {
-        Chain::Later => return whom(0, 0),
+        Chain::Later => return whom(),
         Chain::Upper { protocol, offset, .. } => (protocol, offset),
     };
     let ports = quoted.get(offset..offset + 8)?;
@@ -193,8 +193,11 @@ fn quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) -> Opti
             let flow = super::Flow { remote, remote_port, local, local_port };
             Some(Packet::IcmpErrorTcp { vip, flow })
         }
-        PROTOCOL_UDP => whom(remote_port, local_port),
-        _ => whom(0, 0),
+        PROTOCOL_UDP => {
+            let ports = Ports { transport: Transport::Udp, source: remote_port, dest: local_port };
+            Some(Packet::IcmpErrorOther(place(vips, vip, remote, ports)))
+        }
+        _ => whom(),
     }
 }
 

@@ -6,18 +6,24 @@
 //! under `bench/results`; no figure gets onto it in another way.
 
 pub mod balance;
+pub mod build;
 pub mod connect;
 pub mod failover;
 pub mod health;
+pub mod load;
 pub mod page;
 pub mod peers;
 pub mod program;
+pub mod random;
 pub mod reject;
+pub mod resident;
 pub mod rounds;
 pub mod scale;
 pub mod sheet;
 pub mod stats;
 pub mod throughput;
 pub mod ways;
+
+pub use resident::resident_kb;
 
 pub use failover::{Settings, acts, event, report, stage, take, tape, watchers};

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use onevip_bpf::{Kernel, KernelConfig, VipConfig, boot_time_ns, ensure_bpffs, load_empty, test_run};
-use onevip_core::{Flags, Hasher};
+use onevip_core::{Flags, Hasher, Selector};
 
 use super::rounds::{Progress, take_turns};
 use super::sheet::{Aim, Sheet};
@@ -89,7 +89,7 @@ fn measure(repeat: u32, rounds: usize, sheet: &mut Sheet) -> Result<()> {
     let (mut kernel, _) = Kernel::open(Path::new("/mnt/onevip"))?;
     let vip = VipConfig {
         addresses: vec![VIP.into(), VIP6.into()],
-        hasher: Hasher::DEFAULT,
+        selector: Selector::uniform(Hasher::DEFAULT),
         beat_port: 1112,
         orphan_wait_ms: 150,
         cluster_mac: CLUSTER_MAC,

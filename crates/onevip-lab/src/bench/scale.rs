@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::peers::tape::Tape;
+use super::resident_kb;
 use super::rounds::Progress;
 use super::sheet::Sheet;
 use super::stats::{median, sorted};
@@ -157,13 +158,9 @@ fn counters(lab: &Lab, id: u8) -> Result<(u64, u64)> {
     ))
 }
 
-/// In MB, as `/proc/PID/status` has it.
 fn resident(lab: &Lab, id: u8) -> Result<f64> {
     let pid = lab.node(id).onevip().with_context(|| format!("no onevip runs on unix{id}"))?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: Option<f64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    Ok(kib.context("a process has a size")? * 1024.0 / 1e6)
+    Ok(resident_kb(pid)? as f64 * 1024.0 / 1e6)
 }
 
 /// How long the clients of a node are not served when it loses its power: the median, in seconds.

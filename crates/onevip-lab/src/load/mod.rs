@@ -4,7 +4,8 @@
 //! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
-//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls.
+//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls;
+//! a [`crowd`] is as many of them as the machine carries.
 //! [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is judged there.
@@ -12,6 +13,7 @@
 pub mod attempts;
 pub mod bulk;
 pub mod calls;
+pub mod crowd;
 pub mod dial;
 pub mod echo;
 pub mod prober;
@@ -21,6 +23,7 @@ pub mod typists;
 pub mod visitors;
 
 pub use calls::{Call, Caller};
+pub use crowd::Crowd;
 pub use prober::{Knock, Outcome, Prober};
 pub use sessions::{SessionLog, Sessions};
 pub use typists::Typist;

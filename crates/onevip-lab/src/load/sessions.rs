@@ -18,8 +18,8 @@ use super::echo;
 use crate::lab::Lab;
 use crate::plan::{Host, vip4};
 
-/// Between two things that a session says: a fast typist, or a slow build log.
-pub const INTERVAL: Duration = Duration::from_millis(100);
+/// Between two things that a session says, unless told otherwise: a fast typist, or a slow build log.
+const INTERVAL: Duration = Duration::from_millis(100);
 /// A session that does not begin by then is none.
 const OPENS_WITHIN: Duration = Duration::from_secs(5);
 /// How long it may take until something that arrived is read.
@@ -55,6 +55,7 @@ pub struct Sessions {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     all: Arc<Mutex<Vec<Session>>>,
+    interval: Duration,
 }
 
 impl Sessions {
@@ -63,6 +64,14 @@ impl Sessions {
     /// # Errors
     /// When no thread can be started.
     pub fn start() -> Result<Self> {
+        Self::every(INTERVAL)
+    }
+
+    /// None yet; each will say something in this interval.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn every(interval: Duration) -> Result<Self> {
         let all = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("sessions".into()).spawn({
@@ -71,11 +80,14 @@ impl Sessions {
                 super::go_first();
                 while !stop.load(Ordering::Relaxed) {
                     wait_for_any(&all);
-                    all.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(Session::go_on);
+                    all.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .iter_mut()
+                        .for_each(|session| session.go_on(interval));
                 }
             }
         })?;
-        Ok(Self { stop, thread: Some(thread), all })
+        Ok(Self { stop, thread: Some(thread), all, interval })
     }
 
     /// Opens a session from each of these addresses of a client host, all at once.
@@ -89,7 +101,8 @@ impl Sessions {
         })??;
         let deadline = Instant::now() + OPENS_WITHIN;
         for (number, (client, stream)) in dialled.into_iter().enumerate() {
-            let session = Session::begin(client, stream, deadline, number)?;
+            let session =
+                Session::begin(client, stream, deadline, self.interval / 16 * (number % 16) as u32)?;
             self.lock().push(session);
         }
         Ok(())
@@ -153,7 +166,7 @@ fn wait_for_any(all: &Mutex<Vec<Session>>) {
 }
 
 impl Session {
-    fn begin(client: Ipv4Addr, mut stream: TcpStream, deadline: Instant, number: usize) -> Result<Self> {
+    fn begin(client: Ipv4Addr, mut stream: TcpStream, deadline: Instant, first: Duration) -> Result<Self> {
         let mut greeting = [0];
         loop {
             match stream.read(&mut greeting) {
@@ -173,14 +186,14 @@ impl Session {
         }
         let now = Instant::now();
         // Not all in the same moment.
-        let due = now + INTERVAL / 16 * (number % 16) as u32;
+        let due = now + first;
         let diary = || VecDeque::with_capacity(64);
         let log = SessionLog { client, node: greeting[0], sent: diary(), heard: diary(), lost: None };
         Ok(Self { stream, due, log })
     }
 
     /// Reads what has arrived, and says something when it is time to.
-    fn go_on(&mut self) {
+    fn go_on(&mut self, interval: Duration) {
         if self.log.lost.is_some() {
             return;
         }
@@ -194,7 +207,7 @@ impl Session {
             Err(error) => self.log.lost = Some((now, error.to_string())),
         }
         if now >= self.due && self.log.lost.is_none() {
-            self.due = now + INTERVAL;
+            self.due = now + interval;
             // An error shows at the next read; a full buffer is a session that pauses.
             if self.stream.write(&[b'.'; MESSAGE]).is_ok() {
                 note(&mut self.log.sent, now);

@@ -9,13 +9,17 @@
 mod answers;
 mod arp;
 mod common;
+mod flood;
+mod fragments;
 mod frugality;
+mod idle;
 mod ipv6;
 mod lease;
 mod mapping;
 mod mapping_ipv6;
 mod mistakes;
 mod mtu;
+mod nat;
 mod repair;
 mod sessions;
 mod stale;

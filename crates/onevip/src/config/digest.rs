@@ -9,7 +9,7 @@
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
 use super::model::{Config, Node, Service, Vip};
-use onevip_core::{AddressOrder, HashMode};
+use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -91,6 +91,16 @@ impl Canon {
         }
     }
 
+    fn mode(&mut self, mode: HashMode) {
+        let (mode, v4, v6) = match mode {
+            HashMode::SourceIp => (0, 0, 0),
+            HashMode::SourceIpPort => (1, 0, 0),
+            HashMode::SourceIpPortDestPort => (2, 0, 0),
+            HashMode::SourceNet { v4_prefix, v6_prefix } => (3, v4_prefix, v6_prefix),
+        };
+        self.0.update([mode, v4, v6]);
+    }
+
     fn vip(&mut self, vip: &Vip) {
         let Vip {
             name,
@@ -106,17 +116,12 @@ impl Canon {
             accelerate: _,
             beat_port,
             services,
+            other,
         } = vip;
         self.text(name);
         self.addresses(addresses);
         self.number(nodes.word());
-        let (mode, v4, v6) = match *hash {
-            HashMode::SourceIp => (0, 0, 0),
-            HashMode::SourceIpPort => (1, 0, 0),
-            HashMode::SourceIpPortDestPort => (2, 0, 0),
-            HashMode::SourceNet { v4_prefix, v6_prefix } => (3, v4_prefix, v6_prefix),
-        };
-        self.0.update([mode, v4, v6]);
+        self.mode(*hash);
         self.number(u64::from(*seed));
         self.text(mapping.as_str());
         self.0.update([match address_order {
@@ -127,10 +132,22 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        for Service { protocol, ports } in services {
+        for Service { protocol, ports, hash: own, answerer } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));
+            if own != hash {
+                self.text("hash");
+                self.mode(*own);
+            }
+            match answerer {
+                Answerer::Bucket => {}
+                Answerer::Socket => self.text("socket"),
+            }
+        }
+        match other {
+            Other::Owner => {}
+            Other::Drop => self.text("drop"),
         }
     }
 

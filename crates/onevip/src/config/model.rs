@@ -7,7 +7,9 @@
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::bans::Prefix;
-use onevip_core::{AddressOrder, HashMode, Hasher, NodeId, NodeSet, Table, Weight};
+use onevip_core::{
+    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Table, Transport, Weight,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -115,6 +117,8 @@ pub struct Vip {
     pub beat_port: u16,
     /// What is served there, sorted by protocol and port, without overlap; at least one (SSH when the file has none).
     pub services: Vec<Service>,
+    /// What becomes of packets that none of the services wants.
+    pub other: Other,
 }
 
 /// How buckets are dealt to nodes.
@@ -156,6 +160,10 @@ pub struct Service {
     pub protocol: Protocol,
     /// The ports, 1 to 65535, not empty.
     pub ports: RangeInclusive<u16>,
+    /// What of a source selects the bucket of its packets: the VIP's mode unless the file says otherwise.
+    pub hash: HashMode,
+    /// Who answers. [`Answerer::Socket`] only with UDP.
+    pub answerer: Answerer,
 }
 
 /// A transport protocol.
@@ -212,7 +220,21 @@ impl Config {
 }
 
 impl Vip {
-    /// What decides the bucket of a source for this VIP.
+    /// What decides the bucket of a packet to this VIP.
+    pub fn selector(&self) -> Selector {
+        let services = self.services.iter().map(|service| onevip_core::Service {
+            transport: match service.protocol {
+                Protocol::Tcp => Transport::Tcp,
+                Protocol::Udp => Transport::Udp,
+            },
+            ports: service.ports.clone(),
+            mode: service.hash,
+            answerer: service.answerer,
+        });
+        Selector { hasher: self.hasher(), services: services.collect(), other: self.other }
+    }
+
+    /// What decides the bucket of a source where no service has its own way.
     pub fn hasher(&self) -> Hasher {
         let blocks = match self.mapping {
             Mapping::Balanced => None,

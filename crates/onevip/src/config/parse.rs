@@ -6,15 +6,15 @@
 use super::diagnostic::Diagnostics;
 use super::health::{self, HealthSettings, UserCheck};
 use super::mac::MacAddr;
-use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Membership, Protocol};
+use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Membership};
 use super::reader::Section;
+use super::services::{OTHERS, ServiceDraft, service};
 use super::source::{Place, Spot};
 use super::values;
 use super::watching;
 use onevip_core::bans::Prefix;
-use onevip_core::{AddressOrder, NODES_MAX};
+use onevip_core::{AddressOrder, NODES_MAX, Other};
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(super) enum HashWord {
 }
 
 impl HashWord {
-    const ALL: &'static [(&'static str, Self)] = &[
+    pub const ALL: &'static [(&'static str, Self)] = &[
         ("source-ip", Self::Ip),
         ("source-ip-port", Self::IpPort),
         ("source-ip-port-dest-port", Self::IpPortDestPort),
@@ -87,6 +87,7 @@ pub(super) struct VipDraft {
     pub mac: Option<Spot<MacAddr>>,
     pub accelerate: Accelerate,
     pub beat_port: Option<Spot<u16>>,
+    pub other: Other,
     pub services: Vec<ServiceDraft>,
     /// Whether the file has any `[[vip.service]]`, right or wrong.
     pub says_services: bool,
@@ -97,12 +98,6 @@ pub(super) struct PrefixDraft {
     pub place: Place,
     pub ipv4: u8,
     pub ipv6: u8,
-}
-
-/// What one `[[vip.service]]` says.
-pub(super) struct ServiceDraft {
-    pub protocol: Protocol,
-    pub ports: Spot<RangeInclusive<u16>>,
 }
 
 /// What one `[[node]]` says.
@@ -184,6 +179,7 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
         beat_port: section
             .integer("beat_port", 1..=65535, out)
             .map(|port| Spot::new(port.value as u16, port.place)),
+        other: section.choice("other", OTHERS, out).map_or_else(Other::default, |word| word.value),
         says_services: section.has("service"),
         services: section
             .tables("service", "[[vip.service]]", out)
@@ -233,15 +229,6 @@ fn prefix(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<PrefixDraf
     let place = table.place().clone();
     table.finish(out);
     Some(PrefixDraft { place, ipv4, ipv6 })
-}
-
-fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option<ServiceDraft> {
-    section.require("protocol", out);
-    section.require("port", out);
-    let protocol = section.choice("protocol", Protocol::ALL, out);
-    let ports = section.number_or_string("port", out).and_then(|text| values::ports(&text, out));
-    section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports? })
 }
 
 fn node(mut section: Section<'_>, out: &mut Diagnostics) -> NodeDraft {

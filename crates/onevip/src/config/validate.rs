@@ -5,9 +5,10 @@
 
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::mac::MacAddr;
-use super::model::{Config, Delivery, Mapping, Node, Protocol, Service, Vip};
+use super::model::{Config, Delivery, Mapping, Node, Vip};
 use super::nodelist::compress;
-use super::parse::{BEAT_PORT, Draft, HashWord, NodeDraft, ServiceDraft, VipDraft, WEIGHT};
+use super::parse::{BEAT_PORT, Draft, HashWord, NodeDraft, VipDraft, WEIGHT};
+use super::services;
 use super::source::{Place, Spot};
 use super::suggest::nearest;
 use onevip_core::{AddressOrder, HashMode, NODES_MAX, NodeId, NodeSet};
@@ -69,6 +70,7 @@ fn counts(draft: &Draft, out: &mut Diagnostics) {
             format!("the VIPs have {} addresses together, more than {VIP_ADDRESSES_MAX}", addresses.len());
         out.mistake(&beyond.place, reason, "take some out, or move a VIP to a cluster of its own");
     }
+    services::count(&draft.vips, out);
 }
 
 /// Reports each value that came before.
@@ -175,8 +177,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
     let address_order = address_order(vip, out);
     let addresses: Vec<IpAddr> = vip.addresses.iter().map(|address| address.value).collect();
     let mac = cluster_mac(vip, &addresses, out);
-    let services = services(vip, out);
-    beat_port_is_free(vip, out);
+    let services = services::services(vip, hash, out);
     Some(Vip {
         name: vip.name.as_ref()?.value.clone(),
         addresses,
@@ -191,6 +192,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
         accelerate: vip.accelerate,
         beat_port: vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value),
         services,
+        other: vip.other,
     })
 }
 
@@ -255,22 +257,15 @@ fn numbering(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) {
 
 fn hash_mode(vip: &VipDraft, out: &mut Diagnostics) -> HashMode {
     let word = vip.hash.as_ref().map_or(HashWord::Ip, |word| word.value);
+    let mut words = vip.services.iter().filter_map(|service| service.hash.as_ref()).map(|word| word.value);
     if let Some(prefix) = &vip.prefix
         && word != HashWord::Net
+        && !words.any(|word| word == HashWord::Net)
     {
         let reason = "`prefix` counts only with hash = \"source-net\"";
         out.mistake(&prefix.place, reason, "write hash = \"source-net\", or take `prefix` out");
     }
-    match word {
-        HashWord::Ip => HashMode::SourceIp,
-        HashWord::IpPort => HashMode::SourceIpPort,
-        HashWord::IpPortDestPort => HashMode::SourceIpPortDestPort,
-        HashWord::Net => {
-            let (v4_prefix, v6_prefix) =
-                vip.prefix.as_ref().map_or((32, 64), |prefix| (prefix.ipv4, prefix.ipv6));
-            HashMode::SourceNet { v4_prefix, v6_prefix }
-        }
-    }
+    services::mode(word, vip.prefix.as_ref())
 }
 
 fn address_order(vip: &VipDraft, out: &mut Diagnostics) -> AddressOrder {
@@ -347,48 +342,6 @@ fn mac_advice(vip: &VipDraft, mac: &Spot<MacAddr>, addresses: &[IpAddr], out: &m
     };
     if let Some((reason, remedy)) = advice {
         out.push(Diagnostic::advice(&mac.place, format!("{} {reason}", mac.value), remedy));
-    }
-}
-
-/// The services, sorted. Two that overlap are a mistake; none in the file means SSH.
-fn services(vip: &VipDraft, out: &mut Diagnostics) -> Vec<Service> {
-    if !vip.says_services {
-        return vec![Service { protocol: Protocol::Tcp, ports: 22..=22 }];
-    }
-    for (i, later) in vip.services.iter().enumerate() {
-        let overlaps = |earlier: &&ServiceDraft| {
-            let (a, b) = (&earlier.ports.value, &later.ports.value);
-            earlier.protocol == later.protocol && a.start() <= b.end() && b.start() <= a.end()
-        };
-        if let Some(earlier) = vip.services[..i].iter().find(overlaps) {
-            let reason = format!("two services of the VIP have {} ports in common", later.protocol);
-            let remedy = "let each port belong to one [[vip.service]]";
-            let also = &earlier.ports.place;
-            out.push(Diagnostic::mistake(&later.ports.place, reason, remedy).also(also, "the other one"));
-        }
-    }
-    let mut services: Vec<Service> = vip
-        .services
-        .iter()
-        .map(|service| Service { protocol: service.protocol, ports: service.ports.value.clone() })
-        .collect();
-    services.sort_by_key(|service| (service.protocol, *service.ports.start()));
-    services
-}
-
-/// Beats never reach the stack, so no service can live on their port.
-fn beat_port_is_free(vip: &VipDraft, out: &mut Diagnostics) {
-    let port = vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value);
-    let taken =
-        |service: &&ServiceDraft| service.protocol == Protocol::Udp && service.ports.value.contains(&port);
-    if let Some(service) = vip.services.iter().find(taken) {
-        let reason = format!("beats arrive on UDP port {port}, which this service takes");
-        let remedy = "set `beat_port` of the VIP to a UDP port that no service uses";
-        let mut mistake = Diagnostic::mistake(&service.ports.place, reason, remedy);
-        if let Some(port) = &vip.beat_port {
-            mistake = mistake.also(&port.place, "set here");
-        }
-        out.push(mistake);
     }
 }
 

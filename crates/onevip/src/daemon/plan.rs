@@ -62,7 +62,7 @@ impl Plan {
     pub fn kernel_config(&self) -> KernelConfig {
         let vips = self.vips.iter().map(|plan| VipConfig {
             addresses: plan.vip.addresses.clone(),
-            hasher: plan.vip.hasher(),
+            selector: plan.vip.selector(),
             beat_port: plan.vip.beat_port,
             cluster_mac: plan.vip.mac.0,
             orphan_wait_ms: self.orphan_wait_ms,

@@ -15,7 +15,7 @@ use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::Kernel;
 use onevip_core::beat::Facts;
-use onevip_core::{BucketSet, Hasher};
+use onevip_core::{BucketSet, Ports, Selector, Transport};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ const COMPLAIN_AGAIN: Duration = Duration::from_secs(30);
 /// How to tell the sockets of one VIP, and what was found.
 pub struct Scanned {
     addresses: Vec<IpAddr>,
-    hasher: Hasher,
+    selector: Selector,
     /// Established connections found by the newest scan.
     pub sessions: Arc<AtomicUsize>,
 }
@@ -44,7 +44,7 @@ impl Scanned {
     pub fn of(plan: &Plan) -> Vec<Self> {
         let entry = |vip: &super::plan::VipPlan| Self {
             addresses: vip.vip.addresses.clone(),
-            hasher: vip.vip.hasher(),
+            selector: vip.vip.selector(),
             sessions: Arc::default(),
         };
         plan.vips.iter().map(entry).collect()
@@ -59,7 +59,8 @@ impl Scanned {
         let (mut guests, mut sessions) = (Guests::default(), 0);
         for connection in ours {
             let flow = connection.flow;
-            let bucket = self.hasher.bucket(flow.remote, flow.remote_port, flow.local_port);
+            let ports = Ports { transport: Transport::Tcp, source: flow.remote_port, dest: flow.local_port };
+            let bucket = self.selector.bucket(flow.remote, Some(ports));
             guests.sockets.insert(bucket);
             if connection.stage != sockets::Stage::TimeWait {
                 guests.living.insert(bucket);

@@ -222,7 +222,7 @@ fn link_address(route: &Route) -> LinkAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::{Hasher, Packet, VipView};
+    use onevip_core::{Hasher, Packet, Selector, VipView};
 
     const OWN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 11);
     const OWN6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x11);
@@ -263,7 +263,7 @@ mod tests {
         let [route, route6] = routes();
         let vips = [VipView {
             addresses: vec![VIP.into(), VIP6.into()],
-            hasher: Hasher::DEFAULT,
+            selector: Selector::uniform(Hasher::DEFAULT),
             beat_port: 7077,
             cluster_mac: route.cluster_mac,
         }];

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use onevip_core::{BUCKETS, Bucket, Hasher, NodeId, Table, Weight};
 
-use super::clients::{Client, Random};
+use super::clients::Client;
+use crate::bench::random::Random;
 
 /// Most nodes.
 pub const NODES_MAX: usize = 64;

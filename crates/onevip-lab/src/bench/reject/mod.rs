@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use onevip_bpf::{Accelerate, Kernel, KernelConfig, VipConfig, ensure_bpffs};
-use onevip_core::{BUCKETS, Hasher};
+use onevip_core::{BUCKETS, Hasher, Selector};
 
 use self::receiver::Receiver;
 use self::sender::Sender;
@@ -150,7 +150,7 @@ fn attach(lab: &Lab, host: &str, id: u8, accelerate: Accelerate) -> Result<()> {
         let (mut kernel, _) = Kernel::open(&dir)?;
         let vip = VipConfig {
             addresses: vec![vip4().into()],
-            hasher: Hasher { seed: SEED, ..Hasher::DEFAULT },
+            selector: Selector::uniform(Hasher { seed: SEED, ..Hasher::DEFAULT }),
             beat_port: 1112,
             orphan_wait_ms: 150,
             cluster_mac: parse_mac(lab.cluster_mac()),

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,18 @@ pub struct Session {
 impl Session {
     /// Logs in to the VIP.
     pub fn open(lab: &Lab, from: IpAddr) -> Self {
-        let mut command = lab.ssh_command(lab.vip_for(from), Some(from)).unwrap();
+        Self::begin(lab.ssh_command(lab.vip_for(from), Some(from)).unwrap(), from)
+    }
+
+    /// Logs in to the VIP from an address that the test has given to `client`.
+    pub fn open_beyond(lab: &Lab, from: IpAddr) -> Self {
+        let mut command = lab.openssh("ssh", None).unwrap();
+        let user = onevip_lab::ssh::Login::of(lab.name()).user;
+        command.arg("-o").arg(format!("BindAddress={from}")).arg(format!("{user}@{}", lab.vip_for(from)));
+        Self::begin(command, from)
+    }
+
+    fn begin(mut command: Command, from: IpAddr) -> Self {
         command
             .arg("echo $(hostname) $SSH_CONNECTION; exec cat")
             .stdin(Stdio::piped())

@@ -1,7 +1,7 @@
 //! What a file means.
 
 use super::*;
-use onevip_core::{AddressOrder, HashMode, Hasher, NodeId};
+use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Transport};
 use std::time::Duration;
 
 #[test]
@@ -49,7 +49,15 @@ fn a_short_file_has_sensible_defaults() {
     assert_eq!(vip.nodes.len(), 2, "all nodes serve it");
     assert_eq!(vip.mac.to_string(), "01:00:5e:33:64:0a");
     assert_eq!((vip.delivery, vip.accelerate, vip.beat_port), (Delivery::Multicast, Accelerate::Off, 7077));
-    assert_eq!(vip.services, [Service { protocol: Protocol::Tcp, ports: 22..=22 }]);
+    assert_eq!(
+        vip.services,
+        [Service {
+            protocol: Protocol::Tcp,
+            ports: 22..=22,
+            hash: HashMode::SourceIp,
+            answerer: Answerer::Bucket
+        }]
+    );
     assert_eq!(config.nodes[0].weight, 100);
 }
 
@@ -111,6 +119,39 @@ fn everything_that_can_be_said_is_understood() {
 }
 
 #[test]
+fn services_have_a_hash_and_an_answerer_of_their_own() {
+    let config = accepted(&file(
+        "",
+        r#"
+        hash = "source-net"
+        prefix = { ipv4 = 24, ipv6 = 56 }
+        other = "drop"
+        service = [
+            { protocol = "tcp", port = 22 },
+            { protocol = "tcp", port = 80, hash = "source-ip-port" },
+            { protocol = "udp", port = "60000-60999", owner = "socket" },
+        ]
+        "#,
+        "",
+    ));
+    let selector = config.vips[0].selector();
+    assert_eq!(selector.other, Other::Drop);
+    let service = |transport, port| selector.service(transport, port).expect("it is served");
+    let net = HashMode::SourceNet { v4_prefix: 24, v6_prefix: 56 };
+    assert_eq!(service(Transport::Tcp, 22).mode, net, "as the VIP");
+    assert_eq!(service(Transport::Tcp, 80).mode, HashMode::SourceIpPort);
+    let mosh = service(Transport::Udp, 60_500);
+    assert_eq!((mosh.mode, mosh.answerer), (net, Answerer::Socket));
+    assert!(!selector.serves(Transport::Udp, 22) && !selector.serves(Transport::Tcp, 60_500));
+
+    let by_service =
+        "prefix = { ipv4 = 16 }\nservice = [{ protocol = \"tcp\", port = 22, hash = \"source-net\" }]";
+    let config = accepted(&file("", by_service, ""));
+    assert_eq!(config.vips[0].hash, HashMode::SourceIp);
+    assert_eq!(config.vips[0].services[0].hash, HashMode::SourceNet { v4_prefix: 16, v6_prefix: 64 });
+}
+
+#[test]
 fn a_host_finds_itself_by_full_or_short_name() {
     let config = accepted(&file("", "", ""));
     let id = |hostname: &str| config.node_of_host(hostname).map(|node| node.id.get());
@@ -132,6 +173,8 @@ fn the_digest_tells_meanings_apart_and_spellings_not() {
     let plain = digest("", "", "");
     assert_eq!(plain, digest("# a comment\nbeat = \"50000us\"", "seed = 0x0", ""));
     assert_eq!(plain, digest("", "", &(node(2, "weight = 100") + &node(1, ""))), "order does not count");
+    let defaults = "other = \"owner\"\n[[vip.service]]\nprotocol = \"tcp\"\nport = 22\nhash = \"source-ip\"\nowner = \"bucket\"";
+    assert_eq!(plain, digest("", defaults, ""), "defaults written out");
     assert_eq!(plain, digest("control_group = \"adm\"", "interface = \"eth7\"", ""), "a host's own choice");
     let different = [
         digest("beat = \"60ms\"", "", ""),
@@ -150,6 +193,9 @@ fn the_digest_tells_meanings_apart_and_spellings_not() {
         digest("", "addresses = [\"198.51.100.10\", \"198.51.100.20\"]", ""),
         digest("", "[[vip.service]]\nprotocol = \"udp\"\nport = 22", ""),
         digest("", "[[vip.service]]\nprotocol = \"tcp\"\nport = \"22-23\"", ""),
+        digest("", "[[vip.service]]\nprotocol = \"tcp\"\nport = 22\nhash = \"source-ip-port\"", ""),
+        digest("", "[[vip.service]]\nprotocol = \"udp\"\nport = 22\nowner = \"socket\"", ""),
+        digest("", "other = \"drop\"", ""),
         digest("", "", &(node(1, "weight = 50") + &node(2, ""))),
         digest("", "", &node(1, "")),
         digest("", "", &(node(1, "") + &node(3, ""))),

@@ -172,6 +172,26 @@ fn mistakes_of_services() {
     service("\"7000-8000\"", "beats arrive on UDP port 7077", "set `beat_port`");
     let overlap = "[[vip.service]]\nprotocol = \"tcp\"\nport = \"20-30\"\n[[vip.service]]\nprotocol = \"tcp\"\nport = 22 # here";
     finds(&file("", overlap, ""), "tcp ports in common", "one [[vip.service]]");
+    let service =
+        |line: &str| file("", &format!("[[vip.service]]\nprotocol = \"tcp\"\nport = 22\n{line} # here"), "");
+    finds(&service("hash = \"source\""), "cannot be \"source\"", "\"source-ip\"");
+    finds(&service("owner = \"node\""), "cannot be \"node\"", "\"bucket\", \"socket\"");
+    finds(&service("owner = \"socket\""), "is for UDP", "leave `owner` out");
+    let both =
+        "[[vip.service]]\nprotocol = \"udp\"\nport = 60001\nowner = \"socket\"\nhash = \"source-ip\" # here";
+    finds(&file("", both, ""), "here the socket does", "leave `hash` out");
+    let pieces = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\nhash = \"source-ip-port\" # here";
+    finds(&file("", pieces, ""), "datagrams in fragments", "as DNS does");
+    finds(&file("", "other = \"reject\" # here", ""), "cannot be \"reject\"", "\"owner\", \"drop\"");
+    let many: String = (1..=33)
+        .map(|port| {
+            format!(
+                "[[vip.service]]\nprotocol = \"tcp\"\nport = {port}{}\n",
+                if port == 33 { " # here" } else { "" }
+            )
+        })
+        .collect();
+    finds(&file("", &many, ""), "33 services together, more than 32", "a range of ports");
     let protocol = "[[vip.service]]\nprotocol = \"sctp\" # here\nport = 22";
     finds(&file("", protocol, ""), "cannot be \"sctp\"", "\"tcp\", \"udp\"");
     finds(

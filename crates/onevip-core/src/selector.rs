@@ -1,0 +1,130 @@
+//! From a packet to its bucket, as the services of a VIP have it: which way of hashing counts, and who is served at all.
+//!
+//! Everybody who asks in which bucket something lies asks a [`Selector`]: the reference verdict, the scan of the sockets,
+//! `onevip where`. The programs ask `bpf/service.h` and `bpf/hash.h` in `onevip-bpf`, their twins.
+
+use crate::hash::{HashMode, Hasher};
+use crate::ids::Bucket;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// A protocol with ports.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Who answers a service's packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Answerer {
+    /// The node that claims the bucket.
+    #[default]
+    Bucket,
+    /// The node that has a socket on the port, inside its own slice of the range: what moves from one address to another
+    /// while it lives, as mosh does.
+    Socket,
+}
+
+/// What becomes of packets to the VIP that no service wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Other {
+    /// The owner of their bucket gets them, and its kernel says that there is nothing.
+    #[default]
+    Owner,
+    /// They disappear. Ping does not count as other, nor does what belongs to a connection that lives here.
+    Drop,
+}
+
+/// A port, or a range of ports, that a VIP serves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The ports, not empty.
+    pub ports: RangeInclusive<u16>,
+    /// What of a source selects the bucket of its packets.
+    pub mode: HashMode,
+    /// Who answers.
+    pub answerer: Answerer,
+}
+
+/// The ports of a packet that has them, and is no fragment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The client's port.
+    pub source: u16,
+    /// The service's port.
+    pub dest: u16,
+}
+
+/// Everything that decides which bucket a packet to one VIP belongs to, and whether it is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selector {
+    /// How packets hash that no service has its own way for: ARP, ICMP, fragments, ports that nobody serves.
+    pub hasher: Hasher,
+    /// What the VIP serves; no two have a port in common.
+    pub services: Vec<Service>,
+    /// What becomes of the rest.
+    pub other: Other,
+}
+
+impl Selector {
+    /// One way of hashing for everything, and nobody turned away.
+    pub const fn uniform(hasher: Hasher) -> Self {
+        Self { hasher, services: Vec::new(), other: Other::Owner }
+    }
+
+    /// The service on this port.
+    pub fn service(&self, transport: Transport, port: u16) -> Option<&Service> {
+        self.services.iter().find(|service| service.transport == transport && service.ports.contains(&port))
+    }
+
+    /// Whether packets to this port are wanted.
+    pub fn serves(&self, transport: Transport, port: u16) -> bool {
+        self.other == Other::Owner || self.service(transport, port).is_some()
+    }
+
+    /// How a packet with these ports hashes.
+    pub fn hasher_for(&self, ports: Option<Ports>) -> Hasher {
+        let service = ports.and_then(|ports| self.service(ports.transport, ports.dest));
+        Hasher { mode: service.map_or(self.hasher.mode, |service| service.mode), ..self.hasher }
+    }
+
+    /// The bucket of a packet from `source`. `None` where it has no ports: ICMP, ARP, any fragment of a datagram, of
+    /// which only the first has ports, and all must meet the same bucket.
+    pub fn bucket(&self, source: IpAddr, ports: Option<Ports>) -> Bucket {
+        let (source_port, dest_port) = ports.map_or((0, 0), |ports| (ports.source, ports.dest));
+        self.hasher_for(ports).bucket(source, source_port, dest_port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_hashes_its_own_way_and_everything_else_that_of_the_vip() {
+        let dns = Service {
+            transport: Transport::Udp,
+            ports: 53..=53,
+            mode: HashMode::SourceIpPort,
+            answerer: Answerer::Bucket,
+        };
+        let selector =
+            Selector { services: vec![dns], other: Other::Drop, ..Selector::uniform(Hasher::DEFAULT) };
+        let by_port = Hasher { mode: HashMode::SourceIpPort, ..Hasher::DEFAULT };
+        let client = IpAddr::from([198, 51, 100, 101]);
+        let bucket = |transport, dest| selector.bucket(client, Some(Ports { transport, source: 4711, dest }));
+        assert_eq!(bucket(Transport::Udp, 53), by_port.bucket(client, 4711, 53));
+        assert_eq!(bucket(Transport::Tcp, 53), Hasher::DEFAULT.bucket(client, 0, 0), "TCP is not served");
+        assert_eq!(bucket(Transport::Udp, 54), Hasher::DEFAULT.bucket(client, 0, 0));
+        assert_eq!(selector.bucket(client, None), Hasher::DEFAULT.bucket(client, 0, 0));
+        assert!(selector.serves(Transport::Udp, 53) && !selector.serves(Transport::Tcp, 53));
+        assert!(Selector { other: Other::Owner, ..selector }.serves(Transport::Tcp, 53));
+    }
+}

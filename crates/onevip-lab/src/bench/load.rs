@@ -1,0 +1,267 @@
+//! `onevip-lab bench load`: a cluster full of people, whose nodes fail and return at random.
+//!
+//! As many real `ssh` sessions as wanted, or as the machine has memory for, then light ones up to the number wanted;
+//! all of them carry data. Beside them go the clients of [`super::stage`], who say how long nobody answered. After each
+//! fault those who were on the failed node log in again, so the crowd stays as large as it was.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::random::Random;
+use super::rounds::Progress;
+use super::sheet::{Aim, Sheet};
+use super::stage::Stage;
+use crate::fault::Fault;
+use crate::lab::{Lab, Options};
+use crate::load::{Crowd, Sessions, calls};
+use crate::plan::Host;
+use crate::process::check_interrupt;
+
+/// What befalls nodes.
+const FAULTS: [&str; 6] = ["power-off", "cut", "mute", "freeze", "freeze-onevip", "kill-onevip"];
+/// Each of the crowd types a line this often, and each light session says something.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Between what befalls one node and the next.
+const REST: Duration = Duration::from_secs(2);
+/// A fault lasts so long, at least, and at most so much longer.
+const FAULT_LEAST: Duration = Duration::from_secs(3);
+const FAULT_SPREAD_MS: u32 = 10_000;
+/// How long a healed node has to come back.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
+/// A daemon of which memory is judged has lived so long.
+const GROWN: Duration = Duration::from_secs(180);
+/// Whoever still says nothing by then after a fault is healed has a session that is as good as lost.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// The gap that was asked of failover; no connection may be refused for longer.
+const GAP_S: f64 = 0.6;
+const OWN: &str = "clients of the failed node";
+const OTHERS: &str = "all other clients";
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The lab: its name, nodes and clients.
+    pub options: Options,
+    /// Sessions wanted.
+    pub sessions: usize,
+    /// At most so many of them with `ssh`.
+    pub ssh: usize,
+    /// How long nodes fail and return.
+    pub length: Duration,
+    /// What chance follows from.
+    pub seed: u64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// When the lab cannot be built, somebody cannot log in, or a node does not come back.
+pub fn run(settings: &Settings, command: String) -> Result<Sheet> {
+    let mut sheet = Sheet::new("load", command);
+    sheet.set("seed", settings.seed);
+    sheet.set("nodes", settings.options.nodes);
+    sheet.set("seconds of faults", settings.length.as_secs());
+    let progress = Progress::new("load");
+    let stage = Stage::set(settings.options.clone(), &[Host::Client])?;
+    let clients = stage.lab.plan().addresses4(Host::Client);
+    let mut load = Load {
+        crowd: Crowd::start(INTERVAL)?,
+        light: Sessions::every(INTERVAL)?,
+        addresses: clients.iter().copied().map(IpAddr::from).collect(),
+        clients,
+        wanted: (settings.ssh, settings.sessions),
+        memory: BTreeMap::new(),
+        totals: Totals::default(),
+        stage,
+    };
+    progress.tell("everybody logs in", true);
+    let (ssh, all) = load.fill()?;
+    progress.tell(&format!("{ssh} with ssh, {all} in all"), true);
+    let mut chance = Random(settings.seed);
+    let end = Instant::now() + settings.length;
+    let mut number = 0;
+    while Instant::now() < end {
+        check_interrupt()?;
+        let kind = FAULTS[chance.below(FAULTS.len() as u32) as usize];
+        let node = 1 + chance.below(settings.options.nodes as u32) as u8;
+        let length = FAULT_LEAST + Duration::from_millis(chance.below(FAULT_SPREAD_MS).into());
+        number += 1;
+        progress.tell(&format!("{number}: {kind} unix{node} for {:.0} s", length.as_secs_f64()), true);
+        load.one_fault(kind, node, length, &mut sheet).with_context(|| format!("{kind} unix{node}"))?;
+        let (ssh, all) = load.fill()?;
+        sheet.note("sessions with ssh", "all", "open", "", ssh as f64);
+        sheet.note("sessions", "all", "open", "", all as f64);
+    }
+    load.conclude(&mut sheet);
+    let Load { crowd, light, stage, .. } = load;
+    drop((crowd, light));
+    stage.strike()?;
+    sheet.finish();
+    Ok(sheet)
+}
+
+#[derive(Default)]
+struct Totals {
+    lost_elsewhere: usize,
+    lost_with_their_node: usize,
+    calls: usize,
+    calls_failed_of_others: usize,
+}
+
+struct Load {
+    crowd: Crowd,
+    light: Sessions,
+    addresses: Vec<IpAddr>,
+    clients: Vec<Ipv4Addr>,
+    wanted: (usize, usize),
+    /// By node and process: since when it is known, and its first and newest resident memory in kB.
+    memory: BTreeMap<(u8, i32), (Instant, u64, u64)>,
+    totals: Totals,
+    stage: Stage,
+}
+
+impl Load {
+    /// Lets people log in until there are as many as wanted. Returns how many there are with `ssh`, and in all.
+    fn fill(&mut self) -> Result<(usize, usize)> {
+        let (ssh, wanted) = self.wanted;
+        self.crowd.bury();
+        self.light.close(|log| log.lost.is_some());
+        let ssh = self.crowd.fill(&self.stage.lab, &self.addresses, ssh.min(wanted))?;
+        let there = self.light.glance().len();
+        let missing = wanted.saturating_sub(ssh + there);
+        let turns: Vec<Ipv4Addr> = self.clients.iter().copied().cycle().take(missing).collect();
+        for some in turns.chunks(100) {
+            self.light.open(&self.stage.lab, Host::Client, some)?;
+        }
+        self.note_memory()?;
+        Ok((ssh, ssh + there + missing))
+    }
+
+    fn one_fault(&mut self, kind: &str, node: u8, length: Duration, sheet: &mut Sheet) -> Result<()> {
+        let stage = &mut self.stage;
+        stage.watch(Instant::now() + REST, |_| false)?;
+        let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
+        let own = stage.clients_of(node)?;
+        let from = Instant::now();
+        stage.tape.cut_before(from - Duration::from_secs(1));
+        stage.lab.fault(&fault)?;
+        stage.watch(from + length, |_| false)?;
+        let healed = Instant::now();
+        stage.lab.heal(None)?;
+        let lab = &stage.lab;
+        let serves = |lab: &Lab| lab.node(node).claims().is_some_and(|claims| claims > 0);
+        let mut asked = healed;
+        let mut claims = serves(lab);
+        let back = stage.watch(healed + BACK_WITHIN, |stage| {
+            if !claims && asked.elapsed() > Duration::from_millis(200) {
+                claims = serves(&stage.lab);
+                asked = Instant::now();
+            }
+            claims && stage.served().is_some()
+        })?;
+        ensure!(back, "it has not come back within {BACK_WITHIN:?}");
+        let until = Instant::now();
+        for &client in &self.clients {
+            let whose = if own.contains(&client) { OWN } else { OTHERS };
+            let gap = stage.tape.gap(client, from, until);
+            let gap = gap.map_or(until.duration_since(from), |gap| gap).as_secs_f64();
+            sheet.note("time without an answer", kind, whose, "s", gap);
+        }
+        self.count_calls(&own, from, until)?;
+        self.count_losses(node, healed)?;
+        // The stage's own clients and sessions go home as well; it says so when they cannot.
+        self.stage.restore()
+    }
+
+    /// Calls of everybody else that failed, whatever happened elsewhere.
+    fn count_calls(&mut self, own: &[Ipv4Addr], from: Instant, until: Instant) -> Result<()> {
+        self.stage.settle_calls()?;
+        let of_others =
+            |call: &&crate::load::Call| (from..=until).contains(&call.begun) && !own.contains(&call.client);
+        for call in self.stage.calls.iter().filter(of_others) {
+            self.totals.calls += 1;
+            let late = call.outcome.as_ref().map_or(true, |(took, _)| *took >= calls::LIMIT);
+            self.totals.calls_failed_of_others += usize::from(late);
+        }
+        Ok(())
+    }
+
+    /// Whoever was on the failed node may have lost the session; nobody else may, and everybody else must be heard.
+    fn count_losses(&mut self, node: u8, healed: Instant) -> Result<()> {
+        // Each of the crowd types within the interval, so each that lives is heard soon.
+        let alive = |load: &Self| {
+            let crowd = load.crowd.fates().into_iter().all(|fate| fate.lost.is_some() || fate.heard > healed);
+            let light = load.light.glance();
+            crowd
+                && light
+                    .iter()
+                    .all(|log| log.lost.is_some() || log.heard.back().is_some_and(|&at| at > healed))
+        };
+        let deadline = healed + SILENT;
+        while !alive(self) && Instant::now() < deadline {
+            self.stage.watch(Instant::now() + Duration::from_millis(200), |_| false)?;
+        }
+        let crowd = self
+            .crowd
+            .fates()
+            .into_iter()
+            .map(|fate| (fate.node, fate.lost.is_none() && fate.heard > healed));
+        let light = self.light.glance();
+        let light = light
+            .iter()
+            .map(|log| (log.node, log.lost.is_none() && log.heard.back().is_some_and(|&at| at > healed)));
+        for (at, _) in crowd.chain(light).filter(|(_, lives)| !lives) {
+            if at == node {
+                self.totals.lost_with_their_node += 1;
+            } else {
+                self.totals.lost_elsewhere += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_memory(&mut self) -> Result<()> {
+        for node in self.stage.lab.plan().node_ids() {
+            let Some(pid) = self.stage.lab.node(node).onevip() else { continue };
+            let now = super::resident_kb(pid)?;
+            let entry = self.memory.entry((node, pid)).or_insert((Instant::now(), now, now));
+            entry.2 = now;
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, sheet: &mut Sheet) {
+        let totals = &self.totals;
+        let mut one = |metric: &str, contestant: &str, unit: &str, figure: f64| {
+            sheet.note(metric, "all", contestant, unit, figure);
+        };
+        let (lost, innocent) = ("sessions lost", "nodes that had not failed");
+        one(lost, innocent, "", totals.lost_elsewhere as f64);
+        one(lost, "nodes that had", "", totals.lost_with_their_node as f64);
+        one("connections begun", OTHERS, "", totals.calls as f64);
+        one("connections failed", OTHERS, "", totals.calls_failed_of_others as f64);
+        for ((node, _), (since, first, last)) in &self.memory {
+            if since.elapsed() >= GROWN {
+                let grown = *last as f64 - *first as f64;
+                sheet.note("memory a daemon has grown by", &format!("unix{node}"), "onevip", "kB", grown);
+            }
+        }
+        let worst = |sheet: &Sheet, whose: &str| {
+            let own =
+                sheet.series.iter().filter(|s| s.metric == "time without an answer" && s.contestant == whose);
+            own.flat_map(|series| series.samples.iter().copied()).fold(0.0, f64::max)
+        };
+        for whose in [OWN, OTHERS] {
+            let figure = worst(sheet, whose);
+            sheet.note("longest time without an answer", "all", whose, "s", figure);
+            sheet.aims.push(Aim::at_most("longest time without an answer", whose, None, GAP_S));
+        }
+        sheet.aims.push(Aim::at_most(lost, innocent, None, 0.0));
+        sheet.aims.push(Aim::at_most("connections failed", OTHERS, None, 0.0));
+        sheet.aims.push(Aim::at_most("memory a daemon has grown by", "onevip", None, 1024.0));
+    }
+}

@@ -1,0 +1,156 @@
+//! `[[vip.service]]`: what a VIP serves, how that hashes and who answers.
+
+use super::diagnostic::{Diagnostic, Diagnostics};
+use super::model::{Protocol, Service};
+use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
+use super::reader::Section;
+use super::source::Spot;
+use super::values;
+use onevip_core::{Answerer, HashMode, Other};
+use std::ops::RangeInclusive;
+
+/// How many services all VIPs together may have: the kernel part goes through those of a VIP one by one.
+pub const SERVICES_MAX: usize = 32;
+
+/// The words for who answers.
+pub(super) const ANSWERERS: &[(&str, Answerer)] =
+    &[("bucket", Answerer::Bucket), ("socket", Answerer::Socket)];
+/// The words for what becomes of the rest.
+pub(super) const OTHERS: &[(&str, Other)] = &[("owner", Other::Owner), ("drop", Other::Drop)];
+
+/// What one `[[vip.service]]` says.
+pub(super) struct ServiceDraft {
+    pub protocol: Protocol,
+    pub ports: Spot<RangeInclusive<u16>>,
+    /// `None` when the file does not say: as the VIP.
+    pub hash: Option<Spot<HashWord>>,
+    pub answerer: Option<Spot<Answerer>>,
+}
+
+/// Reads one `[[vip.service]]`.
+pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option<ServiceDraft> {
+    section.require("protocol", out);
+    section.require("port", out);
+    let protocol = section.choice("protocol", Protocol::ALL, out);
+    let ports = section.number_or_string("port", out).and_then(|text| values::ports(&text, out));
+    let hash = section.choice("hash", HashWord::ALL, out);
+    let answerer = section.choice("owner", ANSWERERS, out);
+    section.finish(out);
+    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer })
+}
+
+/// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
+pub(super) fn mode(word: HashWord, prefix: Option<&PrefixDraft>) -> HashMode {
+    match word {
+        HashWord::Ip => HashMode::SourceIp,
+        HashWord::IpPort => HashMode::SourceIpPort,
+        HashWord::IpPortDestPort => HashMode::SourceIpPortDestPort,
+        HashWord::Net => {
+            let (v4_prefix, v6_prefix) = prefix.map_or((32, 64), |prefix| (prefix.ipv4, prefix.ipv6));
+            HashMode::SourceNet { v4_prefix, v6_prefix }
+        }
+    }
+}
+
+/// The services of a VIP that hashes by `hash`, sorted; none in the file means SSH. Mistakes are reported.
+pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) -> Vec<Service> {
+    overlaps(vip, out);
+    beat_port_is_free(vip, out);
+    if !vip.says_services {
+        let (protocol, answerer) = (Protocol::Tcp, Answerer::Bucket);
+        return vec![Service { protocol, ports: 22..=22, hash, answerer }];
+    }
+    let mut services: Vec<Service> = Vec::new();
+    for draft in &vip.services {
+        answerers(draft, out);
+        let own = draft.hash.as_ref().map(|word| mode(word.value, vip.prefix.as_ref()));
+        let service = Service {
+            protocol: draft.protocol,
+            ports: draft.ports.value.clone(),
+            hash: own.unwrap_or(hash),
+            answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
+        };
+        pieces(draft, &service, hash, out);
+        services.push(service);
+    }
+    services.sort_by_key(|service| (service.protocol, *service.ports.start()));
+    services
+}
+
+/// No more services than there is room for.
+pub(super) fn count(vips: &[VipDraft], out: &mut Diagnostics) {
+    let services: Vec<_> = vips.iter().flat_map(|vip| &vip.services).collect();
+    // A VIP without any in the file has one: SSH.
+    let implied = vips.iter().filter(|vip| !vip.says_services).count();
+    if let Some(beyond) = services.get(SERVICES_MAX.saturating_sub(implied)) {
+        let total = services.len() + implied;
+        let reason = format!("the VIPs have {total} services together, more than {SERVICES_MAX}");
+        out.mistake(
+            &beyond.ports.place,
+            reason,
+            "let one [[vip.service]] take a range of ports, like port = \"20-29\"",
+        );
+    }
+}
+
+/// No two services have a port in common.
+fn overlaps(vip: &VipDraft, out: &mut Diagnostics) {
+    for (i, later) in vip.services.iter().enumerate() {
+        let overlaps = |earlier: &&ServiceDraft| {
+            let (a, b) = (&earlier.ports.value, &later.ports.value);
+            earlier.protocol == later.protocol && a.start() <= b.end() && b.start() <= a.end()
+        };
+        if let Some(earlier) = vip.services[..i].iter().find(overlaps) {
+            let reason = format!("two services of the VIP have {} ports in common", later.protocol);
+            let remedy = "let each port belong to one [[vip.service]]";
+            let also = &earlier.ports.place;
+            out.push(Diagnostic::mistake(&later.ports.place, reason, remedy).also(also, "the other one"));
+        }
+    }
+}
+
+/// Beats never reach the stack, so no service can live on their port.
+fn beat_port_is_free(vip: &VipDraft, out: &mut Diagnostics) {
+    let port = vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value);
+    let taken =
+        |service: &&ServiceDraft| service.protocol == Protocol::Udp && service.ports.value.contains(&port);
+    if let Some(service) = vip.services.iter().find(taken) {
+        let reason = format!("beats arrive on UDP port {port}, which this service takes");
+        let remedy = "set `beat_port` of the VIP to a UDP port that no service uses";
+        let mut mistake = Diagnostic::mistake(&service.ports.place, reason, remedy);
+        if let Some(port) = &vip.beat_port {
+            mistake = mistake.also(&port.place, "set here");
+        }
+        out.push(mistake);
+    }
+}
+
+/// A socket can answer only for a protocol in which nothing but the port tells whose a packet is.
+fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
+    let Some(owner) = service.answerer.as_ref().filter(|word| word.value == Answerer::Socket) else { return };
+    if service.protocol != Protocol::Udp {
+        let reason =
+            "`owner = \"socket\"` is for UDP: a TCP connection stays with the node that has it anyway";
+        out.mistake(&owner.place, reason, "leave `owner` out");
+    }
+    if let Some(hash) = &service.hash {
+        let reason = "`hash` counts only where the bucket decides, and here the socket does";
+        out.push(
+            Diagnostic::mistake(&hash.place, reason, "leave `hash` out").also(&owner.place, "decided here"),
+        );
+    }
+}
+
+/// Fragments have no ports, so a datagram in pieces cannot hash as one in one piece does.
+fn pieces(draft: &ServiceDraft, service: &Service, vip: HashMode, out: &mut Diagnostics) {
+    let counts_ports = matches!(service.hash, HashMode::SourceIpPort | HashMode::SourceIpPortDestPort);
+    let differs = counts_ports || service.hash != vip;
+    if service.protocol != Protocol::Udp || service.answerer != Answerer::Bucket || !differs {
+        return;
+    }
+    let place = draft.hash.as_ref().map_or(&draft.ports.place, |word| &word.place);
+    let reason = "datagrams in fragments, which have no ports, may meet another node than whole ones";
+    let remedy = "good for a service that answers each datagram by itself, as DNS does; else hash it as the VIP, by \
+                  \"source-ip\" or \"source-net\"";
+    out.push(Diagnostic::advice(place, reason, remedy));
+}
