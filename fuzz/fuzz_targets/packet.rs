@@ -37,6 +37,10 @@ impl Facts for Node<'_> {
         self.0[1] & 64 != 0 && !(session && self.0[1] & 32 != 0)
     }
 
+    fn limited(&self, _: usize, _: usize, _: IpAddr) -> bool {
+        self.0[0] & 32 != 0
+    }
+
     fn socket(&self, _: &Flow) -> Socket {
         match self.0[1] % 6 {
             0 => Socket::None,

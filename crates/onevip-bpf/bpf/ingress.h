@@ -8,6 +8,7 @@
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include "ban.h"
+#include "limit.h"
 #include "verdict.h"
 
 /* Whether some of the first `length` bytes of the packet lie in pages, where programs cannot read them: the NIC or
@@ -85,6 +86,7 @@ int onevip_ingress(struct __sk_buff *skb)
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .authority = true,
 	};
 	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
+	__u32 number;
 
 	/* The VLAN device has a program of its own. (The tag may be a leftover when vlan_present is not set.) */
 	if (!on.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
@@ -102,6 +104,13 @@ int onevip_ingress(struct __sk_buff *skb)
 		judged.reason = ONEVIP_BEAT_LOST;
 	if (reason_passes(judged.reason) && sender_is_banned((void *)(long)skb->data, on.end, &judged))
 		judged.reason = ONEVIP_BANNED;
+	if (judged.reason == ONEVIP_SYN_OWN) {
+		number = sender_is_over(&on, (void *)(long)skb->data, &judged);
+		if (number) {
+			judged.reason = ONEVIP_SYN_LIMITED;
+			refusal_report(skb, &judged, limit_at(on.settings, number)->action);
+		}
+	}
 	count(ONEVIP_INGRESS, judged.reason);
 	if (!reason_passes(judged.reason))
 		return TC_ACT_SHOT;

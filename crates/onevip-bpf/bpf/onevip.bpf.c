@@ -6,7 +6,7 @@
  *   maps.h     the maps and their questions        hash.h                        from source to bucket
  *   socket.h   what this kernel knows of a flow    judge.h                       what both families have in common
  *   verdict4.h, verdict6.h, verdict.h              the decision
- *   ban.h                                          who is let in nowhere
+ *   ban.h, limit.h                                 who is let in nowhere, and who not so often
  *   ingress.h, egress.h, xdp.h                     the programs
  */
 #include "ingress.h"

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::maps::{self, Maps, Pinned};
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
+use crate::refusals::Refusals;
+use crate::sources::Sources;
 use crate::sys;
 use crate::words::Words;
 use nix::net::if_::{if_nameindex, if_nametoindex};
@@ -152,6 +154,19 @@ impl Kernel {
     /// The words that say what this node claims; they stay valid as long as anybody holds them.
     pub fn words(&self) -> Words {
         Words(Arc::clone(&self.maps))
+    }
+
+    /// The sources that the programs count.
+    pub fn sources(&self) -> Sources {
+        Sources(Arc::clone(&self.maps))
+    }
+
+    /// The reading end of the ring buffer for refused SYNs, for the one thread that answers them.
+    ///
+    /// # Errors
+    /// When the kernel refuses to map the buffer into memory.
+    pub fn refusals(&self) -> Result<Refusals> {
+        Refusals::new(clone_fd(&self.map_fds["refusals"])?)
     }
 
     /// The bans that the programs keep, for the one thread that changes them.

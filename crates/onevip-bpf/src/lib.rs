@@ -24,6 +24,8 @@ mod maps;
 mod netlink;
 mod object;
 mod pins;
+mod refusals;
+mod sources;
 mod sys;
 mod words;
 
@@ -37,5 +39,7 @@ pub use features::{Feature, KernelFeatures};
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
+pub use refusals::{Refusals, Refused};
+pub use sources::{Counted, Sources};
 pub use sys::{TestRun, load_empty, test_run};
 pub use words::Words;

@@ -4,8 +4,9 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    BAN_PLACES, BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS,
-    REASONS_MAX, RawBan, RawBanKey4, RawBanKey6, RawConfig, RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
+    ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED,
+    PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawConfig,
+    RawSettings, RawSource, SOURCES, TICK_SHIFT, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -45,6 +46,9 @@ fn shape(map: &str) -> Shape {
         "bans4" => trie(size_of::<RawBanKey4>()),
         "bans6" => trie(size_of::<RawBanKey6>()),
         "banned" => (ARRAY, 4, 8, 1, MMAPABLE),
+        "sources" => (ARRAY, 4, size_of::<RawSource>() as u32, SOURCES as u32, 0),
+        "allowed" => (LPM_TRIE, size_of::<RawAllowedKey>() as u32, 1, ALLOWED_MAX as u32, NO_PREALLOC),
+        "refusals" => (RINGBUF, 0, 0, REFUSALS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
     }
 }
@@ -94,6 +98,8 @@ pub(crate) struct Maps {
     /// IPv4, IPv6.
     pub(crate) bans: [OwnedFd; 2],
     pub(crate) banned: MappedArray,
+    pub(crate) sources: OwnedFd,
+    pub(crate) allowed: OwnedFd,
 }
 
 impl Maps {
@@ -114,6 +120,8 @@ impl Maps {
             banned: mapped("banned", 4, writable)?,
             counters: fd_of("counters")?,
             bans: [fd_of("bans4")?, fd_of("bans6")?],
+            sources: fd_of("sources")?,
+            allowed: fd_of("allowed")?,
         })
     }
 
@@ -174,6 +182,7 @@ impl Maps {
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
     pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
         let raw = RawSettings::encode(config)?;
+        crate::sources::allow(self, config)?;
         let active = self.config_head()[2] & 1;
         let base = self.config.element(0).cast::<u32>();
         // SAFETY: the inactive half has no reader (see `wait_for_readers`), and there is one writer: this process.

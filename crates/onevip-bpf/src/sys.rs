@@ -291,6 +291,12 @@ pub(crate) fn map_put<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V)
     bpf(BPF_MAP_UPDATE_ELEM, &mut element(map, key, value)).map(drop)
 }
 
+/// The same into a map whose values have locks, each of which is taken meanwhile.
+pub(crate) fn map_put_locked<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    const LOCKED: u64 = 4;
+    bpf(BPF_MAP_UPDATE_ELEM, &mut ElementAttr { flags: LOCKED, ..element(map, key, value) }).map(drop)
+}
+
 /// Takes a key out; false when it was not there.
 pub(crate) fn map_remove<K: Copy>(map: BorrowedFd<'_>, key: &K) -> io::Result<bool> {
     match bpf(BPF_MAP_DELETE_ELEM, &mut element(map, key, std::ptr::null::<u8>())) {

@@ -16,10 +16,12 @@ use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Bans, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::bans::{Prefix, Stop};
+use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{
     AddressOrder, Answerer, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Other, Reason, Selector, Service,
     Socket, Time, Transport,
 };
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -146,15 +148,38 @@ fn config() -> KernelConfig {
         cluster_mac: SECOND_MAC,
         orphan_wait_ms: common::ORPHAN_WAIT_MS,
     };
-    KernelConfig { vips: vec![common::vip(Hasher::DEFAULT), second] }
+    let mut first = common::vip(Hasher::DEFAULT);
+    first.selector.services = vec![Service { limit: Some(limit(5)), ..services()[0].clone() }];
+    KernelConfig { vips: vec![first, second] }
+}
+
+/// Who is not counted.
+const ALLOWED: &str = "198.51.100.40/30";
+const ALLOWED6: &str = "2001:db8:0:0:1122:3344:5566:2a/127";
+
+/// A limit whose window is longer than the test.
+fn limit(burst: u8) -> Limit {
+    Limit {
+        burst,
+        window: Duration::from_secs(3600),
+        counts_refused: true,
+        refusal: Refusal::Drop,
+        v4_prefix: 31,
+        v6_prefix: 100,
+        allow: vec![ALLOWED.parse().unwrap(), ALLOWED6.parse().unwrap()],
+    }
 }
 
 /// Each hashes in its own way, and most ports are nobody's.
 fn services() -> Vec<Service> {
-    let service = |transport, ports, mode| Service { transport, ports, mode, answerer: Answerer::Bucket };
+    let service =
+        |transport, ports, mode| Service { transport, ports, mode, answerer: Answerer::Bucket, limit: None };
     vec![
         service(Transport::Tcp, SSH..=SSH, HashMode::SourceIp),
-        service(Transport::Tcp, 2222..=2229, HashMode::SourceNet { v4_prefix: 20, v6_prefix: 56 }),
+        Service {
+            limit: Some(Limit { counts_refused: false, ..limit(30) }),
+            ..service(Transport::Tcp, 2222..=2229, HashMode::SourceNet { v4_prefix: 20, v6_prefix: 56 })
+        },
         service(Transport::Udp, 53..=53, HashMode::SourceIpPort),
     ]
 }
@@ -495,13 +520,23 @@ fn compare(
     let views = views(&config());
     let world = World::make(&mut host);
     let mut bans_of_kernel = kernel.bans().unwrap();
+    let allowed = vec![ALLOWED.parse::<Prefix>().unwrap(), ALLOWED6.parse().unwrap()];
+    let mut counts = RefCell::default();
     for batch in packets.step_by(BATCH as usize) {
         let lease_live = shake(random, &kernel, &mut memory);
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
         let bans = ban(random, &world, &mut bans_of_kernel);
-        let known = Known { kernel: &kernel, lease_live, sockets: world.sockets(), listeners, bans };
+        let known = Known {
+            kernel: &kernel,
+            lease_live,
+            sockets: world.sockets(),
+            listeners,
+            bans,
+            allowed: allowed.clone(),
+            counts,
+        };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);
             *v6 += u64::from(is_ipv6(&frame));
@@ -510,6 +545,7 @@ fn compare(
             *seen.entry(reason).or_default() += 1;
             ours += u64::from(reason != Reason::NotOurs && tc_takes(&frame));
         }
+        counts = known.counts;
         let total: u64 = kernel.counters().unwrap().ingress.iter().sum();
         assert_eq!(total - total_before, ours, "ONEVIP_SEED={seed}: something was counted twice");
         while kernel.beats().unwrap().next().is_some() {}

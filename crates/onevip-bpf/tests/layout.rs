@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawService, RawSettings, RawVip,
+    self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawLimit,
+    RawRefusal, RawService, RawSettings, RawSource, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -47,6 +48,17 @@ fn facts() -> Facts {
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
         ("ONEVIP_REASONS".into(), Reason::END as u64),
+        ("ONEVIP_LIMITS_MAX".into(), layout::LIMITS_MAX as u64),
+        ("ONEVIP_SOURCES".into(), layout::SOURCES as u64),
+        ("ONEVIP_WAYS".into(), layout::WAYS as u64),
+        ("ONEVIP_BURST_MAX".into(), layout::BURST_MAX as u64),
+        ("ONEVIP_ALLOWED_MAX".into(), layout::ALLOWED_MAX as u64),
+        ("ONEVIP_REFUSALS_BYTES".into(), layout::REFUSALS_BYTES as u64),
+        ("ONEVIP_REFUSED_MAX".into(), layout::REFUSED_MAX as u64),
+        ("sizeof(struct onevip_limit)".into(), size_of::<RawLimit>() as u64),
+        ("sizeof(struct onevip_source)".into(), size_of::<RawSource>() as u64),
+        ("sizeof(struct onevip_allowed_key)".into(), size_of::<RawAllowedKey>() as u64),
+        ("sizeof(struct onevip_refusal)".into(), size_of::<RawRefusal>() as u64),
         ("ONEVIP_BAN_PLACES".into(), layout::BAN_PLACES as u64),
         ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
         ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
@@ -62,9 +74,13 @@ fn facts() -> Facts {
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other);
     fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
-    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, services, checksum);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, services, limit_count, limit_seed, limits, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
+    fields!(facts, "onevip_limit", RawLimit: window_ms, burst, action, counts_refused, v4_prefix, v6_prefix);
+    fields!(facts, "onevip_source", RawSource: lock, owner, start, end, last_ns, refused, attempts, stamps);
+    fields!(facts, "onevip_allowed_key", RawAllowedKey: length, owner, words);
+    fields!(facts, "onevip_refusal", RawRefusal: ifindex, action, length, ethernet, packet);
     fields!(facts, "onevip_ban_key4", RawBanKey4: length, address);
     fields!(facts, "onevip_ban_key6", RawBanKey6: length, words);
     fields!(facts, "onevip_ban", RawBan: everything_until_ns, openings_until_ns);

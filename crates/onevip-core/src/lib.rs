@@ -10,6 +10,7 @@ pub mod beat;
 pub mod hash;
 pub mod ids;
 pub mod letter;
+pub mod limit;
 pub mod membership;
 pub mod packet;
 pub mod selector;

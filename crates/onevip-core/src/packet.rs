@@ -62,12 +62,14 @@ pub struct Place {
     pub bucket: Bucket,
     /// A service wants it, or nobody is turned away.
     pub served: bool,
+    /// The place among the VIP's services of the one it is for, if that has a limit.
+    pub limited: Option<usize>,
 }
 
 impl Place {
     /// Where a packet belongs that is wanted.
     pub const fn new(vip: usize, bucket: Bucket) -> Self {
-        Self { vip, bucket, served: true }
+        Self { vip, bucket, served: true, limited: None }
     }
 }
 
@@ -298,7 +300,8 @@ fn icmp_quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) ->
 fn place(vips: &[VipView], vip: usize, source: IpAddr, ports: Ports) -> Place {
     let selector = &vips[vip].selector;
     let served = selector.serves(ports.transport, ports.dest);
-    Place { vip, bucket: selector.bucket(source, Some(ports)), served }
+    let limited = selector.limited(ports.transport, ports.dest);
+    Place { vip, bucket: selector.bucket(source, Some(ports)), served, limited }
 }
 
 fn portless(vips: &[VipView], vip: usize, source: IpAddr) -> Place {

@@ -5,6 +5,7 @@
 
 use crate::hash::{HashMode, Hasher};
 use crate::ids::Bucket;
+use crate::limit::Limit;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -49,6 +50,8 @@ pub struct Service {
     pub mode: HashMode,
     /// Who answers.
     pub answerer: Answerer,
+    /// How many connections a source may open; for TCP.
+    pub limit: Option<Limit>,
 }
 
 /// The ports of a packet that has them, and is no fragment.
@@ -84,6 +87,12 @@ impl Selector {
         self.services.iter().find(|service| service.transport == transport && service.ports.contains(&port))
     }
 
+    /// The place among the services of the one on this port, if it has a limit.
+    pub fn limited(&self, transport: Transport, port: u16) -> Option<usize> {
+        let on = |service: &Service| service.transport == transport && service.ports.contains(&port);
+        self.services.iter().position(|service| on(service) && service.limit.is_some())
+    }
+
     /// Whether packets to this port are wanted.
     pub fn serves(&self, transport: Transport, port: u16) -> bool {
         self.other == Other::Owner || self.service(transport, port).is_some()
@@ -114,6 +123,7 @@ mod tests {
             ports: 53..=53,
             mode: HashMode::SourceIpPort,
             answerer: Answerer::Bucket,
+            limit: None,
         };
         let selector =
             Selector { services: vec![dns], other: Other::Drop, ..Selector::uniform(Hasher::DEFAULT) };

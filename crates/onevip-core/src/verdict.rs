@@ -105,6 +105,8 @@ pub trait Facts {
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool;
     /// Whether a source is banned; `session` when it is about a packet that may belong to a session which is here.
     fn banned(&self, source: IpAddr, session: bool) -> bool;
+    /// Whether another connection of a source is one too many for this service of a VIP. Asking is an attempt, and counts.
+    fn limited(&self, vip: usize, service: usize, source: IpAddr) -> bool;
 }
 
 /// How long after a passed SYN its bucket counts as having guests, in seconds. It bridges the time until a scan has
@@ -240,6 +242,8 @@ reasons! {
     OtherUnserved = 41, Drop, "other-unserved";
     /// It would have passed, but its source is banned.
     Banned = 46, Drop, "banned";
+    /// SYN of a claimed bucket whose source opens connections too often. Only the authority counts them.
+    SynLimited = 47, Drop, "syn-limited";
 }
 
 impl Reason {
@@ -257,10 +261,19 @@ impl Reason {
 
 /// The verdict on a whole frame: that on the packet in it, and on its sender.
 pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl Facts) -> Reason {
-    let reason = judge(&Packet::parse(frame, vips), facts);
-    let would_pass = reason.action() == Action::Pass && reason.is_of_sender();
-    match Packet::source(frame).filter(|_| would_pass) {
-        Some(source) if facts.banned(source, reason.is_of_session()) => Reason::Banned,
+    let packet = Packet::parse(frame, vips);
+    let reason = judge(&packet, facts);
+    if reason.action() != Action::Pass || !reason.is_of_sender() {
+        return reason;
+    }
+    let Some(source) = Packet::source(frame) else { return reason };
+    if facts.banned(source, reason.is_of_session()) {
+        return Reason::Banned;
+    }
+    match packet {
+        Packet::TcpSyn(Place { vip, limited: Some(service), .. }) if facts.limited(vip, service, source) => {
+            Reason::SynLimited
+        }
         _ => reason,
     }
 }

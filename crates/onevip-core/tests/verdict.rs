@@ -44,6 +44,9 @@ impl Facts for Node {
     fn banned(&self, _: IpAddr, _: bool) -> bool {
         false
     }
+    fn limited(&self, _: usize, _: usize, _: IpAddr) -> bool {
+        false
+    }
 }
 
 fn place() -> Place {
@@ -333,6 +336,7 @@ fn what_no_service_wants_is_dropped_where_the_vip_says_so() {
         ports: 53..=53,
         mode: HashMode::SourceIpPort,
         answerer: Answerer::Bucket,
+        limit: None,
     };
     let selector = Selector { services: vec![dns], other: Other::Drop, ..Selector::uniform(Hasher::DEFAULT) };
     let vips = [VipView { selector, ..vips()[0].clone() }];

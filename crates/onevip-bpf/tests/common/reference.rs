@@ -3,8 +3,10 @@
 use super::{V, config, host, vip_for};
 use onevip_bpf::{Kernel, KernelConfig, boot_time_ns, test_run};
 use onevip_core::bans::{Prefix, Stop};
+use onevip_core::limit::Count;
 use onevip_core::verdict::SYN_MEMORY_SECS;
 use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge_frame};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -29,6 +31,10 @@ pub struct Known<'a> {
     pub listeners: Vec<(IpAddr, u16)>,
     /// Who is banned, and until when, with wider bans counted in.
     pub bans: Vec<(Prefix, Stop)>,
+    /// Who is not counted, by any limit.
+    pub allowed: Vec<Prefix>,
+    /// The attempts of sources, by VIP and service.
+    pub counts: RefCell<HashMap<(usize, usize, Prefix), Count>>,
 }
 
 impl Facts for Known<'_> {
@@ -58,6 +64,18 @@ impl Facts for Known<'_> {
         let until =
             narrowest.map(|(_, stop)| if session { stop.everything_until } else { stop.openings_until });
         until.is_some_and(|until| until.nanos() > boot_time_ns())
+    }
+
+    fn limited(&self, vip: usize, service: usize, source: IpAddr) -> bool {
+        let config = self.kernel.config().unwrap();
+        let limit = config.vips[vip].selector.services[service].limit.clone().unwrap();
+        // The kernel's list of those who are not counted is a map of its own.
+        if self.allowed.iter().any(|network| network.contains(&Prefix::host(source))) {
+            return false;
+        }
+        let mut counts = self.counts.borrow_mut();
+        let count = counts.entry((vip, service, limit.source(source))).or_default();
+        !count.attempt(&limit, boot_time_ns() / 1_000_000)
     }
 
     fn socket(&self, flow: &Flow) -> Socket {
@@ -104,7 +122,8 @@ pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<R
         ))
     };
 
-    let drops = reason.action() == Action::Drop;
+    // XDP only looks ahead: it counts no attempts.
+    let drops = reason.action() == Action::Drop && reason != Reason::SynLimited;
     let before = count(known.kernel, XDP_ROW, reason);
     let run = test_run(xdp, frame, 1).map_err(|error| format!("XDP test run: {error}"))?;
     if run.returned != if drops { XDP_DROP } else { XDP_PASS } {

@@ -8,6 +8,7 @@ use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, KernelConfig, boot_time_ns, test_run};
 use onevip_core::bans::{Prefix, Stop};
 use onevip_core::{Bucket, Flags, Reason, Socket, Time, VipView};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -169,6 +170,8 @@ pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Tab
             ]),
             listeners: vec![(VIP.into(), SSH), (VIP6.into(), SSH)],
             bans: Vec::new(),
+            allowed: Vec::new(),
+            counts: RefCell::default(),
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
         let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();
