@@ -88,6 +88,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Who opens connections here, and who is at a limit
+    Limits {
+        /// As JSON: one object for each source, each on a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
     /// Read the configuration and the keys again
@@ -162,6 +168,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bans { json } => {
             ctx.json = json;
             cmd::ban::list(&ctx)
+        }
+        Command::Limits { json } => {
+            ctx.json = json;
+            cmd::limits::run(&ctx)
         }
         Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),

@@ -11,4 +11,5 @@ pub mod daemon;
 pub mod desk;
 pub mod health;
 pub mod host;
+pub mod limits;
 pub mod status;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod fail2ban;
+mod limits;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};

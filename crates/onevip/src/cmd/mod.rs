@@ -6,6 +6,7 @@ pub mod check_health;
 pub mod doctor;
 pub mod drain;
 pub mod keygen;
+pub mod limits;
 pub mod order;
 pub mod run;
 pub mod status;

@@ -9,6 +9,7 @@
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
 use super::model::{Config, Node, Service, Vip};
+use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -132,7 +133,7 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        for Service { protocol, ports, hash: own, answerer } in services {
+        for Service { protocol, ports, hash: own, answerer, limit } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));
@@ -144,11 +145,29 @@ impl Canon {
                 Answerer::Bucket => {}
                 Answerer::Socket => self.text("socket"),
             }
+            if let Some(limit) = limit {
+                self.limit(limit);
+            }
         }
         match other {
             Other::Owner => {}
             Other::Drop => self.text("drop"),
         }
+    }
+
+    fn limit(&mut self, limit: &Limit) {
+        let Limit { burst, window, counts_refused, refusal, v4_prefix, v6_prefix, allow } = limit;
+        self.text("limit");
+        self.number(window.as_millis() as u64);
+        let refusal = match refusal {
+            Refusal::Drop => 0,
+            Refusal::Reset => 1,
+            Refusal::Unreachable => 2,
+        };
+        self.0.update([*burst, (*counts_refused).into(), refusal, *v4_prefix, *v6_prefix]);
+        let sorted: BTreeSet<_> = allow.iter().collect();
+        self.number(sorted.len() as u64);
+        sorted.iter().for_each(|network| self.text(&network.to_string()));
     }
 
     fn node(&mut self, node: &Node) {

@@ -10,6 +10,7 @@ mod digest;
 mod files;
 pub mod health;
 mod identity;
+mod limits;
 mod mac;
 mod model;
 pub mod nodelist;

@@ -7,6 +7,7 @@
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::bans::Prefix;
+use onevip_core::limit::Limit;
 use onevip_core::{
     AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Table, Transport, Weight,
 };
@@ -164,6 +165,8 @@ pub struct Service {
     pub hash: HashMode,
     /// Who answers. [`Answerer::Socket`] only with UDP.
     pub answerer: Answerer,
+    /// How many connections a source may open; only with TCP.
+    pub limit: Option<Limit>,
 }
 
 /// A transport protocol.
@@ -230,6 +233,7 @@ impl Vip {
             ports: service.ports.clone(),
             mode: service.hash,
             answerer: service.answerer,
+            limit: service.limit.clone(),
         });
         Selector { hasher: self.hasher(), services: services.collect(), other: self.other }
     }

@@ -6,6 +6,7 @@ use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
 use super::reader::Section;
 use super::source::Spot;
 use super::values;
+use onevip_core::limit::Limit;
 use onevip_core::{Answerer, HashMode, Other};
 use std::ops::RangeInclusive;
 
@@ -25,6 +26,7 @@ pub(super) struct ServiceDraft {
     /// `None` when the file does not say: as the VIP.
     pub hash: Option<Spot<HashWord>>,
     pub answerer: Option<Spot<Answerer>>,
+    pub limit: Option<Spot<Limit>>,
 }
 
 /// Reads one `[[vip.service]]`.
@@ -35,8 +37,9 @@ pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option
     let ports = section.number_or_string("port", out).and_then(|text| values::ports(&text, out));
     let hash = section.choice("hash", HashWord::ALL, out);
     let answerer = section.choice("owner", ANSWERERS, out);
+    let limit = super::limits::limit(&mut section, out);
     section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer })
+    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, limit })
 }
 
 /// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
@@ -58,17 +61,19 @@ pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) ->
     beat_port_is_free(vip, out);
     if !vip.says_services {
         let (protocol, answerer) = (Protocol::Tcp, Answerer::Bucket);
-        return vec![Service { protocol, ports: 22..=22, hash, answerer }];
+        return vec![Service { protocol, ports: 22..=22, hash, answerer, limit: None }];
     }
     let mut services: Vec<Service> = Vec::new();
     for draft in &vip.services {
         answerers(draft, out);
+        super::limits::fits(draft, out);
         let own = draft.hash.as_ref().map(|word| mode(word.value, vip.prefix.as_ref()));
         let service = Service {
             protocol: draft.protocol,
             ports: draft.ports.value.clone(),
             hash: own.unwrap_or(hash),
             answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
+            limit: draft.limit.as_ref().map(|limit| limit.value.clone()),
         };
         pieces(draft, &service, hash, out);
         services.push(service);
@@ -80,6 +85,7 @@ pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) ->
 /// No more services than there is room for.
 pub(super) fn count(vips: &[VipDraft], out: &mut Diagnostics) {
     let services: Vec<_> = vips.iter().flat_map(|vip| &vip.services).collect();
+    super::limits::count(&services, out);
     // A VIP without any in the file has one: SSH.
     let implied = vips.iter().filter(|vip| !vip.says_services).count();
     if let Some(beyond) = services.get(SERVICES_MAX.saturating_sub(implied)) {

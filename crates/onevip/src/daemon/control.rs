@@ -9,6 +9,7 @@ use super::steward::Outcome;
 use crate::bans::wire::{Listed, Order};
 use crate::desk::question::{Question, Reply};
 use crate::desk::sessions::Session;
+use crate::limits::tally;
 use crate::status::Status;
 use anyhow::{Context, bail};
 use nix::unistd::{Gid, Group, chown};
@@ -57,6 +58,8 @@ pub enum Request {
     },
     /// Who is kept out.
     Bans,
+    /// Who opens connections, and is at a limit.
+    Limits,
     /// Ask all nodes, this one included.
     Ask {
         /// What.
@@ -76,6 +79,8 @@ pub enum Response {
     Replies(Vec<Reply>),
     /// The bans in force.
     Bans(Vec<Listed>),
+    /// The sources that were counted.
+    Limits(Vec<tally::Line>),
     /// Done; in words.
     Done(String),
     /// Lines follow.
@@ -144,6 +149,7 @@ fn converse(stream: UnixStream, handle: impl Fn(&Request) -> anyhow::Result<Outc
     match outcome {
         Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
         Ok(Outcome::Bans(bans)) => say(&stream, &Response::Bans(bans)),
+        Ok(Outcome::Limits(lines)) => say(&stream, &Response::Limits(lines)),
         Ok(Outcome::Sessions(sessions)) => say(&stream, &Response::Sessions(sessions)),
         // Others may take their time: nobody else shall wait for them.
         Ok(Outcome::Replies(replies)) => super::spawn("replies", move || {

@@ -115,6 +115,11 @@ impl Gatherer {
         })
     }
 
+    /// Whether this node claims a bucket now.
+    pub fn claims(&self, vip: usize, bucket: Bucket) -> bool {
+        self.kernel.flags(vip, bucket).has(Flags::MINE)
+    }
+
     /// How this node stands to the clients of a bucket, of whom it holds so many sessions.
     pub fn place(&self, vip: usize, bucket: Bucket, sessions: usize, report: Option<&VipReport>) -> Place {
         let live = self.kernel.lease_deadline_ns() > onevip_bpf::boot_time_ns();
@@ -126,6 +131,7 @@ impl Gatherer {
                 .to_owned(),
             why_out: engine.and_then(|engine| engine.why_out).map(|why| super::news::why_out(why).to_owned()),
             sessions,
+            at_limits: Vec::new(),
         }
     }
 

@@ -19,10 +19,15 @@ use crate::desk::question::{Answer, Question, Reply};
 use crate::desk::sessions::{self, Session};
 use crate::health::board::Board;
 use crate::health::monitor::{self, Monitor, Subject};
+use crate::limits::heirs::Replied;
+use crate::limits::tally;
 use crate::status::Status;
 use anyhow::{Context, bail};
+use onevip_bpf::Sources;
+use onevip_core::bans::Prefix;
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
+use onevip_core::selector::Ports;
 use onevip_core::{Bucket, NodeId, NodeSet};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +43,7 @@ pub struct Steward {
     letters: Slot,
     watchers: Watchers,
     bans: Arc<Keeper>,
+    sources: Sources,
     gatherer: Mutex<Gatherer>,
     board: Arc<Board>,
     /// None only after the threads of new checks could not be started.
@@ -52,6 +58,8 @@ pub enum Outcome {
     Sessions(Vec<Session>),
     /// Who is kept out.
     Bans(Vec<Listed>),
+    /// Who was counted.
+    Limits(Vec<tally::Line>),
     /// Done; in words.
     Done(String),
     /// Replies will come, at the latest when the desk has given up.
@@ -92,13 +100,23 @@ impl Steward {
         beat_loop: Mailbox<Command>,
         letters: Slot,
         watchers: Watchers,
-        bans: Arc<Keeper>,
+        (bans, sources): (Arc<Keeper>, Sources),
         running: Running,
     ) -> anyhow::Result<Self> {
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
-        Ok(Self { paths: paths.clone(), beat_loop, letters, watchers, bans, gatherer, board, monitor })
+        Ok(Self {
+            paths: paths.clone(),
+            beat_loop,
+            letters,
+            watchers,
+            bans,
+            sources,
+            gatherer,
+            board,
+            monitor,
+        })
     }
 
     /// Does what is asked.
@@ -134,6 +152,13 @@ impl Steward {
             Request::Ban(order) => self.bans.ban(order).map(|words| self.spread(words)),
             Request::Unban { prefix } => self.bans.unban(prefix).map(|words| self.spread(words)),
             Request::Bans => Ok(Outcome::Bans(self.bans.list())),
+            Request::Limits => {
+                let plan = self.gatherer().configuration().1.clone();
+                if tally::limits(&plan).is_empty() {
+                    bail!("no service has a limit; [vip.service.limit] in the configuration sets one");
+                }
+                tally::lines(&plan, &self.sources).map(Outcome::Limits)
+            }
             Request::Reload => self.reload().map(Outcome::Done),
             Request::Watch => match self.watchers.join() {
                 Some(lines) => Ok(Outcome::Lines(lines)),
@@ -194,11 +219,19 @@ impl Steward {
                 let bucket = Bucket::new(*bucket).context("there is no such bucket")?;
                 let reports = self.report()?;
                 let held = sessions::count(&plan, vip, *address)?;
-                Answer::Place(self.gatherer().place(index, bucket, held, reports.get(index)))
+                let mut place = self.gatherer().place(index, bucket, held, reports.get(index));
+                if place.answers {
+                    place.at_limits = tally::of_client(&plan, &self.sources, index, *address)?;
+                }
+                Answer::Place(place)
             }
             Question::Bans { epoch, after } => {
                 let part = self.bans.news(*epoch, *after);
                 Answer::Bans { epoch: part.epoch, upto: part.upto, number: part.number, bans: part.bans }
+            }
+            Question::Counts => {
+                let mine = |vip, source: &Prefix, port| self.claims_source(&plan, vip, source, port);
+                Answer::Counts(tally::for_heirs(&plan, &self.sources, mine)?)
             }
             Question::BansChanged { node, epoch, number } => {
                 self.bans.hint(NodeId::new(*node).context("there is no such node")?, *epoch, *number);
@@ -255,6 +288,33 @@ impl Steward {
             (false, 1) => format!("{words} · the other node is told"),
             (false, count) => format!("{words} · {count} other nodes are told"),
         })
+    }
+
+    /// Whether this node claims the bucket of a source, which is a single address.
+    fn claims_source(&self, plan: &Plan, vip: usize, source: &Prefix, port: u16) -> bool {
+        let ports = Ports { transport: tally::TRANSPORT, source: 0, dest: port };
+        let bucket = plan.vips[vip].vip.selector().bucket(source.address(), Some(ports));
+        self.gatherer().claims(vip, bucket)
+    }
+
+    /// Asks all other nodes for what they have counted in buckets that are no longer theirs; how many.
+    pub fn ask_for_counts(&self, to: &std::sync::mpsc::Sender<Replied>) -> usize {
+        let plan = self.gatherer().configuration().1.clone();
+        if tally::limits(&plan).is_empty() {
+            return 0;
+        }
+        let mail = |node| Mail::Ask { node, question: Question::Counts, to: to.clone() };
+        self.heard().iter().filter(|node| self.letters.post(mail(*node))).count()
+    }
+
+    /// Takes over what another node has counted.
+    pub fn take_counts(&self, answer: Answer) {
+        let Answer::Counts(told) = answer else { return };
+        let plan = self.gatherer().configuration().1.clone();
+        let mine = |vip, source: &Prefix, port| self.claims_source(&plan, vip, source, port);
+        if let Err(error) = tally::take_over(&plan, &self.sources, &told, mine) {
+            tracing::warn!("counts of another node were not taken over: {error:#}");
+        }
     }
 
     /// The other nodes that can be heard now.

@@ -2,6 +2,7 @@
 
 use super::sessions::Session;
 use crate::bans::wire::Told;
+use crate::limits::tally;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -33,6 +34,8 @@ pub enum Question {
         /// Since the change of this number.
         after: u64,
     },
+    /// What have you counted of sources whose buckets you do not claim?
+    Counts,
     /// Would you ask me for my bans? There is something new.
     BansChanged {
         /// Who says so.
@@ -65,6 +68,8 @@ pub enum Answer {
         /// What changed, oldest first.
         bans: Vec<Told>,
     },
+    /// To [`Question::Counts`].
+    Counts(Vec<tally::Told>),
     /// To [`Question::BansChanged`].
     Noted,
     /// Why not.
@@ -82,6 +87,9 @@ pub struct Place {
     pub why_out: Option<String>,
     /// Sessions of the client's address that it holds.
     pub sessions: usize,
+    /// At which limits the client is here.
+    #[serde(default)]
+    pub at_limits: Vec<String>,
 }
 
 /// What must be alike on all nodes, or nearly so.

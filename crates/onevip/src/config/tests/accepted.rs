@@ -55,7 +55,8 @@ fn a_short_file_has_sensible_defaults() {
             protocol: Protocol::Tcp,
             ports: 22..=22,
             hash: HashMode::SourceIp,
-            answerer: Answerer::Bucket
+            answerer: Answerer::Bucket,
+            limit: None
         }]
     );
     assert_eq!(config.nodes[0].weight, 100);
