@@ -170,7 +170,7 @@ __noinline __u32 bucket_ipv4_special(const struct onevip_settings *settings, __u
 
 	if (!settings)
 		return 0;
-	vip = &settings->vips[which & (ONEVIP_VIPS_MAX - 1)];
+	vip = &settings->vips[INDEX(which, ONEVIP_VIPS_MAX)];
 	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
 	count = port_words(way.mode);
 	hash = jhash_short(address_word(vip, source, way.v4_prefix), count > 0 ? ports >> 16 : 0,
@@ -188,7 +188,7 @@ __noinline __u32 bucket_ipv6_special(const struct onevip_settings *settings, __u
 
 	if (!settings)
 		return 0;
-	vip = &settings->vips[which & (ONEVIP_VIPS_MAX - 1)];
+	vip = &settings->vips[INDEX(which, ONEVIP_VIPS_MAX)];
 	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
 	words[0] = address_word(vip, start, way.v6_prefix);
 	words[1] = address_word(vip, start >> 32, way.v6_prefix - 32);
@@ -215,7 +215,7 @@ static __always_inline __u32 flow_hash_ipv6(__u32 vip, const __be32 *source, __b
 static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, __u32 vip_index, __be32 source,
 				       __u32 protocol, __be16 source_port, __be16 dest_port)
 {
-	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	const struct onevip_vip *vip = &settings->vips[INDEX(vip_index, ONEVIP_VIPS_MAX)];
 	__u32 bucket;
 
 	if (vip->plain)
@@ -229,7 +229,7 @@ static __always_inline __u32 word_ipv4(const struct onevip_settings *settings, _
 static __always_inline __u32 word_ipv6(const struct onevip_settings *settings, __u32 vip_index, const __be32 *source,
 				       __u32 protocol, __be16 source_port, __be16 dest_port)
 {
-	const struct onevip_vip *vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	const struct onevip_vip *vip = &settings->vips[INDEX(vip_index, ONEVIP_VIPS_MAX)];
 	__u32 bucket;
 
 	if (vip->plain)

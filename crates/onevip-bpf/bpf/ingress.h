@@ -9,7 +9,7 @@
 #include <linux/pkt_cls.h>
 #include "ban.h"
 #include "limit.h"
-#include "verdict.h"
+#include "trace.h"
 
 /* Whether some of the first `length` bytes of the packet lie in pages, where programs cannot read them: the NIC or
  * GRO may have left them there. (Pointers are compared, not subtracted: the verifier loses track of differences.) */
@@ -44,16 +44,20 @@ static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct j
 	beat->vip = vip;
 	beat->address = judged->address;
 	beat->length = length;
-	/* The verifier wants to see both bounds on the very register that the helper takes. */
+	/* The verifier wants to see both bounds, one after the other, on the very register that the helper takes; and older
+	 * ones learn nothing from "not zero". */
 	asm volatile("" : "+r"(captured));
-	if (captured == 0 || captured > ONEVIP_DATAGRAM_MAX ||
-	    bpf_skb_load_bytes(skb, judged->network, beat->datagram, captured)) {
-		bpf_ringbuf_discard(beat, 0);
-		return false;
-	}
+	if (captured < sizeof(struct iphdr))
+		goto unread;
+	asm volatile("" : "+r"(captured));
+	if (captured > ONEVIP_DATAGRAM_MAX || bpf_skb_load_bytes(skb, judged->network, beat->datagram, captured))
+		goto unread;
 	beat->captured = captured;
 	bpf_ringbuf_submit(beat, 0);
 	return true;
+unread:
+	bpf_ringbuf_discard(beat, 0);
+	return false;
 }
 
 /* A frame to the cluster MAC is "for somebody else" to the stack, and TCP would not take it. */
@@ -79,6 +83,20 @@ static __always_inline void skb_judge_thoroughly(struct __sk_buff *skb, struct i
 	judge_thoroughly(on, (void *)(long)skb->data, judged);
 }
 
+/* What is held against the sender of a packet that would pass. Returns the number of the limit that it exceeds, or 0. */
+static __always_inline __u32 judge_sender(struct inquiry *on, void *data, struct judged *judged)
+{
+	__u32 number = 0;
+
+	if (reason_passes(judged->reason) && sender_is_banned(data, on->end, judged))
+		judged->reason = ONEVIP_BANNED;
+	if (judged->reason == ONEVIP_SYN_OWN)
+		number = sender_is_over(on, data, judged);
+	if (number)
+		judged->reason = ONEVIP_SYN_LIMITED;
+	return number;
+}
+
 SEC("classifier")
 int onevip_ingress(struct __sk_buff *skb)
 {
@@ -96,22 +114,20 @@ int onevip_ingress(struct __sk_buff *skb)
 	} else if (judged.reason == ONEVIP_TCP_FOREIGN) {
 		/* By far the most frequent: to know the reason here saves computing what it means. */
 		count(ONEVIP_INGRESS, ONEVIP_TCP_FOREIGN);
+		if (READ_ONCE(on.settings->traced))
+			trace_skb(skb, ONEVIP_TCP_FOREIGN);
 		return TC_ACT_SHOT;
 	}
 	if (judged.reason == ONEVIP_NOT_OURS)
 		return TC_ACT_UNSPEC;
 	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
 		judged.reason = ONEVIP_BEAT_LOST;
-	if (reason_passes(judged.reason) && sender_is_banned((void *)(long)skb->data, on.end, &judged))
-		judged.reason = ONEVIP_BANNED;
-	if (judged.reason == ONEVIP_SYN_OWN) {
-		number = sender_is_over(&on, (void *)(long)skb->data, &judged);
-		if (number) {
-			judged.reason = ONEVIP_SYN_LIMITED;
-			refusal_report(skb, &judged, limit_at(on.settings, number)->action);
-		}
-	}
+	number = judge_sender(&on, (void *)(long)skb->data, &judged);
+	if (number)
+		refusal_report(skb, &judged, limit_at(on.settings, number)->action);
 	count(ONEVIP_INGRESS, judged.reason);
+	if (READ_ONCE(on.settings->traced))
+		trace_skb(skb, judged.reason);
 	if (!reason_passes(judged.reason))
 		return TC_ACT_SHOT;
 	packet_accept(skb, &on.settings->vips[address_vip(on.settings, judged.address)]);

@@ -31,6 +31,7 @@ struct inquiry {
 	__u32 vip;
 	bool authority; /* tc ingress; XDP only looks ahead */
 	__be16 service_port; /* of a SYN that passes */
+	bool onlooker; /* explain: nothing may be remembered */
 };
 
 /* A source's word in the flags and last_syn maps. */
@@ -122,7 +123,8 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	 * will say so before its sender tries again. */
 	waited = !tcp->rst &&
 		 orphan_waited(flow_hash(on, ip, tcp), on->vip,
-			       on->settings->vips[on->vip & (ONEVIP_VIPS_MAX - 1)].orphan_wait_ms, now);
+			       on->settings->vips[INDEX(on->vip, ONEVIP_VIPS_MAX)].orphan_wait_ms, now,
+			       on->onlooker);
 	if (!claims)
 		return ONEVIP_TCP_NOT_HERE;
 	if (flags & ONEVIP_ELSEWHERE)

@@ -34,6 +34,9 @@ struct {
 	__uint(max_entries, ONEVIP_REFUSALS_BYTES);
 } onevip_refusals SEC(".maps");
 
+#define LIMIT_OF_IPV6 1
+#define LIMIT_ONLOOKER 2
+
 /* The limit of this number, which is not 0. */
 static __always_inline const struct onevip_limit *limit_at(const struct onevip_settings *settings, __u32 number)
 {
@@ -65,18 +68,18 @@ static __always_inline bool source_is_at(const struct onevip_source *place, __u6
 
 /*
  * Counts an attempt, and says whether it is one too many. The address comes as its two halves, an IPv4 address as the
- * first. Not static, so that the verifier looks at it once.
+ * first; `how` is LIMIT_OF_IPV6 and LIMIT_ONLOOKER, who only wants to know: a function of BPF takes five arguments. Not
+ * static, so that the verifier looks at it once.
  */
-__noinline int limit_exceeded(const struct onevip_settings *settings, __u32 number, __u64 start, __u64 end,
-			      __u32 is_v6)
+__noinline int limit_exceeded(const struct onevip_settings *settings, __u32 number, __u64 start, __u64 end, __u32 how)
 {
-	__u32 owner = number | is_v6 << 8, set, chosen = 0, burst, window, tick, at, oldest;
+	__u32 is_v6 = how & LIMIT_OF_IPV6, owner = number | is_v6 << 8, set, chosen = 0, burst, window, tick, at;
 	struct onevip_allowed_key key = { .length = 32 + 128 };
 	struct onevip_source *place = NULL, *candidate;
 	const struct onevip_limit *limit;
 	__u64 now, longest_ago = ~0ull;
 	__u32 words[4];
-	bool over, counts;
+	bool over, counts, recent;
 
 	if (!settings || !number)
 		return 0;
@@ -120,25 +123,28 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	place = bpf_map_lookup_elem(&onevip_sources, &chosen);
 	if (!place)
 		return 0;
-	/* A burst is a power of two at most ONEVIP_BURST_MAX in the ring, whatever it is otherwise. */
 	burst = limit->burst;
 	window = limit->window_ms;
 	counts = limit->counts_refused;
+	if (how & LIMIT_ONLOOKER && !source_is_at(place, start, end, owner))
+		return 0;
 	bpf_spin_lock(&place->lock);
-	if (!source_is_at(place, start, end, owner) || now - place->last_ns > (__u64)window * 1000000) {
-		/* Another's, or so long ago that nothing of it counts. */
-		if (!source_is_at(place, start, end, owner)) {
-			place->start = start;
-			place->end = end;
-			place->owner = owner;
-			place->refused = 0;
-		}
-		place->attempts = 0;
-	}
+	recent = source_is_at(place, start, end, owner) && now - place->last_ns <= (__u64)window * 1000000;
 	/* The attempt that came `burst` before this one is the oldest that matters. */
-	oldest = place->attempts - burst;
-	at = place->stamps[oldest & (ONEVIP_BURST_MAX - 1)];
-	over = place->attempts >= burst && tick - at <= window;
+	at = place->stamps[(place->attempts - burst) & (ONEVIP_BURST_MAX - 1)];
+	over = recent && place->attempts >= burst && tick - at <= window;
+	if (how & LIMIT_ONLOOKER) {
+		bpf_spin_unlock(&place->lock);
+		return over;
+	}
+	if (!source_is_at(place, start, end, owner)) {
+		place->start = start;
+		place->end = end;
+		place->owner = owner;
+		place->refused = 0;
+	}
+	if (!recent)
+		place->attempts = 0;
 	if (!over || counts) {
 		place->stamps[place->attempts & (ONEVIP_BURST_MAX - 1)] = tick;
 		place->attempts++;
@@ -153,7 +159,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 /* Whether a SYN that would pass is one too many of its source's; the number of the limit that says so, or 0. */
 static __always_inline __u32 sender_is_over(struct inquiry *on, void *data, const struct judged *judged)
 {
-	__u32 network = judged->network & 31, number;
+	__u32 network = judged->network & 31, number, how = on->onlooker ? LIMIT_ONLOOKER : 0;
 	struct ipv6hdr *ipv6 = data + network;
 	struct iphdr *ip = data + network;
 
@@ -161,11 +167,11 @@ static __always_inline __u32 sender_is_over(struct inquiry *on, void *data, cons
 	if (!number || (void *)(ip + 1) > on->end)
 		return 0;
 	if (ip->version == 4)
-		return limit_exceeded(on->settings, number, ip->saddr, 0, false) ? number : 0;
+		return limit_exceeded(on->settings, number, ip->saddr, 0, how) ? number : 0;
 	if ((void *)(ipv6 + 1) > on->end)
 		return 0;
 	return limit_exceeded(on->settings, number, ipv6_half(ipv6->saddr.s6_addr32),
-			      ipv6_half(ipv6->saddr.s6_addr32 + 2), true) ?
+			      ipv6_half(ipv6->saddr.s6_addr32 + 2), how | LIMIT_OF_IPV6) ?
 		       number :
 		       0;
 }

@@ -11,6 +11,17 @@
 #include <bpf/bpf_helpers.h>
 #include "onevip.h"
 
+/*
+ * An index below a power of two. The compiler, which may know that it is that small anyway, must not leave the bound
+ * out: verifiers of older kernels (6.1 for one) lose what they knew of a number when it is put together from parts.
+ */
+#define INDEX(index, size)                                   \
+	({                                                     \
+		__u32 _index = (index);                        \
+		asm volatile("" : "+r"(_index));               \
+		_index & ((size)-1);                           \
+	})
+
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 
@@ -89,6 +100,21 @@ struct {
 	__uint(max_entries, ONEVIP_BEATS_BYTES);
 } onevip_beats SEC(".maps");
 
+/* Writer: `onevip trace`, but for what is the programs' own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct onevip_tracing);
+} onevip_tracing SEC(".maps");
+
+/* Writers: ingress and XDP. Reader: `onevip trace`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, ONEVIP_TRACES_BYTES);
+} onevip_traces SEC(".maps");
+
 /* The settings in force. Asked once per packet. */
 static __always_inline const struct onevip_settings *settings_now(void)
 {
@@ -154,7 +180,7 @@ static __always_inline int address_look_up_ipv6(const struct onevip_settings *se
 /* The VIP to which an address belongs. */
 static __always_inline __u32 address_vip(const struct onevip_settings *settings, __u32 address)
 {
-	return settings->addresses[address & (ONEVIP_ADDRESSES_MAX - 1)].vip & (ONEVIP_VIPS_MAX - 1);
+	return settings->addresses[INDEX(address, ONEVIP_ADDRESSES_MAX)].vip & (ONEVIP_VIPS_MAX - 1);
 }
 
 static __always_inline __u32 flags_load(__u32 word)
@@ -162,7 +188,7 @@ static __always_inline __u32 flags_load(__u32 word)
 	__u32 zero = 0;
 	__u32 *flags = bpf_map_lookup_elem(&onevip_flags, &zero);
 
-	return flags ? READ_ONCE(flags[word & (ONEVIP_WORDS - 1)]) : 0;
+	return flags ? READ_ONCE(flags[INDEX(word, ONEVIP_WORDS)]) : 0;
 }
 
 static __always_inline __u64 *last_syn(__u32 word)
@@ -170,7 +196,7 @@ static __always_inline __u64 *last_syn(__u32 word)
 	__u32 zero = 0;
 	__u64 *all = bpf_map_lookup_elem(&onevip_last_syn, &zero);
 
-	return all ? &all[word & (ONEVIP_WORDS - 1)] : NULL;
+	return all ? &all[INDEX(word, ONEVIP_WORDS)] : NULL;
 }
 
 /* Whether the lease lives. The clock costs 50 ns, so ask only where MINE decides. Tells the time as well. */
@@ -217,14 +243,14 @@ static __always_inline __u64 settled_since(__u32 vip)
 	__u32 zero = 0;
 	__u64 *since = bpf_map_lookup_elem(&onevip_settled, &zero);
 
-	return since ? READ_ONCE(since[vip & (ONEVIP_VIPS_MAX - 1)]) : ~0ull;
+	return since ? READ_ONCE(since[INDEX(vip, ONEVIP_VIPS_MAX)]) : ~0ull;
 }
 
 /*
  * Whether a segment of this flow already came in vain `wait` ticks ago or earlier, and since everybody's reachability
- * settled. If none did, this one is remembered. Two flows of one place take turns; that only makes them wait longer.
+ * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns; that only makes them wait longer.
  */
-static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now)
+static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now, bool onlooker)
 {
 	__u64 settled = settled_since(vip);
 	__u32 zero = 0, tick = now >> ONEVIP_TICK_SHIFT, age;
@@ -233,13 +259,14 @@ static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u
 
 	if (!all)
 		return false;
-	place = &all[flow >> (32 - ONEVIP_ORPHANS_BITS) & (ONEVIP_ORPHANS - 1)];
+	place = &all[INDEX(flow >> (32 - ONEVIP_ORPHANS_BITS), ONEVIP_ORPHANS)];
 	first = READ_ONCE(*place);
 	age = tick - (__u32)first;
 	if (first >> 32 == flow && age < ONEVIP_ORPHAN_MEMORY_TICKS && settled <= now &&
 	    age <= (now - settled) >> ONEVIP_TICK_SHIFT)
 		return age >= wait;
-	WRITE_ONCE(*place, (__u64)flow << 32 | tick);
+	if (!onlooker)
+		WRITE_ONCE(*place, (__u64)flow << 32 | tick);
 	return false;
 }
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The kernel part of onevip: three programs over one set of maps.
+ * The kernel part of onevip: three programs over one set of maps, and one that only explains.
  *
  *   onevip.h   what is shared with the daemon      link.h, arp.h, ipv6.h, nd.h   reading frames
  *   maps.h     the maps and their questions        hash.h                        from source to bucket
  *   socket.h   what this kernel knows of a flow    judge.h                       what both families have in common
  *   verdict4.h, verdict6.h, verdict.h              the decision
  *   ban.h, limit.h                                 who is let in nowhere, and who not so often
- *   ingress.h, egress.h, xdp.h                     the programs
+ *   ingress.h, egress.h, xdp.h, explain.h          the programs
+ *   trace.h                                        telling an onlooker of decisions
  */
 #include "ingress.h"
 #include "egress.h"
 #include "xdp.h"
+#include "explain.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -199,13 +199,15 @@ struct onevip_vip {
 struct onevip_settings {
 	__u32 address_count;
 	__u32 vip_count;
+	__u32 traced; /* 1 while somebody watches, see struct onevip_tracing; not the daemon's word */
+	__u32 reserved;
 	struct onevip_address addresses[ONEVIP_ADDRESSES_MAX];
 	struct onevip_vip vips[ONEVIP_VIPS_MAX];
 	struct onevip_service services[ONEVIP_SERVICES_MAX];
 	__u32 limit_count;
 	__u32 limit_seed;
 	struct onevip_limit limits[ONEVIP_LIMITS_MAX];
-	__u64 checksum; /* over everything above; the daemon's business */
+	__u64 checksum; /* over everything above but `traced`; the daemon's business */
 };
 
 /* The daemon writes the half that is not active, then flips: the program never sees half a change. */
@@ -228,6 +230,39 @@ struct onevip_beat {
 	__u32 length; /* of the frame behind its link header, padding included */
 	__u32 captured; /* how much of it is here */
 	__u8 datagram[ONEVIP_DATAGRAM_MAX];
+};
+
+/*
+ * What `onevip trace` wants to see. It writes this, and sets `traced` in both halves of the settings; it renews
+ * `until_ns` all the time, so that nothing is traced any more soon after it has gone, however it went.
+ */
+struct onevip_tracing {
+	__u64 until_ns; /* boot time */
+	__u32 family; /* enum onevip_family of the prefix; none: everything */
+	__u32 rate_max; /* records in a window at most */
+	__be32 words[4]; /* the prefix, zero beyond its length */
+	__be32 mask[4];
+	/* The programs' own: */
+	__u64 lost; /* decisions of which no record was made, because there were too many */
+	__u32 window; /* boot time, shifted */
+	__u32 in_window; /* records made in this window */
+};
+
+/* A window is 2^30 ns, about a second. */
+#define ONEVIP_TRACE_WINDOW_SHIFT 30
+#define ONEVIP_TRACES_BYTES (512 * 1024)
+#define ONEVIP_TRACE_FRAME_MAX 192
+
+/* One decision, and the start of the frame that it is about. */
+struct onevip_trace {
+	__u64 time_ns; /* boot time */
+	__u32 ifindex;
+	__u32 length; /* of the whole frame */
+	__u16 captured; /* how much of it is here */
+	__u8 program; /* enum onevip_program */
+	__u8 reason; /* enum onevip_reason */
+	__u32 reserved;
+	__u8 frame[ONEVIP_TRACE_FRAME_MAX];
 };
 
 /* Counters: one row of ONEVIP_REASONS_MAX per program. */

@@ -18,9 +18,9 @@ __noinline int service_find(const struct onevip_settings *settings, __u32 vip_in
 
 	if (!settings)
 		return -1;
-	vip = &settings->vips[vip_index & (ONEVIP_VIPS_MAX - 1)];
+	vip = &settings->vips[INDEX(vip_index, ONEVIP_VIPS_MAX)];
 	for (__u32 i = 0; i < ONEVIP_SERVICES_MAX; i++) {
-		__u32 index = (vip->service_first + i) & (ONEVIP_SERVICES_MAX - 1);
+		__u32 index = INDEX(vip->service_first + i, ONEVIP_SERVICES_MAX);
 		const struct onevip_service *service = &settings->services[index];
 
 		if (i >= vip->service_count)
@@ -34,13 +34,13 @@ __noinline int service_find(const struct onevip_settings *settings, __u32 vip_in
 /* A service by the index that service_find() told. */
 static __always_inline const struct onevip_service *service_at(const struct onevip_settings *settings, int index)
 {
-	return &settings->services[index & (ONEVIP_SERVICES_MAX - 1)];
+	return &settings->services[INDEX(index, ONEVIP_SERVICES_MAX)];
 }
 
 /* Whether what no service wants is dropped. */
 static __always_inline bool others_dropped(const struct onevip_settings *settings, __u32 vip)
 {
-	return settings->vips[vip & (ONEVIP_VIPS_MAX - 1)].other == ONEVIP_OTHER_DROP;
+	return settings->vips[INDEX(vip, ONEVIP_VIPS_MAX)].other == ONEVIP_OTHER_DROP;
 }
 
 /* Whether packets to this port are wanted. Asked only about what this node would answer. */

@@ -10,6 +10,7 @@
 #define ONEVIP_XDP_H
 
 #include "ban.h"
+#include "trace.h"
 
 SEC("xdp")
 int onevip_xdp(struct xdp_md *xdp)
@@ -27,6 +28,8 @@ int onevip_xdp(struct xdp_md *xdp)
 	} else if (judged.reason == ONEVIP_TCP_FOREIGN) {
 		/* By far the most frequent: to know the reason here saves computing what it means. */
 		count(ONEVIP_XDP, ONEVIP_TCP_FOREIGN);
+		if (READ_ONCE(on.settings->traced))
+			trace_xdp(xdp, ONEVIP_TCP_FOREIGN);
 		return XDP_DROP;
 	}
 	if (reason_passes(judged.reason) && sender_is_banned(data, on.end, &judged))
@@ -34,6 +37,8 @@ int onevip_xdp(struct xdp_md *xdp)
 	if (judged.reason == ONEVIP_BEAT || reason_passes(judged.reason))
 		return XDP_PASS;
 	count(ONEVIP_XDP, judged.reason);
+	if (READ_ONCE(on.settings->traced))
+		trace_xdp(xdp, judged.reason);
 	return XDP_DROP;
 }
 

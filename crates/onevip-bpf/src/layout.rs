@@ -33,6 +33,10 @@ pub const ORPHAN_MEMORY_TICKS: u64 = 120_000_000_000 >> TICK_SHIFT;
 pub const TICK_SHIFT: u32 = 20;
 /// Seed of the hash by which orphans are remembered.
 pub const ORPHANS_SEED: u32 = 0x6f72_7068;
+/// Size of the ring buffer for traces, in bytes.
+pub const TRACES_BYTES: usize = 512 * 1024;
+/// Bytes of a frame that a trace shows at most.
+pub const TRACE_FRAME_MAX: usize = 192;
 /// Counters per program.
 pub const REASONS_MAX: usize = 64;
 /// Programs that count.
@@ -238,6 +242,10 @@ pub struct RawSettings {
     pub address_count: u32,
     /// Entries of `vips` in use.
     pub vip_count: u32,
+    /// 1 while somebody traces; written by the tracer, and no part of the configuration.
+    pub traced: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The addresses of all VIPs.
     pub addresses: [RawAddress; ADDRESSES_MAX],
     /// The VIPs.
@@ -250,7 +258,7 @@ pub struct RawSettings {
     pub limit_seed: u32,
     /// The limits of the services.
     pub limits: [RawLimit; LIMITS_MAX],
-    /// [`RawSettings::sum`] of everything above.
+    /// [`RawSettings::sum`] of everything above but `traced`.
     pub checksum: u64,
 }
 
@@ -284,6 +292,48 @@ pub struct RawBeat {
     pub length: u32,
     /// How many of them follow.
     pub captured: u32,
+}
+
+/// `struct onevip_tracing`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RawTracing {
+    /// Boot time in ns until which decisions are told.
+    pub until_ns: u64,
+    /// 4 or 6, or 0 for everything.
+    pub family: u32,
+    /// Records in a window at most.
+    pub rate_max: u32,
+    /// The prefix in network order.
+    pub words: [[u8; 4]; 4],
+    /// Its mask.
+    pub mask: [[u8; 4]; 4],
+    /// Decisions that were not told; the programs' own.
+    pub lost: u64,
+    /// The programs' own.
+    pub window: u32,
+    /// The programs' own.
+    pub in_window: u32,
+}
+
+/// The head of `struct onevip_trace`; the frame follows.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RawTrace {
+    /// Boot time of the decision, in ns.
+    pub time_ns: u64,
+    /// The interface.
+    pub ifindex: u32,
+    /// Of the whole frame.
+    pub length: u32,
+    /// How much of it follows.
+    pub captured: u16,
+    /// `enum onevip_program`.
+    pub program: u8,
+    /// `enum onevip_reason`.
+    pub reason: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl RawSettings {

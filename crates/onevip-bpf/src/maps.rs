@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::layout::{
     ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED,
     PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawConfig,
-    RawSettings, RawSource, SOURCES, TICK_SHIFT, VIPS_MAX, WORDS,
+    RawSettings, RawSource, RawTracing, SOURCES, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -42,6 +42,8 @@ fn shape(map: &str) -> Shape {
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
+        "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
+        "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
         "bans4" => trie(size_of::<RawBanKey4>()),
         "bans6" => trie(size_of::<RawBanKey6>()),

@@ -14,6 +14,9 @@ use std::path::Path;
 /// Lines of the verifier's log that an error message shows; the refusal is at its end.
 const LOG_LINES: usize = 24;
 
+/// What clang made of `bpf/`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/onevip.bpf.o"));
+
 /// The three programs.
 #[derive(Debug)]
 pub(crate) struct Programs {
@@ -39,10 +42,16 @@ pub(crate) struct Loaded {
 
 /// Loads the programs. With `pinned`, they use the maps pinned in that directory, which the caller has checked.
 pub(crate) fn load(pinned: Option<&Path>) -> Result<Loaded> {
-    load_object(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/onevip.bpf.o")), pinned)
+    load_object(OBJECT, pinned)
 }
 
-fn load_object(object: &[u8], pinned: Option<&Path>) -> Result<Loaded> {
+/// Loads the program that explains, over the maps pinned in this directory, which the caller has checked.
+pub(crate) fn load_explain(pinned: &Path) -> Result<OwnedFd> {
+    let mut ebpf = open_object(OBJECT, Some(pinned))?;
+    load_program(&mut ebpf, "onevip_explain")
+}
+
+fn open_object(object: &[u8], pinned: Option<&Path>) -> Result<Ebpf> {
     let names = MAPS.map(|map| format!("onevip_{map}"));
     let mut loader = EbpfLoader::new();
     if let Some(dir) = pinned {
@@ -50,15 +59,19 @@ fn load_object(object: &[u8], pinned: Option<&Path>) -> Result<Loaded> {
             loader.map_pin_path(name, dir.join(map));
         }
     }
-    let mut ebpf = loader.load(object).map_err(load_error)?;
+    loader.load(object).map_err(load_error)
+}
+
+fn load_object(object: &[u8], pinned: Option<&Path>) -> Result<Loaded> {
+    let mut ebpf = open_object(object, pinned)?;
     let programs = Programs {
         ingress: load_program(&mut ebpf, "onevip_ingress")?,
         egress: load_program(&mut ebpf, "onevip_egress")?,
         xdp: load_program(&mut ebpf, "onevip_xdp")?,
     };
     let mut maps = HashMap::new();
-    for (map, name) in MAPS.iter().zip(&names) {
-        maps.insert(*map, take_map(&mut ebpf, name)?);
+    for map in MAPS {
+        maps.insert(map, take_map(&mut ebpf, &format!("onevip_{map}"))?);
     }
     Ok(Loaded { programs, maps })
 }

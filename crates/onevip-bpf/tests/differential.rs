@@ -14,7 +14,7 @@ use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, Bans, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_bpf::{Accelerate, Bans, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::bans::{Prefix, Stop};
 use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{
@@ -516,6 +516,7 @@ fn compare(
     let (mut kernel, _) = Kernel::open(dir).unwrap();
     kernel.set_config(&config()).unwrap();
     kernel.attach("lo", Accelerate::Off).unwrap();
+    let explainer = Explainer::open(dir).unwrap();
     let mut memory = Memory::open(dir);
     let views = views(&config());
     let world = World::make(&mut host);
@@ -530,6 +531,7 @@ fn compare(
         let bans = ban(random, &world, &mut bans_of_kernel);
         let known = Known {
             kernel: &kernel,
+            explainer: &explainer,
             lease_live,
             sockets: world.sockets(),
             listeners,

@@ -5,7 +5,7 @@
 
 use onevip_bpf::layout::{
     self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawLimit,
-    RawRefusal, RawService, RawSettings, RawSource, RawVip,
+    RawRefusal, RawService, RawSettings, RawSource, RawTrace, RawTracing, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ fn facts() -> Facts {
         ("ONEVIP_WORDS".into(), layout::WORDS as u64),
         ("ONEVIP_BEATS_BYTES".into(), layout::BEATS_BYTES as u64),
         ("ONEVIP_DATAGRAM_MAX".into(), layout::DATAGRAM_MAX as u64),
+        ("ONEVIP_TRACES_BYTES".into(), layout::TRACES_BYTES as u64),
+        ("ONEVIP_TRACE_FRAME_MAX".into(), layout::TRACE_FRAME_MAX as u64),
         ("ONEVIP_REASONS_MAX".into(), layout::REASONS_MAX as u64),
         ("ONEVIP_PROGRAMS".into(), layout::PROGRAMS as u64),
         ("ONEVIP_SYN_MEMORY_NS".into(), SYN_MEMORY_SECS * 1_000_000_000),
@@ -74,8 +76,12 @@ fn facts() -> Facts {
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other);
     fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
-    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, addresses, vips, services, limit_count, limit_seed, limits, checksum);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, traced, addresses, vips, services, limit_count, limit_seed, limits, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));
+    facts.push(("offsetof(struct onevip_trace, frame)".into(), size_of::<RawTrace>() as u64));
+    fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);
+    fields!(facts, "onevip_trace", RawTrace: time_ns, ifindex, length, captured, program, reason);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
     fields!(facts, "onevip_limit", RawLimit: window_ms, burst, action, counts_refused, v4_prefix, v6_prefix);
     fields!(facts, "onevip_source", RawSource: lock, owner, start, end, last_ns, refused, attempts, stamps);

@@ -141,6 +141,11 @@ macro_rules! reasons {
                 numbers[numbers.len() - 1] + 1
             };
 
+            /// The reason of this number.
+            pub fn of_number(number: u32) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| *reason as u32 == number)
+            }
+
             /// What happens to a packet for this reason.
             pub const fn action(self) -> Action {
                 match self { $(Reason::$name => Action::$action,)+ }
@@ -149,6 +154,11 @@ macro_rules! reasons {
             /// The name in `status`, metrics and logs.
             pub const fn label(self) -> &'static str {
                 match self { $(Reason::$name => $label,)+ }
+            }
+
+            /// What it means, in a sentence or two.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc),+).trim_ascii(),)+ }
             }
         }
     };

@@ -56,6 +56,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Decisions about packets, as this node makes them: one line each
+    Trace(cmd::trace::Args),
+    /// What this node would do with a packet, and why
+    Explain(cmd::explain::Args),
     /// What commonly goes wrong: each finding with why it matters and what to do
     Doctor {
         /// As JSON
@@ -100,6 +104,10 @@ enum Command {
     Reload,
     /// Make the cluster's key file, or change its keys
     Keygen(cmd::keygen::Args),
+    /// Make a configuration of CLUSTERIP, xt_cluster, nftables or Pacemaker rules
+    Import(cmd::import::Args),
+    /// Make a static rule set of the configuration, for hosts that want no daemon
+    Render(cmd::render::Args),
 }
 
 /// What every subcommand knows.
@@ -176,7 +184,17 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Undrain => cmd::order::run(&ctx, Request::Undrain),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
+        Command::Trace(args) => {
+            ctx.json = args.json;
+            cmd::trace::run(&ctx, &args)
+        }
+        Command::Explain(args) => {
+            ctx.json = args.json;
+            cmd::explain::run(&ctx, &args)
+        }
         Command::Keygen(args) => cmd::keygen::run(&ctx, &args),
+        Command::Import(args) => cmd::import::run(&args),
+        Command::Render(args) => cmd::render::run(&ctx, &args),
     }
 }
 

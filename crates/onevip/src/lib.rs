@@ -11,5 +11,8 @@ pub mod daemon;
 pub mod desk;
 pub mod health;
 pub mod host;
+pub mod import;
 pub mod limits;
+pub mod render;
+pub mod sight;
 pub mod status;

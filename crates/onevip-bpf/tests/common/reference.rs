@@ -1,7 +1,7 @@
 //! The reference verdict, asked about the same host as the programs; and one packet through all of them.
 
 use super::{V, config, host, vip_for};
-use onevip_bpf::{Kernel, KernelConfig, boot_time_ns, test_run};
+use onevip_bpf::{Explainer, Kernel, KernelConfig, boot_time_ns, test_run};
 use onevip_core::bans::{Prefix, Stop};
 use onevip_core::limit::Count;
 use onevip_core::verdict::SYN_MEMORY_SECS;
@@ -24,6 +24,7 @@ const XDP_ROW: u32 = 64;
 /// What is known of the host under test.
 pub struct Known<'a> {
     pub kernel: &'a Kernel,
+    pub explainer: &'a Explainer,
     pub lease_live: bool,
     /// The sockets that exist.
     pub sockets: HashMap<Flow, Socket>,
@@ -110,7 +111,7 @@ pub fn set(kernel: &Kernel, bucket: Bucket, flags: Flags) {
     kernel.words().set_flags(V, bucket, flags);
 }
 
-/// Runs a frame through XDP, then tc, and the reference, and says what disagrees. Returns the common reason.
+/// Runs a frame past the onlooker, then through XDP, tc, and the reference, and says what disagrees. Returns the common reason.
 pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<Reason, String> {
     let packet = Packet::parse(frame, views);
     let reason = judge_frame(frame, views, known);
@@ -122,6 +123,13 @@ pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<R
         ))
     };
 
+    // First, since it must leave everything as it was.
+    if tc_takes(frame) {
+        let explained = known.explainer.ask(frame).map_err(|error| error.to_string())?;
+        if explained != reason {
+            return say("the program that explains", &explained);
+        }
+    }
     // XDP only looks ahead: it counts no attempts.
     let drops = reason.action() == Action::Drop && reason != Reason::SynLimited;
     let before = count(known.kernel, XDP_ROW, reason);

@@ -5,7 +5,7 @@ use super::reference::{Known, all_agree, flow, kernel, renew, views};
 use super::{V, VIP, VIP6, bucket_of, config, isolated};
 use aya::maps::{Array, Map, MapData};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, KernelConfig, boot_time_ns, test_run};
+use onevip_bpf::{Accelerate, Explainer, KernelConfig, boot_time_ns, test_run};
 use onevip_core::bans::{Prefix, Stop};
 use onevip_core::{Bucket, Flags, Reason, Socket, Time, VipView};
 use std::cell::RefCell;
@@ -160,8 +160,10 @@ pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Tab
         host.connect(held, PORT);
         let sent_isn = host.half_open(half_open, PORT);
         host.time_wait(waiting, PORT);
+        let explainer = Explainer::open(dir).unwrap();
         let known = Known {
             kernel: &kernel,
+            explainer: &explainer,
             lease_live: true,
             sockets: HashMap::from([
                 (flow(held, PORT), Socket::Connected),

@@ -46,7 +46,9 @@ fn a_restart_of_sshd_moves_nobody() {
     }
     let log = stage.lab.node(2).onevip_log();
     assert!(!log.contains("sshd:"), "{log}");
-    assert_eq!(stage.served(), Some(stage.home.clone()));
+    until(&mut stage, "everybody to be at home", |stage| {
+        stage.served().is_some_and(|served| served == stage.home)
+    });
 }
 
 #[test]

@@ -117,11 +117,11 @@ impl Keeper {
         Ok(words)
     }
 
-    /// Lifts the ban of exactly this prefix.
+    /// Lifts the ban of exactly this prefix; whether there was one, and in words.
     ///
     /// # Errors
     /// A wider one keeps it out all the same.
-    pub fn unban(&self, prefix: &str) -> anyhow::Result<String> {
+    pub fn unban(&self, prefix: &str) -> anyhow::Result<(bool, String)> {
         let prefix: Prefix = prefix.parse()?;
         let (mut state, now) = (self.state(), now());
         let lifted = state.book.lift(prefix, (now, clock_ms()));
@@ -135,8 +135,8 @@ impl Keeper {
             let _ = self.wake.send(Wake::Changed);
         }
         match (lifted, covering) {
-            (true, None) => Ok(format!("{prefix} is not banned any more")),
-            (false, None) => Ok(format!("{prefix} was not banned")),
+            (true, None) => Ok((true, format!("{prefix} is not banned any more"))),
+            (false, None) => Ok((false, format!("{prefix} was not banned"))),
             (_, Some(wider)) => bail!("{prefix} is still kept out, because {wider} is banned"),
         }
     }

@@ -34,10 +34,10 @@ pub use model::{
     Accelerate, Config, Delivery, Failback, Hook, Listen, Mapping, Membership, Node, Protocol, Service, Vip,
 };
 pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
+pub use source::{Place, Source};
 pub use suggest::nearest;
 
 use reader::{Document, Section};
-use source::{Place, Source};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

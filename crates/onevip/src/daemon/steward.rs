@@ -150,7 +150,10 @@ impl Steward {
                 Ok(Outcome::Done("buckets move to where the table wants them, busy ones included".to_owned()))
             }
             Request::Ban(order) => self.bans.ban(order).map(|words| self.spread(words)),
-            Request::Unban { prefix } => self.bans.unban(prefix).map(|words| self.spread(words)),
+            Request::Unban { prefix } => {
+                let (lifted, words) = self.bans.unban(prefix)?;
+                Ok(if lifted { self.spread(words) } else { Outcome::Done(words) })
+            }
             Request::Bans => Ok(Outcome::Bans(self.bans.list())),
             Request::Limits => {
                 let plan = self.gatherer().configuration().1.clone();

@@ -4,6 +4,7 @@
 //! Nothing here asserts what a story is about; it panics only where a story cannot go on.
 
 pub mod bpf;
+pub mod mapping;
 pub mod router;
 pub mod session;
 pub mod watch;
