@@ -1,4 +1,4 @@
-//! Compiles `bpf/onevip.bpf.c` with clang for the kernel.
+//! Compiles `bpf/*.bpf.c` with clang for the kernel.
 //!
 //! `CLANG` names another clang. Only clang and the libbpf headers are needed, no kernel sources and no `vmlinux.h`.
 
@@ -11,10 +11,13 @@ const REMEDY: &str = "on Debian and Ubuntu: apt-get install clang libbpf-dev";
 fn main() {
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("onevip.bpf.o");
-    if let Err(why) = compile(Path::new("bpf/onevip.bpf.c"), &out) {
-        for line in why.lines() {
-            println!("cargo::error={line}");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for name in ["onevip", "ports"] {
+        let source = format!("bpf/{name}.bpf.c");
+        if let Err(why) = compile(Path::new(&source), &out.join(format!("{name}.bpf.o"))) {
+            for line in why.lines() {
+                println!("cargo::error={line}");
+            }
         }
     }
 }

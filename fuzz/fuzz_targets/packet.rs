@@ -41,6 +41,10 @@ impl Facts for Node<'_> {
         self.0[0] & 32 != 0
     }
 
+    fn udp_socket(&self, _: &Flow) -> bool {
+        self.0[1] & 64 != 0
+    }
+
     fn socket(&self, _: &Flow) -> Socket {
         match self.0[1] % 6 {
             0 => Socket::None,

@@ -55,7 +55,7 @@ static __always_inline bool reason_is_of_sender(enum onevip_reason reason)
 /* What may belong to a session that is here already. */
 static __always_inline bool reason_is_of_session(enum onevip_reason reason)
 {
-	return reason == ONEVIP_TCP_HELD || reason == ONEVIP_TCP_TIME_WAIT || reason == ONEVIP_ICMP_ERROR_OWN ||
+	return reason == ONEVIP_TCP_HELD || reason == ONEVIP_UDP_HELD || reason == ONEVIP_TCP_TIME_WAIT || reason == ONEVIP_ICMP_ERROR_OWN ||
 	       reason == ONEVIP_FRAGMENT_OWN;
 }
 

@@ -9,7 +9,9 @@
 #include <linux/udp.h>
 #include "hash.h"
 #include "maps.h"
+#include "slice.h"
 #include "socket.h"
+#include "witness.h"
 
 /* Offset of the TCP flags, and their bits. */
 #define TCP_FLAGS 13
@@ -70,13 +72,43 @@ static __always_inline enum onevip_reason owner_answers(__u32 word, enum onevip_
 	return claimed(flags_load(word)) ? own : foreign;
 }
 
-static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct tcphdr *tcp, __u32 word)
+/* Tells clients apart: by their network, in IPv6. */
+static __always_inline __u32 source_of(struct ip_header ip)
+{
+	if (ip.is_v6)
+		return ip.v6->saddr.s6_addr32[0] ^ ip.v6->saddr.s6_addr32[1];
+	return ip.v4->saddr;
+}
+
+/* Notes a segment of another node's client. */
+static __always_inline void witness(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp, __u32 word)
+{
+	struct sighting seen = {
+		.hash = flow_hash(on, ip, tcp),
+		.source = source_of(ip),
+		.word = word,
+		.port = bpf_ntohs(tcp->dest),
+		.seq = bpf_ntohl(tcp->seq),
+		.ack = bpf_ntohl(tcp->ack_seq),
+		.opens = tcp->syn && !tcp->rst && !tcp->ack,
+		.acknowledges = tcp->ack,
+		.ends = tcp->fin || tcp->rst,
+	};
+
+	witness_note(&seen);
+}
+
+static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
+						    __u32 word)
 {
 	__u32 flags = flags_load(word);
 	__u64 now;
 
-	if (!(flags & ONEVIP_MINE))
+	if (!(flags & ONEVIP_MINE)) {
+		if (flags & ONEVIP_SAMPLED)
+			witness(on, ip, tcp, word);
 		return ONEVIP_SYN_FOREIGN;
+	}
 	if (!lease_lives(&now))
 		return ONEVIP_SYN_LAPSED;
 	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
@@ -143,8 +175,15 @@ static __always_inline enum onevip_reason judge_segment(struct inquiry *on, stru
 
 	/* MINE leads to the lookup even when the lease has run out: the daemon of a hung node cannot mark its guests
 	 * any more, and its sessions must live on. */
-	if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED)) && !last_syn_is_recent(word, on->authority))
+	if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED | ONEVIP_SAMPLED)) &&
+	    !last_syn_is_recent(word, on->authority))
 		return ONEVIP_TCP_FOREIGN;
+	if (flags & ONEVIP_SAMPLED) {
+		witness(on, ip, tcp, word);
+		if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED)) &&
+		    !last_syn_is_recent(word, on->authority))
+			return ONEVIP_TCP_FOREIGN;
+	}
 	return judge_flow(on, ip, tcp, flags);
 }
 
@@ -162,13 +201,24 @@ static __always_inline enum onevip_reason judge_tcp(struct inquiry *on, struct i
 	if ((void *)(tcp + 1) > on->end || tcp->doff < 5)
 		return ONEVIP_MALFORMED;
 	word = word_of(on, ip, IPPROTO_TCP, tcp->source, tcp->dest);
-	return tcp_opens(tcp) ? judge_syn(on, tcp, word) : judge_segment(on, ip, tcp, word);
+	return tcp_opens(tcp) ? judge_syn(on, ip, tcp, word) : judge_segment(on, ip, tcp, word);
+}
+
+/* A datagram to a service that is answered by whoever has the socket. */
+static __always_inline enum onevip_reason judge_datagram(struct inquiry *on, struct ip_header ip, struct udphdr *udp,
+							 const struct onevip_service *service)
+{
+	struct bpf_sock_tuple flow;
+	__u32 size = flow_of(ip, udp->source, udp->dest, &flow);
+
+	return judge_by_socket(on->ctx, service, &flow, size, bpf_ntohs(udp->dest));
 }
 
 /* All fragments of a datagram must meet the same bucket, so the first of them does not count its ports. */
 static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct ip_header ip, void *transport,
 						    bool whole)
 {
+	const struct onevip_service *service;
 	struct udphdr *udp = transport;
 	__u32 word;
 
@@ -177,6 +227,9 @@ static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct i
 	if (whole) {
 		if (udp->dest == bpf_htons(on->settings->vips[on->vip].beat_port))
 			return ONEVIP_BEAT;
+		service = service_by_socket(on->settings, on->vip, bpf_ntohs(udp->dest));
+		if (service)
+			return judge_datagram(on, ip, udp, service);
 		word = word_of(on, ip, IPPROTO_UDP, udp->source, udp->dest);
 	} else {
 		word = word_without_ports(on, ip);
@@ -205,6 +258,16 @@ static __always_inline enum onevip_reason judge_other(struct inquiry *on, struct
 static __always_inline enum onevip_reason judge_plain_icmp(struct inquiry *on, struct ip_header ip)
 {
 	return owner_answers(word_without_ports(on, ip), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
+}
+
+/* An ICMP error about a datagram that left a port of such a service. */
+static __always_inline enum onevip_reason judge_error_by_socket(struct inquiry *on,
+								const struct onevip_service *service,
+								struct bpf_sock_tuple *flow, __u32 size, __be16 port)
+{
+	enum onevip_reason reason = judge_by_socket(on->ctx, service, flow, size, bpf_ntohs(port));
+
+	return reason == ONEVIP_UDP_HELD ? ONEVIP_ICMP_ERROR_OWN : ONEVIP_ICMP_ERROR_FOREIGN;
 }
 
 /* An ICMP error about a TCP flow, whatever bucket the complaining router is in. */

@@ -29,6 +29,8 @@
 #define ONEVIP_ELSEWHERE 4u
 /* Its claimer has just fallen silent: what comes now counts as the first try of an orphan, if it becomes one. */
 #define ONEVIP_WATCHED 8u
+/* Another node's, and the connections in it are noted: see witness.h. It changes no verdict. */
+#define ONEVIP_SAMPLED 16u
 
 /* After a SYN passed, its bucket counts as having guests for this long (see SYN_MEMORY_SECS in onevip-core). */
 #define ONEVIP_SYN_MEMORY_NS (120ull * 1000 * 1000 * 1000)
@@ -121,6 +123,36 @@ struct onevip_ban {
 	__u64 openings_until_ns;
 };
 
+/* Connections of others' clients are noted in this many places, by the top bits of their flow's hash. */
+#define ONEVIP_FLOWS_BITS 12
+#define ONEVIP_FLOWS (1u << ONEVIP_FLOWS_BITS)
+/* A SYN that comes again after so many ticks was not answered: TCP repeats it after a second. */
+#define ONEVIP_SYN_AGAIN_TICKS 500
+/* A connection that got somewhere keeps its place for so long against others. */
+#define ONEVIP_FLOW_KEPT_TICKS 2400
+/* A SYN is of the same connection as one that is no older than this. */
+#define ONEVIP_FLOW_MEMORY_TICKS 60000
+
+/* Bits of onevip_flow.state. */
+#define ONEVIP_FLOW_REPEATED 1u /* the SYN came again */
+#define ONEVIP_FLOW_OPEN 2u /* the client acknowledged the SYN-ACK */
+#define ONEVIP_FLOW_SERVED 4u /* it acknowledged more than that */
+#define ONEVIP_FLOW_ENDED 8u /* it sent FIN or RST before that */
+
+/* A connection of another node's client. Times are ticks. */
+struct onevip_flow {
+	__u32 hash; /* flow_hash */
+	__u16 word; /* of the bucket in the flags map */
+	__u16 port; /* that the client speaks to */
+	__u32 source; /* tells clients apart */
+	__u32 isn; /* of the client */
+	__u32 answer; /* what the first acknowledgement acknowledged */
+	__u32 begun; /* when the SYN came */
+	__u32 opened; /* when that acknowledgement came */
+	__u32 ended;
+	__u32 state;
+};
+
 enum onevip_family {
 	ONEVIP_FAMILY_NONE = 0,
 	ONEVIP_FAMILY_IPV4 = 4,
@@ -167,7 +199,8 @@ struct onevip_service {
 	__u8 v6_prefix;
 	__u8 answerer; /* enum onevip_answerer */
 	__u8 limit; /* 0: none; else the number of a limit, from 1 on */
-	__u16 reserved;
+	__u8 slice_mask; /* BY_SOCKET: the bits of a port that say whose it is */
+	__u8 slice; /* and what they are in this node's ports */
 };
 
 /* The jhash of one word as far as the seed alone decides it: done once by the daemon, not for every packet. */
@@ -279,6 +312,7 @@ enum onevip_program {
 enum onevip_guard {
 	ONEVIP_GUARD_REWROTE = 0, /* the cluster MAC put in place of the interface's own */
 	ONEVIP_GUARD_FAILED = 1, /* it could not be, so the frame was dropped */
+	ONEVIP_GUARD_WITNESSED = 2, /* not the guard's: segments in sampled buckets, which cost more than others */
 };
 
 /* The rows of ingress and XDP; numbers, names and meanings are those of Reason in onevip-core. */
@@ -325,6 +359,9 @@ enum onevip_reason {
 	ONEVIP_TCP_UNSERVED = 39,
 	ONEVIP_UDP_UNSERVED = 40,
 	ONEVIP_OTHER_UNSERVED = 41,
+	ONEVIP_UDP_HELD = 42,
+	ONEVIP_UDP_NOT_HERE = 43,
+	ONEVIP_UDP_OTHER_SLICE = 44,
 	ONEVIP_BANNED = 46,
 	ONEVIP_SYN_LIMITED = 47,
 	ONEVIP_REASONS = 48,

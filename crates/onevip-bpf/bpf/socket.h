@@ -84,27 +84,31 @@ static __always_inline struct socket socket_find(void *ctx, struct bpf_sock_tupl
 	return found;
 }
 
+/* The flow of a packet with these ports; returns the size that says of which family it is. */
+static __always_inline __u32 flow_of(struct ip_header ip, __be16 source, __be16 dest, struct bpf_sock_tuple *flow)
+{
+	if (ip.is_v6) {
+		__builtin_memcpy(flow->ipv6.saddr, &ip.v6->saddr, sizeof(flow->ipv6.saddr));
+		__builtin_memcpy(flow->ipv6.daddr, &ip.v6->daddr, sizeof(flow->ipv6.daddr));
+		flow->ipv6.sport = source;
+		flow->ipv6.dport = dest;
+		return sizeof(flow->ipv6);
+	}
+	flow->ipv4.saddr = ip.v4->saddr;
+	flow->ipv4.daddr = ip.v4->daddr;
+	flow->ipv4.sport = source;
+	flow->ipv4.dport = dest;
+	return sizeof(flow->ipv4);
+}
+
 /* Looks up the flow of a segment. */
 static __always_inline struct socket socket_of_segment(void *ctx, struct ip_header ip, struct tcphdr *tcp)
 {
 	struct socket found = { .kind = SOCKET_NONE };
 	struct bpf_sock_tuple flow;
 	struct bpf_sock *sk;
-	__u32 size;
+	__u32 size = flow_of(ip, tcp->source, tcp->dest, &flow);
 
-	if (ip.is_v6) {
-		__builtin_memcpy(flow.ipv6.saddr, &ip.v6->saddr, sizeof(flow.ipv6.saddr));
-		__builtin_memcpy(flow.ipv6.daddr, &ip.v6->daddr, sizeof(flow.ipv6.daddr));
-		flow.ipv6.sport = tcp->source;
-		flow.ipv6.dport = tcp->dest;
-		size = sizeof(flow.ipv6);
-	} else {
-		flow.ipv4.saddr = ip.v4->saddr;
-		flow.ipv4.daddr = ip.v4->daddr;
-		flow.ipv4.sport = tcp->source;
-		flow.ipv4.dport = tcp->dest;
-		size = sizeof(flow.ipv4);
-	}
 	sk = bpf_skc_lookup_tcp(ctx, &flow, size, BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return found;

@@ -110,10 +110,14 @@ __noinline int trace_skb(struct __sk_buff *skb, __u32 reason)
 	tracing = trace_onlooker(now);
 	if (!tracing)
 		return 0;
+	/* Both bounds one after the other, for the verifier: see beat_hand_over(). */
 	length = skb->len;
 	captured = length < sizeof(start) ? length : sizeof(start);
 	asm volatile("" : "+r"(captured));
-	if (captured == 0 || captured > sizeof(start) || bpf_skb_load_bytes(skb, 0, start, captured))
+	if (captured < ETH_HLEN)
+		return 0;
+	asm volatile("" : "+r"(captured));
+	if (captured > sizeof(start) || bpf_skb_load_bytes(skb, 0, start, captured))
 		return 0;
 	if (!trace_wanted(tracing, start))
 		return 0;
@@ -122,16 +126,20 @@ __noinline int trace_skb(struct __sk_buff *skb, __u32 reason)
 		return 0;
 	captured = length < ONEVIP_TRACE_FRAME_MAX ? length : ONEVIP_TRACE_FRAME_MAX;
 	asm volatile("" : "+r"(captured));
-	if (captured == 0 || captured > ONEVIP_TRACE_FRAME_MAX || bpf_skb_load_bytes(skb, 0, trace->frame, captured)) {
-		bpf_ringbuf_discard(trace, 0);
-		return 0;
-	}
+	if (captured < ETH_HLEN)
+		goto unread;
+	asm volatile("" : "+r"(captured));
+	if (captured > ONEVIP_TRACE_FRAME_MAX || bpf_skb_load_bytes(skb, 0, trace->frame, captured))
+		goto unread;
 	trace->ifindex = skb->ifindex;
 	trace->length = length;
 	trace->captured = captured;
 	trace->program = ONEVIP_INGRESS;
 	trace->reason = reason;
 	bpf_ringbuf_submit(trace, 0);
+	return 0;
+unread:
+	bpf_ringbuf_discard(trace, 0);
 	return 0;
 }
 

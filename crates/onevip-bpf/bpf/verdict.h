@@ -155,6 +155,7 @@ static __always_inline bool reason_passes(enum onevip_reason reason)
 	case ONEVIP_ICMP_ERROR_OWN:
 	case ONEVIP_ICMP_OWN:
 	case ONEVIP_UDP_OWN:
+	case ONEVIP_UDP_HELD:
 	case ONEVIP_FRAGMENT_OWN:
 	case ONEVIP_OTHER_OWN:
 	case ONEVIP_ND_ANSWER:

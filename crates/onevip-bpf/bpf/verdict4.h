@@ -61,6 +61,7 @@ static __always_inline enum onevip_reason judge_icmp_error(struct inquiry *on, s
 {
 	struct iphdr *quoted = quotation;
 	struct udphdr *ports; /* TCP begins with them as well */
+	const struct onevip_service *service = NULL;
 	struct bpf_sock_tuple flow;
 	bool first;
 	__u32 word;
@@ -71,11 +72,15 @@ static __always_inline enum onevip_reason judge_icmp_error(struct inquiry *on, s
 	if ((void *)(ports + 1) > on->end || quoted->saddr != ip->daddr)
 		return ONEVIP_NOT_OURS;
 	first = !(quoted->frag_off & bpf_htons(IP_OFFSET_MASK));
-	if (quoted->protocol == IPPROTO_TCP && first) {
+	if (quoted->protocol == IPPROTO_UDP && first)
+		service = service_by_socket(on->settings, on->vip, bpf_ntohs(ports->source));
+	if ((quoted->protocol == IPPROTO_TCP && first) || service) {
 		flow.ipv4.saddr = quoted->daddr;
 		flow.ipv4.sport = ports->dest;
 		flow.ipv4.daddr = quoted->saddr;
 		flow.ipv4.dport = ports->source;
+		if (service)
+			return judge_error_by_socket(on, service, &flow, sizeof(flow.ipv4), ports->source);
 		return judge_error_about(on, &flow, sizeof(flow.ipv4));
 	}
 	if (quoted->protocol == IPPROTO_UDP && first)

@@ -71,6 +71,7 @@ static __always_inline enum onevip_reason judge_nd(struct inquiry *on, struct ip
 static __always_inline enum onevip_reason judge_icmpv6_error(struct inquiry *on, struct ipv6hdr *ip, void *quotation)
 {
 	struct ipv6hdr *quoted = quotation;
+	const struct onevip_service *service = NULL;
 	struct bpf_sock_tuple flow;
 	struct udphdr *ports; /* TCP begins with them as well */
 	struct chain chain;
@@ -85,11 +86,15 @@ static __always_inline enum onevip_reason judge_icmpv6_error(struct inquiry *on,
 		ports = chain.transport;
 		if ((void *)(ports + 1) > on->end)
 			return ONEVIP_NOT_OURS;
-		if (chain.protocol == IPPROTO_TCP) {
+		if (chain.protocol == IPPROTO_UDP)
+			service = service_by_socket(on->settings, on->vip, bpf_ntohs(ports->source));
+		if (chain.protocol == IPPROTO_TCP || service) {
 			__builtin_memcpy(flow.ipv6.saddr, &quoted->daddr, sizeof(flow.ipv6.saddr));
 			__builtin_memcpy(flow.ipv6.daddr, &quoted->saddr, sizeof(flow.ipv6.daddr));
 			flow.ipv6.sport = ports->dest;
 			flow.ipv6.dport = ports->source;
+			if (service)
+				return judge_error_by_socket(on, service, &flow, sizeof(flow.ipv6), ports->source);
 			return judge_error_about(on, &flow, sizeof(flow.ipv6));
 		}
 		if (chain.protocol == IPPROTO_UDP) {

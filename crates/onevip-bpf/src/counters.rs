@@ -24,6 +24,8 @@ pub struct Counters {
     pub guard_rewrote: u64,
     /// ARP messages that it had to drop because it could not.
     pub guard_failed: u64,
+    /// Segments in sampled buckets, which were looked at more closely than others.
+    pub witnessed: u64,
 }
 
 impl Counters {
@@ -42,11 +44,17 @@ impl Counters {
         self.xdp.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Only [`Counters::witnessed`].
+    pub(crate) fn read_witnessed(map: BorrowedFd<'_>) -> Result<u64> {
+        counter_read(map, (EGRESS_ROW * REASONS_MAX + 2) as u32)
+    }
+
     pub(crate) fn read(map: BorrowedFd<'_>) -> Result<Self> {
         let read = |row: usize, number: usize| counter_read(map, (row * REASONS_MAX + number) as u32);
         let row = |row| (0..Reason::END).map(|number| read(row, number)).collect::<Result<Vec<_>>>();
         let (ingress, xdp) = (row(INGRESS_ROW)?, row(XDP_ROW)?);
-        Ok(Self { ingress, xdp, guard_rewrote: read(EGRESS_ROW, 0)?, guard_failed: read(EGRESS_ROW, 1)? })
+        let (guard_rewrote, guard_failed) = (read(EGRESS_ROW, 0)?, read(EGRESS_ROW, 1)?);
+        Ok(Self { ingress, xdp, guard_rewrote, guard_failed, witnessed: read(EGRESS_ROW, 2)? })
     }
 }
 

@@ -8,13 +8,14 @@ use crate::beats::Beats;
 use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
+use crate::flows::Flows;
 use crate::maps::{self, Maps, Pinned};
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
 use crate::refusals::Refusals;
 use crate::sources::Sources;
-use crate::sys;
 use crate::words::Words;
+use crate::{ports, sys};
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use onevip_core::bans::{Prefix, Stop};
 use onevip_core::{Bucket, Flags};
@@ -262,6 +263,11 @@ impl Kernel {
         self.maps.counters()
     }
 
+    /// What was noted of connections of other nodes' clients.
+    pub fn flows(&self) -> Flows {
+        Flows(Arc::clone(&self.maps))
+    }
+
     /// The reading end of the ring buffer, for the one thread that reads beats: two readers would steal from each
     /// other.
     ///
@@ -308,6 +314,7 @@ impl Kernel {
                 first_error.get_or_insert(error);
             }
         };
+        note(ports::release_ports(dir));
         for &(hook, ifindex) in survey.hooks.iter().filter(|(hook, _)| hook.is_link()) {
             note(attach::remove_link(dir, hook, ifindex));
         }
@@ -398,6 +405,11 @@ impl PinnedView {
     /// Why the pinned maps cannot be trusted, if so.
     pub fn damage(&self) -> Option<String> {
         self.maps.damage()
+    }
+
+    /// Whether both programs of the guard of ports are in place.
+    pub fn ports_are_guarded(&self) -> bool {
+        ports::ports_are_guarded(&self.dir)
     }
 
     /// How the programs are attached, by interface.

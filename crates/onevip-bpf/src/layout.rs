@@ -5,7 +5,9 @@
 use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
 use onevip_core::limit::{Limit, Refusal, WINDOW_MAX};
-use onevip_core::{AddressOrder, Answerer, BUCKETS, HashMode, Hasher, Other, Selector, Service, Transport};
+use onevip_core::{
+    AddressOrder, Answerer, BUCKETS, HashMode, Hasher, Other, Selector, Service, Slice, Transport,
+};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub const ORPHAN_MEMORY_TICKS: u64 = 120_000_000_000 >> TICK_SHIFT;
 pub const TICK_SHIFT: u32 = 20;
 /// Seed of the hash by which orphans are remembered.
 pub const ORPHANS_SEED: u32 = 0x6f72_7068;
+/// Places in which connections of others' clients are noted.
+pub const FLOWS: usize = 1 << 12;
 /// Size of the ring buffer for traces, in bytes.
 pub const TRACES_BYTES: usize = 512 * 1024;
 /// Bytes of a frame that a trace shows at most.
@@ -194,8 +198,10 @@ pub struct RawService {
     pub answerer: u8,
     /// 0, or the number of a limit.
     pub limit: u8,
-    /// Zero.
-    pub reserved: u16,
+    /// Answered by sockets: the bits of a port that say whose it is.
+    pub slice_mask: u8,
+    /// What they are in the ports of this node.
+    pub slice: u8,
 }
 
 /// `struct onevip_vip`.
@@ -293,6 +299,41 @@ pub struct RawBeat {
     /// How many of them follow.
     pub captured: u32,
 }
+
+/// `struct onevip_flow`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawFlow {
+    /// What tells flows apart; 0 in a place that was never used.
+    pub hash: u32,
+    /// Index into the flags map.
+    pub word: u16,
+    /// The port that the client speaks to.
+    pub port: u16,
+    /// Tells clients apart.
+    pub source: u32,
+    /// The client's initial sequence number.
+    pub isn: u32,
+    /// What its first acknowledgement acknowledged.
+    pub answer: u32,
+    /// Tick of its SYN.
+    pub begun: u32,
+    /// Tick of that acknowledgement.
+    pub opened: u32,
+    /// Tick of its FIN or RST.
+    pub ended: u32,
+    /// `ONEVIP_FLOW_*`.
+    pub state: u32,
+}
+
+/// The SYN came again.
+pub const FLOW_REPEATED: u32 = 1;
+/// The client acknowledged the SYN-ACK.
+pub const FLOW_OPEN: u32 = 2;
+/// It acknowledged more than that.
+pub const FLOW_SERVED: u32 = 4;
+/// It ended the connection before that.
+pub const FLOW_ENDED: u32 = 8;
 
 /// `struct onevip_tracing`.
 #[repr(C)]
@@ -460,7 +501,7 @@ impl RawSettings {
             sum.add(&service.first_port.to_ne_bytes());
             sum.add(&service.last_port.to_ne_bytes());
             sum.add(&[service.protocol, service.mode, service.v4_prefix, service.v6_prefix]);
-            sum.add(&[service.answerer, service.limit]);
+            sum.add(&[service.answerer, service.limit, service.slice_mask, service.slice]);
         }
         sum.add(&self.limit_count.to_ne_bytes());
         sum.add(&self.limit_seed.to_ne_bytes());
@@ -583,6 +624,10 @@ fn decode_limit(raw: &RawLimit) -> Option<Limit> {
 
 fn encode_service(service: &Service) -> RawService {
     let (mode, v4_prefix, v6_prefix) = encode_mode(service.mode);
+    let (slice_mask, slice) = match service.answerer {
+        Answerer::Bucket => (0, 0),
+        Answerer::Socket(slice) => slice.bits(),
+    };
     RawService {
         first_port: *service.ports.start(),
         last_port: *service.ports.end(),
@@ -595,10 +640,11 @@ fn encode_service(service: &Service) -> RawService {
         v6_prefix,
         answerer: match service.answerer {
             Answerer::Bucket => 0,
-            Answerer::Socket => 1,
+            Answerer::Socket(_) => 1,
         },
         limit: 0,
-        reserved: 0,
+        slice_mask,
+        slice,
     }
 }
 
@@ -609,7 +655,7 @@ fn decode_service(raw: &RawService) -> Option<Service> {
         mode: decode_mode(raw.mode, raw.v4_prefix, raw.v6_prefix)?,
         answerer: match raw.answerer {
             0 => Answerer::Bucket,
-            1 => Answerer::Socket,
+            1 => Answerer::Socket(Slice::from_bits(raw.slice_mask, raw.slice)?),
             _ => return None,
         },
         limit: None,
@@ -644,6 +690,7 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_core::NodeId;
 
     #[test]
     fn settings_say_what_was_configured_and_notice_a_flipped_bit() {
@@ -654,7 +701,8 @@ mod tests {
             answerer: Answerer::Bucket,
             limit: None,
         };
-        let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket, ..dns.clone() };
+        let third = Slice::of(onevip_core::NodeId::new(3).unwrap(), 16).unwrap();
+        let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket(third), ..dns.clone() };
         let mut config = KernelConfig {
             vips: vec![VipConfig {
                 addresses: vec!["198.51.100.10".parse().unwrap(), "2001:db8::10".parse().unwrap()],

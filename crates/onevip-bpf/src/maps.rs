@@ -4,8 +4,8 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED,
-    PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawConfig,
+    ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED,
+    PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawConfig, RawFlow,
     RawSettings, RawSource, RawTracing, SOURCES, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
@@ -41,6 +41,7 @@ fn shape(map: &str) -> Shape {
         "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
+        "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
         "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
         "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
@@ -96,6 +97,7 @@ pub(crate) struct Maps {
     lease: MappedArray,
     orphans: MappedArray,
     settled: MappedArray,
+    witness: MappedArray,
     counters: OwnedFd,
     /// IPv4, IPv6.
     pub(crate) bans: [OwnedFd; 2],
@@ -120,6 +122,7 @@ impl Maps {
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
             banned: mapped("banned", 4, writable)?,
+            witness: mapped("witness", size_of::<RawFlow>(), false)?,
             counters: fd_of("counters")?,
             bans: [fd_of("bans4")?, fd_of("bans6")?],
             sources: fd_of("sources")?,
@@ -242,6 +245,13 @@ impl Maps {
 
     pub(crate) fn ban_counts(&self) -> [u32; 2] {
         [0, 1].map(|family| self.banned.word32(family).load(Ordering::Acquire))
+    }
+
+    /// One place of those in which connections of others' clients are noted. The programs may be writing it: what is
+    /// read may be of two flows.
+    pub(crate) fn flow(&self, place: usize) -> RawFlow {
+        // SAFETY: the element is mapped and aligned, and every bit pattern is a RawFlow.
+        unsafe { self.witness.element(place % FLOWS).cast::<RawFlow>().read_volatile() }
     }
 
     pub(crate) fn counters(&self) -> Result<Counters> {

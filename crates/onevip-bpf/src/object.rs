@@ -51,6 +51,24 @@ pub(crate) fn load_explain(pinned: &Path) -> Result<OwnedFd> {
     load_program(&mut ebpf, "onevip_explain")
 }
 
+/// Loads the programs of the guard of ports over the maps pinned in `dir`. They act in the network namespace with this
+/// cookie alone, or everywhere when it is 0.
+pub(crate) fn load_guards<const N: usize>(
+    dir: &Path,
+    home: u64,
+    programs: [&str; N],
+) -> Result<Vec<OwnedFd>> {
+    let names = MAPS.map(|map| format!("onevip_{map}"));
+    let mut loader = EbpfLoader::new();
+    for (map, name) in MAPS.iter().zip(&names) {
+        loader.map_pin_path(name, dir.join(map));
+    }
+    loader.override_global("onevip_home", &home, true);
+    let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ports.bpf.o"));
+    let mut ebpf = loader.load(object).map_err(load_error)?;
+    programs.iter().map(|program| load_program(&mut ebpf, program)).collect()
+}
+
 fn open_object(object: &[u8], pinned: Option<&Path>) -> Result<Ebpf> {
     let names = MAPS.map(|map| format!("onevip_{map}"));
     let mut loader = EbpfLoader::new();
@@ -89,6 +107,7 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd> {
     let loaded = match program {
         Program::SchedClassifier(program) => program.load(),
         Program::Xdp(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
         _ => return Err(missing()),
     };
     loaded.map_err(|error| program_error(name, error))?;

@@ -2,17 +2,18 @@
 //!
 //! | file | what it pins |
 //! | --- | --- |
-//! | `config`, `flags`, `last_syn`, `lease`, `orphans`, `settled`, `counters`, `beats`, `bans4`, `bans6`, `banned`, `sources`, `allowed`, `refusals`, `tracing`, `traces` | the maps |
+//! | `config`, `flags`, `last_syn`, `lease`, `orphans`, `settled`, `witness`, `counters`, `beats`, `bans4`, `bans6`, `banned`, `sources`, `allowed`, `refusals`, `tracing`, `traces` | the maps |
 //! | `program_ingress`, `program_egress`, `program_xdp` | the programs in force |
 //! | `ingress_N`, `egress_N` | tcx links on the interface with index N |
 //! | `xdp_N`, `xdpgeneric_N` | XDP links, native or generic |
 //! | `clsact_N` | says that the programs are attached to interface N as clsact filters |
+//! | `bind4`, `bind6` | links of the guard of ports on a cgroup |
 //! | `qdisc_N` | says that the clsact qdisc of interface N was made for that |
 //!
 //! (A bpffs allows no dots in names, and interface names may have some: hence the indices.)
 
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::{ports, sys};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fs;
@@ -23,9 +24,9 @@ use std::path::{Path, PathBuf};
 pub(crate) const FRESH_SUFFIX: &str = "_fresh";
 
 /// The maps: name of the pin.
-pub(crate) const MAPS: [&str; 16] = [
-    "config", "flags", "last_syn", "lease", "orphans", "settled", "counters", "beats", "bans4", "bans6",
-    "banned", "sources", "allowed", "refusals", "tracing", "traces",
+pub(crate) const MAPS: [&str; 17] = [
+    "config", "flags", "last_syn", "lease", "orphans", "settled", "witness", "counters", "beats", "bans4",
+    "bans6", "banned", "sources", "allowed", "refusals", "tracing", "traces",
 ];
 
 /// The programs: name of the pin.
@@ -102,7 +103,7 @@ impl Survey {
     }
 
     fn sort_in(&mut self, name: String, path: PathBuf) {
-        if MAPS.contains(&name.as_str()) || PROGRAMS.contains(&name.as_str()) {
+        if MAPS.contains(&name.as_str()) || PROGRAMS.contains(&name.as_str()) || ports::is_guard(&name) {
             self.objects.push(name);
         } else if let Some(hook) = Hook::parse(&name) {
             self.hooks.push(hook);

@@ -31,6 +31,8 @@ pub(crate) enum AttachPoint {
     TcxIngress = 46,
     TcxEgress = 47,
     Xdp = 37,
+    Bind4 = 8,
+    Bind6 = 9,
 }
 
 /// `BPF_F_BEFORE`: with no program named, before all others.
@@ -209,7 +211,8 @@ pub(crate) fn name_of(name: &[u8; 16]) -> String {
 #[repr(C)]
 struct LinkCreateAttr {
     program: u32,
-    ifindex: u32,
+    /// The index of an interface, or a descriptor.
+    target: u32,
     attach_type: u32,
     flags: u32,
     relative: u32,
@@ -224,9 +227,22 @@ pub(crate) fn link_create(
     at: AttachPoint,
     flags: u32,
 ) -> io::Result<OwnedFd> {
+    create(program, ifindex, at, flags)
+}
+
+/// Attaches a program to a cgroup for as long as the link is open or pinned, and the cgroup is there.
+pub(crate) fn link_create_on(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    at: AttachPoint,
+) -> io::Result<OwnedFd> {
+    create(program, cgroup.as_raw_fd() as u32, at, 0)
+}
+
+fn create(program: BorrowedFd<'_>, target: u32, at: AttachPoint, flags: u32) -> io::Result<OwnedFd> {
     let mut attr = LinkCreateAttr {
         program: program.as_raw_fd() as u32,
-        ifindex,
+        target,
         attach_type: at as u32,
         flags,
         relative: 0,
@@ -234,6 +250,33 @@ pub(crate) fn link_create(
         expected_revision: 0,
     };
     bpf_fd(BPF_LINK_CREATE, &mut attr)
+}
+
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_CGROUP: u32 = 3;
+
+/// Whether a link is alive and on a cgroup.
+pub(crate) fn link_is_on_cgroup(fd: BorrowedFd<'_>) -> bool {
+    // The first member for cgroups is their id, which is 0 once the link has been detached; its lower half is the member
+    // for interfaces, and no half of an id in use is 0 before four thousand million groups were made.
+    link_info(fd).is_ok_and(|info| info.kind == LINK_CGROUP && info.ifindex != 0)
+}
+
+/// The cookie of the network namespace that this thread is in; 0 where the kernel (before 5.14) does not tell.
+pub(crate) fn netns_cookie() -> u64 {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let Ok(probe) = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None) else {
+        return 0;
+    };
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both pointers are to live values, and the kernel writes no more than the length says.
+    let asked = unsafe {
+        let value = (&raw mut cookie).cast();
+        libc::getsockopt(probe.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut length)
+    };
+    if asked == 0 { cookie } else { 0 }
 }
 
 #[repr(C)]

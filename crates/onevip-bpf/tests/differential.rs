@@ -18,13 +18,13 @@ use onevip_bpf::{Accelerate, Bans, Explainer, Kernel, KernelConfig, VipConfig, b
 use onevip_core::bans::{Prefix, Stop};
 use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{
-    AddressOrder, Answerer, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, Other, Reason, Selector, Service,
-    Socket, Time, Transport,
+    AddressOrder, Answerer, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, NodeId, Other, Reason, Selector,
+    Service, Slice, Socket, Time, Transport,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::Range;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +39,9 @@ const SECOND_VIP_ALIAS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
 const SECOND_VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
 const SECOND_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0x33, 0x64, 0x0b];
 const SECOND_BEAT_PORT: u16 = 2112;
+
+/// Ports of a service that is answered by sockets, in four slices of which this node has the third.
+const MOSH: RangeInclusive<u16> = 60_000..=60_063;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, seedable, good enough to choose packets.
 struct Random(u64);
@@ -181,7 +184,17 @@ fn services() -> Vec<Service> {
             ..service(Transport::Tcp, 2222..=2229, HashMode::SourceNet { v4_prefix: 20, v6_prefix: 56 })
         },
         service(Transport::Udp, 53..=53, HashMode::SourceIpPort),
+        Service {
+            answerer: Answerer::Socket(Slice::of(NodeId::new(3).unwrap(), 4).unwrap()),
+            ..service(Transport::Udp, MOSH, HashMode::SourceIp)
+        },
     ]
+}
+
+/// Sockets for any address, some in this node's slice and some, which must not count, in others'; and their ports.
+fn datagram_sockets() -> (Vec<UdpSocket>, Vec<u16>) {
+    let ports: Vec<u16> = MOSH.filter(|port| port % 3 == 0).collect();
+    (ports.iter().map(|&port| UdpSocket::bind(("::", port)).unwrap()).collect(), ports)
 }
 
 fn destination(random: &mut Random) -> Ipv4Addr {
@@ -299,7 +312,8 @@ fn icmpv6(random: &mut Random, world: &World, dest: Ipv6Addr) -> Vec<u8> {
     };
     let (client, port) = client6(random, world);
     let local = if random.chance(85) { dest } else { destination6(random) };
-    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 53, 99]), port, ACK, 1, 1);
+    let mosh = 60_000 + random.below(72) as u16;
+    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 53, 99, mosh]), port, ACK, 1, 1);
     let protocol = random.of(&[6, 6, 6, 6, 17, 17, 58, 50]);
     let quoted = with_extensions(random, protocol, ports, 25);
     let mut quoted = frame::ipv6(local, client, quoted.0, &quoted.1);
@@ -373,7 +387,8 @@ fn tcp(random: &mut Random, world: &World, client: IpAddr, port: u16) -> Vec<u8>
 fn udp(random: &mut Random, port: u16) -> Vec<u8> {
     let dest_port = {
         let any = random.next() as u16;
-        random.of(&[BEAT_PORT, SECOND_BEAT_PORT, 53, any])
+        let mosh = 60_000 + random.below(72) as u16;
+        random.of(&[BEAT_PORT, SECOND_BEAT_PORT, 53, mosh, mosh, mosh, any])
     };
     let len = random.below(60);
     frame::udp_datagram(port, dest_port, &random.bytes(len))
@@ -387,7 +402,8 @@ fn icmp(random: &mut Random, world: &World, dest: Ipv4Addr) -> Vec<u8> {
     let (client, port) = world.client(random, false);
     let IpAddr::V4(client) = client else { unreachable!("it was asked for") };
     let local = if random.chance(85) { dest } else { destination(random) };
-    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 53, 99]), port, ACK, 1, 1);
+    let mosh = 60_000 + random.below(72) as u16;
+    let ports = frame::tcp_header(random.of(&[SSH, SSH, SSH, 53, 99, mosh]), port, ACK, 1, 1);
     let fragment = random.of(&[0, 0, 0, 0, 0x4000, 0x2000, 0x0007]);
     let protocol = random.of(&[6, 6, 6, 6, 17, 17, 1, 50]);
     let quoted = frame::ipv4_fragment(local, client, protocol, fragment, &ports);
@@ -427,7 +443,7 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     let (now, mut syns) = (boot_time_ns(), [0; WORDS]);
     for vip in [V, V + 1] {
         for bucket in Bucket::all() {
-            kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(16) as u32));
+            kernel.words().set_flags(vip, bucket, Flags::from_bits(random.below(32) as u32));
             // Neither so close to two minutes that the two sides might see it differently.
             let ages = [None, None, None, None, Some(1), Some(60), Some(125), Some(4000)];
             let then = random.of(&ages).map_or(0, |seconds: u64| now.saturating_sub(seconds * 1_000_000_000));
@@ -523,6 +539,7 @@ fn compare(
     let mut bans_of_kernel = kernel.bans().unwrap();
     let allowed = vec![ALLOWED.parse::<Prefix>().unwrap(), ALLOWED6.parse().unwrap()];
     let mut counts = RefCell::default();
+    let (_datagrams, bound) = datagram_sockets();
     for batch in packets.step_by(BATCH as usize) {
         let lease_live = shake(random, &kernel, &mut memory);
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
@@ -538,6 +555,7 @@ fn compare(
             bans,
             allowed: allowed.clone(),
             counts,
+            datagram_ports: bound.clone(),
         };
         for number in batch..batch + BATCH {
             let frame = generate(random, &world);

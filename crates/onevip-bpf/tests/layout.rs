@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawLimit,
+    self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawFlow, RawLimit,
     RawRefusal, RawService, RawSettings, RawSource, RawTrace, RawTracing, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
@@ -65,6 +65,13 @@ fn facts() -> Facts {
         ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
         ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
         ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
+        ("ONEVIP_SAMPLED".into(), Flags::SAMPLED.bits().into()),
+        ("ONEVIP_FLOWS".into(), layout::FLOWS as u64),
+        ("ONEVIP_FLOW_REPEATED".into(), layout::FLOW_REPEATED.into()),
+        ("ONEVIP_FLOW_OPEN".into(), layout::FLOW_OPEN.into()),
+        ("ONEVIP_FLOW_SERVED".into(), layout::FLOW_SERVED.into()),
+        ("ONEVIP_FLOW_ENDED".into(), layout::FLOW_ENDED.into()),
+        ("sizeof(struct onevip_flow)".into(), size_of::<RawFlow>() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
         ("sizeof(struct onevip_service)".into(), size_of::<RawService>() as u64),
@@ -75,9 +82,10 @@ fn facts() -> Facts {
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other);
-    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit);
+    fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit, slice_mask, slice);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, traced, addresses, vips, services, limit_count, limit_seed, limits, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));
     facts.push(("offsetof(struct onevip_trace, frame)".into(), size_of::<RawTrace>() as u64));
     fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);

@@ -6,7 +6,7 @@
 use onevip_core::beat::codec::{DATAGRAM_MAX, rulings_room};
 use onevip_core::beat::{
     Beat, Facts, Health, Incarnation, Key, Keyring, NodeState, PeerReport, Receiver, Rulings, Sealer, Seq,
-    Standing,
+    Standing, Testimony,
 };
 use onevip_core::membership::Family;
 use onevip_core::{BUCKETS, Bucket, BucketSet, NodeId, Weight};
@@ -110,6 +110,7 @@ fn beat(nodes: usize, rulings: usize) -> Beat {
         claims: BucketSet::FULL,
         intents: BucketSet::EMPTY,
         guests: BucketSet::FULL,
+        testimony: Testimony::default(),
         peers: all.take(nodes - 1).map(report).collect(),
         rulings: Rulings {
             from: 0,

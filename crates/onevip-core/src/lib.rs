@@ -16,14 +16,17 @@ pub mod packet;
 pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod slice;
 pub mod table;
 pub mod time;
 pub mod verdict;
+pub mod witness;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
 pub use selector::{Answerer, Other, Ports, Selector, Service, Transport};
+pub use slice::Slice;
 pub use table::{Clocks, Mapping, Table, Weight};
 pub use time::Time;
 pub use verdict::{Action, Facts, Flags, Reason, Socket, judge, judge_frame};

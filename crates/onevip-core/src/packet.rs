@@ -8,7 +8,8 @@
 mod ipv6;
 
 use crate::ids::Bucket;
-use crate::selector::{Other, Ports, Selector, Transport};
+use crate::selector::{Answerer, Other, Ports, Selector, Transport};
+use crate::slice::Slice;
 use std::net::{IpAddr, Ipv4Addr};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -134,10 +135,24 @@ pub enum Packet {
         /// The flow in the quotation.
         flow: Flow,
     },
+    /// An ICMP error that quotes a datagram of a service that is answered by sockets.
+    IcmpErrorBySocket {
+        /// The flow in the quotation.
+        flow: Flow,
+        /// Its port is in this node's slice.
+        own_slice: bool,
+    },
     /// An ICMP error that quotes something else that the VIP sent; the place is the quoted client's.
     IcmpErrorOther(Place),
     /// A fragment other than the first: it has no ports.
     Fragment(Place),
+    /// A datagram to a service that is answered by sockets.
+    BySocket {
+        /// The flow it is part of.
+        flow: Flow,
+        /// Its port is in this node's slice.
+        own_slice: bool,
+    },
     /// A packet judged by its bucket alone.
     Plain(Plain, Place),
 }
@@ -219,7 +234,7 @@ fn ipv4(packet: &[u8], vips: &[VipView]) -> Packet {
     let payload = &packet[header_len..];
     match packet[9] {
         PROTOCOL_TCP => tcp(payload, vips, vip, source, dest),
-        PROTOCOL_UDP => udp(payload, vips, vip, source, whole),
+        PROTOCOL_UDP => udp(payload, vips, vip, source, dest, whole),
         PROTOCOL_ICMP => icmp(payload, vips, vip, source, dest),
         _ => other(vips, vip, source),
     }
@@ -248,7 +263,7 @@ fn tcp(segment: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAdd
 }
 
 /// All fragments of a datagram must meet the same bucket, so a first fragment does not hash its ports either.
-fn udp(datagram: &[u8], vips: &[VipView], vip: usize, source: IpAddr, whole: bool) -> Packet {
+fn udp(datagram: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAddr, whole: bool) -> Packet {
     let (Some(source_port), Some(dest_port), Some(_)) =
         (be16(datagram, 0), be16(datagram, 2), be16(datagram, 6))
     else {
@@ -262,7 +277,28 @@ fn udp(datagram: &[u8], vips: &[VipView], vip: usize, source: IpAddr, whole: boo
     if dest_port == vips[vip].beat_port {
         return Packet::Beat { vip };
     }
+    if let Some(slice) = slice(vips, vip, dest_port) {
+        let flow = Flow { remote: source, remote_port: source_port, local: dest, local_port: dest_port };
+        return Packet::BySocket { flow, own_slice: slice.contains(dest_port) };
+    }
     Packet::Plain(Plain::Udp, place(vips, vip, source, ports))
+}
+
+/// The slice of this node in the UDP service on this port, if sockets answer it.
+fn slice(vips: &[VipView], vip: usize, port: u16) -> Option<Slice> {
+    match vips[vip].selector.service(Transport::Udp, port)?.answerer {
+        Answerer::Socket(slice) => Some(slice),
+        Answerer::Bucket => None,
+    }
+}
+
+/// What an ICMP error about a datagram that left one of the VIP's ports is.
+fn error_about_datagram(vips: &[VipView], vip: usize, flow: Flow) -> Packet {
+    if let Some(slice) = slice(vips, vip, flow.local_port) {
+        return Packet::IcmpErrorBySocket { flow, own_slice: slice.contains(flow.local_port) };
+    }
+    let ports = Ports { transport: Transport::Udp, source: flow.remote_port, dest: flow.local_port };
+    Packet::IcmpErrorOther(place(vips, vip, flow.remote, ports))
 }
 
 fn icmp(message: &[u8], vips: &[VipView], vip: usize, source: IpAddr, dest: IpAddr) -> Packet {
@@ -290,8 +326,7 @@ fn icmp_quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) ->
             Packet::IcmpErrorTcp { vip, flow: Flow { remote, remote_port, local, local_port } }
         }
         PROTOCOL_UDP if first => {
-            let ports = Ports { transport: Transport::Udp, source: remote_port, dest: local_port };
-            Packet::IcmpErrorOther(place(vips, vip, remote, ports))
+            error_about_datagram(vips, vip, Flow { remote, remote_port, local, local_port })
         }
         _ => Packet::IcmpErrorOther(portless(vips, vip, remote)),
     })

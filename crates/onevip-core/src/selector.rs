@@ -6,6 +6,7 @@
 use crate::hash::{HashMode, Hasher};
 use crate::ids::Bucket;
 use crate::limit::Limit;
+use crate::slice::Slice;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -25,8 +26,8 @@ pub enum Answerer {
     #[default]
     Bucket,
     /// The node that has a socket on the port, inside its own slice of the range: what moves from one address to another
-    /// while it lives, as mosh does.
-    Socket,
+    /// while it lives, as mosh does. The slice is this node's; where only buckets are asked about, any will do.
+    Socket(Slice),
 }
 
 /// What becomes of packets to the VIP that no service wants.
@@ -91,6 +92,11 @@ impl Selector {
     pub fn limited(&self, transport: Transport, port: u16) -> Option<usize> {
         let on = |service: &Service| service.transport == transport && service.ports.contains(&port);
         self.services.iter().position(|service| on(service) && service.limit.is_some())
+    }
+
+    /// Whether one of the services is answered by sockets.
+    pub fn is_sliced(&self) -> bool {
+        self.services.iter().any(|service| matches!(service.answerer, Answerer::Socket(_)))
     }
 
     /// Whether packets to this port are wanted.

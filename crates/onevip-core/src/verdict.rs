@@ -26,8 +26,10 @@ impl Flags {
     /// The bucket's claimer has just fallen silent: what comes now counts as the first try of an orphan, if it becomes
     /// one when somebody else claims the bucket.
     pub const WATCHED: Self = Self(8);
+    /// Another node's bucket in which connections are noted, to see whether they are served. It changes no verdict.
+    pub const SAMPLED: Self = Self(16);
     /// Every bit that has a meaning; any other bit in a stored word means corruption.
-    pub const ALL: Self = Self(15);
+    pub const ALL: Self = Self(31);
 
     /// The flags in this word, as it is stored.
     pub const fn from_bits(bits: u32) -> Self {
@@ -64,6 +66,7 @@ impl fmt::Debug for Flags {
             (Self::GUESTS, "GUESTS"),
             (Self::ELSEWHERE, "ELSEWHERE"),
             (Self::WATCHED, "WATCHED"),
+            (Self::SAMPLED, "SAMPLED"),
         ];
         let set = names.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name);
         write!(f, "Flags({})", set.collect::<Vec<_>>().join("|"))
@@ -101,6 +104,8 @@ pub trait Facts {
     fn syn_recently(&self, vip: usize, bucket: Bucket) -> bool;
     /// What the kernel has for this flow.
     fn socket(&self, flow: &Flow) -> Socket;
+    /// Whether a UDP socket here takes what this flow brings.
+    fn udp_socket(&self, flow: &Flow) -> bool;
     /// Whether a segment of this flow has come in vain before, long enough ago and under circumstances that still hold.
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool;
     /// Whether a source is banned; `session` when it is about a packet that may belong to a session which is here.
@@ -250,6 +255,12 @@ reasons! {
     UdpUnserved = 40, Drop, "udp-unserved";
     /// Other protocol of a claimed bucket, which the VIP does not serve.
     OtherUnserved = 41, Drop, "other-unserved";
+    /// Datagram to a port of this node's slice that has a socket here, from wherever it comes.
+    UdpHeld = 42, Pass, "udp-held";
+    /// Datagram to a port of this node's slice on which nothing lives.
+    UdpNotHere = 43, Drop, "udp-not-here";
+    /// Datagram to a port of another node's slice.
+    UdpOtherSlice = 44, Drop, "udp-other-slice";
     /// It would have passed, but its source is banned.
     Banned = 46, Drop, "banned";
     /// SYN of a claimed bucket whose source opens connections too often. Only the authority counts them.
@@ -265,7 +276,10 @@ impl Reason {
 
     /// Whether it may belong to a session that is here already, which some bans spare.
     pub const fn is_of_session(self) -> bool {
-        matches!(self, Self::TcpHeld | Self::TcpTimeWait | Self::IcmpErrorOwn | Self::FragmentOwn)
+        matches!(
+            self,
+            Self::TcpHeld | Self::UdpHeld | Self::TcpTimeWait | Self::IcmpErrorOwn | Self::FragmentOwn
+        )
     }
 }
 
@@ -314,6 +328,11 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
             Socket::Connected | Socket::Request { .. } | Socket::TimeWait => Reason::IcmpErrorOwn,
             Socket::Listener { .. } | Socket::None => Reason::IcmpErrorForeign,
         },
+        Packet::IcmpErrorBySocket { flow, own_slice } => match by_socket(facts, flow, *own_slice) {
+            Reason::UdpHeld => Reason::IcmpErrorOwn,
+            _ => Reason::IcmpErrorForeign,
+        },
+        Packet::BySocket { flow, own_slice } => by_socket(facts, flow, *own_slice),
         Packet::IcmpErrorOther(at) => owner(at, Reason::IcmpErrorOwn, Reason::IcmpErrorForeign),
         Packet::Fragment(at) => {
             let flags = facts.flags(at.vip, at.bucket);
@@ -325,6 +344,15 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
         Packet::Plain(Plain::Other, at) => {
             server(at, Reason::OtherOwn, Reason::OtherUnserved, Reason::OtherForeign)
         }
+    }
+}
+
+/// A lookup finds any wildcard socket, so it is made in this node's own slice alone.
+fn by_socket(facts: &impl Facts, flow: &Flow, own_slice: bool) -> Reason {
+    match own_slice {
+        false => Reason::UdpOtherSlice,
+        true if facts.udp_socket(flow) => Reason::UdpHeld,
+        true => Reason::UdpNotHere,
     }
 }
 

@@ -98,6 +98,16 @@ fn missing_rulings_are_found() {
 }
 
 #[test]
+fn defying_a_vote_is_found() {
+    is_found(Mutation::DefiesVotes, &["I7"]);
+}
+
+#[test]
+fn votes_that_leave_nobody_to_serve_are_found() {
+    is_found(Mutation::VotesEmptyTheCluster, &["I2"]);
+}
+
+#[test]
 fn forgotten_guests_are_found() {
     is_found(Mutation::ForgetsGuests, &["I6"]);
 }

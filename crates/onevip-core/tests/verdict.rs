@@ -6,8 +6,8 @@
 use onevip_core::packet::{Place, Plain};
 use onevip_core::verdict::Reason::{self, *};
 use onevip_core::{
-    Action, Answerer, Bucket, Facts, Flags, Flow, HashMode, Hasher, Other, Packet, Selector, Service, Socket,
-    Transport, VipView, judge,
+    Action, Answerer, Bucket, Facts, Flags, Flow, HashMode, Hasher, NodeId, Other, Packet, Selector, Service,
+    Slice, Socket, Transport, VipView, judge,
 };
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,6 +37,9 @@ impl Facts for Node {
     }
     fn socket(&self, _: &Flow) -> Socket {
         self.socket.expect("this row must not cost a socket lookup")
+    }
+    fn udp_socket(&self, _: &Flow) -> bool {
+        self.socket.expect("this row must not cost a socket lookup") == Socket::Connected
     }
     fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
         self.waited
@@ -70,6 +73,8 @@ fn every_row_of_the_verdict_table_holds() {
     let arp = Packet::ArpRequest(place());
     let nd = Packet::NdSolicitation(place());
     let icmp_error = Packet::IcmpErrorTcp { vip: 0, flow: flow() };
+    let by_socket = |own_slice| Packet::BySocket { flow: flow(), own_slice };
+    let quoted = |own_slice| Packet::IcmpErrorBySocket { flow: flow(), own_slice };
     let half_open = Some(Socket::Request { sent_isn: 1000 });
     let stale = Some(Socket::Request { sent_isn: 7777 });
     let cookie = |cookie_valid| Some(Socket::Listener { cookie_valid });
@@ -156,6 +161,11 @@ fn every_row_of_the_verdict_table_holds() {
         ("and only there", Packet::IcmpErrorOther(place()), live(NONE, None), IcmpErrorForeign),
         ("ping is answered once", Packet::Plain(Plain::Icmp, place()), live(MINE, None), IcmpOwn),
         ("by the owner", Packet::Plain(Plain::Icmp, place()), live(GUESTS, None), IcmpForeign),
+        ("a datagram finds its socket", by_socket(true), lapsed(NONE, Some(Socket::Connected)), UdpHeld),
+        ("on our port nobody lives", by_socket(true), live(MINE, none), UdpNotHere),
+        ("another's port costs no lookup", by_socket(false), live(MINE, None), UdpOtherSlice),
+        ("an error about our datagram", quoted(true), live(NONE, Some(Socket::Connected)), IcmpErrorOwn),
+        ("an error about another's", quoted(false), live(MINE, None), IcmpErrorForeign),
         ("UDP goes by bucket", Packet::Plain(Plain::Udp, place()), live(MINE, None), UdpOwn),
         ("and only there", Packet::Plain(Plain::Udp, place()), lapsed(MINE, None), UdpForeign),
         ("so do other protocols", Packet::Plain(Plain::Other, place()), live(MINE, None), OtherOwn),
@@ -367,6 +377,34 @@ fn what_no_service_wants_is_dropped_where_the_vip_says_so() {
         other => panic!("{other:?}"),
     };
     assert_ne!(at(4000), at(4001), "the service hashes ports, although the VIP does not");
+}
+
+#[test]
+fn the_port_of_a_service_by_socket_says_whose_it_is() {
+    let slice = Slice::of(NodeId::new(3).unwrap(), 16).unwrap();
+    let mosh = Service {
+        transport: Transport::Udp,
+        ports: 60000..=60999,
+        mode: HashMode::SourceIp,
+        answerer: Answerer::Socket(slice),
+        limit: None,
+    };
+    let selector = Selector { services: vec![mosh], ..Selector::uniform(Hasher::DEFAULT) };
+    let vips = [VipView { selector, ..vips()[0].clone() }];
+    let parsed = |fragment, port: u16| {
+        let datagram = [&[0x9c, 0x40][..], &port.to_be_bytes(), &[0, 8, 0, 0]].concat();
+        Packet::parse(&ipv4_frame(17, fragment, &datagram), &vips)
+    };
+    assert!(
+        matches!(parsed(0, 60002), Packet::BySocket { own_slice: true, flow } if flow.local_port == 60002)
+    );
+    assert!(matches!(parsed(0, 60018), Packet::BySocket { own_slice: true, .. }));
+    assert!(matches!(parsed(0, 60003), Packet::BySocket { own_slice: false, .. }));
+    assert!(matches!(parsed(0, 61026), Packet::Plain(Plain::Udp, _)), "beside the range");
+    assert!(
+        matches!(parsed(0x2000, 60002), Packet::Plain(Plain::Udp, _)),
+        "later pieces have no port to go by"
+    );
 }
 
 #[test]

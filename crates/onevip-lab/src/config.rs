@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use onevip::config::MacAddr;
+
 use crate::plan::{Host, Name, Plan, multicast_mac, vip4, vip6};
 
 /// The configuration of a lab without `--config`: a VIP of both families with SSH on all nodes,
@@ -94,7 +96,7 @@ pub fn weighted(text: &str) -> Vec<u8> {
 pub struct Summary {
     /// The addresses of the first VIP; `ssh` goes to the first of them.
     pub vip: Vec<IpAddr>,
-    /// Its cluster MAC: what the file sets, else what multicast delivery derives.
+    /// Its cluster MAC: what the file sets, else what its delivery derives.
     pub cluster_mac: String,
 }
 
@@ -117,11 +119,11 @@ pub fn summarise(text: &str) -> Result<Summary> {
     ensure!(!vip.is_empty(), "the configuration has no [[vip]] with addresses; a lab needs one to log in to");
     let given = first.and_then(|vip| vip.get("mac")).and_then(toml::Value::as_str);
     let flooded = first.and_then(|vip| vip.get("delivery")).and_then(toml::Value::as_str) == Some("flood");
-    ensure!(
-        !flooded || given.is_some(),
-        "with delivery = \"flood\", write `mac` as well: the lab must know it"
-    );
-    let cluster_mac = given.map_or_else(|| multicast_mac(&vip), str::to_lowercase);
+    let derived = || match flooded {
+        true => MacAddr::flood_for(&vip).map_or_else(String::new, |mac| mac.to_string()),
+        false => multicast_mac(&vip),
+    };
+    let cluster_mac = given.map_or_else(derived, str::to_lowercase);
     Ok(Summary { vip, cluster_mac })
 }
 
@@ -169,7 +171,7 @@ mod tests {
     fn the_mac_is_the_files_own_where_it_has_one() {
         let vip = "[[vip]]\naddresses = [\"198.51.100.10\"]\n";
         let flood = format!("{vip}delivery = \"flood\"\n");
-        assert!(summarise(&flood).unwrap_err().to_string().contains("`mac`"));
+        assert!(summarise(&flood).unwrap().cluster_mac.starts_with("02:6f:76:"));
         assert_eq!(
             summarise(&format!("{flood}mac = \"02:6F:76:00:00:01\"")).unwrap().cluster_mac,
             "02:6f:76:00:00:01"

@@ -63,9 +63,16 @@ pub fn command(name: &Name, id: u8, subcommand: &str) -> Result<Command> {
         .arg(subcommand)
         .args(settings)
         .env("ONEVIP_HOST_ROOT", host_root(name, id))
+        .env("ONEVIP_CGROUP", own_cgroup(name, id))
         .envs(environment(name));
     Entrance::open(name, Host::Node(id))?.apply(&mut command);
     Ok(command)
+}
+
+/// The node's cgroup, never the machine's: what a daemon attaches must not reach processes outside the lab.
+fn own_cgroup(name: &Name, id: u8) -> PathBuf {
+    let group = crate::cgroup::path(name, Host::Node(id)).filter(|path| path.is_dir());
+    group.unwrap_or_else(|| PathBuf::from("none"))
 }
 
 /// What the lab's daemons find in their environment besides that of whoever starts them; a file that is not there says

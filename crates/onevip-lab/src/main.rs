@@ -351,6 +351,9 @@ struct HealthBench {
     /// What goes wrong; everything that health is about by default
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     fault: Vec<String>,
+    /// How long floods and silent clients go on, in seconds
+    #[arg(long, default_value_t = 600)]
+    nuisance: u64,
     /// Number of nodes, 2 to 16
     #[arg(long, default_value_t = 4)]
     nodes: usize,
@@ -484,7 +487,9 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
-    let report = bench::health::health(&bench::health::Settings { options, kinds, repeat: wanted.repeat })?;
+    let nuisance = Duration::from_secs(wanted.nuisance);
+    let settings = bench::health::Settings { options, kinds, repeat: wanted.repeat, nuisance };
+    let report = bench::health::health(&settings)?;
     if wanted.json {
         print(&serde_json::to_string_pretty(&report)?)?
     } else {

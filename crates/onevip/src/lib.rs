@@ -16,3 +16,4 @@ pub mod limits;
 pub mod render;
 pub mod sight;
 pub mod status;
+pub mod witness;

@@ -36,6 +36,9 @@ pub struct Status {
     pub bans: [u32; 2],
     /// Where the kernel part is attached.
     pub attached: Vec<Attached>,
+    /// Whether processes here are refused the ports of other nodes' slices; `None` where no service has slices.
+    #[serde(default)]
+    pub ports_guarded: Option<bool>,
     /// The VIPs that this node serves.
     pub vips: Vec<Vip>,
     /// Packets by program (`ingress`, `xdp`, `guard`) and reason, since the programs were first loaded.
@@ -187,6 +190,15 @@ pub struct Peer {
     /// By which families of the VIP its beats do not come, though they come by the other.
     #[serde(default)]
     pub missing_families: Vec<String>,
+    /// Who voted it out, by name; empty unless it is voted out.
+    #[serde(default)]
+    pub voted_out_by: Vec<String>,
+    /// Why this node suspects it of not serving its clients, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<String>,
+    /// Whether this node could tell that it does not serve.
+    #[serde(default)]
+    pub witnessed: bool,
 }
 
 /// A node as this one sees it.
@@ -395,6 +407,10 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
     if peer.heard && peer.illness > 0 {
         remarks.push(format!("ill ({} of 3)", peer.illness));
     }
+    if !peer.voted_out_by.is_empty() {
+        remarks.push(format!("voted out by {}", peer.voted_out_by.join(", ")));
+    }
+    remarks.extend(peer.suspicion.clone());
     for family in &peer.missing_families {
         remarks.push(format!("not heard by {family}: something withholds those frames"));
     }

@@ -36,6 +36,8 @@ pub struct Known<'a> {
     pub allowed: Vec<Prefix>,
     /// The attempts of sources, by VIP and service.
     pub counts: RefCell<HashMap<(usize, usize, Prefix), Count>>,
+    /// Where a UDP socket takes what comes to any address.
+    pub datagram_ports: Vec<u16>,
 }
 
 impl Facts for Known<'_> {
@@ -77,6 +79,10 @@ impl Facts for Known<'_> {
         let mut counts = self.counts.borrow_mut();
         let count = counts.entry((vip, service, limit.source(source))).or_default();
         !count.attempt(&limit, boot_time_ns() / 1_000_000)
+    }
+
+    fn udp_socket(&self, flow: &Flow) -> bool {
+        self.datagram_ports.contains(&flow.local_port)
     }
 
     fn socket(&self, flow: &Flow) -> Socket {

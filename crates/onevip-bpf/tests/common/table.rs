@@ -174,6 +174,7 @@ pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Tab
             bans: Vec::new(),
             allowed: Vec::new(),
             counts: RefCell::default(),
+            datagram_ports: Vec::new(),
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();
         let orphans = Array::try_from(Map::Array(MapData::from_pin(dir.join("orphans")).unwrap())).unwrap();

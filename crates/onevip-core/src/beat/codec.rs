@@ -21,7 +21,10 @@
 //! | 40 | 128 | claims |
 //! | 168 | 128 | intents |
 //! | 296 | 128 | guests |
-//! | 424 | 12 each | peer reports, ascending by node, never of the sender |
+//! | 424 | 8 | testimony: nodes about which the sender has a say, node `n` is bit `n − 1` of a number of 64 bits |
+//! | 432 | 8 | of those, the ones that do not serve |
+//! | 440 | 8 | nodes against which the sender counts a majority |
+//! | 448 | 12 each | peer reports, ascending by node, never of the sender |
 //! | then | 2 each | rulings, ascending by bucket: bits 0–9 bucket, 10–15 node − 1 |
 //!
 //! A peer report:
@@ -37,8 +40,8 @@
 //! A field that is added, or means something else, needs a new [`super::seal::VERSION`].
 
 use super::seal::OVERHEAD;
-use super::{Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing};
-use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId};
+use super::{Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing, Testimony};
+use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 use crate::table::Weight;
 
 /// The longest sealed beat in bytes, header and tag included.
@@ -48,14 +51,15 @@ use crate::table::Weight;
 pub const DATAGRAM_MAX: usize = 1400;
 
 /// The body of a beat without reports and rulings, in bytes.
-pub const BODY_MIN: usize = 40 + 3 * BITMAP;
+pub const BODY_MIN: usize = 40 + 3 * BITMAP + 3 * NODES;
 
 const BITMAP: usize = BUCKETS / 8;
+const NODES: usize = NODES_MAX / 8;
 const REPORT: usize = 12;
 const RULING: usize = 2;
 const PEERS_MAX: usize = NODES_MAX - 1;
 
-/// How many rulings fit into a beat that reports on `peers` nodes (at most 63): 461 with none, 83 with 63.
+/// How many rulings fit into a beat that reports on `peers` nodes (at most 63): 449 with none, 71 with 63.
 pub const fn rulings_room(peers: usize) -> usize {
     let peers = if peers > PEERS_MAX { PEERS_MAX } else { peers };
     (DATAGRAM_MAX - OVERHEAD - BODY_MIN - peers * REPORT) / RULING
@@ -102,6 +106,9 @@ pub enum DecodeError {
     /// Reports or rulings are not in strictly ascending order.
     #[error("reports or rulings are out of order")]
     Order,
+    /// A node testifies about itself, or against one about which it has no say.
+    #[error("a testimony is about a node that its sender cannot judge")]
+    Testimony,
     /// The range of the rulings is none, or a ruling lies outside it.
     #[error("a ruling is out of range")]
     Range,
@@ -139,6 +146,10 @@ pub fn encode_into(beat: &Beat, out: &mut Vec<u8>) {
     out.extend((beat.rulings.first.len() as u16).to_le_bytes());
     for set in [&beat.claims, &beat.intents, &beat.guests] {
         out.extend(set.words().iter().flat_map(|word| word.to_le_bytes()));
+    }
+    let Testimony { able, suspects, convicted } = beat.testimony;
+    for set in [able, suspects, convicted] {
+        out.extend(set.word().to_le_bytes());
     }
     for report in &beat.peers {
         out.push(report.node.get());
@@ -178,6 +189,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
     };
     let (from, to, rulings) = (rest.u16()?, rest.u16()?, usize::from(rest.u16()?));
     let (claims, intents, guests) = (rest.buckets()?, rest.buckets()?, rest.buckets()?);
+    let testimony = rest.testimony(origin.from)?;
     if peers > PEERS_MAX || rulings > rulings_room(peers) || rest.0.len() != peers * REPORT + rulings * RULING
     {
         return Err(DecodeError::Length);
@@ -198,6 +210,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
         claims,
         intents,
         guests,
+        testimony,
         peers,
         rulings,
     })
@@ -288,6 +301,18 @@ impl Reader<'_> {
 
     fn weight(&mut self) -> Result<Weight, DecodeError> {
         Weight::new(self.u16()?).ok_or(DecodeError::Weight)
+    }
+
+    fn nodes(&mut self) -> Result<NodeSet, DecodeError> {
+        self.u64().map(NodeSet::from_word)
+    }
+
+    fn testimony(&mut self, sender: NodeId) -> Result<Testimony, DecodeError> {
+        let said = Testimony { able: self.nodes()?, suspects: self.nodes()?, convicted: self.nodes()? };
+        if said.able.contains(sender) || !said.suspects.minus(said.able).is_empty() {
+            return Err(DecodeError::Testimony);
+        }
+        Ok(said)
     }
 
     fn buckets(&mut self) -> Result<BucketSet, DecodeError> {

@@ -136,6 +136,18 @@ impl Rulings {
     pub const NONE: Self = Self { from: 0, to: BUCKETS as u16, first: Vec::new() };
 }
 
+/// What a node found out about the others as a client would, and what it makes of what all found; see
+/// `membership::witness`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Testimony {
+    /// Nodes about which the sender has a say: it could tell if they stopped serving. Never itself.
+    pub able: NodeSet,
+    /// Of those, the nodes that do not serve: the sender's votes.
+    pub suspects: NodeSet,
+    /// Nodes against which the sender counts a majority of those who have a say.
+    pub convicted: NodeSet,
+}
+
 /// One beat: what a node tells all others, 20 times a second.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Beat {
@@ -163,6 +175,8 @@ pub struct Beat {
     pub intents: BucketSet,
     /// Buckets in which its kernel may hold sessions.
     pub guests: BucketSet,
+    /// Who does not serve, in its opinion.
+    pub testimony: Testimony,
     /// What it knows of the others, ascending by node.
     pub peers: Vec<PeerReport>,
     /// Who goes first among nodes that do not hear each other.

@@ -2,7 +2,7 @@
 
 use super::Family;
 use crate::beat::{Health, Incarnation, NodeState};
-use crate::ids::NodeId;
+use crate::ids::{NodeId, NodeSet};
 use std::time::Duration;
 
 /// Why a peer is no longer heard.
@@ -67,6 +67,14 @@ pub enum Event {
     },
     /// A node beats that is not in our file.
     NotInFile(NodeId),
+    /// A majority of those who can tell found that this node (it may be ourselves) does not answer clients; or no
+    /// longer.
+    Votes {
+        /// Which node.
+        node: NodeId,
+        /// Who found so; `None`: it is no longer voted out.
+        by: Option<NodeSet>,
+    },
     /// The copies of this node's beats by one VIP family stay away, though those by the other come; or come again.
     FamilyLost {
         /// Which node.

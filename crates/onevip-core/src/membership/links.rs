@@ -4,6 +4,7 @@
 //! hears both.
 
 use super::Engine;
+use super::votes::CONVICTED;
 use crate::beat::{Health, Incarnation, NodeState, PeerReport, Seq, Standing};
 use crate::hash::jhash2;
 use crate::ids::{BucketSet, NodeId, NodeSet};
@@ -42,13 +43,16 @@ impl Engine {
             return;
         }
         (self.news, self.recheck, self.guests_news) = (false, true, true);
+        self.count_votes();
         let hidden = self.hidden_reports();
         self.hidden = hidden.keys().copied().collect();
         let mut members: Vec<(NodeId, Standing)> = Vec::with_capacity(self.heard.len() + 1);
         members.push((self.config.me, self.standing()));
         for node in self.heard.iter() {
             if let Some(beat) = self.peers.get(&node).and_then(|peer| peer.newest.as_ref()) {
-                members.push((node, beat.standing));
+                let defies = self.defiant.contains(node);
+                let health = if defies { CONVICTED } else { beat.standing.health };
+                members.push((node, Standing { health, ..beat.standing }));
             }
         }
         members.extend(hidden.iter().map(|(node, (_, _, standing))| (*node, *standing)));

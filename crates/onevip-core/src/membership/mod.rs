@@ -24,8 +24,9 @@ mod rulings;
 mod send;
 mod status;
 pub mod timing;
+mod votes;
 
-use crate::beat::{Beat, Facts, Health, Incarnation, NodeState, Seq, Standing};
+use crate::beat::{Beat, Facts, Health, Incarnation, NodeState, Seq, Standing, Testimony};
 use crate::ids::{BUCKETS, BucketSet, NodeId, NodeSet};
 use crate::table::{Mapping, Table, Weight};
 use crate::time::Time;
@@ -36,6 +37,7 @@ pub use output::{Family, Output};
 pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{PeerStatus, Status, WhyOut};
 pub use timing::Timing;
+pub use votes::{View, Votes};
 
 use peer::Peer;
 use quality::Record;
@@ -100,12 +102,16 @@ pub enum Mutation {
     NoRulings,
     /// Releases a bucket, but does not say that sessions may be left in it.
     ForgetsGuests,
+    /// Goes on as if nobody had voted it out.
+    DefiesVotes,
+    /// Being voted out it takes no share at all, though nobody may be left who does.
+    VotesEmptyTheCluster,
 }
 
 #[cfg(feature = "sim")]
 impl Mutation {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ClaimBeforeRelease,
         Self::LeaseLongerThanDeath,
         Self::NoFreshness,
@@ -116,6 +122,8 @@ impl Mutation {
         Self::TrustsAfterStall,
         Self::NoRulings,
         Self::ForgetsGuests,
+        Self::DefiesVotes,
+        Self::VotesEmptyTheCluster,
     ];
 }
 
@@ -135,6 +143,14 @@ pub struct Engine {
     /// A family of which no copy comes from anybody.
     deaf_to: Option<Family>,
     facts: Facts,
+    /// What we say of others, and against whom we count a majority: see `votes`.
+    testimony: Testimony,
+    /// A majority is against us.
+    voted_out: bool,
+    /// Since when convicted nodes go on as if nothing were; [`Time::NEVER`]: none does.
+    convicted_since: Time,
+    /// Those who have done so for too long.
+    defiant: NodeSet,
     started: Time,
     /// Something says that we must not begin to serve: a twin with our number, or beats we cannot read.
     held_until: Time,
@@ -223,6 +239,10 @@ impl Engine {
             both_families: false,
             deaf_to: None,
             facts: Facts::default(),
+            testimony: Testimony::default(),
+            voted_out: false,
+            convicted_since: Time::NEVER,
+            defiant: NodeSet::EMPTY,
             started: now,
             held_until: now,
             seq: Seq(0),
@@ -456,6 +476,7 @@ impl Engine {
         if periodic {
             self.look_at_families(now);
             self.judge_own_link(now);
+            self.look_for_defiance(now);
         }
         self.look_around();
         self.begin_serving(now);
@@ -520,6 +541,11 @@ impl Engine {
     /// How this node stands, as it announces it.
     fn standing(&self) -> Standing {
         let health = self.health.max(self.announced_unsteadiness);
+        let health = if self.voted_out { votes::CONVICTED } else { health };
+        #[cfg(feature = "sim")]
+        if self.voted_out && self.is(Mutation::VotesEmptyTheCluster) {
+            return Standing { state: NodeState::Draining, health, weight: self.config.weight };
+        }
         Standing { state: self.state, health, weight: self.config.weight }
     }
 }

@@ -151,8 +151,11 @@ impl Engine {
         self.urgent |= self.relays && moved;
         self.recheck |= !beat.claims.and(&self.claims).is_empty() || !beat.rulings.first.is_empty();
         let hears = beat.hears();
-        self.news |=
-            peer.newest.as_ref().is_none_or(|old| old.standing != beat.standing) || hears != peer.hears;
+        self.news |= peer
+            .newest
+            .as_ref()
+            .is_none_or(|old| old.standing != beat.standing || old.testimony != beat.testimony)
+            || hears != peer.hears;
         peer.hears = hears;
         peer.finds_us_lossy = beat.report(self.config.me).is_some_and(|report| report.lossy);
         peer.arrived = now;

@@ -67,6 +67,7 @@ impl Engine {
             claims: self.claims,
             intents: self.intents,
             guests: self.own_guests(),
+            testimony: self.testimony,
             peers,
             rulings,
         }

@@ -1,6 +1,6 @@
 //! A snapshot for people: `onevip status`.
 
-use super::{Engine, Family, WhyLost};
+use super::{Engine, Family, Votes, WhyLost};
 use crate::beat::{Facts, Health, Incarnation, NodeState, Standing};
 use crate::ids::{NodeId, NodeSet};
 use crate::table::Weight;
@@ -24,6 +24,8 @@ pub enum WhyOut {
     HeldBack,
     /// Others feel better.
     Unhealthy,
+    /// Others found that it does not answer its clients.
+    VotedOut,
     /// Its weight is 0.
     NoWeight,
     /// One family of the VIP does not reach it.
@@ -65,6 +67,8 @@ pub struct PeerStatus {
     pub by_family: [bool; 2],
     /// Whether they stay away for good, though those by the other family come.
     pub misses: [bool; 2],
+    /// How the votes about it stand.
+    pub votes: Votes,
 }
 
 /// Everything at a glance.
@@ -94,6 +98,8 @@ pub struct Status {
     pub members: Vec<(NodeId, Weight)>,
     /// Digest of what the table is made of.
     pub view: u32,
+    /// The votes about this node.
+    pub votes: Votes,
     /// The others.
     pub peers: Vec<PeerStatus>,
 }
@@ -114,6 +120,7 @@ impl Engine {
             alive: self.alive(),
             members: self.members.clone(),
             view: self.view,
+            votes: self.votes_about(self.config.me),
             peers: self.peers.keys().map(|node| self.peer_status(now, *node)).collect(),
         }
     }
@@ -125,6 +132,7 @@ impl Engine {
             NodeState::Draining => Some(WhyOut::Drained),
             NodeState::Leaving => Some(WhyOut::Leaving),
             NodeState::Serving if self.config.weight.get() == 0 => Some(WhyOut::NoWeight),
+            NodeState::Serving if !self.is_member() && self.voted_out => Some(WhyOut::VotedOut),
             NodeState::Serving if !self.is_member() && self.health == Health::GOOD => {
                 let held_back = if self.record.lossy { WhyOut::Lossy } else { WhyOut::HeldBack };
                 Some(self.deaf_to().map_or(held_back, WhyOut::Deaf))
@@ -157,6 +165,7 @@ impl Engine {
             silent_for: peer.newest.as_ref().map(|_| now.since(peer.arrived)),
             by_family: [recent(Family::V4), recent(Family::V6)],
             misses: peer.misses,
+            votes: self.votes_about(node),
         }
     }
 }

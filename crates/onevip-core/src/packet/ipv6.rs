@@ -1,9 +1,9 @@
 //! The reference parser's IPv6 half: extension headers, neighbour discovery, ICMPv6 errors.
 
 use super::{
-    PROTOCOL_TCP, PROTOCOL_UDP, Packet, Plain, VipView, be16, find, other, place, portless, tcp, udp,
+    PROTOCOL_TCP, PROTOCOL_UDP, Packet, Plain, VipView, be16, error_about_datagram, find, other, portless,
+    tcp, udp,
 };
-use crate::selector::{Ports, Transport};
 use std::net::{IpAddr, Ipv6Addr};
 
 const HEADER: usize = 40;
@@ -60,7 +60,7 @@ pub(super) fn ipv6(packet: &[u8], vips: &[VipView]) -> Packet {
     };
     match protocol {
         PROTOCOL_TCP => tcp(payload, vips, vip, source, dest),
-        PROTOCOL_UDP => udp(payload, vips, vip, source, whole),
+        PROTOCOL_UDP => udp(payload, vips, vip, source, dest, whole),
         PROTOCOL_ICMPV6 => icmp(payload, vips, vip, source, dest),
         _ => other(vips, vip, source),
     }
@@ -188,15 +188,10 @@ fn quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) -> Opti
     };
     let ports = quoted.get(offset..offset + 8)?;
     let (local_port, remote_port) = (be16(ports, 0)?, be16(ports, 2)?);
+    let flow = super::Flow { remote, remote_port, local, local_port };
     match protocol {
-        PROTOCOL_TCP => {
-            let flow = super::Flow { remote, remote_port, local, local_port };
-            Some(Packet::IcmpErrorTcp { vip, flow })
-        }
-        PROTOCOL_UDP => {
-            let ports = Ports { transport: Transport::Udp, source: remote_port, dest: local_port };
-            Some(Packet::IcmpErrorOther(place(vips, vip, remote, ports)))
-        }
+        PROTOCOL_TCP => Some(Packet::IcmpErrorTcp { vip, flow }),
+        PROTOCOL_UDP => Some(error_about_datagram(vips, vip, flow)),
         _ => whom(),
     }
 }

@@ -5,6 +5,7 @@
 
 use super::net::Net;
 use super::node::Node;
+use crate::beat::{Health, NodeState};
 use crate::ids::{BucketSet, NodeId};
 use crate::membership::Timing;
 use crate::time::Time;
@@ -12,7 +13,7 @@ use crate::time::Time;
 /// What went wrong first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I6`.
+    /// `I1` to `I7`.
     pub invariant: &'static str,
     /// When, in nanoseconds.
     pub at: u64,
@@ -33,6 +34,8 @@ pub struct Checker {
     timing: Timing,
     /// `overlap[a][b]`: since when these two, who hear each other, claim the same bucket.
     overlap: Vec<Vec<Option<u64>>>,
+    /// Since when somebody who was voted out has claimed something.
+    unjust_since: Option<u64>,
     /// Steps looked at.
     pub steps: u64,
     /// Longest overlap of two nodes that heard each other, in nanoseconds.
@@ -48,6 +51,7 @@ impl Checker {
             lossy: false,
             timing,
             overlap: vec![vec![None; nodes]; nodes],
+            unjust_since: None,
             steps: 0,
             overlap_max: 0,
         }
@@ -196,6 +200,45 @@ impl Checker {
         let twice = before.twice.and(&after.twice);
         if !twice.is_empty() {
             self.violated("I2", now, format!("two of one part claim {twice:?}"));
+        }
+    }
+
+    /// I7: in a part in which everybody hears everybody, whom a majority found not to serve claims nothing while
+    /// somebody is left against whom there is none, and who is well. Whoever has just become so needs a while to take over.
+    pub fn justice(&mut self, now: u64, nodes: &[Node], net: &Net) {
+        let mut unjust = None;
+        for part in parts(nodes, net) {
+            let whole = part.iter().all(|&a| part.iter().all(|&b| a == b || net.connected(a, b)));
+            if !whole || is_mute(&part, nodes.len(), net) || is_deaf(&part, net) {
+                continue;
+            }
+            let is_out = |i: usize| {
+                let judges: Vec<_> =
+                    part.iter().filter(|j| **j != i).filter_map(|&j| nodes[j].suspects).collect();
+                let against = judges.iter().filter(|suspects| suspects.contains(engine_id(i))).count();
+                against * 2 > judges.len()
+            };
+            let serves = |i: usize| {
+                nodes[i].engine.as_ref().is_some_and(|engine| {
+                    let standing = engine.status(nodes[i].clock.local(now)).standing;
+                    standing.state == NodeState::Serving && standing.health < Health::WORST
+                })
+            };
+            let somebody_is_left = part.iter().any(|&i| !is_out(i) && serves(i));
+            for &i in part.iter().filter(|&&i| somebody_is_left && is_out(i)) {
+                let claims = nodes[i].answers(now);
+                if !claims.is_empty() {
+                    unjust = Some(format!("n{} was voted out and claims {claims:?}", i + 1));
+                }
+            }
+        }
+        let Some(what) = unjust else {
+            self.unjust_since = None;
+            return;
+        };
+        let since = *self.unjust_since.get_or_insert(now);
+        if now - since > self.beats(8) {
+            self.violated("I7", now, what);
         }
     }
 

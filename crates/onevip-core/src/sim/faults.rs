@@ -45,6 +45,8 @@ pub enum Fault {
     Feel(usize, u8),
     /// Somebody asks for a rebalance here.
     Rebalance(usize),
+    /// The nodes whose bit is set find that this one does not serve, all others that it does.
+    Blame(usize, u64),
 }
 
 impl World {
@@ -89,6 +91,7 @@ impl World {
             }
             Fault::Loss(i, ppm) => self.net.loss_ppm[i] = ppm,
             Fault::Feel(i, level) => self.feel(i, Health::new(level)),
+            Fault::Blame(i, by) => self.blame(i, by),
             Fault::Drain(_)
             | Fault::Undrain(_)
             | Fault::Leave(_)
@@ -147,6 +150,7 @@ impl World {
             self.plan(0, Fault::Start(i));
             self.plan(0, Fault::Undrain(i));
             self.plan(0, Fault::Feel(i, 0));
+            self.plan(0, Fault::Blame(i, 0));
         }
     }
 
@@ -219,7 +223,7 @@ impl Kind {
 }
 
 fn host_fault(rng: &mut Rng, i: usize, span: u64, beat: u64) -> Vec<(u64, Fault)> {
-    match rng.below(11) {
+    match rng.below(12) {
         0 => vec![(0, Fault::PowerOff(i)), (span, Fault::PowerOn(i))],
         1 => vec![(0, Fault::Crash(i)), (span, Fault::Start(i))],
         2 => vec![(0, Fault::Crash(i)), (rng.below(beat), Fault::Start(i))],
@@ -229,8 +233,14 @@ fn host_fault(rng: &mut Rng, i: usize, span: u64, beat: u64) -> Vec<(u64, Fault)
         7 => vec![(0, Fault::Leave(i)), (span, Fault::Start(i))],
         8 => vec![(0, Fault::Weight(i, *rng.pick(&[1, 50, 100, 200, 1000])))],
         9 => vec![(0, Fault::Feel(i, rng.below(4) as u8)), (span, Fault::Feel(i, 0))],
-        _ => vec![(0, Fault::Rebalance(i))],
+        10 => vec![(0, Fault::Rebalance(i))],
+        _ => vec![(0, Fault::Blame(i, blame(rng))), (span, Fault::Blame(i, 0))],
     }
+}
+
+/// All, or anybody: true and false suspicions.
+fn blame(rng: &mut Rng) -> u64 {
+    if rng.one_in(2) { u64::MAX } else { rng.number() }
 }
 
 fn link_fault(rng: &mut Rng, i: usize, nodes: usize, span: u64) -> Vec<(u64, Fault)> {

@@ -145,6 +145,15 @@ fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
             world.inflict(fault);
         }
     }
+    if rng.one_in(4) {
+        // Now and then everybody is suspected by everybody.
+        let by = if rng.one_in(4) { Some(u64::MAX) } else { None };
+        for i in 0..world.nodes.len() {
+            if by.is_some() || rng.one_in(2) {
+                world.inflict(Fault::Blame(i, by.unwrap_or_else(|| rng.number())));
+            }
+        }
+    }
     world.run_until(world.now + beat * 10);
     let mut differed = false;
     for _ in 0..20 {
@@ -155,6 +164,7 @@ fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
         world.run_until(world.now + hand_over_ns(kind));
         let after = world.check.unsettled(world.now, &world.nodes, &world.net);
         world.check.settled(world.now, &before, &after);
+        world.check.justice(world.now, &world.nodes, &world.net);
         // Word of a change may have to wait for the next quick beat.
         if differed && before.views_differ && after.views_differ {
             world.check.views_differ(world.now);

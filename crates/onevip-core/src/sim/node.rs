@@ -2,7 +2,7 @@
 
 use crate::beat::Receiver;
 use crate::beat::{Beat, Incarnation};
-use crate::ids::{BUCKETS, BucketSet, NodeId};
+use crate::ids::{BUCKETS, BucketSet, NodeId, NodeSet};
 use crate::membership::{Config, Engine, Family};
 use crate::time::Time;
 use std::rc::Rc;
@@ -81,6 +81,8 @@ pub struct Node {
     pub receiver: Option<Receiver>,
     /// Of the newest daemon.
     pub incarnation: Incarnation,
+    /// Whom it found not to serve; `None`: it has looked at nobody.
+    pub suspects: Option<NodeSet>,
     /// Its kernel.
     pub kernel: Kernel,
     /// Its clock.

@@ -127,6 +127,7 @@ impl World {
                 engine: None,
                 receiver: None,
                 incarnation: Incarnation(100),
+                suspects: None,
                 kernel: Kernel::booted(),
                 clock: Clock {
                     rate_ppm: 1_000_000 - setup.clock_ppm + rng.below(2 * setup.clock_ppm + 1),
@@ -252,6 +253,7 @@ impl World {
             self.trace(node, &format!("starts, incarnation {}", self.nodes[node].incarnation.0));
         }
         self.carry_out(node);
+        self.testify(node);
         let span = self.beat_ns() * 10;
         self.after(span, Happening::Scan(node));
     }
@@ -412,6 +414,7 @@ impl World {
             self.take(node, input);
         }
         self.act(node, |engine, now| engine.timeout(now));
+        self.testify(node);
     }
 
     /// A paused machine goes on; what was sent to it meanwhile is lost.
@@ -475,6 +478,23 @@ impl World {
         if self.nodes[node].runs() {
             self.act(node, |engine, now| engine.health_changed(now, health));
         }
+    }
+
+    /// From now on the nodes whose bit is set find that `node` does not serve, and all others that it does.
+    pub fn blame(&mut self, node: usize, by: u64) {
+        let Some(blamed) = NodeId::from_index(node) else { return };
+        for i in (0..self.nodes.len()).filter(|i| *i != node) {
+            let suspects = self.nodes[i].suspects.unwrap_or_default().without(blamed);
+            self.nodes[i].suspects = Some(if by >> i & 1 == 1 { suspects.with(blamed) } else { suspects });
+            self.testify(i);
+        }
+    }
+
+    /// Lets `node` say whom it suspects, if it ever looked.
+    fn testify(&mut self, node: usize) {
+        let Some(suspects) = self.nodes[node].suspects.filter(|_| self.nodes[node].runs()) else { return };
+        let all = self.nodes[node].config.nodes;
+        self.act(node, |engine, now| engine.testify(now, all, suspects));
     }
 
     pub(super) fn trace(&self, node: usize, what: &str) {

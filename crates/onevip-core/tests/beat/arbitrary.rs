@@ -1,8 +1,10 @@
 //! Beats of all sizes, as their types document them.
 
 use onevip_core::beat::codec::rulings_room;
-use onevip_core::beat::{Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing};
-use onevip_core::{BUCKETS, Bucket, BucketSet, NodeId, Weight};
+use onevip_core::beat::{
+    Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing, Testimony,
+};
+use onevip_core::{BUCKETS, Bucket, BucketSet, NodeId, NodeSet, Weight};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -64,11 +66,14 @@ fn rulings() -> impl Strategy<Value = (BTreeMap<u16, NodeId>, u16, u16)> {
 pub fn beat() -> impl Strategy<Value = Beat> {
     let head = (node(), incarnation(), seq(), any::<u32>(), standing(), any::<bool>());
     let numbers = (any::<u32>(), any::<u32>(), facts());
-    let sets = (buckets(), buckets(), buckets());
+    let sets = (buckets(), buckets(), buckets(), any::<[u64; 3]>());
     (head, numbers, sets, reports(), rulings()).prop_map(|(head, numbers, sets, reports, rulings)| {
         let (from, incarnation, seq, host, standing, answer) = head;
         let (view, rebalance, facts) = numbers;
-        let (claims, intents, guests) = sets;
+        let (claims, intents, guests, nodes) = sets;
+        let [able, suspects, convicted] = nodes.map(NodeSet::from_word);
+        let able = able.without(from);
+        let testimony = Testimony { able, suspects: suspects.and(able), convicted };
         let peers = peers(reports, from);
         let rulings = fitting(rulings, rulings_room(peers.len()));
         Beat {
@@ -84,6 +89,7 @@ pub fn beat() -> impl Strategy<Value = Beat> {
             claims,
             intents,
             guests,
+            testimony,
             peers,
             rulings,
         }
@@ -122,6 +128,7 @@ pub fn full_beat() -> Beat {
         standing,
     };
     let me = NodeId::new(17).unwrap();
+    let able = NodeSet::from_word(u64::MAX).without(me);
     let peers: Vec<PeerReport> = NodeId::all().filter(|node| *node != me).map(report).collect();
     let first =
         Bucket::all().zip(NodeId::all().chain(NodeId::all())).take(rulings_room(peers.len())).collect();
@@ -138,6 +145,7 @@ pub fn full_beat() -> Beat {
         claims: BucketSet::FULL,
         intents: BucketSet::FULL,
         guests: BucketSet::FULL,
+        testimony: Testimony { able, suspects: able, convicted: NodeSet::from_word(u64::MAX) },
         peers,
         rulings: Rulings { from: 0, to: BUCKETS as u16, first },
     }

@@ -46,7 +46,7 @@ proptest! {
 #[test]
 fn a_full_beat_of_64_nodes_fits_one_frame() {
     let beat = full_beat();
-    assert_eq!((beat.peers.len(), beat.rulings.first.len()), (63, 83));
+    assert_eq!((beat.peers.len(), beat.rulings.first.len()), (63, 71));
     let sealed = encode(&beat).len() + OVERHEAD;
     assert!(sealed <= DATAGRAM_MAX && sealed > DATAGRAM_MAX - 2, "{sealed}");
     let (ipv6, udp, mtu) = (40, 8, 1500);
@@ -55,7 +55,7 @@ fn a_full_beat_of_64_nodes_fits_one_frame() {
 
 #[test]
 fn there_is_room_for_rulings_whatever_the_number_of_peers() {
-    assert_eq!((rulings_room(0), rulings_room(1), rulings_room(63), rulings_room(1000)), (461, 455, 83, 83));
+    assert_eq!((rulings_room(0), rulings_room(1), rulings_room(63), rulings_room(1000)), (449, 443, 71, 71));
     for peers in 0..64 {
         let used = OVERHEAD + BODY_MIN + 12 * peers + 2 * rulings_room(peers);
         assert!(used <= DATAGRAM_MAX && used + 2 > DATAGRAM_MAX);
@@ -78,7 +78,7 @@ fn everything_out_of_place_is_refused_by_name() {
     let report = |n: usize| BODY_MIN + 12 * n;
     let ruling = |n: usize| BODY_MIN + 12 * 63 + 2 * n;
     let last = [1023u16.to_le_bytes(); 1].concat();
-    let rows: [(&str, usize, &[u8], DecodeError); 19] = [
+    let rows: [(&str, usize, &[u8], DecodeError); 21] = [
         ("a reserved bit", 0, &[0x20], DecodeError::ReservedBits),
         ("the highest bit", 0, &[0x80], DecodeError::ReservedBits),
         ("64 reports", 1, &[64], DecodeError::Length),
@@ -87,9 +87,11 @@ fn everything_out_of_place_is_refused_by_name() {
         ("bucket 1025 as the end of the rulings", 36, &1025u16.to_le_bytes(), DecodeError::Range),
         ("rulings that end before they begin", 34, &[0, 4, 255, 3], DecodeError::Range),
         ("a ruling before the range", 34, &[1, 0], DecodeError::Range),
-        ("a ruling after the range", 36, &[82, 0], DecodeError::Range),
-        ("one ruling more than there is", 38, &[84, 0], DecodeError::Length),
+        ("a ruling after the range", 36, &[70, 0], DecodeError::Range),
+        ("one ruling more than there is", 38, &[72, 0], DecodeError::Length),
         ("65535 rulings", 38, &[255, 255], DecodeError::Length),
+        ("a say about itself", 424 + 2, &[255], DecodeError::Testimony),
+        ("a vote without a say", 424, &[0], DecodeError::Testimony),
         ("a report of node 0", report(0), &[0], DecodeError::Node),
         ("a report of node 65", report(62), &[65], DecodeError::Node),
         ("a report of the sender", report(15), &[17], DecodeError::Node),
@@ -119,6 +121,7 @@ fn the_layout_is_the_one_that_is_documented() {
     assert_eq!(body[..4], [0x11, 63, 100, 0], "serving, healthy, answer; 63 reports; weight 100");
     assert_eq!(body[34..40], [0, 0, 0, 4, 1, 0], "rulings from 0 to 1024, one");
     assert_eq!(body[40..43], [0, 2, 0], "bucket 9 is bit 1 of byte 1");
-    assert_eq!(body[424..428], [1, 0x11, 100, 0], "node 1, serving, healthy, heard, weight 100");
+    assert_eq!(body[424..428], [255, 255, 254, 255], "a say about all but node 17, the sender");
+    assert_eq!(body[448..452], [1, 0x11, 100, 0], "node 1, serving, healthy, heard, weight 100");
     assert_eq!(body[body.len() - 2..], [255, 255], "bucket 1023 to node 64");
 }

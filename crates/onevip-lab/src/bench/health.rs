@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::stage::Stage;
 use super::watchers::Watchers;
+use super::witness::{self, NUISANCE, UNCHECKED};
 use crate::fault::Fault;
 use crate::lab::Options;
 use crate::load::{Visitors, visitors};
@@ -20,7 +21,7 @@ use crate::plan::Host;
 use crate::process::check_interrupt;
 
 /// The kinds of faults, in the order of the report.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 11] = [
     "kill-sshd",
     "freeze-sshd",
     "sshd-slow",
@@ -30,6 +31,8 @@ pub const KINDS: [&str; 9] = [
     "memory-hog",
     "disk-full",
     "cpu-hog",
+    UNCHECKED,
+    NUISANCE,
 ];
 /// A node that gets all its new users by now will go on doing so; shedding for want of a processor takes its time.
 const GIVES_UP: Duration = Duration::from_secs(60);
@@ -47,8 +50,10 @@ pub struct Settings {
     pub options: Options,
     /// Kinds of faults.
     pub kinds: Vec<String>,
-    /// How often each happens.
+    /// How often each happens; the nuisance once.
     pub repeat: u32,
+    /// How long the nuisance lasts.
+    pub nuisance: Duration,
 }
 
 /// One fault, once. Times in seconds.
@@ -94,20 +99,37 @@ pub fn health(settings: &Settings) -> Result<Report> {
     let visitors = Visitors::start(&stage.lab)?;
     let mut takes = Vec::new();
     for kind in &settings.kinds {
+        if kind == NUISANCE {
+            eprintln!("{kind} for {} s", settings.nuisance.as_secs());
+            takes.push(witness::nuisance(&mut stage, &visitors, settings.nuisance)?);
+            continue;
+        }
+        if kind == UNCHECKED {
+            witness::check_sshd(&stage.lab, false)?;
+        }
         for repeat in 0..settings.repeat {
             check_interrupt()?;
             let nodes = u32::from(stage.lab.plan().nodes);
             let node = 1 + (repeat % nodes) as u8;
             eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
-            let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
-            takes.push(take(&mut stage, &visitors, &fault, node).with_context(|| fault.to_string())?);
+            let fault = Fault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
+            let take = take(&mut stage, &visitors, &fault, node).with_context(|| fault.to_string())?;
+            takes.push(Take { fault: kind.clone(), ..take });
             stage.restore().with_context(|| format!("after {fault}"))?;
+        }
+        if kind == UNCHECKED {
+            witness::check_sshd(&stage.lab, true)?;
         }
     }
     drop(visitors);
     let (nodes, clients) = (stage.lab.plan().nodes, settings.options.clients);
     stage.strike()?;
     Ok(Report { nodes, clients, takes })
+}
+
+/// What befalls the node.
+fn fault_of(kind: &str) -> &str {
+    if kind == UNCHECKED { "freeze-sshd" } else { kind }
 }
 
 fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Result<Take> {
@@ -174,6 +196,9 @@ impl Report {
             }
             // Where all nodes of a lab share the processors, all shed at once, and nothing moves.
             let sheds = take.fault == "cpu-hog";
+            if take.fault == NUISANCE {
+                return wrong;
+            }
             if take.moved.is_none() && !sheds || take.back.is_none() {
                 wrong.push(format!("{}: nobody was served elsewhere, or it never came back", take.fault));
             }
@@ -200,8 +225,11 @@ impl fmt::Display for Report {
             if takes.is_empty() {
                 continue;
             }
-            let column =
-                |of: &dyn Fn(&Take) -> Option<f64>| spread(takes.iter().map(|take| of(take)).collect());
+            // Nothing is to move while nothing is wrong.
+            let column = |of: &dyn Fn(&Take) -> Option<f64>| match kind {
+                NUISANCE => "–".to_owned(),
+                _ => spread(takes.iter().map(|take| of(take)).collect()),
+            };
             let visits: (usize, usize) =
                 takes.iter().fold((0, 0), |(a, b), take| (a + take.visits.0, b + take.visits.1));
             writeln!(
@@ -238,7 +266,8 @@ mod tests {
 
     #[test]
     fn every_kind_is_a_fault_of_a_node() {
-        for kind in KINDS {
+        for kind in KINDS.into_iter().filter(|kind| *kind != NUISANCE) {
+            let kind = fault_of(kind);
             assert_eq!(Fault::parse(kind, Some("unix1")).unwrap().kind(), kind);
         }
     }

@@ -23,6 +23,7 @@ pub mod sheet;
 pub mod stats;
 pub mod throughput;
 pub mod ways;
+mod witness;
 
 pub use resident::resident_kb;
 

@@ -6,7 +6,7 @@
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
 //! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls;
 //! a [`crowd`] is as many of them as the machine carries.
-//! [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
+//! [`nuisance`] is what arrives besides users. [`bulk`] moves data as fast as it goes, [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is judged there.
 
@@ -16,6 +16,7 @@ pub mod calls;
 pub mod crowd;
 pub mod dial;
 pub mod echo;
+pub mod nuisance;
 pub mod prober;
 pub mod segment;
 pub mod sessions;
@@ -24,6 +25,7 @@ pub mod visitors;
 
 pub use calls::{Call, Caller};
 pub use crowd::Crowd;
+pub use nuisance::Nuisance;
 pub use prober::{Knock, Outcome, Prober};
 pub use sessions::{SessionLog, Sessions};
 pub use typists::Typist;

@@ -59,7 +59,7 @@ fn errors(lab: &Lab, node: u8) -> (u64, u64) {
 }
 
 /// An address beyond the router, of another bucket's owner than the router's own.
-fn far_address(lab: &Lab, router: IpAddr) -> IpAddr {
+pub fn far_address(lab: &Lab, router: IpAddr) -> IpAddr {
     let beyond = |last: u8| match router {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::new(203, 0, 113, last)),
         IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, last.into()).into(),

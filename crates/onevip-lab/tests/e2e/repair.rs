@@ -79,7 +79,7 @@ fn address(lab: &Lab, vip: IpAddr) -> Part<'_> {
 }
 
 fn mac(lab: &Lab) -> Part<'_> {
-    let joined = || cluster_mac::is_joined("eth0", [1, 0, 0x5e, 0x33, 0x64, 0x0a]).unwrap();
+    let joined = || cluster_mac::group::is_joined("eth0", [1, 0, 0x5e, 0x33, 0x64, 0x0a]).unwrap();
     Part {
         name: "cluster MAC".into(),
         remove: Box::new(|| {

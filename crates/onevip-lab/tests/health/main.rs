@@ -9,6 +9,7 @@ mod host;
 mod quiet;
 mod sshd;
 mod together;
+mod witness;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use onevip_lab::{Fault, Lab, Options, wait_until};
 use super::PATIENCE;
 
 /// A lab of three living nodes with this text of the configuration replaced.
-fn lab(name: &str, replaced: &[(String, &str)]) -> Lab {
+pub fn lab(name: &str, replaced: &[(String, &str)]) -> Lab {
     assert!(
         nix::unistd::geteuid().is_root(),
         "these tests build network namespaces: run them as root (make test)"
@@ -25,7 +25,7 @@ fn lab(name: &str, replaced: &[(String, &str)]) -> Lab {
 }
 
 /// The host on which a login lands; none when it does not succeed.
-fn landed(lab: &Lab, from: IpAddr) -> Option<String> {
+pub fn landed(lab: &Lab, from: IpAddr) -> Option<String> {
     let output = lab.ssh(Some(from), "hostname").unwrap();
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -39,7 +39,7 @@ fn predicted(lab: &Lab, client: IpAddr) -> String {
 }
 
 /// An address of the client for which `onevip where` names this host.
-fn client_of(clients: &[IpAddr], lab: &Lab, host: &str) -> IpAddr {
+pub fn client_of(clients: &[IpAddr], lab: &Lab, host: &str) -> IpAddr {
     *clients.iter().find(|&&client| predicted(lab, client) == host).unwrap()
 }
 
@@ -78,7 +78,7 @@ impl Drop for Session {
 
 /// Waits until a node of three claims its third again. Nobody may log in meanwhile: a bucket with a session stays where it
 /// is.
-fn takes_its_share(lab: &Lab, node: u8) {
+pub fn takes_its_share(lab: &Lab, node: u8) {
     wait("it to take its share", || lab.node(node).claims().is_some_and(|claims| claims >= 341));
 }
 

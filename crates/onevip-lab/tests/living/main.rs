@@ -8,6 +8,7 @@
 
 mod families;
 mod faults;
+mod flood;
 mod hostile;
 mod planned;
 mod strangers;

@@ -154,9 +154,9 @@ fn held(ctx: &Context) -> anyhow::Result<(Vec<Session>, usize)> {
 fn end_the_rest(rest: &[Session]) {
     let ended = ending::end(rest);
     println!("ended {ended} of {} sessions", rest.len());
-    if let Some(other) = rest.iter().find(|session| !session.is_ssh()) {
+    if let Some(other) = rest.iter().find(|session| !session.is_login()) {
         let program = other.program.as_deref().unwrap_or("no process");
-        println!("a session of {program} is not ended, only those of sshd are");
+        println!("a session of {program} is not ended, only those of sshd and mosh-server are");
     }
 }
 

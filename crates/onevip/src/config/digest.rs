@@ -133,7 +133,7 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        for Service { protocol, ports, hash: own, answerer, limit } in services {
+        for Service { protocol, ports, hash: own, answerer, limit, slices } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));
@@ -143,7 +143,10 @@ impl Canon {
             }
             match answerer {
                 Answerer::Bucket => {}
-                Answerer::Socket => self.text("socket"),
+                Answerer::Socket(_) => {
+                    self.text("socket");
+                    self.number(u64::from(*slices));
+                }
             }
             if let Some(limit) = limit {
                 self.limit(limit);

@@ -21,6 +21,8 @@ const PACE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::fr
 pub struct HealthSettings {
     /// What is asked of `sshd`.
     pub sshd: SshdCheck,
+    /// Whether this node watches how the others' clients are served, and says so.
+    pub witness: bool,
     /// Where `sshd` is asked; `None`: at the first address of the first VIP that serves TCP.
     pub address: Option<IpAddr>,
     /// On which port; `None`: the VIP's, 22 if it is among them.
@@ -62,6 +64,7 @@ impl Default for HealthSettings {
         let at = |shed, out| Thresholds { shed, out };
         Self {
             sshd: SshdCheck::Banner,
+            witness: true,
             address: None,
             port: None,
             interval: Duration::from_secs(1),
@@ -152,6 +155,7 @@ pub struct UserCheck {
 }
 
 const SSHD_CHECKS: &[(&str, SshdCheck)] = &[("banner", SshdCheck::Banner), ("off", SshdCheck::Off)];
+const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const NOLOGIN_CHECKS: &[(&str, NologinCheck)] =
     &[("drain", NologinCheck::Drain), ("ignore", NologinCheck::Ignore)];
 const SCOPES: &[(&str, Scope)] = &[("host", Scope::Host), ("cgroup", Scope::Cgroup)];
@@ -170,6 +174,7 @@ pub(super) fn health(section: Option<Section<'_>>, out: &mut Diagnostics) -> Hea
     let Some(mut table) = section else { return health };
     let known = &mut table;
     set(&mut health.sshd, known.choice("sshd", SSHD_CHECKS, out).map(|word| word.value));
+    set(&mut health.witness, known.choice("witness", SWITCH, out).map(|word| word.value));
     health.address = own_address(known, out);
     health.port = known.integer("port", 1..=65535, out).map(|port| port.value as u16);
     set(&mut health.interval, pace(known, "interval", out));

@@ -9,7 +9,8 @@ use super::mac::MacAddr;
 use onevip_core::bans::Prefix;
 use onevip_core::limit::Limit;
 use onevip_core::{
-    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Table, Transport, Weight,
+    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Slice, Table, Transport,
+    Weight,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -167,6 +168,9 @@ pub struct Service {
     pub answerer: Answerer,
     /// How many connections a source may open; only with TCP.
     pub limit: Option<Limit>,
+    /// Into how many slices its ports are dealt where sockets answer: a power of two, no less than any node's number. 1
+    /// elsewhere.
+    pub slices: u8,
 }
 
 /// A transport protocol.
@@ -223,6 +227,17 @@ impl Config {
 }
 
 impl Vip {
+    /// What decides on a packet to this VIP, on this node: as [`Vip::selector`], with the node's slices.
+    pub fn selector_of(&self, node: NodeId) -> Selector {
+        let mut selector = self.selector();
+        for (made, service) in selector.services.iter_mut().zip(&self.services) {
+            if let (Answerer::Socket(_), Some(slice)) = (made.answerer, Slice::of(node, service.slices)) {
+                made.answerer = Answerer::Socket(slice);
+            }
+        }
+        selector
+    }
+
     /// What decides the bucket of a packet to this VIP.
     pub fn selector(&self) -> Selector {
         let services = self.services.iter().map(|service| onevip_core::Service {

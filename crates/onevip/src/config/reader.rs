@@ -65,6 +65,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("seed", "0"),
     ("protocol", r#""tcp""#),
     ("port", "22"),
+    ("slices", "16"),
     ("id", "1"),
     ("weight", "100"),
     ("ipv4", "24"),

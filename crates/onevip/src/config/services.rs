@@ -7,7 +7,8 @@ use super::reader::Section;
 use super::source::Spot;
 use super::values;
 use onevip_core::limit::Limit;
-use onevip_core::{Answerer, HashMode, Other};
+use onevip_core::slice::{self, SLICES_MAX};
+use onevip_core::{Answerer, HashMode, NodeId, Other, Slice};
 use std::ops::RangeInclusive;
 
 /// How many services all VIPs together may have: the kernel part goes through those of a VIP one by one.
@@ -15,7 +16,7 @@ pub const SERVICES_MAX: usize = 32;
 
 /// The words for who answers.
 pub(super) const ANSWERERS: &[(&str, Answerer)] =
-    &[("bucket", Answerer::Bucket), ("socket", Answerer::Socket)];
+    &[("bucket", Answerer::Bucket), ("socket", Answerer::Socket(Slice::WHOLE))];
 /// The words for what becomes of the rest.
 pub(super) const OTHERS: &[(&str, Other)] = &[("owner", Other::Owner), ("drop", Other::Drop)];
 
@@ -27,6 +28,7 @@ pub(super) struct ServiceDraft {
     pub hash: Option<Spot<HashWord>>,
     pub answerer: Option<Spot<Answerer>>,
     pub limit: Option<Spot<Limit>>,
+    pub slices: Option<Spot<u32>>,
 }
 
 /// Reads one `[[vip.service]]`.
@@ -38,8 +40,9 @@ pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option
     let hash = section.choice("hash", HashWord::ALL, out);
     let answerer = section.choice("owner", ANSWERERS, out);
     let limit = super::limits::limit(&mut section, out);
+    let slices = section.integer("slices", 1..=u32::from(SLICES_MAX), out);
     section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, limit })
+    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, limit, slices })
 }
 
 /// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
@@ -56,12 +59,18 @@ pub(super) fn mode(word: HashWord, prefix: Option<&PrefixDraft>) -> HashMode {
 }
 
 /// The services of a VIP that hashes by `hash`, sorted; none in the file means SSH. Mistakes are reported.
-pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) -> Vec<Service> {
+/// `highest` is the highest number of a node.
+pub(super) fn services(
+    vip: &VipDraft,
+    hash: HashMode,
+    highest: Option<NodeId>,
+    out: &mut Diagnostics,
+) -> Vec<Service> {
     overlaps(vip, out);
     beat_port_is_free(vip, out);
     if !vip.says_services {
         let (protocol, answerer) = (Protocol::Tcp, Answerer::Bucket);
-        return vec![Service { protocol, ports: 22..=22, hash, answerer, limit: None }];
+        return vec![Service { protocol, ports: 22..=22, hash, answerer, limit: None, slices: 1 }];
     }
     let mut services: Vec<Service> = Vec::new();
     for draft in &vip.services {
@@ -74,6 +83,7 @@ pub(super) fn services(vip: &VipDraft, hash: HashMode, out: &mut Diagnostics) ->
             hash: own.unwrap_or(hash),
             answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
             limit: draft.limit.as_ref().map(|limit| limit.value.clone()),
+            slices: slices(draft, highest, out),
         };
         pieces(draft, &service, hash, out);
         services.push(service);
@@ -133,7 +143,10 @@ fn beat_port_is_free(vip: &VipDraft, out: &mut Diagnostics) {
 
 /// A socket can answer only for a protocol in which nothing but the port tells whose a packet is.
 fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
-    let Some(owner) = service.answerer.as_ref().filter(|word| word.value == Answerer::Socket) else { return };
+    let Some(owner) = service.answerer.as_ref().filter(|word| matches!(word.value, Answerer::Socket(_)))
+    else {
+        return;
+    };
     if service.protocol != Protocol::Udp {
         let reason =
             "`owner = \"socket\"` is for UDP: a TCP connection stays with the node that has it anyway";
@@ -145,6 +158,54 @@ fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
             Diagnostic::mistake(&hash.place, reason, "leave `hash` out").also(&owner.place, "decided here"),
         );
     }
+}
+
+/// A slice with fewer ports than this is worth a word.
+const SLICE_MIN: usize = 32;
+
+/// Into how many slices the ports of a service are dealt.
+fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) -> u8 {
+    let by_socket = draft.answerer.as_ref().is_some_and(|word| matches!(word.value, Answerer::Socket(_)));
+    if !by_socket {
+        if let Some(slices) = &draft.slices {
+            let reason = "`slices` counts only with owner = \"socket\"";
+            out.mistake(&slices.place, reason, "leave `slices` out, or add owner = \"socket\"");
+        }
+        return 1;
+    }
+    let least = highest.map_or(slice::SLICES, slice::slices_for);
+    let count = match &draft.slices {
+        None => least,
+        Some(given) => {
+            let count = given.value as u8;
+            let highest = highest.map_or(1, NodeId::get);
+            if !count.is_power_of_two() || count < highest {
+                let reason =
+                    format!("{count} slices are not possible for nodes with numbers up to {highest}");
+                let remedy = format!(
+                    "write a power of two from {} to {SLICES_MAX}: every node number has a slice, and doubling must \
+                     move no node's ports to another that has some",
+                    highest.next_power_of_two()
+                );
+                out.mistake(&given.place, reason, remedy);
+                return least;
+            }
+            count
+        }
+    };
+    let ports = draft.ports.value.clone().count();
+    if ports / usize::from(count) < SLICE_MIN {
+        let place = draft.slices.as_ref().map_or(&draft.ports.place, |given| &given.place);
+        let each = ports / usize::from(count);
+        let reason =
+            format!("{ports} ports in {count} slices leave {each} for each node: no more sessions at a time");
+        out.push(Diagnostic::advice(
+            place,
+            reason,
+            "take a larger range, or fewer `slices` if node numbers stay low",
+        ));
+    }
+    count
 }
 
 /// Fragments have no ports, so a datagram in pieces cannot hash as one in one piece does.

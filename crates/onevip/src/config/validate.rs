@@ -177,7 +177,8 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
     let address_order = address_order(vip, out);
     let addresses: Vec<IpAddr> = vip.addresses.iter().map(|address| address.value).collect();
     let mac = cluster_mac(vip, &addresses, out);
-    let services = services::services(vip, hash, out);
+    let numbers = draft.nodes.iter().filter_map(|node| node.id.as_ref().and_then(node_id));
+    let services = services::services(vip, hash, numbers.max(), out);
     Some(Vip {
         name: vip.name.as_ref()?.value.clone(),
         addresses,

@@ -18,8 +18,8 @@ use nix::sys::signal::SigSet;
 use nix::sys::time::TimeSpec;
 use onevip_bpf::{Beats, Words};
 use onevip_core::beat::{Facts, Health, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Event, Status};
-use onevip_core::{NodeId, Time};
+use onevip_core::membership::{Config as EngineConfig, Event, Status, View};
+use onevip_core::{BucketSet, NodeId, NodeSet, Time};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +67,24 @@ pub enum Command {
         /// What the VIP's beats are sealed with.
         sealer: Box<Sealer>,
     },
+    /// Look at the connections in exactly these buckets.
+    Sample {
+        /// Index of the VIP.
+        vip: usize,
+        /// Which.
+        buckets: Box<BucketSet>,
+    },
+    /// About whom this node has a say, and who of those does not serve.
+    Testify {
+        /// Index of the VIP.
+        vip: usize,
+        /// About whom.
+        able: NodeSet,
+        /// Against whom.
+        suspects: NodeSet,
+    },
+    /// Say what a witness has to know, by index of the VIP.
+    View(mpsc::Sender<Vec<(usize, View)>>),
     /// Say how things stand.
     Report(mpsc::Sender<Vec<VipReport>>),
     /// Hand over and stop.
@@ -105,6 +123,17 @@ pub enum Notice {
     Health {
         /// Which check.
         check: String,
+        /// In words.
+        text: String,
+        /// Whether it is good news.
+        good: bool,
+    },
+    /// This node found that another one does not serve its clients, or does again. From the thread that watches.
+    Witness {
+        /// Index of the VIP.
+        vip: usize,
+        /// Which node.
+        node: NodeId,
         /// In words.
         text: String,
         /// Whether it is good news.
@@ -200,6 +229,18 @@ impl BeatLoop {
                 Command::Rebalance => self.for_each_engine(|engine| engine.rebalance(now)),
                 Command::Reconfigure { vip, config, sealer } => {
                     self.with_vip(vip, |vip, outside| vip.reconfigure(now, *config, *sealer, outside));
+                }
+                Command::Sample { vip, buckets } => {
+                    self.with_vip(vip, |vip, outside| vip.sample(*buckets, outside));
+                }
+                Command::Testify { vip, able, suspects } => self.with_vip(vip, |vip, outside| {
+                    vip.with_engine(|engine| engine.testify(now, able, suspects), outside);
+                }),
+                Command::View(to) => {
+                    let views = self.vips.iter().enumerate();
+                    let views = views.filter_map(|(index, vip)| Some((index, vip.view()?))).collect();
+                    // Nobody waits for it any more: no harm.
+                    let _ = to.send(views);
                 }
                 Command::Report(to) => {
                     // Nobody waits for it any more: no harm.

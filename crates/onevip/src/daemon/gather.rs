@@ -3,14 +3,15 @@
 use super::beat_loop::VipReport;
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::desk::question::{NodeFacts, Place};
 use crate::health::board::Board;
 use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
+use crate::witness::Findings;
 use anyhow::Context;
 use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
-use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, Reason, Table, membership};
+use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, NodeSet, Reason, Table, membership};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -31,6 +32,8 @@ pub struct Running {
     pub host_keys: Arc<AtomicU64>,
     /// What the health checks found.
     pub health: Arc<Board>,
+    /// What this node found out about others.
+    pub findings: Arc<Findings>,
     /// Sessions by VIP, from the newest scan.
     pub sessions: Vec<Arc<AtomicUsize>>,
 }
@@ -91,6 +94,7 @@ impl Gatherer {
             None => self.count_sessions()?,
         };
         let vips = self.plan.vips.iter().zip(sessions).enumerate();
+        let sliced = self.plan.vips.iter().any(|vip| vip.vip.selector().is_sliced());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.config.cluster.clone(),
@@ -108,6 +112,7 @@ impl Gatherer {
             health: self.running.as_ref().map(|running| running.health.status()),
             bans: self.kernel.ban_counts(),
             attached: self.attached()?,
+            ports_guarded: sliced.then(|| self.kernel.ports_are_guarded()),
             vips: vips
                 .map(|(index, (plan, sessions))| self.vip(index, plan, sessions, reports.get(index)))
                 .collect(),
@@ -129,7 +134,7 @@ impl Gatherer {
             state: engine
                 .map_or("serving", |engine| super::news::state_word(engine.standing.state))
                 .to_owned(),
-            why_out: engine.and_then(|engine| engine.why_out).map(|why| super::news::why_out(why).to_owned()),
+            why_out: engine.and_then(|engine| self.why_out(engine)),
             sessions,
             at_limits: Vec::new(),
         }
@@ -148,12 +153,15 @@ impl Gatherer {
 
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
+        let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
         let of = |vip: &VipPlan| {
-            connections
-                .iter()
-                .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
-                .filter(|c| c.flow.remote != c.flow.local)
-                .count()
+            let selector = vip.vip.selector_of(self.plan.node.id);
+            sockets::by_socket(&bound, &vip.vip.addresses, &selector).count()
+                + connections
+                    .iter()
+                    .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
+                    .filter(|c| c.flow.remote != c.flow.local)
+                    .count()
         };
         Ok(self.plan.vips.iter().map(of).collect())
     }
@@ -174,13 +182,20 @@ impl Gatherer {
             guests: flagged(Flags::GUESTS).len(),
             elsewhere: flagged(Flags::ELSEWHERE).len(),
             sessions,
-            nodes: self.nodes(vip, engine),
-            membership: report.zip(engine).map(|(report, engine)| membership(report, engine)),
+            nodes: self.nodes(index, vip, engine),
+            membership: report
+                .zip(engine)
+                .map(|(report, engine)| membership(report, engine, vip.delivery, self.why_out(engine))),
         }
     }
 
     /// The nodes of the file, then those that beat without being in it.
-    fn nodes(&self, vip: &crate::config::Vip, engine: Option<&membership::Status>) -> Vec<Node> {
+    fn nodes(
+        &self,
+        index: usize,
+        vip: &crate::config::Vip,
+        engine: Option<&membership::Status>,
+    ) -> Vec<Node> {
         let table = match engine {
             None => self.config.full_table(vip),
             Some(engine) => {
@@ -204,7 +219,7 @@ impl Gatherer {
                 alive: engine.is_none_or(|engine| engine.alive.contains(id)),
                 wants,
                 share_percent: wants as f64 * 100.0 / BUCKETS as f64,
-                peer: peer_of(id).map(|status| self.peer(status)),
+                peer: peer_of(id).map(|status| self.peer(index, status)),
             }
         };
         let configured = self.config.nodes_of(vip).map(|node| entry(node.id, Some(node)));
@@ -215,9 +230,11 @@ impl Gatherer {
         configured.chain(others.map(|peer| entry(peer.node, None))).collect()
     }
 
-    fn peer(&self, status: &membership::PeerStatus) -> Peer {
+    fn peer(&self, vip: usize, status: &membership::PeerStatus) -> Peer {
         let ours = u64::from_be_bytes(self.config.digest());
         let said = status.said.as_ref();
+        let found = self.running.as_ref().and_then(|running| running.findings.about(vip, status.node));
+        let against = if status.votes.convict() { status.votes.against } else { NodeSet::EMPTY };
         Peer {
             heard: status.heard,
             since_seconds: super::beat_loop::now().since(status.since).as_secs(),
@@ -235,6 +252,9 @@ impl Gatherer {
             host_keys_differ: said.is_some_and(|(.., facts)| self.has_other_keys(facts.host_keys_digest)),
             in_file: status.in_file,
             missing_families: missing_families(status),
+            voted_out_by: super::news::names(&self.config, against),
+            witnessed: found.as_ref().is_some_and(|found| found.able),
+            suspicion: found.map(|found| found.words).filter(|words| !words.is_empty()),
         }
     }
 
@@ -242,6 +262,15 @@ impl Gatherer {
     fn has_other_keys(&self, digest: u64) -> bool {
         let ours = self.running.as_ref().map_or(0, |running| running.host_keys.load(Ordering::Relaxed));
         ours != 0 && digest != 0 && ours != digest
+    }
+
+    /// Why this node takes no share, in words.
+    fn why_out(&self, engine: &membership::Status) -> Option<String> {
+        let words = super::news::why_out(engine.why_out?).to_owned();
+        if engine.why_out != Some(membership::WhyOut::VotedOut) || engine.votes.against.is_empty() {
+            return Some(words);
+        }
+        Some(format!("{words} ({})", super::news::names(&self.config, engine.votes.against).join(", ")))
     }
 
     fn attached(&self) -> anyhow::Result<Vec<Attached>> {
@@ -268,25 +297,38 @@ impl Gatherer {
 }
 
 /// What the pattern of silence suggests. Beats take the way of client traffic; ARP does not, where a switch snoops.
-fn hint(engine: &membership::Status) -> Option<&'static str> {
+fn hint(engine: &membership::Status, delivery: Delivery) -> Option<&'static str> {
     let known = engine.peers.iter().filter(|peer| peer.in_file);
     let (mut silent, mut answering) = (0, 0);
     for peer in known.clone() {
         silent += usize::from(peer.silent_for.is_none_or(|span| span > SILENCE));
         answering += usize::from(!peer.kernel_gone);
     }
-    (silent > 0 && silent == known.count() && answering > 0).then_some(
-        "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch withholds IP \
-         frames to the cluster MAC (IGMP snooping; see docs/network.md)",
-    )
+    (silent > 0 && silent == known.count() && answering > 0).then_some(match delivery {
+        Delivery::Multicast => {
+            "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch withholds IP \
+             frames to the cluster MAC (IGMP snooping: turn it off for this LAN, or write delivery = \"flood\"; see \
+             docs/network.md)"
+        }
+        Delivery::Flood => {
+            "no beat arrives, but other nodes answer ARP: either their daemons do not run, or a switch does not flood \
+             frames to a unicast MAC that it does not know (blocking of unknown unicast, a static entry; see \
+             docs/network.md)"
+        }
+    })
 }
 
-fn membership(report: &VipReport, engine: &membership::Status) -> Membership {
+fn membership(
+    report: &VipReport,
+    engine: &membership::Status,
+    delivery: Delivery,
+    why_out: Option<String>,
+) -> Membership {
     Membership {
         state: super::news::state_word(engine.standing.state).to_owned(),
         since_seconds: super::beat_loop::now().since(engine.since).as_secs(),
-        hint: hint(engine).map(str::to_owned),
-        why_out: engine.why_out.map(|why| super::news::why_out(why).to_owned()),
+        hint: hint(engine, delivery).map(str::to_owned),
+        why_out,
         intents: engine.intents,
         view: format!("{:08x}", engine.view),
         beats_sent: report.sent,

@@ -139,6 +139,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("node_heard", "Whether this node and another hear each other"),
     ("node_buckets_claimed", "Buckets that another node claims"),
     ("node_sessions", "Sessions that another node says it holds"),
+    ("node_voted_out", "Whether a node was voted out for not answering its clients"),
+    ("node_suspected", "Whether this node found that another does not answer its clients"),
     ("node_config_differs", "Whether another node's configuration differs"),
     ("node_host_keys_differ", "Whether another node's SSH host keys differ"),
 ];
@@ -239,6 +241,8 @@ impl Metrics {
                 self.set("node_heard", &of, peer.heard);
                 self.set("node_buckets_claimed", &of, peer.claims as u64);
                 self.set("node_sessions", &of, peer.sessions.unwrap_or(0));
+                self.set("node_voted_out", &of, !peer.voted_out_by.is_empty());
+                self.set("node_suspected", &of, peer.suspicion.is_some());
                 self.set("node_config_differs", &of, peer.config_differs);
                 self.set("node_host_keys_differ", &of, peer.host_keys_differ);
             }

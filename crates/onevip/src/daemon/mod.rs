@@ -2,8 +2,9 @@
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
 //! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
-//! served; *news* writes the log; *control* answers commands, the *desk* other nodes' questions, *bans* tells of bans and ends them, *refusals* answers
-//! those who are over a limit, *heirs* asks for the counts of sources that moved here. The main thread sets
+//! served; the *witness* sees whether other nodes serve theirs; *news* writes the log; *control* answers commands, the *desk* other nodes'
+//! questions, *bans* tells of bans and ends them, *refusals* answers those who are over a limit, *heirs* asks for the counts of
+//! sources that moved here. The main thread sets
 //! everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
@@ -37,7 +38,7 @@ use crate::config::{Accelerate, Config, Membership, Node};
 use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
-use crate::host::{Stage, probe, sockets};
+use crate::host::{Stage, cgroup, probe, sockets};
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
 use living::Founding;
@@ -105,9 +106,15 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
         health: Arc::new(Board::new(notices.clone())),
+        findings: Arc::default(),
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
     };
 
+    let witness = crate::witness::Tools {
+        flows: kernel.flows(),
+        findings: Arc::clone(&running.findings),
+        news: notices.clone(),
+    };
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (slot, mail) = desk::slot(node.id);
@@ -133,16 +140,13 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let bans = Arc::new(bans);
     hooks::start(&config.hooks, &watchers)?;
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
-    let steward = steward::Steward::new(
-        config,
-        &plan,
-        paths,
-        to_loop.clone(),
-        slot.clone(),
-        watchers.clone(),
-        (Arc::clone(&bans), kernel.sources()),
-        running,
-    )?;
+    let reach = steward::Reach {
+        letters: slot.clone(),
+        watchers: watchers.clone(),
+        bans: Arc::clone(&bans),
+        sources: kernel.sources(),
+    };
+    let steward = steward::Steward::new(config, &plan, paths, to_loop.clone(), reach, running, witness)?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
@@ -269,6 +273,7 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
         let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
     }
+    guard_ports(plan, run_dir)?;
     for stage in stages {
         for done in stage.ensure(&mut netlink, journal)? {
             tracing::info!("set up {done}");
@@ -276,6 +281,27 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     }
     clear_away(stages, &mut kernel, journal)?;
     Ok(kernel)
+}
+
+/// No process of this host may take a port of another node's slice. Where that cannot be prevented everything else works.
+fn guard_ports(plan: &Plan, run_dir: &RunDir) -> anyhow::Result<()> {
+    if !plan.vips.iter().any(|vip| vip.vip.selector().is_sliced()) {
+        return Ok(onevip_bpf::release_ports(&run_dir.pins())?);
+    }
+    let guarded = match cgroup::of_this_host() {
+        None => Err(anyhow::anyhow!("no cgroup file system of version 2 is mounted")),
+        Some(group) => onevip_bpf::guard_ports(&run_dir.pins(), &group).map(|()| group).map_err(Into::into),
+    };
+    match guarded {
+        Ok(group) => {
+            tracing::info!("ports of other nodes are refused to the processes in {}", group.display())
+        }
+        Err(error) => tracing::error!(
+            "ports of other nodes are not refused to the processes of this host: {error:#}; a mosh-server that takes one \
+             is never reached: mount -t cgroup2 none /sys/fs/cgroup/unified, then restart the daemon"
+        ),
+    }
+    Ok(())
 }
 
 /// Takes away what an earlier configuration has left on this host: the address first, then the kernel part that judged
@@ -328,12 +354,13 @@ fn vip_loops(
     words: &Words,
 ) -> anyhow::Result<Vec<VipLoop>> {
     let connections = sockets::connections().context("cannot list the sockets of this host")?;
+    let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
     plan.vips
         .iter()
         .zip(scanned)
         .enumerate()
         .map(|(index, (vip, scanned))| {
-            let guests = scanned.guests(&connections);
+            let guests = scanned.guests(&connections, &bound);
             let new = |claims, elsewhere, decider| {
                 VipLoop::new(index, words, claims, guests.sockets, elsewhere, decider)
             };

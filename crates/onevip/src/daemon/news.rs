@@ -5,8 +5,8 @@
 
 use super::beat_loop::Notice;
 use crate::config::Config;
-use onevip_core::NodeId;
 use onevip_core::membership::{Event, WhyLost, WhyOut};
+use onevip_core::{NodeId, NodeSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -40,6 +40,10 @@ pub const KINDS: &[&str] = &[
     "unreadable",
     "banned",
     "unbanned",
+    "suspect",
+    "trust",
+    "voted-out",
+    "voted-in",
 ];
 
 /// One thing that happened.
@@ -111,6 +115,15 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
                 }
                 watchers.tell(&health_line(check, text));
             }
+            Notice::Witness { vip, node, text, good } => {
+                let line = witness_line(config, &name(vips, vip), node, text, good);
+                if good {
+                    tracing::info!("{}: {}", line.vip, line.text);
+                } else {
+                    tracing::warn!("{}: {}", line.vip, line.text);
+                }
+                watchers.tell(&line);
+            }
             Notice::Event { vip, event } => {
                 let line = line(config, &name(vips, vip), &event);
                 log(&event, &line);
@@ -136,6 +149,29 @@ fn health_line(check: String, text: String) -> Line {
     }
 }
 
+/// What this node found out about another one itself; what all make of it is an event of the engine.
+fn witness_line(config: &Config, vip: &str, node: NodeId, text: String, good: bool) -> Line {
+    let event = if good { "trust" } else { "suspect" }.to_owned();
+    Line {
+        time: unix_time(),
+        vip: vip.to_owned(),
+        event,
+        node: Some(called(config, node)),
+        check: None,
+        text,
+    }
+}
+
+/// The name of a node.
+fn called(config: &Config, id: NodeId) -> String {
+    config.node(id).map_or_else(|| format!("node {id}"), |node| node.name.clone())
+}
+
+/// The names of nodes.
+pub fn names(config: &Config, nodes: NodeSet) -> Vec<String> {
+    nodes.iter().map(|node| called(config, node)).collect()
+}
+
 fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
@@ -147,6 +183,7 @@ fn log(event: &Event, line: &Line) {
         Event::Lost { why: WhyLost::Left | WhyLost::Restarted, .. }
         | Event::Heard { .. }
         | Event::Lossy(false)
+        | Event::Votes { by: None, .. }
         | Event::FamilyLost { lost: false, .. }
         | Event::State(_)
         | Event::Claims(_)
@@ -155,6 +192,7 @@ fn log(event: &Event, line: &Line) {
         Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
         | Event::Health(_)
         | Event::Lossy(true)
+        | Event::Votes { by: Some(_), .. }
         | Event::FamilyLost { lost: true, .. }
         | Event::HeldBack(_)
         | Event::Lapsed
@@ -166,7 +204,7 @@ fn log(event: &Event, line: &Line) {
 }
 
 fn line(config: &Config, vip: &str, event: &Event) -> Line {
-    let called = |id: NodeId| config.node(id).map_or_else(|| format!("node {id}"), |node| node.name.clone());
+    let called = |id: NodeId| called(config, id);
     let (kind, node, text) = match event {
         Event::Heard { node, .. } => ("node-heard", Some(*node), format!("{} is heard", called(*node))),
         Event::Lost { node, why } => {
@@ -199,6 +237,18 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
         ),
         Event::FamilyLost { node, family, lost: false } => {
             ("family-heard", Some(*node), format!("beats of {} come by {family} again", called(*node)))
+        }
+        Event::Votes { node, by: Some(by) } => (
+            "voted-out",
+            Some(*node),
+            format!(
+                "{} is voted out by {}: it does not answer its clients",
+                called(*node),
+                names(config, *by).join(", ")
+            ),
+        ),
+        Event::Votes { node, by: None } => {
+            ("voted-in", Some(*node), format!("{} is no longer voted out", called(*node)))
         }
         Event::Lossy(false) => ("steady", None, "this node's link is good again".to_owned()),
         Event::HeldBack(span) => (
@@ -272,6 +322,7 @@ pub fn why_out(why: WhyOut) -> &'static str {
         WhyOut::Leaving => "it leaves",
         WhyOut::Lossy => "its link loses frames",
         WhyOut::HeldBack => "it fell out too often lately",
+        WhyOut::VotedOut => "other nodes found that it does not answer its clients",
         WhyOut::Unhealthy => "others feel better",
         WhyOut::NoWeight => "its weight is 0",
         WhyOut::NoLease => "nobody acknowledges its beats",
@@ -312,14 +363,18 @@ mod tests {
             Event::FamilyLost { node, family, lost: true },
             Event::FamilyLost { node, family, lost: false },
             Event::Unreadable,
+            Event::Votes { node, by: Some(NodeSet::EMPTY.with(node)) },
+            Event::Votes { node, by: None },
         ]
     }
 
     #[test]
     fn every_kind_of_news_can_be_named_by_a_hook_and_every_name_is_news() {
         let config = Config::inspect_text("onevip.toml", FILE).0.unwrap();
+        let node = NodeId::new(1).unwrap();
+        let found = [true, false].map(|good| witness_line(&config, "login", node, String::new(), good).event);
         let told: std::collections::BTreeSet<String> =
-            events().iter().map(|event| line(&config, "login", event).event).collect();
+            events().iter().map(|event| line(&config, "login", event).event).chain(found).collect();
         assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 }

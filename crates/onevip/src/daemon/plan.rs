@@ -62,7 +62,7 @@ impl Plan {
     pub fn kernel_config(&self) -> KernelConfig {
         let vips = self.vips.iter().map(|plan| VipConfig {
             addresses: plan.vip.addresses.clone(),
-            selector: plan.vip.selector(),
+            selector: plan.vip.selector_of(self.node.id),
             beat_port: plan.vip.beat_port,
             cluster_mac: plan.vip.mac.0,
             orphan_wait_ms: self.orphan_wait_ms,
@@ -139,7 +139,14 @@ mod tests {
 
     #[test]
     fn a_node_beats_from_the_address_of_the_file_else_from_one_of_the_interface() {
-        let link = Link { index: 2, name: "eth0".into(), altnames: Vec::new(), mac: Some([2; 6]), up: true };
+        let link = Link {
+            index: 2,
+            name: "eth0".into(),
+            altnames: Vec::new(),
+            mac: Some([2; 6]),
+            up: true,
+            kind: None,
+        };
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let node = |addresses: &[&str]| Node {
             name: "unix1".into(),

@@ -22,6 +22,7 @@ use crate::health::monitor::{self, Monitor, Subject};
 use crate::limits::heirs::Replied;
 use crate::limits::tally;
 use crate::status::Status;
+use crate::witness::{Tools, Witness};
 use anyhow::{Context, bail};
 use onevip_bpf::Sources;
 use onevip_core::bans::Prefix;
@@ -48,6 +49,20 @@ pub struct Steward {
     board: Arc<Board>,
     /// None only after the threads of new checks could not be started.
     monitor: Mutex<Option<Monitor>>,
+    tools: Mutex<Tools>,
+    witness: Mutex<Option<Witness>>,
+}
+
+/// What the steward can reach besides the beat loop.
+pub struct Reach {
+    /// The desk.
+    pub letters: Slot,
+    /// Those who watch.
+    pub watchers: Watchers,
+    /// The list of bans.
+    pub bans: Arc<Keeper>,
+    /// The sources that the kernel part counts.
+    pub sources: Sources,
 }
 
 /// What came of a request.
@@ -98,16 +113,18 @@ impl Steward {
         plan: &Plan,
         paths: &Paths,
         beat_loop: Mailbox<Command>,
-        letters: Slot,
-        watchers: Watchers,
-        (bans, sources): (Arc<Keeper>, Sources),
+        reach: Reach,
         running: Running,
+        tools: Tools,
     ) -> anyhow::Result<Self> {
+        let Reach { letters, watchers, bans, sources } = reach;
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
+        let witness = Mutex::new(Witness::start(config, plan, &tools, &beat_loop)?);
+        let (paths, tools) = (paths.clone(), Mutex::new(tools));
         Ok(Self {
-            paths: paths.clone(),
+            paths,
             beat_loop,
             letters,
             watchers,
@@ -116,6 +133,8 @@ impl Steward {
             gatherer,
             board,
             monitor,
+            tools,
+            witness,
         })
     }
 
@@ -197,6 +216,13 @@ impl Steward {
             // The old one first: two must not speak for the node.
             *monitor = None;
             *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.beat_loop)?);
+        }
+        if old.health != new.health || old.nodes != new.nodes {
+            let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+            // The old one first, as above.
+            *witness = None;
+            *witness = Witness::start(&new, &plan, &tools, &self.beat_loop)?;
         }
         gatherer.reconfigure(&new, &plan);
         self.bans.reconfigure(&new);

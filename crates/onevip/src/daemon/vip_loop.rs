@@ -9,7 +9,7 @@ use super::warden::Guests;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Health, Receiver, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Engine, Output};
+use onevip_core::membership::{Config as EngineConfig, Engine, Output, View};
 use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time, Weight};
 use std::io;
 use std::sync::mpsc;
@@ -94,6 +94,7 @@ pub struct VipLoop {
     guests: BucketSet,
     elsewhere: BucketSet,
     watched: BucketSet,
+    sampled: BucketSet,
     lease: Time,
     decider: Decider,
 }
@@ -109,8 +110,8 @@ impl VipLoop {
         elsewhere: BucketSet,
         decider: Decider,
     ) -> Self {
-        let vip =
-            Self { index, claims, guests, elsewhere, watched: BucketSet::EMPTY, lease: Time::ZERO, decider };
+        let (watched, sampled) = (BucketSet::EMPTY, BucketSet::EMPTY);
+        let vip = Self { index, claims, guests, elsewhere, watched, sampled, lease: Time::ZERO, decider };
         vip.write(words, &BucketSet::FULL);
         vip
     }
@@ -233,6 +234,19 @@ impl VipLoop {
         }
     }
 
+    /// Connections in exactly these buckets are noted by the programs.
+    pub fn sample(&mut self, buckets: BucketSet, outside: &Outside<'_>) {
+        self.change(outside.words, |vip| &mut vip.sampled, |_| buckets);
+    }
+
+    /// What a witness has to know; none where membership is static.
+    pub fn view(&self) -> Option<View> {
+        match &self.decider {
+            Decider::Static { .. } => None,
+            Decider::Living(living) => Some(living.engine.witness_view()),
+        }
+    }
+
     /// Something for the engine, where there is one.
     pub fn with_engine(&mut self, act: impl FnOnce(&mut Engine), outside: &Outside<'_>) {
         if let Decider::Living(living) = &mut self.decider {
@@ -313,6 +327,7 @@ impl VipLoop {
             .with(bit(&self.guests, Flags::GUESTS))
             .with(bit(&self.elsewhere, Flags::ELSEWHERE))
             .with(bit(&self.watched, Flags::WATCHED))
+            .with(bit(&self.sampled.minus(&self.claims), Flags::SAMPLED))
     }
 }
 

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use crate::host::Stage;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
-use crate::host::sockets::{self, Connection};
+use crate::host::sockets::{self, Bound, Connection};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::Kernel;
@@ -44,19 +44,20 @@ impl Scanned {
     pub fn of(plan: &Plan) -> Vec<Self> {
         let entry = |vip: &super::plan::VipPlan| Self {
             addresses: vip.vip.addresses.clone(),
-            selector: vip.vip.selector(),
+            selector: vip.vip.selector_of(plan.node.id),
             sessions: Arc::default(),
         };
         plan.vips.iter().map(entry).collect()
     }
 
-    /// The buckets in which there are sockets; counts the sessions on the way.
-    pub fn guests(&self, connections: &[Connection]) -> Guests {
+    /// The buckets in which there are sockets; counts the sessions on the way, with those that live on UDP sockets.
+    pub fn guests(&self, connections: &[Connection], bound: &[Bound]) -> Guests {
         // What begins and ends on this host needs no bucket: its packets never meet the kernel part.
         let ours = connections
             .iter()
             .filter(|c| self.addresses.contains(&c.flow.local) && c.flow.remote != c.flow.local);
-        let (mut guests, mut sessions) = (Guests::default(), 0);
+        let mut guests = Guests::default();
+        let mut sessions = sockets::by_socket(bound, &self.addresses, &self.selector).count();
         for connection in ours {
             let flow = connection.flow;
             let ports = Ports { transport: Transport::Tcp, source: flow.remote_port, dest: flow.local_port };
@@ -119,7 +120,7 @@ impl Warden {
                 complaint.about(self.ensure_stages(&mut netlink));
                 next_look = now + FULL_LOOK;
             } else {
-                complaint.about(self.rejoin_macs());
+                complaint.about(self.rejoin_macs(&mut netlink));
             }
             if now >= next_scan {
                 complaint.about(self.scan());
@@ -145,15 +146,21 @@ impl Warden {
         Ok(())
     }
 
-    fn rejoin_macs(&self) -> anyhow::Result<()> {
-        self.stages.iter().try_for_each(Stage::rejoin_mac)
+    fn rejoin_macs(&self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        self.stages.iter().try_for_each(|stage| stage.rejoin_mac(netlink))
     }
 
     fn scan(&self) -> anyhow::Result<()> {
         let as_of = now();
         let connections = sockets::connections().context("cannot list the sockets of this host")?;
+        let sliced = self.scanned.iter().any(|scanned| scanned.selector.is_sliced());
+        let bound = if sliced {
+            sockets::bound().context("cannot list the UDP sockets of this host")?
+        } else {
+            Vec::new()
+        };
         for (vip, scanned) in self.scanned.iter().enumerate() {
-            let guests = Box::new(scanned.guests(&connections));
+            let guests = Box::new(scanned.guests(&connections, &bound));
             let sessions = scanned.sessions.load(Ordering::Relaxed) as u32;
             let host_keys_digest = self.host_keys.load(Ordering::Relaxed);
             let facts = Facts { sessions, load_percent: load_percent(), host_keys_digest, ..self.facts };

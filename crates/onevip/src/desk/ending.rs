@@ -1,4 +1,4 @@
-//! Ending sessions of `sshd`: the processes that have their sockets, and nothing else.
+//! Ending sessions of `sshd` and `mosh-server`: the processes that have their sockets, and nothing else.
 
 use super::processes::Processes;
 use super::sessions::{Holder, Session};
@@ -12,19 +12,19 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Ends the sessions of `sshd` among these, by force where they do not obey; returns how many ended.
+/// Ends the logins among these, by force where they do not obey; returns how many ended.
 ///
 /// Their shells get a hangup from the kernel, as when a terminal is closed; what runs detached (`tmux`) goes on.
 pub fn end(sessions: &[Session]) -> usize {
-    let of_ssh: Vec<&Session> = sessions.iter().filter(|session| session.is_ssh()).collect();
-    signal(&of_ssh, Signal::SIGTERM);
+    let logins: Vec<&Session> = sessions.iter().filter(|session| session.is_login()).collect();
+    signal(&logins, Signal::SIGTERM);
     let until = Instant::now() + GRACE;
-    while Instant::now() < until && of_ssh.iter().any(|session| lives(session, &Processes::look())) {
+    while Instant::now() < until && logins.iter().any(|session| lives(session, &Processes::look())) {
         thread::sleep(LOOK_EVERY);
     }
-    signal(&of_ssh, Signal::SIGKILL);
+    signal(&logins, Signal::SIGKILL);
     let processes = Processes::look();
-    of_ssh.iter().filter(|session| !lives(session, &processes)).count()
+    logins.iter().filter(|session| !lives(session, &processes)).count()
 }
 
 fn signal(sessions: &[&Session], signal: Signal) {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sessions_of_sshd_and_only_the_very_process_are_ended() {
+    fn only_sessions_loginsd_and_only_the_very_process_are_ended() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let began = Processes::look().get(child.id() as i32).unwrap().began;
         assert_eq!(end(&[session(&child, "other", began)]), 0);

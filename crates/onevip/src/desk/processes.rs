@@ -84,6 +84,19 @@ pub fn is_sshd(name: &str) -> bool {
     name == "sshd" || name.starts_with("sshd-")
 }
 
+/// Whether a process of this name serves a session of mosh.
+pub fn is_mosh(name: &str) -> bool {
+    name == "mosh-server"
+}
+
+/// What a variable in the environment of a process said when it began.
+pub fn variable(pid: i32, name: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let pairs =
+        bytes.split(|byte| *byte == 0).filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
+    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
 /// What a process calls itself: its command line, which `sshd` overwrites.
 pub fn title(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -1,17 +1,21 @@
 //! The sessions of this host: every TCP connection to a VIP that lives here, and whose it is.
 //!
+//! A session of mosh is a UDP socket of the VIP, and its client may be anywhere by now: it is told with the address from which
+//! its user logged in.
+//!
 //! From the socket to the process that has it, from that to its user: `sshd` names the user in its title. No name
 //! service is asked, because one that hangs must not hang `who`.
 
 use super::processes::{self, Processes};
 use crate::daemon::plan::Plan;
+use crate::host::sockets::{self, Bound};
 use crate::host::talkers::{self, Talker};
 use anyhow::Context;
 use onevip_core::Flow;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::linux::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +62,11 @@ impl Session {
         self.program.as_deref().is_some_and(processes::is_sshd)
     }
 
+    /// Whether somebody is logged in by it: the server is OpenSSH's or mosh's.
+    pub fn is_login(&self) -> bool {
+        self.is_ssh() || self.program.as_deref().is_some_and(processes::is_mosh)
+    }
+
     /// Whether it is what somebody who asks for `whom`, a user or an address, means.
     pub fn is_of(&self, whom: &str) -> bool {
         match whom.parse::<IpAddr>() {
@@ -78,8 +87,11 @@ pub fn look(plan: &Plan) -> anyhow::Result<Vec<Session>> {
         .iter()
         .filter_map(|talker| Some((vip_of(&talker.flow)?.vip.name.as_str(), *talker)))
         .collect();
+    let by_socket = sessions_by_socket(plan)?;
+    let inodes: HashSet<u32> = ours.iter().map(|(_, talker)| talker.inode).collect();
     let inodes: HashSet<u32> =
-        ours.iter().map(|(_, talker)| talker.inode).filter(|inode| *inode != 0).collect();
+        inodes.into_iter().chain(by_socket.iter().map(|(_, bound)| bound.inode)).collect();
+    let inodes: HashSet<u32> = inodes.into_iter().filter(|inode| *inode != 0).collect();
     let processes = if inodes.is_empty() { Processes::default() } else { Processes::look() };
     let holders = processes.holders(&inodes);
     let none = Vec::new();
@@ -89,8 +101,25 @@ pub fn look(plan: &Plan) -> anyhow::Result<Vec<Session>> {
             session(&plan.node.name, vip, talker, holders.get(&talker.inode).unwrap_or(&none), &processes)
         })
         .collect();
+    sessions.extend(by_socket.iter().map(|(vip, bound)| {
+        roaming(&plan.node.name, vip, bound, holders.get(&bound.inode).unwrap_or(&none), &processes)
+    }));
     sessions.sort_by(|a, b| (&a.user, a.address, a.port).cmp(&(&b.user, b.address, b.port)));
     Ok(sessions)
+}
+
+/// The sockets of services that sockets answer, with the names of their VIPs.
+fn sessions_by_socket(plan: &Plan) -> anyhow::Result<Vec<(&str, Bound)>> {
+    let mut found = Vec::new();
+    for vip in plan.vips.iter().map(|plan| &plan.vip) {
+        let selector = vip.selector_of(plan.node.id);
+        if selector.is_sliced() {
+            let bound = sockets::bound().context("cannot list the UDP sockets of this host")?;
+            let own = sockets::by_socket(&bound, &vip.addresses, &selector);
+            found.extend(own.map(|bound| (vip.name.as_str(), *bound)));
+        }
+    }
+    Ok(found)
 }
 
 /// How many sessions of `address` live here, without asking whose they are.
@@ -135,6 +164,37 @@ fn session(node: &str, vip: &str, talker: &Talker, pids: &[i32], processes: &Pro
         terminals: pts.iter().map(|pts| format!("pts/{pts}")).collect(),
         holders: known.iter().map(|process| Holder { pid: process.pid, began: process.began }).collect(),
     }
+}
+
+/// The session that lives on a UDP socket: whose it is says the environment that `sshd` gave its server.
+fn roaming(node: &str, vip: &str, bound: &Bound, pids: &[i32], processes: &Processes) -> Session {
+    let known: Vec<_> = pids.iter().filter_map(|pid| processes.get(*pid)).collect();
+    let variable = |name| pids.iter().find_map(|pid| processes::variable(*pid, name));
+    let from = variable("SSH_CONNECTION").as_deref().and_then(client_in);
+    let mut pts: Vec<u32> = processes.children(pids).filter_map(|child| child.pts).collect();
+    pts.sort_unstable();
+    pts.dedup();
+    let (address, port) = from.unwrap_or((Ipv4Addr::UNSPECIFIED.into(), 0));
+    Session {
+        node: node.to_owned(),
+        vip: vip.to_owned(),
+        user: variable("LOGNAME").or_else(|| variable("USER")).filter(|user| !user.is_empty()),
+        address,
+        port,
+        service: bound.port,
+        program: known.first().map(|process| process.name.clone()),
+        since: known.iter().map(|process| process.began).min().and_then(when),
+        idle_seconds: pts.iter().filter_map(|pts| since_input(*pts)).min().map(|span| span.as_secs()),
+        terminals: pts.iter().map(|pts| format!("pts/{pts}")).collect(),
+        holders: known.iter().map(|process| Holder { pid: process.pid, began: process.began }).collect(),
+    }
+}
+
+/// The client in what `sshd` says of a connection: its address and port, then the server's.
+fn client_in(connection: &str) -> Option<(IpAddr, u16)> {
+    let mut words = connection.split(' ');
+    let address: IpAddr = words.next()?.parse().ok()?;
+    Some((address.to_canonical(), words.next()?.parse().ok()?))
 }
 
 /// The user whom `sshd`'s processes name in their titles (`sshd.c`, `session.c` of OpenSSH); `None` before the login:
@@ -205,6 +265,14 @@ mod tests {
         assert_eq!(user_of(&["sshd: [accepted]"]), None);
         assert_eq!(user_of(&["sshd-session: anna [priv]", "sshd-auth: anna [net]"]), None);
         assert_eq!(user_of(&[]), None);
+    }
+
+    #[test]
+    fn the_client_is_read_from_what_sshd_says() {
+        let v4 = client_in("198.51.100.101 50022 198.51.100.10 22");
+        assert_eq!(v4, Some(("198.51.100.101".parse().unwrap(), 50022)));
+        assert_eq!(client_in("2001:db8::101 50022 2001:db8::10 22").unwrap().1, 50022);
+        assert_eq!(client_in("UNKNOWN 65535 UNKNOWN 65535"), None);
     }
 
     #[test]

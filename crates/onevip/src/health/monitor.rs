@@ -152,7 +152,8 @@ fn rest(interval: Duration, stop: &AtomicBool) {
     }
 }
 
-fn pace(settings: &HealthSettings) -> Pace {
+/// How fast `sshd` is asked, and how patiently.
+pub fn pace(settings: &HealthSettings) -> Pace {
     Pace {
         interval: settings.interval,
         timeout: settings.timeout,
@@ -167,19 +168,23 @@ fn target(settings: &HealthSettings, vips: &[Vip]) -> Option<SocketAddr> {
     if settings.sshd == SshdCheck::Off {
         return None;
     }
-    let ports = |vip: &Vip| -> Vec<u16> {
-        let tcp = vip.services.iter().filter(|service| service.protocol == Protocol::Tcp);
-        tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
-    };
-    let serves_ssh = |vip: &&Vip| ports(vip).contains(&SSH);
-    let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !ports(vip).is_empty()));
-    let of_vip = || {
-        let ports = ports(vip?);
-        ports.iter().find(|port| **port == SSH).or(ports.first()).copied()
-    };
-    let port = settings.port.or_else(of_vip)?;
+    let serves_ssh = |vip: &&Vip| tcp_ports(vip).contains(&SSH);
+    let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !tcp_ports(vip).is_empty()));
+    let port = settings.port.or_else(|| ssh_port(settings, vip?))?;
     let address = settings.address.or_else(|| vip.or(vips.first())?.addresses.first().copied())?;
     Some(SocketAddr::new(address, port))
+}
+
+/// The port on which users of a VIP find `sshd`, if it has one.
+pub fn ssh_port(settings: &HealthSettings, vip: &Vip) -> Option<u16> {
+    let ports = tcp_ports(vip);
+    settings.port.or_else(|| ports.iter().find(|port| **port == SSH).or(ports.first()).copied())
+}
+
+/// The first port of each service over TCP; where SSH's own is among a service's ports, that.
+fn tcp_ports(vip: &Vip) -> Vec<u16> {
+    let tcp = vip.services.iter().filter(|service| service.protocol == Protocol::Tcp);
+    tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
 }
 
 /// Where the root of this host is mounted: `/`, or in a container what `ONEVIP_HOST_ROOT` says.

@@ -30,6 +30,11 @@ pub enum Change {
         /// The cluster MAC.
         mac: [u8; 6],
     },
+    /// An interface was made to receive everything, having no filter for the cluster MAC.
+    Promiscuous {
+        /// Name of the interface.
+        interface: String,
+    },
     /// A kernel setting was changed.
     Sysctl {
         /// Path below `/proc/sys`.
@@ -58,7 +63,10 @@ impl Change {
                     }),
                 }
             }
-            Change::Mac { interface, mac } => cluster_mac::leave(interface, *mac).or_else(gone),
+            Change::Mac { interface, mac } => cluster_mac::leave(netlink, interface, *mac).or_else(gone),
+            Change::Promiscuous { interface } => {
+                cluster_mac::unicast::set_promiscuous(interface, false).or_else(gone)
+            }
             Change::Sysctl { key, before } => fs::write(sysctl_path(key), before).or_else(gone),
         }
     }
@@ -77,6 +85,7 @@ impl std::fmt::Display for Change {
             Change::Mac { interface, mac } => {
                 write!(f, "cluster MAC {} on {interface}", MacAddr(*mac))
             }
+            Change::Promiscuous { interface } => write!(f, "promiscuous mode of {interface}"),
             Change::Sysctl { key, before } => write!(f, "setting {key} (was {before})"),
         }
     }

@@ -5,6 +5,7 @@
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
 pub mod arp;
+pub mod cgroup;
 pub mod cluster_mac;
 pub mod journal;
 pub mod nd;
@@ -17,6 +18,7 @@ pub mod talkers;
 
 use crate::config::MacAddr;
 use anyhow::{Context, bail};
+use cluster_mac::Way;
 use journal::{Change, Journal};
 use netlink::{Address, Link, Netlink};
 use std::io;
@@ -46,7 +48,7 @@ impl Stage {
         if self.addresses.iter().any(IpAddr::is_ipv4) && journal::set_sysctl(journal, &arp_announce, "2")? {
             missing.push(format!("setting {arp_announce} = 2"));
         }
-        if self.ensure_mac(journal)? {
+        if self.ensure_mac(netlink, journal)? {
             missing.push(format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface));
         }
         let present = netlink.addresses().context("cannot list the addresses of this host")?;
@@ -74,29 +76,42 @@ impl Stage {
                 *interface == self.interface && self.addresses.contains(address)
             }
             Change::Mac { interface, mac } => *interface == self.interface && *mac == self.cluster_mac,
+            Change::Promiscuous { interface } => {
+                *interface == self.interface && !MacAddr(self.cluster_mac).is_multicast()
+            }
             Change::Sysctl { key, .. } => key.split('/').any(|part| part == self.interface),
         }
     }
 
     /// Makes sure of the cluster MAC; true when it had been missing.
-    fn ensure_mac(&self, journal: &mut Journal) -> anyhow::Result<bool> {
+    fn ensure_mac(&self, netlink: &mut Netlink, journal: &mut Journal) -> anyhow::Result<bool> {
         let (interface, mac) = (&self.interface, self.cluster_mac);
         let failed = || format!("cannot join {} on interface {interface}", MacAddr(mac));
-        if cluster_mac::is_joined(interface, mac).with_context(failed)? {
+        if cluster_mac::is_joined(netlink, interface, mac).with_context(failed)? {
             return Ok(false);
         }
-        journal.note(Change::Mac { interface: interface.clone(), mac })?;
-        cluster_mac::join(interface, mac).with_context(failed)?;
+        let promiscuous = Change::Promiscuous { interface: interface.clone() };
+        journal.note(match cluster_mac::way(netlink, interface, mac).with_context(failed)? {
+            Way::Listed => Change::Mac { interface: interface.clone(), mac },
+            Way::Promiscuous => promiscuous.clone(),
+        })?;
+        match cluster_mac::join(netlink, interface, mac) {
+            Err(error) if cluster_mac::has_no_list(&error, mac) => {
+                journal.note(promiscuous)?;
+                cluster_mac::unicast::set_promiscuous(interface, true).with_context(failed)?;
+            }
+            joined => joined.with_context(failed)?,
+        }
         Ok(true)
     }
 
-    /// Joins the cluster MAC whether it is missing or not: one system call, where asking first would mean to read a
+    /// Joins the cluster MAC whether it is missing or not: a system call or two, where asking first would mean to read a
     /// listing of all interfaces.
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses.
-    pub fn rejoin_mac(&self) -> anyhow::Result<()> {
-        cluster_mac::join(&self.interface, self.cluster_mac).with_context(|| {
+    pub fn rejoin_mac(&self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        cluster_mac::join(netlink, &self.interface, self.cluster_mac).with_context(|| {
             format!("cannot join {} on interface {}", MacAddr(self.cluster_mac), self.interface)
         })
     }

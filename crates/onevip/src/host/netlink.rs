@@ -8,9 +8,9 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop};
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -32,6 +32,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// What kind of virtual interface it is, as `ip -d link` names it; none for a real one.
+    pub kind: Option<String>,
 }
 
 /// An IP address of an interface.
@@ -90,6 +92,68 @@ impl Netlink {
                 _ => None,
             })
             .collect())
+    }
+
+    /// The interface of this name, without a look at the others.
+    ///
+    /// # Errors
+    /// The kernel's answer where it is one; [`io::ErrorKind::NotFound`] or `ENODEV` when there is none.
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let replies = dialogue(&self.0, RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)?;
+        let found = replies.into_iter().find_map(|reply| match reply {
+            RouteNetlinkMessage::NewLink(message) => Some(link(message)),
+            _ => None,
+        });
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Adds a unicast MAC to those that the interface accepts beside its own (`bridge fdb add … self`). Once more counts
+    /// as once.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn list_mac(&mut self, link: u32, mac: [u8; 6]) -> io::Result<()> {
+        let message = RouteNetlinkMessage::NewNeighbour(further_mac(link, mac));
+        // Exclusive, or the kernel would tell all who listen of a change each time.
+        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        match dialogue(&self.0, message, flags) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes it again; quiet when it is not there.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn unlist_mac(&mut self, link: u32, mac: [u8; 6]) -> io::Result<()> {
+        let message = RouteNetlinkMessage::DelNeighbour(further_mac(link, mac));
+        match dialogue(&self.0, message, NLM_F_REQUEST | NLM_F_ACK) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The MACs that the interface was told to accept beside its own.
+    ///
+    /// # Errors
+    /// The kernel's answer where it is one.
+    pub fn listed_macs(&mut self, link: u32) -> io::Result<Vec<[u8; 6]>> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = link;
+        let request = RouteNetlinkMessage::GetNeighbour(message);
+        let replies = dialogue(&self.0, request, NLM_F_REQUEST | NLM_F_DUMP)?;
+        let listed = replies.into_iter().filter_map(|reply| match reply {
+            RouteNetlinkMessage::NewNeighbour(message) if message.header.ifindex == link => {
+                let own = message.header.flags.contains(NeighbourFlags::Own);
+                own.then(|| link_layer_address(&message)).flatten()
+            }
+            _ => None,
+        });
+        Ok(listed.collect())
     }
 
     /// All addresses of all interfaces, both families.
@@ -199,6 +263,24 @@ fn neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr)> {
     Some((message.header.ifindex, address))
 }
 
+/// An entry of an interface's list of further MACs.
+fn further_mac(link: u32, mac: [u8; 6]) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = link;
+    message.header.state = NeighbourState::Permanent;
+    message.header.flags = NeighbourFlags::Own;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+    message
+}
+
+fn link_layer_address(message: &NeighbourMessage) -> Option<[u8; 6]> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok(),
+        _ => None,
+    })
+}
+
 /// Tells when links, addresses or tc filters of this namespace change.
 pub struct Watch(Socket);
 
@@ -295,6 +377,7 @@ fn link(message: LinkMessage) -> Link {
         altnames: Vec::new(),
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        kind: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -306,10 +389,15 @@ fn link(message: LinkMessage) -> Link {
                     _ => None,
                 }));
             }
+            LinkAttribute::LinkInfo(info) => link.kind = info.iter().find_map(kind),
             _ => {}
         }
     }
     link
+}
+
+fn kind(info: &LinkInfo) -> Option<String> {
+    if let LinkInfo::Kind(kind) = info { Some(kind.to_string()) } else { None }
 }
 
 /// The kernel calls the address of this end IFA_LOCAL where the other end has one of its own.

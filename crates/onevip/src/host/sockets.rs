@@ -8,12 +8,13 @@ use crate::host::netlink::{connected, dialogue};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT,
+    AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT,
 };
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use onevip_core::Flow;
+use onevip_core::{Answerer, Flow, Selector, Transport};
 use std::io;
+use std::net::IpAddr;
 
 /// A TCP connection of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,24 +41,73 @@ pub enum Stage {
 /// # Errors
 /// The kernel's: `sock_diag` is missing (`CONFIG_INET_DIAG`) or refused.
 pub fn connections() -> io::Result<Vec<Connection>> {
-    let found = dump(StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::empty())?;
+    let found = dump(IPPROTO_TCP, StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::empty())?;
     Ok(found
         .iter()
         .filter_map(|response| connection(&response.header.socket_id, response.header.state))
         .collect())
 }
 
-/// What the kernel says of all TCP sockets in these states, both families.
+/// A UDP socket of this network namespace that is bound to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The address; unspecified for all.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its inode.
+    pub inode: u32,
+}
+
+/// All UDP sockets of this network namespace.
+///
+/// # Errors
+/// The kernel's: `sock_diag` is refused. One that cannot tell of UDP (`CONFIG_INET_UDP_DIAG`) tells of none.
+pub fn bound() -> io::Result<Vec<Bound>> {
+    let found = match dump(IPPROTO_UDP, StateFlags::all(), ExtensionFlags::empty()) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Vec::new()),
+        found => found?,
+    };
+    let bound = |response: &InetResponse| Bound {
+        address: response.header.socket_id.source_address.to_canonical(),
+        port: response.header.socket_id.source_port,
+        inode: response.header.inode,
+    };
+    Ok(found.iter().map(bound).collect())
+}
+
+/// Those on which a session of a VIP lives: bound to its address, on a port of this node's slice of a service that is
+/// answered by sockets. (A socket bound to all addresses answers from another than the VIP, so that none can live on it; and
+/// anybody may have one there, as the port of a question.)
+pub fn by_socket<'a>(
+    bound: &'a [Bound],
+    addresses: &'a [IpAddr],
+    selector: &'a Selector,
+) -> impl Iterator<Item = &'a Bound> {
+    bound.iter().filter(|socket| {
+        let service = selector.service(Transport::Udp, socket.port);
+        let own = service.is_some_and(
+            |service| matches!(service.answerer, Answerer::Socket(slice) if slice.contains(socket.port)),
+        );
+        own && addresses.contains(&socket.address)
+    })
+}
+
+/// What the kernel says of all sockets of a protocol in these states, both families.
 ///
 /// # Errors
 /// As [`connections`].
-pub(super) fn dump(states: StateFlags, extensions: ExtensionFlags) -> io::Result<Vec<InetResponse>> {
+pub(super) fn dump(
+    protocol: u8,
+    states: StateFlags,
+    extensions: ExtensionFlags,
+) -> io::Result<Vec<InetResponse>> {
     let mut found = Vec::new();
     for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let socket = connected(NETLINK_SOCK_DIAG)?;
         let request = InetRequest {
             family,
-            protocol: IPPROTO_TCP,
+            protocol,
             extensions: extensions.clone(),
             states: states.clone(),
             socket_id,
@@ -90,6 +140,7 @@ fn connection(id: &SocketId, state: u8) -> Option<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_core::{HashMode, Hasher, NodeId, Service, Slice};
     use std::net::{TcpListener, TcpStream};
 
     #[test]
@@ -106,6 +157,38 @@ mod tests {
         assert_eq!(ends.len(), 2, "{ends:?}");
         assert!(ends.iter().all(|c| c.stage == Stage::Session));
         assert!(ends.iter().any(|c| c.flow.local_port == client.local_addr().unwrap().port()));
+    }
+
+    #[test]
+    fn sessions_live_on_the_vips_own_sockets_in_this_nodes_slice() {
+        let slice = Slice::of(NodeId::new(3).unwrap(), 16).unwrap();
+        let mosh = Service {
+            transport: Transport::Udp,
+            ports: 60000..=60999,
+            mode: HashMode::SourceIp,
+            answerer: Answerer::Socket(slice),
+            limit: None,
+        };
+        let selector = Selector { services: vec![mosh], ..Selector::uniform(Hasher::DEFAULT) };
+        let vip: IpAddr = "198.51.100.10".parse().unwrap();
+        let socket = |address: IpAddr, port| Bound { address, port, inode: 1 };
+        let all = [
+            socket(vip, 60002),
+            socket(vip, 60018),
+            socket(vip, 60001),
+            socket(vip, 53),
+            socket("0.0.0.0".parse().unwrap(), 60034),
+        ];
+        let found: Vec<u16> = by_socket(&all, &[vip], &selector).map(|socket| socket.port).collect();
+        assert_eq!(found, [60002, 60018]);
+    }
+
+    #[test]
+    fn a_datagram_socket_is_seen() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let all = bound().unwrap();
+        assert!(all.iter().any(|bound| (bound.address, bound.port) == (address.ip(), address.port())));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! somebody wants to know.
 
 use super::sockets::dump;
-use netlink_packet_sock_diag::constants::{TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT};
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, StateFlags, nlas::Nla};
 use onevip_core::Flow;
 use std::io;
@@ -54,7 +54,7 @@ impl Listener {
 /// The kernel's: `sock_diag` is missing (`CONFIG_INET_DIAG`) or refused.
 pub fn talkers() -> io::Result<Vec<Talker>> {
     let talks = |state| !matches!(state, TCP_LISTEN | TCP_SYN_RECV | TCP_TIME_WAIT);
-    let found = dump(StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::INFO)?;
+    let found = dump(IPPROTO_TCP, StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::INFO)?;
     Ok(found.iter().filter(|response| talks(response.header.state)).map(talker).collect())
 }
 
@@ -69,7 +69,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         inode: response.header.inode,
         v6_only: response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true))),
     };
-    Ok(dump(StateFlags::LISTEN, ExtensionFlags::empty())?.iter().map(listener).collect())
+    Ok(dump(IPPROTO_TCP, StateFlags::LISTEN, ExtensionFlags::empty())?.iter().map(listener).collect())
 }
 
 fn talker(response: &InetResponse) -> Talker {

@@ -44,10 +44,14 @@ impl Watchers {
 
     /// What was said about nodes that are out since the last time this was asked.
     pub fn outs(&self) -> Vec<String> {
-        let is_out = |line: &serde_json::Value| {
-            matches!(line["event"].as_str(), Some("node-out" | "lapsed" | "kernel-gone"))
-        };
-        let said = self.lines.try_iter().filter(|(_, line)| is_out(line));
+        self.told(&["node-out", "lapsed", "kernel-gone"])
+    }
+
+    /// What was said of these kinds of events since the last time anything was asked.
+    pub fn told(&self, kinds: &[&str]) -> Vec<String> {
+        let is_of =
+            |line: &serde_json::Value| line["event"].as_str().is_some_and(|event| kinds.contains(&event));
+        let said = self.lines.try_iter().filter(|(_, line)| is_of(line));
         said.map(|(node, line)| format!("unix{node}: {}", line["text"].as_str().unwrap_or_default()))
             .collect()
     }

@@ -1,7 +1,7 @@
 //! What a file means.
 
 use super::*;
-use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Transport};
+use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Slice, Transport};
 use std::time::Duration;
 
 #[test]
@@ -56,7 +56,8 @@ fn a_short_file_has_sensible_defaults() {
             ports: 22..=22,
             hash: HashMode::SourceIp,
             answerer: Answerer::Bucket,
-            limit: None
+            limit: None,
+            slices: 1,
         }]
     );
     assert_eq!(config.nodes[0].weight, 100);
@@ -142,7 +143,7 @@ fn services_have_a_hash_and_an_answerer_of_their_own() {
     assert_eq!(service(Transport::Tcp, 22).mode, net, "as the VIP");
     assert_eq!(service(Transport::Tcp, 80).mode, HashMode::SourceIpPort);
     let mosh = service(Transport::Udp, 60_500);
-    assert_eq!((mosh.mode, mosh.answerer), (net, Answerer::Socket));
+    assert_eq!((mosh.mode, mosh.answerer), (net, Answerer::Socket(Slice::WHOLE)));
     assert!(!selector.serves(Transport::Udp, 22) && !selector.serves(Transport::Tcp, 60_500));
 
     let by_service =

@@ -1,6 +1,7 @@
 //! What nodes can only find out together.
 
 use super::{Finding, Patient};
+use crate::config::MacAddr;
 use crate::desk::question::{Answer, NodeFacts};
 use crate::status::{Node, Status, Vip};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,11 +112,20 @@ fn membership(vip: &Vip) -> Vec<Finding> {
     let Some(membership) = &vip.membership else { return Vec::new() };
     let mut findings = Vec::new();
     if let Some(hint) = &membership.hint {
+        let flooded = vip.cluster_mac.parse().is_ok_and(|mac: MacAddr| !mac.is_multicast());
+        let (name, remedy) = if flooded {
+            ("switch-does-not-flood", "let the switch flood unknown unicast frames on these ports")
+        } else {
+            (
+                "snooping-switch",
+                "let the switch flood the cluster MAC, or write delivery = \"flood\" on all nodes",
+            )
+        };
         findings.push(Finding::new(
-            "snooping-switch",
+            name,
             format!("{}: {hint}", vip.name),
             "what keeps beats away keeps clients' packets away, too: this node cannot serve anybody",
-            "start the daemons of the others; else let the switch flood the cluster MAC (docs/network.md)",
+            format!("start the daemons of the others; else {remedy} (docs/network.md)"),
         ));
     }
     if let Some(why) = membership.why_out.as_ref().filter(|_| membership.state == "serving") {

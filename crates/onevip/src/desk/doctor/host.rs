@@ -113,6 +113,15 @@ fn kernel(patient: &Patient<'_>, kernel: &KernelFeatures) -> Vec<Finding> {
             "boot a newer kernel of your distribution",
         ));
     }
+    if patient.status.is_some_and(|status| status.ports_guarded == Some(false)) {
+        findings.push(Finding::new(
+            "ports-unguarded",
+            "processes of this host may take UDP ports that belong to other nodes",
+            "a mosh-server on such a port is never reached, and its user waits in vain",
+            "mount a cgroup file system of version 2 (mount -t cgroup2 none /sys/fs/cgroup/unified) and restart the \
+             daemon; its log says what was in the way",
+        ));
+    }
     let version =
         kernel.release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
     let version: Vec<u32> = version.take(2).flatten().collect();

@@ -62,6 +62,11 @@ impl Call {
         Ok(Self { stream: dial(to)?, said: Vec::new() })
     }
 
+    /// Over a connection that was begun elsewhere; it must not block.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, said: Vec::new() }
+    }
+
     /// Takes in what has arrived; the answer once there is one.
     pub fn proceed(&mut self) -> Option<Answer> {
         let mut bytes = [0; 1024];

@@ -1,4 +1,4 @@
-//! Membership of an interface in the cluster MAC.
+//! A group address as the cluster MAC (`delivery = "multicast"`).
 //!
 //! Joined at link level with `SIOCADDMULTI`, which outlives the process; a packet socket's membership would vanish
 //! with it, and with it every held session.
@@ -67,8 +67,22 @@ fn listed(listing: &str, interface: &str, mac: [u8; 6]) -> bool {
     })
 }
 
+pub(super) fn control() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
 fn prepare(interface: &str, mac: [u8; 6]) -> io::Result<(OwnedFd, libc::ifreq)> {
-    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let (control, mut request) = (control()?, request_about(interface)?);
+    let mut address = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    for (to, from) in address.sa_data.iter_mut().zip(mac) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_hwaddr = address;
+    Ok((control, request))
+}
+
+/// A request about an interface, with nothing in it yet.
+pub(super) fn request_about(interface: &str) -> io::Result<libc::ifreq> {
     // SAFETY: ifreq is plain data; all zeroes is a valid value of it.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let name = interface.as_bytes();
@@ -78,12 +92,7 @@ fn prepare(interface: &str, mac: [u8; 6]) -> io::Result<(OwnedFd, libc::ifreq)> 
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
         *to = *from as libc::c_char;
     }
-    let mut address = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
-    for (to, from) in address.sa_data.iter_mut().zip(mac) {
-        *to = from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_hwaddr = address;
-    Ok((control, request))
+    Ok(request)
 }
 
 #[cfg(test)]

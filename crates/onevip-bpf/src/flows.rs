@@ -1,0 +1,78 @@
+//! What the programs noted of connections of other nodes' clients, for whoever judges them.
+
+use crate::counters::Counters;
+use crate::error::Result;
+use crate::layout::{FLOW_ENDED, FLOW_OPEN, FLOW_REPEATED, FLOW_SERVED, FLOWS, RawFlow, TICK_SHIFT};
+use crate::maps::Maps;
+use onevip_core::witness::{Sighting, Stage};
+use onevip_core::{BUCKETS, Bucket, Time};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// A look at the connections in sampled buckets. No system calls; never in anybody's way.
+#[derive(Clone, Debug)]
+pub struct Flows(pub(crate) Arc<Maps>);
+
+impl Flows {
+    /// How many segments the programs have looked at more closely than others.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the counters.
+    pub fn witnessed(&self) -> Result<u64> {
+        Counters::read_witnessed(self.0.counters_fd().as_fd())
+    }
+
+    /// Everything that is noted and no older than 24 days, with the index of its VIP.
+    pub fn look(&self, now: Time) -> impl Iterator<Item = (usize, Sighting)> {
+        (0..FLOWS).filter_map(move |place| sighting(&self.0.flow(place), now))
+    }
+}
+
+fn sighting(raw: &RawFlow, now: Time) -> Option<(usize, Sighting)> {
+    if raw.hash == 0 {
+        return None;
+    }
+    let tick = (now.nanos() >> TICK_SHIFT) as u32;
+    // What was written since `now` was read is as old as nothing.
+    let age = |then: u32| Some(tick.wrapping_sub(then)).filter(|age| *age < u32::MAX / 2).unwrap_or(0);
+    let at = |then: u32| {
+        let ticks = (now.nanos() >> TICK_SHIFT).saturating_sub(age(then).into());
+        Time::from_nanos(ticks << TICK_SHIFT)
+    };
+    let has = |bit: u32| raw.state & bit != 0;
+    let stage = if has(FLOW_SERVED) {
+        Stage::Served
+    } else if has(FLOW_OPEN) {
+        Stage::Open { since: at(raw.opened), ended: has(FLOW_ENDED).then(|| at(raw.ended)) }
+    } else if has(FLOW_REPEATED) {
+        Stage::Repeated
+    } else {
+        Stage::Begun
+    };
+    let (vip, bucket) = (usize::from(raw.word) / BUCKETS, Bucket::new(raw.word % BUCKETS as u16)?);
+    Some((vip, Sighting { bucket, port: raw.port, source: raw.source, begun: at(raw.begun), stage }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_reads_in_time() {
+        let now = Time::from_nanos(5_000 << TICK_SHIFT);
+        let raw =
+            RawFlow { hash: 1, word: 1024 + 7, port: 22, begun: 4_000, opened: 4_500, ..RawFlow::default() };
+        let read = |state| sighting(&RawFlow { state, ..raw }, now).unwrap();
+        let (vip, seen) = read(FLOW_OPEN | FLOW_REPEATED);
+        assert_eq!((vip, seen.bucket.get(), seen.port), (1, 7, 22));
+        assert_eq!(seen.begun.nanos() >> TICK_SHIFT, 4_000);
+        let Stage::Open { since, ended: None } = seen.stage else { panic!("{seen:?}") };
+        assert_eq!(since.nanos() >> TICK_SHIFT, 4_500);
+        assert_eq!(read(FLOW_REPEATED).1.stage, Stage::Repeated);
+        assert_eq!(read(FLOW_OPEN | FLOW_SERVED).1.stage, Stage::Served);
+        assert_eq!(read(0).1.stage, Stage::Begun);
+        assert!(sighting(&RawFlow::default(), now).is_none());
+        let later = RawFlow { begun: 5_001, ..raw };
+        assert_eq!(sighting(&later, now).unwrap().1.begun, now, "written after the clock was read");
+    }
+}

@@ -1,0 +1,66 @@
+//! What `onevip-lab bench health` measures of nodes that watch each other: a frozen `sshd` whose own check is off, and
+//! that nothing which arrives besides users makes a healthy node look like one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::failover::watchers::Watchers;
+use super::health::Take;
+use super::stage::Stage;
+use crate::lab::Lab;
+use crate::load::{Nuisance, Visitors};
+use crate::process::{run_ok, wait_until};
+
+/// A frozen `sshd` that only others can find out.
+pub const UNCHECKED: &str = "freeze-unchecked";
+/// Floods and clients that never answer.
+pub const NUISANCE: &str = "nuisance";
+/// Long for everything that a daemon is told.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Seed of the flood.
+const SEED: u64 = 7;
+
+/// Turns the nodes' own checks of `sshd` off, or on.
+///
+/// # Errors
+/// When a daemon does not take the new configuration, or the nodes do not get a say about each other.
+pub fn check_sshd(lab: &Lab, on: bool) -> Result<()> {
+    let text = std::fs::read_to_string(lab.node(1).config())?;
+    let off = "[health]\nsshd = \"off\"\n";
+    let text = if on { text.replace(off, "[health]\n") } else { text.replace("[health]\n", off) };
+    ensure!(on || text.contains(off), "the lab's configuration has no [health]");
+    lab.write_config(&text)?;
+    for node in lab.nodes() {
+        run_ok(&mut node.onevip_command("reload")?, PATIENCE)?;
+    }
+    wait_until(PATIENCE, "the nodes to have a say about each other", || {
+        lab.nodes().all(|node| node.onevip_status().is_ok_and(|status| has_a_say(&status)))
+    })
+}
+
+fn has_a_say(status: &serde_json::Value) -> bool {
+    let nodes = status["vips"][0]["nodes"].as_array();
+    nodes.is_some_and(|nodes| {
+        nodes.iter().all(|node| node["this"] == true || node["peer"]["witnessed"] == true)
+    })
+}
+
+/// Lets everything arrive at once that could make a false witness, for so long. What must not be is that anybody is out.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn nuisance(stage: &mut Stage, visitors: &Visitors, span: Duration) -> Result<Take> {
+    let watchers = Watchers::start(&stage.lab)?;
+    let from = Instant::now();
+    let nuisance = Nuisance::start(&stage.lab, SEED)?;
+    stage.watch(from + span, |_| false)?;
+    drop(nuisance);
+    let until = Instant::now();
+    let during = visitors.visits();
+    let during = during.iter().filter(|visit| (from..=until).contains(&visit.begun));
+    let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
+    let lost = stage.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
+    let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
+    Ok(Take { fault: NUISANCE.to_owned(), node: 0, moved: None, visits, lost, outs, back: None })
+}

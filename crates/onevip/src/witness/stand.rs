@@ -1,0 +1,333 @@
+//! The thread that watches: what clients show, whom to ask, and what to tell the beat loop.
+
+use super::examination::{Examination, Step};
+use super::knock::{self, Touch};
+use super::{Finding, JURY, Tools};
+use crate::config::Config;
+use crate::daemon::beat_loop::{Command, Notice, now as boot_now};
+use crate::daemon::mailbox::Mailbox;
+use crate::daemon::plan::{Plan, VipPlan};
+use crate::health::monitor;
+use crate::health::sshd::course::Pace;
+use crate::health::sshd::probe::Call;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use onevip_core::membership::View;
+use onevip_core::witness::{Owners, Sampler, Tally, judge};
+use onevip_core::{BucketSet, NodeId, NodeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How often calls are looked after.
+const TURN: Duration = Duration::from_millis(100);
+/// How often everything else is.
+const LOOK: Duration = Duration::from_millis(250);
+/// A turn that comes this much later than it should means that we were stopped.
+const STALL: Duration = Duration::from_millis(500);
+/// How long a part of all buckets is looked at before another one is: longer than a connection takes to be judged.
+const MOVE_ON: Duration = Duration::from_secs(15);
+/// How long the beat loop may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One VIP, as its witness sees it.
+pub struct Stand {
+    vip: usize,
+    me: NodeId,
+    port: u16,
+    pace: Pace,
+    /// The others that can be asked.
+    others: Vec<Other>,
+    owners: Owners,
+    sampler: Sampler,
+    sampled: BucketSet,
+    /// What the beat loop was told: about whom we have a say, and against whom.
+    said: (NodeSet, NodeSet),
+}
+
+/// Another node.
+struct Other {
+    node: NodeId,
+    name: String,
+    /// Where it is asked, and in whose name.
+    ways: (IpAddr, SocketAddr),
+    examination: Option<Examination>,
+    touch: Option<Touch>,
+    call: Option<Call>,
+    doubt: Option<String>,
+    /// Why we last suspected it.
+    words: String,
+    suspected: bool,
+}
+
+impl Stand {
+    /// For one VIP of the plan, whose `sshd` listens on `port`.
+    pub fn new(vip: usize, port: u16, config: &Config, plan: &Plan, of: &VipPlan) -> Self {
+        let others = config.nodes_of(&of.vip).filter(|node| node.id != plan.node.id);
+        let way = |node: &crate::config::Node| {
+            let ways = node.addresses.iter().filter_map(|to| Some((of.own_for(*to)?, *to)));
+            // An address of the link alone would need to be told which link.
+            let mut ways = ways.filter(|(from, to)| !is_link_local(from) && !is_link_local(to));
+            let (from, to) = ways.next()?;
+            Some(Other {
+                node: node.id,
+                name: node.name.clone(),
+                ways: (from, SocketAddr::new(to, port)),
+                examination: None,
+                touch: None,
+                call: None,
+                doubt: None,
+                words: String::new(),
+                suspected: false,
+            })
+        };
+        Self {
+            vip,
+            me: plan.node.id,
+            port,
+            pace: monitor::pace(&config.health),
+            others: others.filter_map(way).collect(),
+            owners: Owners::default(),
+            sampler: Sampler::default(),
+            sampled: BucketSet::EMPTY,
+            said: (NodeSet::EMPTY, NodeSet::EMPTY),
+        }
+    }
+
+    /// Looks at what clients show.
+    fn look(&mut self, view: &View, tools: &Tools, beat_loop: &Mailbox<Command>) {
+        let now = boot_now();
+        self.owners.update(now, &view.claims);
+        let sampled = self.sampler.choose(&self.owners.foreign());
+        if sampled != self.sampled {
+            self.sampled = sampled;
+            beat_loop.send(Command::Sample { vip: self.vip, buckets: Box::new(sampled) });
+        }
+        let seen = tools.flows.look(now).filter(|(vip, _)| *vip == self.vip).map(|(_, seen)| seen);
+        let tallies = judge(now, seen, &self.owners, self.port, self.pace.timeout);
+        for other in &mut self.others {
+            other.doubt = doubt(tallies.get(&other.node), view.suspected.contains(other.node));
+            let judges = sits(self.me, other.node, view) && view.serving.contains(other.node);
+            if !judges {
+                (other.examination, other.call, other.touch) = (None, None, None);
+            } else if other.examination.is_none() {
+                other.examination = Some(Examination::new(self.pace, Instant::now()));
+            }
+        }
+    }
+
+    /// Goes on with the examinations; tells the beat loop what is new.
+    fn turn(&mut self, now: Instant, tools: &Tools, beat_loop: &Mailbox<Command>) {
+        let mut said = (NodeSet::EMPTY, NodeSet::EMPTY);
+        for other in &mut self.others {
+            other.proceed(now);
+            let examination = other.examination.as_ref();
+            if examination.is_some_and(|examination| examination.able(now)) {
+                said.0.insert(other.node);
+            }
+            let suspects = examination.is_some_and(|examination| examination.suspects(now));
+            if suspects {
+                said.1.insert(other.node);
+            }
+            if suspects != other.suspected {
+                other.suspected = suspects;
+                let text = other.tell(self.pace, suspects);
+                let notice = Notice::Witness { vip: self.vip, node: other.node, text, good: !suspects };
+                // Whoever reads news ends last; without it nobody misses this.
+                let _ = tools.news.send(notice);
+            }
+            let words = if suspects { other.words.clone() } else { String::new() };
+            let finding = Finding { able: said.0.contains(other.node), suspects, words };
+            tools.findings.note(self.vip, other.node, finding);
+        }
+        if said != self.said {
+            self.said = said;
+            beat_loop.send(Command::Testify { vip: self.vip, able: said.0, suspects: said.1 });
+        }
+    }
+
+    fn forgive(&mut self, now: Instant) {
+        for other in &mut self.others {
+            other.examination.iter_mut().for_each(|examination| examination.forgive(now));
+        }
+    }
+
+    /// Takes back everything.
+    fn leave(&self, beat_loop: &Mailbox<Command>) {
+        let (able, suspects) = (NodeSet::EMPTY, NodeSet::EMPTY);
+        beat_loop.send(Command::Testify { vip: self.vip, able, suspects });
+        beat_loop.send(Command::Sample { vip: self.vip, buckets: Box::new(BucketSet::EMPTY) });
+    }
+}
+
+impl Other {
+    /// Carries out what its examination wants, and tells it what came of it.
+    fn proceed(&mut self, now: Instant) {
+        let Some(examination) = &mut self.examination else { return };
+        if let Some(taken) = self.touch.as_ref().and_then(|touch| touch.outcome(now)) {
+            self.touch = None;
+            examination.touched(now, taken);
+        }
+        if let Some(answer) = self.call.as_mut().and_then(Call::proceed) {
+            self.call = None;
+            tracing::debug!("{} was asked whether it serves: {answer:?}", self.name);
+            examination.answered(now, &answer);
+        }
+        if let Some(doubt) = &self.doubt
+            && !self.suspected
+        {
+            self.words.clone_from(doubt);
+        }
+        let (from, to) = self.ways;
+        match examination.next(now, self.doubt.is_some()) {
+            Step::Wait => {}
+            Step::Touch => {
+                self.touch = Touch::begin(from, to, now);
+                if self.touch.is_none() {
+                    examination.touched(now, false);
+                }
+            }
+            Step::Call => match knock::call(from, to) {
+                Ok(call) => self.call = Some(call),
+                Err(answer) => examination.answered(now, &answer),
+            },
+            Step::HangUp => self.call.take().into_iter().for_each(Call::give_up),
+        }
+    }
+
+    /// What is to be told when it is suspected, or no longer. The words stay for `status`.
+    fn tell(&mut self, pace: Pace, suspects: bool) -> String {
+        if suspects {
+            let waited = humantime::format_duration(pace.timeout * pace.fall);
+            self.words = format!("{}; its banner did not come to us within {waited}", self.words);
+            return format!("{}: {}", self.name, self.words);
+        }
+        match self.examination {
+            Some(_) => format!("{} answers us again", self.name),
+            None => format!("{} is no longer ours to judge", self.name),
+        }
+    }
+}
+
+/// Why a node should be asked, if it should.
+fn doubt(tally: Option<&Tally>, suspected: bool) -> Option<String> {
+    match tally {
+        Some(tally) if tally.suspicious => {
+            Some(format!("{} of {} clients got no answer", tally.unserved, tally.clients))
+        }
+        _ if suspected => Some("others found that it does not answer".to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether `me` is among those who judge `node`: the first of the living after it, in the order of their numbers, round.
+fn sits(me: NodeId, node: NodeId, view: &View) -> bool {
+    let others = view.alive.without(node);
+    let after = others.iter().filter(|other| *other > node);
+    let before = others.iter().filter(|other| *other < node);
+    view.heard.contains(node) && after.chain(before).take(JURY).any(|juror| juror == me)
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// Watches until told to stop.
+pub fn run(mut stands: Vec<Stand>, tools: &Tools, beat_loop: &Mailbox<Command>, stop: &AtomicBool) {
+    let (mut last, mut next_look, mut next_move) = (Instant::now(), Instant::now(), Instant::now() + MOVE_ON);
+    let mut rate = Rate::default();
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        if now.saturating_duration_since(last) > TURN + STALL {
+            stands.iter_mut().for_each(|stand| stand.forgive(now));
+        }
+        last = now;
+        if now >= next_look {
+            next_look = now + LOOK;
+            if let Some(segments) = rate.measure(now, tools) {
+                stands.iter_mut().for_each(|stand| stand.sampler.adapt(segments));
+            }
+            if now >= next_move {
+                next_move = now + MOVE_ON;
+                stands.iter_mut().for_each(|stand| stand.sampler.move_on());
+            }
+            for (vip, view) in views(beat_loop) {
+                let mut those = stands.iter_mut().filter(|stand| stand.vip == vip);
+                those.by_ref().for_each(|stand| stand.look(&view, tools, beat_loop));
+            }
+        }
+        stands.iter_mut().for_each(|stand| stand.turn(now, tools, beat_loop));
+        wait(&stands);
+    }
+    tools.findings.clear();
+    stands.iter().for_each(|stand| stand.leave(beat_loop));
+}
+
+/// What the beat loop knows; nothing while it does not answer.
+fn views(beat_loop: &Mailbox<Command>) -> Vec<(usize, View)> {
+    let (to, answer) = mpsc::channel();
+    beat_loop.send(Command::View(to));
+    answer.recv_timeout(PATIENCE).unwrap_or_default()
+}
+
+/// Waits for the answer to a call, or the next turn.
+fn wait(stands: &[Stand]) {
+    let others = stands.iter().flat_map(|stand| &stand.others);
+    let calls = others.clone().filter_map(|other| other.call.as_ref());
+    let touches = others.filter_map(|other| other.touch.as_ref());
+    let mut fds: Vec<PollFd<'_>> = calls.map(|call| PollFd::new(call.as_fd(), PollFlags::POLLIN)).collect();
+    // A touch should end before its handshake does.
+    fds.extend(touches.map(|touch| PollFd::new(touch.as_fd(), PollFlags::POLLOUT)));
+    let _ = poll(&mut fds, PollTimeout::from(TURN.as_millis() as u16));
+}
+
+/// How many segments a second the programs look at more closely.
+#[derive(Default)]
+struct Rate {
+    last: Option<(Instant, u64)>,
+}
+
+impl Rate {
+    /// The rate, once a second.
+    fn measure(&mut self, now: Instant, tools: &Tools) -> Option<u64> {
+        let due = self.last.is_none_or(|(then, _)| now >= then + Duration::from_secs(1));
+        let count = due.then(|| tools.flows.witnessed().ok()).flatten()?;
+        let (then, before) = self.last.replace((now, count))?;
+        let span = now.duration_since(then).as_millis().max(1) as u64;
+        Some(count.saturating_sub(before) * 1000 / span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    #[test]
+    fn the_next_five_of_the_living_judge_a_node() {
+        let nodes: NodeSet = [1, 3, 4, 5, 7, 8, 9].into_iter().map(node).collect();
+        let view = View { alive: nodes, heard: nodes, serving: nodes, ..View::default() };
+        let judges = |of: u8| -> Vec<u8> {
+            nodes.iter().filter(|me| *me != node(of) && sits(*me, node(of), &view)).map(NodeId::get).collect()
+        };
+        assert_eq!(judges(1), [3, 4, 5, 7, 8]);
+        assert_eq!(judges(7), [1, 3, 4, 8, 9]);
+        let silent = View { heard: nodes.without(node(7)), ..view };
+        assert!(!sits(node(8), node(7), &silent), "who does not hear it has no say");
+    }
+
+    #[test]
+    fn doubts_are_told_in_numbers() {
+        let tally = Tally { clients: 9, unserved: 7, suspicious: true };
+        assert_eq!(doubt(Some(&tally), false).as_deref(), Some("7 of 9 clients got no answer"));
+        assert_eq!(doubt(Some(&Tally { suspicious: false, ..tally }), false), None);
+        assert!(doubt(None, true).is_some());
+    }
+}
