@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge_frame};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEAD: usize = 6;
 const VIP: [u8; 4] = [198, 51, 100, 10];
@@ -31,6 +31,14 @@ impl Facts for Node<'_> {
 
     fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
         self.0[1] & 128 != 0
+    }
+
+    fn banned(&self, _: IpAddr, session: bool) -> bool {
+        self.0[1] & 64 != 0 && !(session && self.0[1] & 32 != 0)
+    }
+
+    fn limited(&self, _: usize, _: usize, _: IpAddr) -> bool {
+        self.0[0] & 32 != 0
     }
 
     fn udp_socket(&self, _: &Flow) -> bool {
@@ -62,7 +70,7 @@ fuzz_target!(|data: &[u8]| {
     let mut frame = frame.to_vec();
     name_the_vip(head[0] >> 5, &mut frame);
     let packet = Packet::parse(&frame, &vips);
-    let action = judge(&packet, &Node(head)).action();
+    let action = judge_frame(&frame, &vips, &Node(head)).action();
     assert_eq!(action == Action::ToDaemon, matches!(packet, Packet::Beat { .. }));
     if packet == Packet::NotOurs {
         assert_eq!(action, Action::Pass, "what is not about a VIP is none of our business");

@@ -15,10 +15,13 @@ int onevip_explain(struct __sk_buff *skb)
 	struct inquiry on = {
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .onlooker = true,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS };
+	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 
-	if (on.settings && !judge_quickly(&on, (void *)(long)skb->data, &judged))
+	if (!on.settings)
+		return ONEVIP_NOT_OURS;
+	if (!judge_quickly(&on, (void *)(long)skb->data, &judged))
 		skb_judge_thoroughly(skb, &on, &judged);
+	judge_sender(&on, (void *)(long)skb->data, &judged);
 	return judged.reason;
 }
 

@@ -7,6 +7,8 @@
 
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
+#include "ban.h"
+#include "limit.h"
 #include "trace.h"
 
 /* Whether some of the first `length` bytes of the packet lie in pages, where programs cannot read them: the NIC or
@@ -81,13 +83,28 @@ static __always_inline void skb_judge_thoroughly(struct __sk_buff *skb, struct i
 	judge_thoroughly(on, (void *)(long)skb->data, judged);
 }
 
+/* What is held against the sender of a packet that would pass. Returns the number of the limit that it exceeds, or 0. */
+static __always_inline __u32 judge_sender(struct inquiry *on, void *data, struct judged *judged)
+{
+	__u32 number = 0;
+
+	if (reason_passes(judged->reason) && sender_is_banned(data, on->end, judged))
+		judged->reason = ONEVIP_BANNED;
+	if (judged->reason == ONEVIP_SYN_OWN)
+		number = sender_is_over(on, data, judged);
+	if (number)
+		judged->reason = ONEVIP_SYN_LIMITED;
+	return number;
+}
+
 SEC("classifier")
 int onevip_ingress(struct __sk_buff *skb)
 {
 	struct inquiry on = {
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .authority = true,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS };
+	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
+	__u32 number;
 
 	/* The VLAN device has a program of its own. (The tag may be a leftover when vlan_present is not set.) */
 	if (!on.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
@@ -105,6 +122,9 @@ int onevip_ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
 		judged.reason = ONEVIP_BEAT_LOST;
+	number = judge_sender(&on, (void *)(long)skb->data, &judged);
+	if (number)
+		refusal_report(skb, &judged, limit_at(on.settings, number)->action);
 	count(ONEVIP_INGRESS, judged.reason);
 	if (READ_ONCE(on.settings->traced))
 		trace_skb(skb, judged.reason);

@@ -32,6 +32,7 @@ struct inquiry {
 	const struct onevip_settings *settings;
 	__u32 vip;
 	bool authority; /* tc ingress; XDP only looks ahead */
+	__be16 service_port; /* of a SYN that passes */
 	bool onlooker; /* explain: nothing may be remembered */
 };
 
@@ -113,6 +114,7 @@ static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct i
 		return ONEVIP_SYN_LAPSED;
 	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
 		return ONEVIP_SYN_UNSERVED;
+	on->service_port = tcp->dest;
 	if (on->authority)
 		last_syn_store(word, now);
 	return ONEVIP_SYN_OWN;

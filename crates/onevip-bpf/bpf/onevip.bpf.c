@@ -7,6 +7,7 @@
  *   socket.h   what this kernel knows of a flow    judge.h                       what both families have in common
  *   witness.h  what others' clients show
  *   verdict4.h, verdict6.h, verdict.h              the decision
+ *   ban.h, limit.h                                 who is let in nowhere, and who not so often
  *   ingress.h, egress.h, xdp.h, explain.h          the programs
  *   trace.h                                        telling an onlooker of decisions
  */

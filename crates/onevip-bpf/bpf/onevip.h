@@ -10,6 +10,7 @@
 #ifndef ONEVIP_H
 #define ONEVIP_H
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 #define ONEVIP_MAGIC 0x1fee1e55u
@@ -45,6 +46,85 @@
 #define ONEVIP_ORPHAN_MEMORY_TICKS (120ull * 1000 * 1000 * 1000 >> ONEVIP_TICK_SHIFT)
 /* What hashes their flows. */
 #define ONEVIP_ORPHANS_SEED 0x6f727068u
+
+/* How many limits all services together may have: a power of two. */
+#define ONEVIP_LIMITS_MAX 8
+/* How many sources are counted at once, and in how many places one may be. */
+#define ONEVIP_SOURCES (1u << 14)
+#define ONEVIP_WAYS 4
+/* The largest burst; a power of two. */
+#define ONEVIP_BURST_MAX 32
+/* Networks that are not counted, of all limits together. */
+#define ONEVIP_ALLOWED_MAX 4096
+#define ONEVIP_REFUSALS_BYTES (64 * 1024)
+/* How much of a refused SYN is handed over: more than any SYN has. */
+#define ONEVIP_REFUSED_MAX 160
+
+/* What a refused SYN is answered. */
+enum onevip_limit_action {
+	ONEVIP_LIMIT_DROP = 0,
+	ONEVIP_LIMIT_RESET = 1,
+	ONEVIP_LIMIT_UNREACHABLE = 2,
+};
+
+/* At most so many attempts within so long. */
+struct onevip_limit {
+	__u32 window_ms;
+	__u8 burst; /* 1 to ONEVIP_BURST_MAX */
+	__u8 action; /* enum onevip_limit_action */
+	__u8 counts_refused; /* 1: a refused attempt counts as well */
+	__u8 v4_prefix; /* bits of an address that make a source */
+	__u8 v6_prefix;
+	__u8 reserved[3];
+};
+
+/* One source's attempts. Its stamps are boot time in ms, in a ring. */
+struct onevip_source {
+	struct bpf_spin_lock lock;
+	__u32 owner; /* number of the limit, and 256 for IPv6 */
+	__u64 start;
+	__u64 end;
+	__u64 last_ns; /* of the newest stamp, boot time */
+	__u64 refused;
+	__u32 attempts; /* stamps made so far */
+	__u32 stamps[ONEVIP_BURST_MAX];
+	__u32 reserved;
+};
+
+struct onevip_allowed_key {
+	__u32 length; /* of the prefix, in bits, with those of the owner */
+	__u32 owner; /* as in onevip_source */
+	__be32 words[4]; /* IPv4 uses the first */
+};
+
+/* A SYN to be answered. */
+struct onevip_refusal {
+	__u32 ifindex;
+	__u32 action; /* enum onevip_limit_action */
+	__u32 length; /* of what is here of the packet */
+	__u8 ethernet[16]; /* the frame's first bytes: 14 of them matter */
+	__u8 packet[ONEVIP_REFUSED_MAX]; /* from its IP header on */
+};
+
+/* Room in each trie of bans; what may be in force at once is decided by the daemon, and is half of that. */
+#define ONEVIP_BAN_PLACES 32768
+
+struct onevip_ban_key4 {
+	__u32 length; /* of the prefix, in bits */
+	__be32 address;
+};
+
+struct onevip_ban_key6 {
+	__u32 length;
+	__be32 words[4];
+};
+
+/* Boot time in ns until which a source is kept out: with everything, and with all but its sessions. The first is never
+ * later. A wider ban counts in the narrower ones already, because only the narrowest is found. */
+struct onevip_ban {
+	__u64 everything_until_ns;
+	__u64 openings_until_ns;
+};
 
 /* Connections of others' clients are noted in this many places, by the top bits of their flow's hash. */
 #define ONEVIP_FLOWS_BITS 12
@@ -160,6 +240,9 @@ struct onevip_settings {
 	struct onevip_address addresses[ONEVIP_ADDRESSES_MAX];
 	struct onevip_vip vips[ONEVIP_VIPS_MAX];
 	struct onevip_service services[ONEVIP_SERVICES_MAX];
+	__u32 limit_count;
+	__u32 limit_seed;
+	struct onevip_limit limits[ONEVIP_LIMITS_MAX];
 	__u64 checksum; /* over everything above but `traced`; the daemon's business */
 };
 
@@ -303,7 +386,9 @@ enum onevip_reason {
 	ONEVIP_UDP_HELD = 42,
 	ONEVIP_UDP_NOT_HERE = 43,
 	ONEVIP_UDP_OTHER_SLICE = 44,
-	ONEVIP_REASONS = 45,
+	ONEVIP_BANNED = 46,
+	ONEVIP_SYN_LIMITED = 47,
+	ONEVIP_REASONS = 48,
 };
 
 #endif

@@ -9,6 +9,7 @@
 #ifndef ONEVIP_XDP_H
 #define ONEVIP_XDP_H
 
+#include "ban.h"
 #include "trace.h"
 
 SEC("xdp")
@@ -18,7 +19,7 @@ int onevip_xdp(struct xdp_md *xdp)
 	struct inquiry on = {
 		.ctx = xdp, .end = (void *)(long)xdp->data_end, .settings = settings_now(), .authority = false,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS };
+	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 
 	if (!on.settings)
 		return XDP_PASS;
@@ -31,6 +32,8 @@ int onevip_xdp(struct xdp_md *xdp)
 			trace_xdp(xdp, ONEVIP_TCP_FOREIGN);
 		return XDP_DROP;
 	}
+	if (reason_passes(judged.reason) && sender_is_banned(data, on.end, &judged))
+		judged.reason = ONEVIP_BANNED;
 	if (judged.reason == ONEVIP_BEAT || reason_passes(judged.reason))
 		return XDP_PASS;
 	count(ONEVIP_XDP, judged.reason);

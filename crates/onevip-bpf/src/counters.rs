@@ -51,7 +51,7 @@ impl Counters {
 
     pub(crate) fn read(map: BorrowedFd<'_>) -> Result<Self> {
         let read = |row: usize, number: usize| counter_read(map, (row * REASONS_MAX + number) as u32);
-        let row = |row| (0..Reason::ALL.len()).map(|number| read(row, number)).collect::<Result<Vec<_>>>();
+        let row = |row| (0..Reason::END).map(|number| read(row, number)).collect::<Result<Vec<_>>>();
         let (ingress, xdp) = (row(INGRESS_ROW)?, row(XDP_ROW)?);
         let (guard_rewrote, guard_failed) = (read(EGRESS_ROW, 0)?, read(EGRESS_ROW, 1)?);
         Ok(Self { ingress, xdp, guard_rewrote, guard_failed, witnessed: read(EGRESS_ROW, 2)? })

@@ -36,7 +36,7 @@ impl Explainer {
     pub fn ask(&self, frame: &[u8]) -> Result<Reason> {
         let run = sys::test_run(self.0.as_fd(), frame, 1)
             .map_err(Error::system("run the program that explains"))?;
-        let reason = Reason::ALL.get(run.returned as usize).copied();
+        let reason = Reason::of_number(run.returned);
         reason.ok_or_else(|| Error::System {
             action: "understand what the program says".into(),
             source: std::io::Error::other(format!("it returned {}", run.returned)),

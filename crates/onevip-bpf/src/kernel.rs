@@ -3,6 +3,7 @@
 use crate::attach::{
     self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Repair, interface_index,
 };
+use crate::bans::Bans;
 use crate::beats::Beats;
 use crate::config::KernelConfig;
 use crate::counters::Counters;
@@ -11,9 +12,12 @@ use crate::flows::Flows;
 use crate::maps::{self, Maps, Pinned};
 use crate::object::{self, Programs};
 use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
+use crate::refusals::Refusals;
+use crate::sources::Sources;
 use crate::words::Words;
 use crate::{ports, sys};
 use nix::net::if_::{if_nameindex, if_nametoindex};
+use onevip_core::bans::{Prefix, Stop};
 use onevip_core::{Bucket, Flags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -151,6 +155,27 @@ impl Kernel {
     /// The words that say what this node claims; they stay valid as long as anybody holds them.
     pub fn words(&self) -> Words {
         Words(Arc::clone(&self.maps))
+    }
+
+    /// The sources that the programs count.
+    pub fn sources(&self) -> Sources {
+        Sources(Arc::clone(&self.maps))
+    }
+
+    /// The reading end of the ring buffer for refused SYNs, for the one thread that answers them.
+    ///
+    /// # Errors
+    /// When the kernel refuses to map the buffer into memory.
+    pub fn refusals(&self) -> Result<Refusals> {
+        Refusals::new(clone_fd(&self.map_fds["refusals"])?)
+    }
+
+    /// The bans that the programs keep, for the one thread that changes them.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn bans(&self) -> Result<Bans> {
+        Bans::of(Arc::clone(&self.maps))
     }
 
     /// Attaches the programs to an interface, atomically in place of older ones of ours, and pins everything, so that
@@ -336,6 +361,19 @@ pub struct PinnedView {
 }
 
 impl PinnedView {
+    /// How many bans there are, of IPv4 and of IPv6; those that have run out and were not taken away yet included.
+    pub fn ban_counts(&self) -> [u32; 2] {
+        self.maps.ban_counts()
+    }
+
+    /// The bans that the programs keep: until when, in boot time ns, counting wider ones in.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn bans(&self) -> Result<Vec<(Prefix, Stop)>> {
+        crate::bans::list(&self.maps)
+    }
+
     /// The configuration in force; `None` when it is damaged.
     pub fn config(&self) -> Option<KernelConfig> {
         self.maps.config()

@@ -4,12 +4,14 @@
 
 use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
+use onevip_core::limit::{Limit, Refusal, WINDOW_MAX};
 use onevip_core::table::RESERVED;
 use onevip_core::{
     AddressOrder, Answerer, BUCKETS, Bucket, Exception, HashMode, Hasher, Instead, Network, Other, Selector,
     Service, Slice, Transport,
 };
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// First word of the config map.
 pub const MAGIC: u32 = 0x1fee_1e55;
@@ -47,6 +49,126 @@ pub const TRACE_FRAME_MAX: usize = 192;
 pub const REASONS_MAX: usize = 64;
 /// Programs that count.
 pub const PROGRAMS: usize = 3;
+
+/// How many limits all services together may have.
+pub const LIMITS_MAX: usize = 8;
+/// How many sources are counted at once.
+pub const SOURCES: usize = 1 << 14;
+/// In how many places one source may be.
+pub const WAYS: usize = 4;
+/// The largest burst.
+pub const BURST_MAX: usize = 32;
+/// Networks that are not counted, of all limits together.
+pub const ALLOWED_MAX: usize = 4096;
+/// Size of the ring buffer for refused SYNs, in bytes.
+pub const REFUSALS_BYTES: usize = 64 * 1024;
+/// How much of a refused SYN is handed over.
+pub const REFUSED_MAX: usize = 160;
+
+/// `struct onevip_limit`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawLimit {
+    /// The window.
+    pub window_ms: u32,
+    /// 1 to [`BURST_MAX`].
+    pub burst: u8,
+    /// `enum onevip_limit_action`.
+    pub action: u8,
+    /// 1 when refused attempts count as well.
+    pub counts_refused: u8,
+    /// Bits of an IPv4 address that make a source.
+    pub v4_prefix: u8,
+    /// Bits of an IPv6 address that make a source.
+    pub v6_prefix: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// `struct onevip_source`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawSource {
+    /// The kernel's.
+    pub lock: u32,
+    /// Number of the limit, and 256 for IPv6.
+    pub owner: u32,
+    /// The first half of the address, as it lies in memory; an IPv4 address alone.
+    pub start: u64,
+    /// The second half.
+    pub end: u64,
+    /// Boot time of the newest stamp.
+    pub last_ns: u64,
+    /// How many attempts were refused.
+    pub refused: u64,
+    /// Stamps made so far.
+    pub attempts: u32,
+    /// A ring of them, in ms of boot time.
+    pub stamps: [u32; BURST_MAX],
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// `struct onevip_allowed_key`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
+pub struct RawAllowedKey {
+    /// Bits of the prefix, with those of the owner.
+    pub length: u32,
+    /// As in [`RawSource`].
+    pub owner: u32,
+    /// The address in network order.
+    pub words: [u8; 16],
+}
+
+/// `struct onevip_refusal`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawRefusal {
+    /// Where it arrived.
+    pub ifindex: u32,
+    /// `enum onevip_limit_action`.
+    pub action: u32,
+    /// How much of the packet is here.
+    pub length: u32,
+    /// The frame's first bytes.
+    pub ethernet: [u8; 16],
+    /// From its IP header on.
+    pub packet: [u8; REFUSED_MAX],
+}
+
+/// Room in each trie of bans.
+pub const BAN_PLACES: usize = 32768;
+
+/// `struct onevip_ban_key4`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawBanKey4 {
+    /// Bits of the prefix.
+    pub length: u32,
+    /// The address in network order.
+    pub address: [u8; 4],
+}
+
+/// `struct onevip_ban_key6`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawBanKey6 {
+    /// Bits of the prefix.
+    pub length: u32,
+    /// The address in network order.
+    pub words: [u8; 16],
+}
+
+/// `struct onevip_ban`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawBan {
+    /// Boot time in ns until which nothing of the source passes.
+    pub everything_until_ns: u64,
+    /// Boot time in ns until which nothing passes but what belongs to its sessions.
+    pub openings_until_ns: u64,
+}
 
 /// `struct onevip_address`.
 #[repr(C)]
@@ -140,6 +262,12 @@ pub struct RawSettings {
     pub vips: [RawVip; VIPS_MAX],
     /// The services of all VIPs, those of one side by side.
     pub services: [RawService; SERVICES_MAX],
+    /// Entries of `limits` in use.
+    pub limit_count: u32,
+    /// Seed of the hash that spreads sources.
+    pub limit_seed: u32,
+    /// The limits of the services.
+    pub limits: [RawLimit; LIMITS_MAX],
     /// [`RawSettings::sum`] of everything above but `traced`.
     pub checksum: u64,
 }
@@ -259,7 +387,9 @@ impl RawSettings {
         let mut raw = Self { half, ..Self::default() };
         let exceptions: usize = config.vips.iter().map(|vip| vip.selector.exceptions.len()).sum();
         if exceptions > EXCEPTIONS_MAX {
-            return Err(Error::Config(format!("all VIPs together may have at most {EXCEPTIONS_MAX} sources")));
+            return Err(Error::Config(format!(
+                "all VIPs together may have at most {EXCEPTIONS_MAX} sources"
+            )));
         }
         if config.vips.len() > VIPS_MAX {
             return Err(Error::Config(format!(
@@ -275,6 +405,7 @@ impl RawSettings {
                 raw.push_address(index, address)?;
             }
         }
+        raw.limit_seed = LIMIT_SEED;
         raw.vip_count = config.vips.len() as u32;
         raw.checksum = raw.sum();
         Ok(raw)
@@ -332,6 +463,17 @@ impl RawSettings {
         };
         for (place, service) in places.iter_mut().zip(services) {
             *place = encode_service(service);
+            if let Some(limit) = &service.limit {
+                let count = self.limit_count as usize;
+                let Some(entry) = self.limits.get_mut(count) else {
+                    return Err(Error::Config(format!(
+                        "all services together may have at most {LIMITS_MAX} limits"
+                    )));
+                };
+                *entry = encode_limit(limit);
+                self.limit_count += 1;
+                place.limit = self.limit_count as u8;
+            }
         }
         Ok((first as u8, services.len() as u8))
     }
@@ -339,7 +481,11 @@ impl RawSettings {
     fn services_of(&self, vip: &RawVip) -> Option<Vec<Service>> {
         let first = usize::from(vip.service_first);
         let raw = self.services.get(first..first + usize::from(vip.service_count))?;
-        raw.iter().map(decode_service).collect()
+        let limit_of = |raw: &RawService| match raw.limit {
+            0 => Some(None),
+            number => decode_limit(self.limits.get(usize::from(number) - 1)?).map(Some),
+        };
+        raw.iter().map(|raw| Some(Service { limit: limit_of(raw)?, ..decode_service(raw)? })).collect()
     }
 
     /// FNV-1a over every field but the checksum. It finds accidents, not malice: who can write the map is root.
@@ -367,6 +513,12 @@ impl RawSettings {
             sum.add(&service.last_port.to_ne_bytes());
             sum.add(&[service.protocol, service.mode, service.v4_prefix, service.v6_prefix]);
             sum.add(&[service.answerer, service.limit, service.slice_mask, service.slice]);
+        }
+        sum.add(&self.limit_count.to_ne_bytes());
+        sum.add(&self.limit_seed.to_ne_bytes());
+        for limit in &self.limits {
+            sum.add(&limit.window_ms.to_ne_bytes());
+            sum.add(&[limit.burst, limit.action, limit.counts_refused, limit.v4_prefix, limit.v6_prefix]);
         }
         sum.0
     }
@@ -532,6 +684,43 @@ pub fn decode_exception(source: &RawExceptionKey, raw: &RawException) -> Option<
 /// `IPPROTO_TCP` and `IPPROTO_UDP`.
 const TRANSPORTS: [(u8, Transport); 2] = [(6, Transport::Tcp), (17, Transport::Udp)];
 
+/// Sources are spread over their places by this. It need not be secret: who crowds a place only lets others begin anew.
+pub const LIMIT_SEED: u32 = 0x6c69_6d74;
+
+fn encode_limit(limit: &Limit) -> RawLimit {
+    RawLimit {
+        window_ms: limit.window.min(WINDOW_MAX).as_millis() as u32,
+        burst: limit.burst.clamp(1, BURST_MAX as u8),
+        action: match limit.refusal {
+            Refusal::Drop => 0,
+            Refusal::Reset => 1,
+            Refusal::Unreachable => 2,
+        },
+        counts_refused: limit.counts_refused.into(),
+        v4_prefix: limit.v4_prefix,
+        v6_prefix: limit.v6_prefix,
+        reserved: [0; 3],
+    }
+}
+
+/// All but the networks that are not counted, which are in a map of their own.
+fn decode_limit(raw: &RawLimit) -> Option<Limit> {
+    Some(Limit {
+        burst: raw.burst,
+        window: Duration::from_millis(raw.window_ms.into()),
+        counts_refused: raw.counts_refused != 0,
+        refusal: match raw.action {
+            0 => Refusal::Drop,
+            1 => Refusal::Reset,
+            2 => Refusal::Unreachable,
+            _ => return None,
+        },
+        v4_prefix: raw.v4_prefix,
+        v6_prefix: raw.v6_prefix,
+        allow: Vec::new(),
+    })
+}
+
 fn encode_service(service: &Service) -> RawService {
     let (mode, v4_prefix, v6_prefix) = encode_mode(service.mode);
     let (slice_mask, slice) = match service.answerer {
@@ -568,6 +757,7 @@ fn decode_service(raw: &RawService) -> Option<Service> {
             1 => Answerer::Socket(Slice::from_bits(raw.slice_mask, raw.slice)?),
             _ => return None,
         },
+        limit: None,
     })
 }
 
@@ -601,6 +791,7 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_core::NodeId;
 
     #[test]
     fn settings_say_what_was_configured_and_notice_a_flipped_bit() {
@@ -609,6 +800,7 @@ mod tests {
             ports: 53..=53,
             mode: HashMode::SourceIpPort,
             answerer: Answerer::Bucket,
+            limit: None,
         };
         let third = Slice::of(NodeId::new(3).unwrap(), 16).unwrap();
         let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket(third), ..dns.clone() };
@@ -632,7 +824,16 @@ mod tests {
             }],
         };
         config.vips.push(VipConfig { addresses: Vec::new(), ..config.vips[0].clone() });
-        config.vips[1].selector.services = vec![service(2222)];
+        let limit = Limit {
+            burst: 2,
+            window: Duration::from_secs(7),
+            counts_refused: true,
+            refusal: Refusal::Unreachable,
+            v4_prefix: 32,
+            v6_prefix: 64,
+            allow: Vec::new(),
+        };
+        config.vips[1].selector.services = vec![service(2222), Service { limit: Some(limit), ..service(22) }];
         let raw = RawSettings::encode(&config, 1).unwrap();
         assert_eq!(raw.decode(), Some(config));
         let mut damaged = raw;
@@ -649,6 +850,7 @@ mod tests {
             ports: port..=port,
             mode: HashMode::SourceIp,
             answerer: Answerer::Bucket,
+            limit: None,
         }
     }
 

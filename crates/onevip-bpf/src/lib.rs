@@ -10,6 +10,7 @@
 //! it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
 
 mod attach;
+mod bans;
 mod beats;
 mod config;
 mod counters;
@@ -26,11 +27,14 @@ mod netlink;
 mod object;
 mod pins;
 mod ports;
+mod refusals;
+mod sources;
 mod sys;
 mod trace;
 mod words;
 
 pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
+pub use bans::Bans;
 pub use beats::{Beat, Beats};
 pub use config::{KernelConfig, VipConfig};
 pub use counters::{Counters, counter_read};
@@ -43,6 +47,8 @@ pub use layout::VIPS_MAX;
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
 pub use ports::{guard_ports, release_ports};
+pub use refusals::{Refusals, Refused};
+pub use sources::{Counted, Sources};
 pub use sys::{TestRun, load_empty, test_run};
 pub use trace::{Scope, Trace, TracedBy, Tracer};
 pub use words::Words;

@@ -4,9 +4,10 @@ use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
-    BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX,
-    RawConfig, RawException, RawFlow, RawSettings, RawExceptionKey, RawTracing, EXCEPTIONS_MAX, TICK_SHIFT,
-    TRACES_BYTES, VIPS_MAX, WORDS, decode_exception, encode_exception,
+    ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, EXCEPTIONS_MAX, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS,
+    ORPHANS_SEED, PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6,
+    RawConfig, RawException, RawExceptionKey, RawFlow, RawSettings, RawSource, RawTracing, SOURCES,
+    TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS, decode_exception, encode_exception,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -50,8 +51,18 @@ fn shape(map: &str) -> Shape {
         "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
         "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
+        "bans4" => trie(size_of::<RawBanKey4>()),
+        "bans6" => trie(size_of::<RawBanKey6>()),
+        "banned" => (ARRAY, 4, 8, 1, MMAPABLE),
+        "sources" => (ARRAY, 4, size_of::<RawSource>() as u32, SOURCES as u32, 0),
+        "allowed" => (LPM_TRIE, size_of::<RawAllowedKey>() as u32, 1, ALLOWED_MAX as u32, NO_PREALLOC),
+        "refusals" => (RINGBUF, 0, 0, REFUSALS_BYTES as u32, 0),
         other => unreachable!("no map is called {other}"),
     }
+}
+
+const fn trie(key_size: usize) -> Shape {
+    (LPM_TRIE, key_size as u32, size_of::<RawBan>() as u32, BAN_PLACES as u32, NO_PREALLOC)
 }
 
 /// What a look at one pinned map found.
@@ -94,6 +105,11 @@ pub(crate) struct Maps {
     exceptions: OwnedFd,
     witness: MappedArray,
     counters: OwnedFd,
+    /// IPv4, IPv6.
+    pub(crate) bans: [OwnedFd; 2],
+    pub(crate) banned: MappedArray,
+    pub(crate) sources: OwnedFd,
+    pub(crate) allowed: OwnedFd,
 }
 
 impl Maps {
@@ -111,9 +127,13 @@ impl Maps {
             lease: mapped("lease", 8, writable)?,
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
+            banned: mapped("banned", 4, writable)?,
             witness: mapped("witness", size_of::<RawFlow>(), false)?,
             exceptions: fd_of("exceptions")?,
             counters: fd_of("counters")?,
+            bans: [fd_of("bans4")?, fd_of("bans6")?],
+            sources: fd_of("sources")?,
+            allowed: fd_of("allowed")?,
         })
     }
 
@@ -172,7 +192,7 @@ impl Maps {
         let active = self.config_head()[2];
         let mut config = self.settings(active as usize).decode()?;
         for source in self.exception_keys_of(active).ok()? {
-            let raw: RawException = sys::map_lookup(self.exceptions.as_fd(), &source).ok()??;
+            let raw: RawException = sys::map_get(self.exceptions.as_fd(), &source).ok()??;
             let (vip, exception) = decode_exception(&source, &raw)?;
             config.vips.get_mut(vip)?.selector.exceptions.push(exception);
         }
@@ -184,6 +204,7 @@ impl Maps {
 
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
     pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
+        crate::sources::allow(self, config)?;
         let active = self.config_head()[2] & 1;
         let raw = RawSettings::encode(config, 1 - active)?;
         self.clear_exceptions(1 - active)?;
@@ -207,7 +228,7 @@ impl Maps {
         for (index, vip) in config.vips.iter().enumerate() {
             for exception in &vip.selector.exceptions {
                 let (source, raw) = encode_exception(half, index, exception);
-                sys::map_update(self.exceptions.as_fd(), &source, &raw)
+                sys::map_put(self.exceptions.as_fd(), &source, &raw)
                     .map_err(Error::system(format!("write the exception for {}", exception.network)))?;
             }
         }
@@ -216,7 +237,7 @@ impl Maps {
 
     /// Removes the exceptions that belong to one half of the configuration.
     fn clear_exceptions(&self, half: u32) -> Result<()> {
-        let remove = |source: &RawExceptionKey| sys::map_delete(self.exceptions.as_fd(), source);
+        let remove = |source: &RawExceptionKey| sys::map_remove(self.exceptions.as_fd(), source).map(drop);
         let removed = self.exception_keys_of(half).and_then(|stale| stale.iter().try_for_each(remove));
         removed.map_err(Error::system("remove old exceptions".to_owned()))
     }
@@ -271,6 +292,10 @@ impl Maps {
         let settled = self.settled_ns(vip);
         let wait = self.settings(self.config_head()[2] as usize).vips[vip].orphan_wait_ms;
         known && settled <= now_ns && holds(settled) && age >= u32::from(wait)
+    }
+
+    pub(crate) fn ban_counts(&self) -> [u32; 2] {
+        [0, 1].map(|family| self.banned.word32(family).load(Ordering::Acquire))
     }
 
     /// One place of those in which connections of others' clients are noted. The programs may be writing it: what is

@@ -324,42 +324,46 @@ pub(crate) fn array_read(map: BorrowedFd<'_>, index: u32, value: &mut [u64]) -> 
     bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
 }
 
-/// Puts a value into a map, in place of an older one. Both are of the sizes that the map has.
-pub(crate) fn map_update<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
-    let (key, value) = (std::ptr::from_ref(key) as u64, std::ptr::from_ref(value) as u64);
-    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value, flags: 0 };
-    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+/// What one entry of a map takes: `key` and `value` live as long as the result, and are as large as the map's.
+fn element<K, V>(map: BorrowedFd<'_>, key: *const K, value: *const V) -> ElementAttr {
+    ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key: key as u64, value: value as u64, flags: 0 }
 }
 
-/// Reads a value out of a map; `None` when there is none.
-pub(crate) fn map_lookup<K, V: Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
-    let mut value = V::default();
-    let (key, into) = (std::ptr::from_ref(key) as u64, std::ptr::from_mut(&mut value) as u64);
-    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value: into, flags: 0 };
-    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
-        Ok(_) => Ok(Some(value)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
+/// Puts a value under a key; both must be of the map's sizes.
+pub(crate) fn map_put<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    bpf(BPF_MAP_UPDATE_ELEM, &mut element(map, key, value)).map(drop)
+}
+
+/// The same into a map whose values have locks, each of which is taken meanwhile.
+pub(crate) fn map_put_locked<K: Copy, V: Copy>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    const LOCKED: u64 = 4;
+    bpf(BPF_MAP_UPDATE_ELEM, &mut ElementAttr { flags: LOCKED, ..element(map, key, value) }).map(drop)
+}
+
+/// Takes a key out; false when it was not there.
+pub(crate) fn map_remove<K: Copy>(map: BorrowedFd<'_>, key: &K) -> io::Result<bool> {
+    match bpf(BPF_MAP_DELETE_ELEM, &mut element(map, key, std::ptr::null::<u8>())) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|_| true),
     }
 }
 
-/// Takes a value out of a map.
-pub(crate) fn map_delete<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
-    let key = std::ptr::from_ref(key) as u64;
-    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value: 0, flags: 0 };
-    bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+/// The value under exactly this key.
+pub(crate) fn map_get<K: Copy, V: Copy + Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut element(map, key, std::ptr::from_mut(&mut value))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(|_| Some(value)),
+    }
 }
 
-/// The key behind another, or the first; `None` behind the last.
-pub(crate) fn map_next_key<K: Default>(map: BorrowedFd<'_>, last: Option<&K>) -> io::Result<Option<K>> {
+/// The key behind this one, or the first.
+pub(crate) fn map_next_key<K: Copy + Default>(map: BorrowedFd<'_>, key: Option<&K>) -> io::Result<Option<K>> {
     let mut next = K::default();
-    let key = last.map_or(0, |last| std::ptr::from_ref(last) as u64);
-    let value = std::ptr::from_mut(&mut next) as u64;
-    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value, flags: 0 };
-    match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
-        Ok(_) => Ok(Some(next)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
+    let after = key.map_or(std::ptr::null(), std::ptr::from_ref);
+    match bpf(BPF_MAP_GET_NEXT_KEY, &mut element(map, after, std::ptr::from_mut(&mut next))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(|_| Some(next)),
     }
 }
 

@@ -227,7 +227,7 @@ fn decode(record: &[u8]) -> Option<Trace> {
         time_ns: head.time_ns,
         ifindex: head.ifindex,
         by: if head.program == 0 { TracedBy::Ingress } else { TracedBy::Xdp },
-        reason: *Reason::ALL.get(usize::from(head.reason))?,
+        reason: Reason::of_number(head.reason.into())?,
         length: head.length as usize,
         frame: rest.get(..usize::from(head.captured).min(TRACE_FRAME_MAX))?.to_vec(),
     })

@@ -97,13 +97,14 @@ const DAMAGES: &[Damage] = &[
     Damage {
         what: "all maps unpinned under attached programs",
         make: |dir| {
-            for map in
-                ["config", "flags", "last_syn", "lease", "orphans", "settled", "exceptions", "counters", "beats"]
-            {
-                std::fs::remove_file(dir.join(map)).unwrap();
-            }
-            for map in ["witness", "tracing", "traces"] {
-                std::fs::remove_file(dir.join(map)).unwrap();
+            for pin in std::fs::read_dir(dir).unwrap() {
+                let path = pin.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                // Programs are pinned by this name, links with the number of an interface; what has a dot is the kernel's.
+                let number = name.rsplit_once('_').is_some_and(|(_, end)| end.parse::<u32>().is_ok());
+                if !number && !name.starts_with("program_") && !name.contains('.') {
+                    std::fs::remove_file(path).unwrap();
+                }
             }
         },
         why: "their maps are not pinned",

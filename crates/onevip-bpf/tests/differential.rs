@@ -14,16 +14,19 @@ use common::host::{Host, SSH};
 use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
-use onevip_bpf::{Accelerate, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_bpf::{Accelerate, Bans, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
+use onevip_core::bans::{Prefix, Stop};
+use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{
     AddressOrder, Answerer, BUCKETS, Bucket, Exception, Flags, Flow, HashMode, Hasher, Instead, Network,
-    NodeId, Other, Reason, Selector, Service, Slice, Socket, Transport,
+    NodeId, Other, Reason, Selector, Service, Slice, Socket, Time, Transport,
 };
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PACKETS: u64 = 250_000;
 /// Flags, lease and memory of SYNs change this often. Fewer than the ring buffer takes beats.
@@ -153,15 +156,38 @@ fn config() -> KernelConfig {
         cluster_mac: SECOND_MAC,
         orphan_wait_ms: common::ORPHAN_WAIT_MS,
     };
-    KernelConfig { vips: vec![common::vip(Hasher::DEFAULT), second] }
+    let mut first = common::vip(Hasher::DEFAULT);
+    first.selector.services = vec![Service { limit: Some(limit(5)), ..services()[0].clone() }];
+    KernelConfig { vips: vec![first, second] }
+}
+
+/// Who is not counted.
+const ALLOWED: &str = "198.51.100.40/30";
+const ALLOWED6: &str = "2001:db8:0:0:1122:3344:5566:2a/127";
+
+/// A limit whose window is longer than the test.
+fn limit(burst: u8) -> Limit {
+    Limit {
+        burst,
+        window: Duration::from_secs(3600),
+        counts_refused: true,
+        refusal: Refusal::Drop,
+        v4_prefix: 31,
+        v6_prefix: 100,
+        allow: vec![ALLOWED.parse().unwrap(), ALLOWED6.parse().unwrap()],
+    }
 }
 
 /// Each hashes in its own way, and most ports are nobody's.
 fn services() -> Vec<Service> {
-    let service = |transport, ports, mode| Service { transport, ports, mode, answerer: Answerer::Bucket };
+    let service =
+        |transport, ports, mode| Service { transport, ports, mode, answerer: Answerer::Bucket, limit: None };
     vec![
         service(Transport::Tcp, SSH..=SSH, HashMode::SourceIp),
-        service(Transport::Tcp, 2222..=2229, HashMode::SourceNet { v4_prefix: 20, v6_prefix: 56 }),
+        Service {
+            limit: Some(Limit { counts_refused: false, ..limit(30) }),
+            ..service(Transport::Tcp, 2222..=2229, HashMode::SourceNet { v4_prefix: 20, v6_prefix: 56 })
+        },
         service(Transport::Udp, 53..=53, HashMode::SourceIpPort),
         Service {
             answerer: Answerer::Socket(Slice::of(NodeId::new(3).unwrap(), 4).unwrap()),
@@ -463,6 +489,26 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     live
 }
 
+/// Bans some, most of them the clients that have something here, until long ago or for long; mostly nobody.
+fn ban(random: &mut Random, world: &World, kernel: &mut Bans) -> Vec<(Prefix, Stop)> {
+    let old: Vec<Prefix> = kernel.known().keys().copied().collect();
+    old.iter().for_each(|prefix| kernel.remove(prefix).unwrap());
+    let now = Time::from_nanos(boot_time_ns());
+    let times = [Time::ZERO, now - Duration::from_secs(9), now + Duration::from_secs(600), Time::NEVER];
+    let mut bans: BTreeMap<Prefix, Stop> = BTreeMap::new();
+    for _ in 0..random.of(&[0, 0, 1, 3, 20]) {
+        let address = world.any_client(random).0;
+        let lengths: &[u8] =
+            if address.is_ipv4() { &[0, 1, 8, 24, 31, 32] } else { &[0, 3, 48, 64, 127, 128] };
+        let Some(prefix) = Prefix::new(address, random.of(lengths)) else { continue };
+        let stop = Stop { everything_until: random.of(&times), openings_until: random.of(&times) };
+        bans.insert(prefix, stop);
+    }
+    bans.iter().for_each(|(prefix, stop)| kernel.put(prefix, *stop).unwrap());
+    assert_eq!(kernel.known().len(), bans.len());
+    bans.into_iter().collect()
+}
+
 /// Whether the EtherType behind any tags is IPv6's.
 fn is_ipv6(frame: &[u8]) -> bool {
     let is_tag = |two: &[u8]| two == [0x81, 0x00] || two == [0x88, 0xa8];
@@ -519,18 +565,25 @@ fn compare(
     let mut memory = Memory::open(dir);
     let views = views(&config());
     let world = World::make(&mut host);
+    let mut bans_of_kernel = kernel.bans().unwrap();
+    let allowed = vec![ALLOWED.parse::<Prefix>().unwrap(), ALLOWED6.parse().unwrap()];
+    let mut counts = RefCell::default();
     let (_datagrams, bound) = datagram_sockets();
     for batch in packets.step_by(BATCH as usize) {
         let lease_live = shake(random, &kernel, &mut memory);
         let total_before: u64 = kernel.counters().unwrap().ingress.iter().sum();
         let mut ours = 0;
         let listeners = vec![(VIP.into(), SSH), (VIP6.into(), SSH)];
+        let bans = ban(random, &world, &mut bans_of_kernel);
         let known = Known {
             kernel: &kernel,
             explainer: &explainer,
             lease_live,
             sockets: world.sockets(),
             listeners,
+            bans,
+            allowed: allowed.clone(),
+            counts,
             datagram_ports: bound.clone(),
         };
         for number in batch..batch + BATCH {
@@ -541,6 +594,7 @@ fn compare(
             *seen.entry(reason).or_default() += 1;
             ours += u64::from(reason != Reason::NotOurs && tc_takes(&frame));
         }
+        counts = known.counts;
         let total: u64 = kernel.counters().unwrap().ingress.iter().sum();
         assert_eq!(total - total_before, ours, "ONEVIP_SEED={seed}: something was counted twice");
         while kernel.beats().unwrap().next().is_some() {}

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawBeat, RawConfig, RawException, RawFlow, RawService, RawSettings, RawExceptionKey,
-    RawTrace, RawTracing, RawVip,
+    self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawException,
+    RawExceptionKey, RawFlow, RawLimit, RawRefusal, RawService, RawSettings, RawSource, RawTrace, RawTracing,
+    RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -52,6 +53,22 @@ fn facts() -> Facts {
         ("ONEVIP_GUESTS".into(), Flags::GUESTS.bits().into()),
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
+        ("ONEVIP_REASONS".into(), Reason::END as u64),
+        ("ONEVIP_LIMITS_MAX".into(), layout::LIMITS_MAX as u64),
+        ("ONEVIP_SOURCES".into(), layout::SOURCES as u64),
+        ("ONEVIP_WAYS".into(), layout::WAYS as u64),
+        ("ONEVIP_BURST_MAX".into(), layout::BURST_MAX as u64),
+        ("ONEVIP_ALLOWED_MAX".into(), layout::ALLOWED_MAX as u64),
+        ("ONEVIP_REFUSALS_BYTES".into(), layout::REFUSALS_BYTES as u64),
+        ("ONEVIP_REFUSED_MAX".into(), layout::REFUSED_MAX as u64),
+        ("sizeof(struct onevip_limit)".into(), size_of::<RawLimit>() as u64),
+        ("sizeof(struct onevip_source)".into(), size_of::<RawSource>() as u64),
+        ("sizeof(struct onevip_allowed_key)".into(), size_of::<RawAllowedKey>() as u64),
+        ("sizeof(struct onevip_refusal)".into(), size_of::<RawRefusal>() as u64),
+        ("ONEVIP_BAN_PLACES".into(), layout::BAN_PLACES as u64),
+        ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
+        ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
+        ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
         ("ONEVIP_SAMPLED".into(), Flags::SAMPLED.bits().into()),
         ("ONEVIP_FLOWS".into(), layout::FLOWS as u64),
         ("ONEVIP_FLOW_REPEATED".into(), layout::FLOW_REPEATED.into()),
@@ -59,7 +76,6 @@ fn facts() -> Facts {
         ("ONEVIP_FLOW_SERVED".into(), layout::FLOW_SERVED.into()),
         ("ONEVIP_FLOW_ENDED".into(), layout::FLOW_ENDED.into()),
         ("sizeof(struct onevip_flow)".into(), size_of::<RawFlow>() as u64),
-        ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
         ("sizeof(struct onevip_exception_key)".into(), size_of::<RawExceptionKey>() as u64),
@@ -75,7 +91,7 @@ fn facts() -> Facts {
     fields!(facts, "onevip_exception_key", RawExceptionKey: prefix_length, half, vip, family, words);
     fields!(facts, "onevip_exception", RawException: mode, v4_prefix, v6_prefix, bucket_count, buckets);
     fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit, slice_mask, slice);
-    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, checksum);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, limit_count, limit_seed, limits, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));
@@ -83,6 +99,13 @@ fn facts() -> Facts {
     fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);
     fields!(facts, "onevip_trace", RawTrace: time_ns, ifindex, length, captured, program, reason);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
+    fields!(facts, "onevip_limit", RawLimit: window_ms, burst, action, counts_refused, v4_prefix, v6_prefix);
+    fields!(facts, "onevip_source", RawSource: lock, owner, start, end, last_ns, refused, attempts, stamps);
+    fields!(facts, "onevip_allowed_key", RawAllowedKey: length, owner, words);
+    fields!(facts, "onevip_refusal", RawRefusal: ifindex, action, length, ethernet, packet);
+    fields!(facts, "onevip_ban_key4", RawBanKey4: length, address);
+    fields!(facts, "onevip_ban_key6", RawBanKey6: length, words);
+    fields!(facts, "onevip_ban", RawBan: everything_until_ns, openings_until_ns);
     for &reason in Reason::ALL {
         facts.push((format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase()), reason as u64));
     }

@@ -26,7 +26,7 @@ fn config(other: Other, services: Vec<Service>) -> KernelConfig {
 }
 
 fn service(transport: Transport, port: u16, mode: HashMode) -> Service {
-    Service { transport, ports: port..=port, mode, answerer: Answerer::Bucket }
+    Service { transport, ports: port..=port, mode, answerer: Answerer::Bucket, limit: None }
 }
 
 /// Both families, with `other = "drop"`.

@@ -25,6 +25,7 @@ fn config() -> KernelConfig {
         ports: 60000..=60999,
         mode: HashMode::SourceIp,
         answerer: Answerer::Socket(Slice::of(NodeId::new(3).unwrap(), 16).unwrap()),
+        limit: None,
     };
     vip.selector = Selector { services: vec![mosh], ..vip.selector };
     KernelConfig { vips: vec![vip] }

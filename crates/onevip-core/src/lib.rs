@@ -5,10 +5,12 @@
 //! the kernel part (`onevip-bpf`) is tested against the reference verdict kept here.
 #![forbid(unsafe_code)]
 
+pub mod bans;
 pub mod beat;
 pub mod hash;
 pub mod ids;
 pub mod letter;
+pub mod limit;
 pub mod membership;
 pub mod packet;
 pub mod selector;
@@ -27,4 +29,4 @@ pub use selector::{Answerer, Exception, Instead, Network, Other, Ports, Selector
 pub use slice::Slice;
 pub use table::{Clocks, Mapping, Reserve, Table, Weight};
 pub use time::Time;
-pub use verdict::{Action, Facts, Flags, Reason, Socket, judge};
+pub use verdict::{Action, Facts, Flags, Reason, Socket, judge, judge_frame};

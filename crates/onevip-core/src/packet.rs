@@ -63,12 +63,14 @@ pub struct Place {
     pub bucket: Bucket,
     /// A service wants it, or nobody is turned away.
     pub served: bool,
+    /// The place among the VIP's services of the one it is for, if that has a limit.
+    pub limited: Option<usize>,
 }
 
 impl Place {
     /// Where a packet belongs that is wanted.
     pub const fn new(vip: usize, bucket: Bucket) -> Self {
-        Self { vip, bucket, served: true }
+        Self { vip, bucket, served: true, limited: None }
     }
 }
 
@@ -164,6 +166,16 @@ impl Packet {
             ETHERTYPE_IPV4 => ipv4(rest, vips),
             ETHERTYPE_IPV6 => ipv6::ipv6(rest, vips),
             _ => Packet::NotOurs,
+        }
+    }
+
+    /// From whom an IP packet comes, if the frame has one.
+    pub fn source(frame: &[u8]) -> Option<IpAddr> {
+        let (ethertype, packet) = ethernet(frame)?;
+        match ethertype {
+            ETHERTYPE_IPV4 => packet.get(12..16)?.try_into().ok().map(|octets: [u8; 4]| octets.into()),
+            ETHERTYPE_IPV6 => packet.get(8..24)?.try_into().ok().map(|octets: [u8; 16]| octets.into()),
+            _ => None,
         }
     }
 }
@@ -323,7 +335,8 @@ fn icmp_quotation(quoted: &[u8], vips: &[VipView], vip: usize, local: IpAddr) ->
 fn place(vips: &[VipView], vip: usize, source: IpAddr, ports: Ports) -> Place {
     let selector = &vips[vip].selector;
     let served = selector.serves(ports.transport, ports.dest);
-    Place { vip, bucket: selector.bucket(source, Some(ports)), served }
+    let limited = selector.limited(ports.transport, ports.dest);
+    Place { vip, bucket: selector.bucket(source, Some(ports)), served, limited }
 }
 
 fn portless(vips: &[VipView], vip: usize, source: IpAddr) -> Place {

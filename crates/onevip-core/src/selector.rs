@@ -5,6 +5,7 @@
 
 use crate::hash::{HashMode, Hasher, reciprocal_scale};
 use crate::ids::Bucket;
+use crate::limit::Limit;
 use crate::slice::Slice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -50,6 +51,8 @@ pub struct Service {
     pub mode: HashMode,
     /// Who answers.
     pub answerer: Answerer,
+    /// How many connections a source may open; for TCP.
+    pub limit: Option<Limit>,
 }
 
 /// The ports of a packet that has them, and is no fragment.
@@ -163,6 +166,12 @@ impl Selector {
         self.services.iter().find(|service| service.transport == transport && service.ports.contains(&port))
     }
 
+    /// The place among the services of the one on this port, if it has a limit.
+    pub fn limited(&self, transport: Transport, port: u16) -> Option<usize> {
+        let on = |service: &Service| service.transport == transport && service.ports.contains(&port);
+        self.services.iter().position(|service| on(service) && service.limit.is_some())
+    }
+
     /// Whether one of the services is answered by sockets.
     pub fn is_sliced(&self) -> bool {
         self.services.iter().any(|service| matches!(service.answerer, Answerer::Socket(_)))
@@ -218,6 +227,7 @@ mod tests {
             ports: 53..=53,
             mode: HashMode::SourceIpPort,
             answerer: Answerer::Bucket,
+            limit: None,
         };
         let selector =
             Selector { services: vec![dns], other: Other::Drop, ..Selector::uniform(Hasher::DEFAULT) };

@@ -6,8 +6,9 @@
 //! where the decision rests on it.
 
 use crate::ids::Bucket;
-use crate::packet::{Flow, Packet, Place, Plain};
+use crate::packet::{Flow, Packet, Place, Plain, VipView};
 use std::fmt;
+use std::net::IpAddr;
 
 /// The state of a bucket on this node: one word, written by the daemon alone, read once per packet.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -107,6 +108,10 @@ pub trait Facts {
     fn udp_socket(&self, flow: &Flow) -> bool;
     /// Whether a segment of this flow has come in vain before, long enough ago and under circumstances that still hold.
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool;
+    /// Whether a source is banned; `session` when it is about a packet that may belong to a session which is here.
+    fn banned(&self, source: IpAddr, session: bool) -> bool;
+    /// Whether another connection of a source is one too many for this service of a VIP. Asking is an attempt, and counts.
+    fn limited(&self, vip: usize, service: usize, source: IpAddr) -> bool;
 }
 
 /// How long after a passed SYN its bucket counts as having guests, in seconds. It bridges the time until a scan has
@@ -134,6 +139,17 @@ macro_rules! reasons {
         impl Reason {
             /// All reasons, in the order of their numbers.
             pub const ALL: &[Reason] = &[$(Reason::$name),+];
+
+            /// One more than the largest number.
+            pub const END: usize = {
+                let numbers = [$($number),+];
+                numbers[numbers.len() - 1] + 1
+            };
+
+            /// The reason of this number.
+            pub fn of_number(number: u32) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| *reason as u32 == number)
+            }
 
             /// What happens to a packet for this reason.
             pub const fn action(self) -> Action {
@@ -245,6 +261,45 @@ reasons! {
     UdpNotHere = 43, Drop, "udp-not-here";
     /// Datagram to a port of another node's slice.
     UdpOtherSlice = 44, Drop, "udp-other-slice";
+    /// It would have passed, but its source is banned.
+    Banned = 46, Drop, "banned";
+    /// SYN of a claimed bucket whose source opens connections too often. Only the authority counts them.
+    SynLimited = 47, Drop, "syn-limited";
+}
+
+impl Reason {
+    /// Whether the sender's own packets are what this reason is about, and not the cluster's or the LAN's: bans are for
+    /// the former alone.
+    pub const fn is_of_sender(self) -> bool {
+        !matches!(self, Self::NotOurs | Self::ArpAnswer | Self::ArpToVip | Self::NdAnswer | Self::NdToVip)
+    }
+
+    /// Whether it may belong to a session that is here already, which some bans spare.
+    pub const fn is_of_session(self) -> bool {
+        matches!(
+            self,
+            Self::TcpHeld | Self::UdpHeld | Self::TcpTimeWait | Self::IcmpErrorOwn | Self::FragmentOwn
+        )
+    }
+}
+
+/// The verdict on a whole frame: that on the packet in it, and on its sender.
+pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl Facts) -> Reason {
+    let packet = Packet::parse(frame, vips);
+    let reason = judge(&packet, facts);
+    if reason.action() != Action::Pass || !reason.is_of_sender() {
+        return reason;
+    }
+    let Some(source) = Packet::source(frame) else { return reason };
+    if facts.banned(source, reason.is_of_session()) {
+        return Reason::Banned;
+    }
+    match packet {
+        Packet::TcpSyn(Place { vip, limited: Some(service), .. }) if facts.limited(vip, service, source) => {
+            Reason::SynLimited
+        }
+        _ => reason,
+    }
 }
 
 /// The verdict on `packet` by a node for which `facts` hold.

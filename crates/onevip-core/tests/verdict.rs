@@ -44,6 +44,12 @@ impl Facts for Node {
     fn orphan_waited(&self, _: usize, _: &Flow) -> bool {
         self.waited
     }
+    fn banned(&self, _: IpAddr, _: bool) -> bool {
+        false
+    }
+    fn limited(&self, _: usize, _: usize, _: IpAddr) -> bool {
+        false
+    }
 }
 
 fn place() -> Place {
@@ -340,6 +346,7 @@ fn what_no_service_wants_is_dropped_where_the_vip_says_so() {
         ports: 53..=53,
         mode: HashMode::SourceIpPort,
         answerer: Answerer::Bucket,
+        limit: None,
     };
     let selector = Selector { services: vec![dns], other: Other::Drop, ..Selector::uniform(Hasher::DEFAULT) };
     let vips = [VipView { selector, ..vips()[0].clone() }];
@@ -380,6 +387,7 @@ fn the_port_of_a_service_by_socket_says_whose_it_is() {
         ports: 60000..=60999,
         mode: HashMode::SourceIp,
         answerer: Answerer::Socket(slice),
+        limit: None,
     };
     let selector = Selector { services: vec![mosh], ..Selector::uniform(Hasher::DEFAULT) };
     let vips = [VipView { selector, ..vips()[0].clone() }];

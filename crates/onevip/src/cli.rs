@@ -7,6 +7,7 @@ use crate::cmd;
 use crate::config::Diagnostics;
 use crate::daemon::control::Request;
 use clap::{Parser, Subcommand};
+use onevip_core::bans::Prefix;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +86,26 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         vip: Option<String>,
     },
+    /// Keep an address or a network away from all nodes, for a while
+    Ban(cmd::ban::Args),
+    /// Lift a ban
+    Unban {
+        /// The address or network, as it was banned
+        #[arg(value_name = "PREFIX")]
+        prefix: Prefix,
+    },
+    /// Who is banned, for how long, by whom and why
+    Bans {
+        /// As JSON: one object for each ban, each on a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Who opens connections here, and who is at a limit
+    Limits {
+        /// As JSON: one object for each source, each on a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
     /// Read the configuration and the keys again
@@ -159,6 +180,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Drain(args) => cmd::drain::run(&ctx, &args),
         Command::Undrain { node, vip } => cmd::drain::undrain(&ctx, node.as_deref(), vip),
+        Command::Ban(args) => cmd::ban::run(&ctx, &args),
+        Command::Unban { prefix } => cmd::order::run(&ctx, Request::Unban { prefix: prefix.to_string() }),
+        Command::Bans { json } => {
+            ctx.json = json;
+            cmd::ban::list(&ctx)
+        }
+        Command::Limits { json } => {
+            ctx.json = json;
+            cmd::limits::run(&ctx)
+        }
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Trace(args) => {

@@ -3,6 +3,7 @@
 //! The binary (`main.rs`) does nothing but call [`cli::main`]. Everything lives in this library so that tests, the lab
 //! and importers can use the same configuration.
 
+pub mod bans;
 pub mod cli;
 mod cmd;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod desk;
 pub mod health;
 pub mod host;
 pub mod import;
+pub mod limits;
 pub mod render;
 pub mod sight;
 pub mod status;

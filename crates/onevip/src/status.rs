@@ -31,6 +31,9 @@ pub struct Status {
     /// How this node feels; `None` without a daemon.
     #[serde(default)]
     pub health: Option<Health>,
+    /// Prefixes that this node's kernel part keeps out: IPv4, IPv6.
+    #[serde(default)]
+    pub bans: [u32; 2],
     /// Where the kernel part is attached.
     pub attached: Vec<Attached>,
     /// Whether processes here are refused the ports of other nodes' slices; `None` where no service has slices.
@@ -254,6 +257,10 @@ impl fmt::Display for Page<'_> {
         writeln!(f, "lease   {}", lease_line(status))?;
         if let Some(health) = &status.health {
             write_health(f, health, status.membership == "static")?;
+        }
+        if status.bans != [0, 0] {
+            let [v4, v6] = status.bans;
+            writeln!(f, "bans    {v4} of IPv4, {v6} of IPv6 (`onevip bans` lists them)")?;
         }
         for attached in &status.attached {
             let xdp = attached.xdp.as_ref().map(|mode| format!(" behind {mode}")).unwrap_or_default();

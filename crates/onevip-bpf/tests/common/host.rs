@@ -128,6 +128,13 @@ impl Host {
         self.wire.send(&frame);
     }
 
+    /// Puts a frame on the wire, addressed to the node's own MAC.
+    pub fn deliver(&self, frame: &[u8]) {
+        let mut frame = frame.to_vec();
+        frame[..6].copy_from_slice(&self.mac);
+        self.wire.send(&frame);
+    }
+
     /// Sends a SYN and returns the sequence number of the SYN-ACK: the handshake is half done.
     pub fn half_open(&self, client: IpAddr, port: u16) -> u32 {
         self.introduce(client);

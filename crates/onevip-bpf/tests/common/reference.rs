@@ -2,8 +2,11 @@
 
 use super::{V, config, host, vip_for};
 use onevip_bpf::{Explainer, Kernel, KernelConfig, boot_time_ns, test_run};
+use onevip_core::bans::{Prefix, Stop};
+use onevip_core::limit::Count;
 use onevip_core::verdict::SYN_MEMORY_SECS;
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge};
+use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge_frame};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -27,6 +30,12 @@ pub struct Known<'a> {
     pub sockets: HashMap<Flow, Socket>,
     /// Where somebody listens.
     pub listeners: Vec<(IpAddr, u16)>,
+    /// Who is banned, and until when, with wider bans counted in.
+    pub bans: Vec<(Prefix, Stop)>,
+    /// Who is not counted, by any limit.
+    pub allowed: Vec<Prefix>,
+    /// The attempts of sources, by VIP and service.
+    pub counts: RefCell<HashMap<(usize, usize, Prefix), Count>>,
     /// Where a UDP socket takes what comes to any address.
     pub datagram_ports: Vec<u16>,
 }
@@ -47,6 +56,29 @@ impl Facts for Known<'_> {
 
     fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool {
         self.kernel.words().orphan_waited(vip, flow)
+    }
+
+    fn banned(&self, source: IpAddr, session: bool) -> bool {
+        // A packet may have such a source; the tries do not fold it into IPv4.
+        let in_clothes = matches!(source, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+        let host = Prefix::host(source);
+        let around = self.bans.iter().filter(|(prefix, _)| prefix.contains(&host) && !in_clothes);
+        let narrowest = around.max_by_key(|(prefix, _)| prefix.length());
+        let until =
+            narrowest.map(|(_, stop)| if session { stop.everything_until } else { stop.openings_until });
+        until.is_some_and(|until| until.nanos() > boot_time_ns())
+    }
+
+    fn limited(&self, vip: usize, service: usize, source: IpAddr) -> bool {
+        let config = self.kernel.config().unwrap();
+        let limit = config.vips[vip].selector.services[service].limit.clone().unwrap();
+        // The kernel's list of those who are not counted is a map of its own.
+        if self.allowed.iter().any(|network| network.contains(&Prefix::host(source))) {
+            return false;
+        }
+        let mut counts = self.counts.borrow_mut();
+        let count = counts.entry((vip, service, limit.source(source))).or_default();
+        !count.attempt(&limit, boot_time_ns() / 1_000_000)
     }
 
     fn udp_socket(&self, flow: &Flow) -> bool {
@@ -90,7 +122,7 @@ pub fn set(kernel: &Kernel, bucket: Bucket, flags: Flags) {
 /// Runs a frame past the onlooker, then through XDP, tc, and the reference, and says what disagrees. Returns the common reason.
 pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<Reason, String> {
     let packet = Packet::parse(frame, views);
-    let reason = judge(&packet, known);
+    let reason = judge_frame(frame, views, known);
     let [ingress, _, xdp] = known.kernel.program_fds();
     let say = |what: &str, got: &dyn std::fmt::Debug| {
         Err(format!(
@@ -106,7 +138,8 @@ pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<R
             return say("the program that explains", &explained);
         }
     }
-    let drops = reason.action() == Action::Drop;
+    // XDP only looks ahead: it counts no attempts.
+    let drops = reason.action() == Action::Drop && reason != Reason::SynLimited;
     let before = count(known.kernel, XDP_ROW, reason);
     let run = test_run(xdp, frame, 1).map_err(|error| format!("XDP test run: {error}"))?;
     if run.returned != if drops { XDP_DROP } else { XDP_PASS } {

@@ -6,9 +6,12 @@ use super::{V, VIP, VIP6, bucket_of, config, isolated};
 use aya::maps::{Array, Map, MapData};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Explainer, KernelConfig, boot_time_ns, test_run};
-use onevip_core::{Bucket, Flags, Reason, Socket, VipView};
+use onevip_core::bans::{Prefix, Stop};
+use onevip_core::{Bucket, Flags, Reason, Socket, Time, VipView};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 pub const NONE: Flags = Flags::NONE;
 pub const MINE: Flags = Flags::MINE;
@@ -101,6 +104,25 @@ impl Table<'_> {
         }
     }
 
+    /// Bans exactly these, each until so many seconds from now: with everything, and with all but sessions.
+    pub fn ban(&mut self, bans: &[(&str, i64, i64)]) {
+        let now = Time::from_nanos(boot_time_ns());
+        let at = |seconds: i64| {
+            let span = Duration::from_secs(seconds.unsigned_abs());
+            if seconds < 0 { now - span } else { now + span }
+        };
+        let mut kernel = self.known.kernel.bans().unwrap();
+        let old: Vec<Prefix> = kernel.known().keys().copied().collect();
+        old.iter().for_each(|prefix| kernel.remove(prefix).unwrap());
+        self.known.bans.clear();
+        for &(prefix, everything, openings) in bans {
+            let prefix = prefix.parse().unwrap();
+            let stop = Stop { everything_until: at(everything), openings_until: at(openings) };
+            kernel.put(&prefix, stop).unwrap();
+            self.known.bans.push((prefix, stop));
+        }
+    }
+
     /// Lets the last SYN of the bucket have passed so long ago, in seconds.
     pub fn syn_passed(&mut self, seconds_ago: Option<u64>) {
         let then = seconds_ago.map_or(0, |seconds| boot_time_ns() - seconds * 1_000_000_000);
@@ -149,6 +171,9 @@ pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Tab
                 (flow(waiting, PORT), Socket::TimeWait),
             ]),
             listeners: vec![(VIP.into(), SSH), (VIP6.into(), SSH)],
+            bans: Vec::new(),
+            allowed: Vec::new(),
+            counts: RefCell::default(),
             datagram_ports: Vec::new(),
         };
         let last_syn = Array::try_from(Map::Array(MapData::from_pin(dir.join("last_syn")).unwrap())).unwrap();

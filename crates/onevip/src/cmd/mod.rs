@@ -1,5 +1,6 @@
 //! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
 
+pub mod ban;
 pub mod check;
 pub mod check_health;
 pub mod doctor;
@@ -7,6 +8,7 @@ pub mod drain;
 pub mod explain;
 pub mod import;
 pub mod keygen;
+pub mod limits;
 pub mod order;
 pub mod render;
 pub mod run;

@@ -9,8 +9,10 @@
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
 use super::model::{Config, Instead, Node, Service, SourceRule, Vip};
+use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 impl Config {
@@ -30,6 +32,7 @@ impl Config {
             desk: _,
             health: _,
             checks: _,
+            never_banned,
             vips,
             nodes,
         } = self;
@@ -48,6 +51,13 @@ impl Config {
         canon.number(nodes.len() as u64);
         for node in nodes {
             canon.node(node);
+        }
+        // Only where there are some, so that files without them keep the digest they had.
+        if !never_banned.is_empty() {
+            let sorted: BTreeSet<_> = never_banned.iter().collect();
+            canon.text("never banned");
+            canon.number(sorted.len() as u64);
+            sorted.iter().for_each(|prefix| canon.text(&prefix.to_string()));
         }
         let hash: [u8; 32] = canon.0.finalize().into();
         let mut short = [0; 8];
@@ -127,7 +137,7 @@ impl Canon {
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
         // What health asks is each host's own business.
-        for Service { protocol, ports, hash: own, answerer, slices, check: _ } in services {
+        for Service { protocol, ports, hash: own, answerer, limit, slices, check: _ } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));
@@ -141,6 +151,9 @@ impl Canon {
                     self.text("socket");
                     self.number(u64::from(*slices));
                 }
+            }
+            if let Some(limit) = limit {
+                self.limit(limit);
             }
         }
         for SourceRule { network, instead } in sources {
@@ -160,6 +173,21 @@ impl Canon {
             Other::Owner => {}
             Other::Drop => self.text("drop"),
         }
+    }
+
+    fn limit(&mut self, limit: &Limit) {
+        let Limit { burst, window, counts_refused, refusal, v4_prefix, v6_prefix, allow } = limit;
+        self.text("limit");
+        self.number(window.as_millis() as u64);
+        let refusal = match refusal {
+            Refusal::Drop => 0,
+            Refusal::Reset => 1,
+            Refusal::Unreachable => 2,
+        };
+        self.0.update([*burst, (*counts_refused).into(), refusal, *v4_prefix, *v6_prefix]);
+        let sorted: BTreeSet<_> = allow.iter().collect();
+        self.number(sorted.len() as u64);
+        sorted.iter().for_each(|network| self.text(&network.to_string()));
     }
 
     fn node(&mut self, node: &Node) {

@@ -11,6 +11,7 @@ mod digest;
 mod files;
 pub mod health;
 mod identity;
+mod limits;
 mod mac;
 mod model;
 pub mod nodelist;

@@ -7,6 +7,8 @@
 use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
+use onevip_core::bans::Prefix;
+use onevip_core::limit::Limit;
 use onevip_core::{
     AddressOrder, Answerer, Exception, HashMode, Hasher, Network, NodeId, NodeSet, Other, Reserve, Selector,
     Slice, Table, Transport, Weight,
@@ -42,6 +44,8 @@ pub struct Config {
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.
     pub checks: Vec<UserCheck>,
+    /// Networks that no ban may touch, in the order of the file.
+    pub never_banned: Vec<Prefix>,
     /// The VIPs, in the order of the file; at least one.
     pub vips: Vec<Vip>,
     /// The nodes, by ascending number; at least one, at most 64.
@@ -188,6 +192,8 @@ pub struct Service {
     pub hash: HashMode,
     /// Who answers. [`Answerer::Socket`] only with UDP.
     pub answerer: Answerer,
+    /// How many connections a source may open; only with TCP.
+    pub limit: Option<Limit>,
     /// Into how many slices its ports are dealt where sockets answer: a power of two, no less than any node's number. 1
     /// elsewhere.
     pub slices: u8,
@@ -284,6 +290,7 @@ impl Vip {
             ports: service.ports.clone(),
             mode: service.hash,
             answerer: service.answerer,
+            limit: service.limit.clone(),
         });
         let reserve = self.reserve();
         let exceptions = self.sources.iter().map(|source| Exception {

@@ -14,6 +14,7 @@ use super::source::{Place, Spot};
 use super::sources::{SourceDraft, source};
 use super::values;
 use super::watching;
+use onevip_core::bans::Prefix;
 use onevip_core::{AddressOrder, NODES_MAX, Other};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -67,6 +68,7 @@ pub(super) struct Draft {
     pub desk: DeskSettings,
     pub health: HealthSettings,
     pub checks: Vec<UserCheck>,
+    pub never_banned: Vec<Prefix>,
     pub vips: Vec<VipDraft>,
     pub nodes: Vec<NodeDraft>,
 }
@@ -127,6 +129,7 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
     let desk = desk::desk(&mut top, out);
     let health = health::health(top.table("health", "[health]", out), out);
     let checks = health::checks(top.tables("check", "[[check]]", out), out);
+    let never_banned = never_banned(&mut top, out);
     let vips = top.tables("vip", "[[vip]]", out).into_iter().map(|section| vip(section, out)).collect();
     let nodes = top.tables("node", "[[node]]", out).into_iter().map(|section| node(section, out)).collect();
     let place = top.place().clone();
@@ -144,9 +147,18 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
         desk,
         health,
         checks,
+        never_banned,
         vips,
         nodes,
     }
+}
+
+/// `[bans]`: whom no ban may touch.
+fn never_banned(top: &mut Section<'_>, out: &mut Diagnostics) -> Vec<Prefix> {
+    let Some(mut section) = top.table("bans", "[bans]", out) else { return Vec::new() };
+    let never = section.strings("never", out).map(|never| never.value).unwrap_or_default();
+    section.finish(out);
+    never.iter().filter_map(|text| values::network(text, out)).collect()
 }
 
 fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {

@@ -97,6 +97,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("command", r#""test -d /home/admin""#),
     ("effect", r#""out""#),
     ("health", r#"{ sshd = "banner" }"#),
+    ("bans", r#"{ never = ["192.0.2.0/24"] }"#),
+    ("never", r#"["192.0.2.0/24"]"#),
+    ("limit", r#"{ burst = 2, window = "7s" }"#),
+    ("burst", "2"),
+    ("window", r#""7s""#),
+    ("action", r#""icmp-port-unreachable""#),
+    ("refused", r#""count""#),
+    ("allow", r#"["192.0.2.0/24"]"#),
 ];
 
 /// `key = example`

@@ -6,6 +6,7 @@ use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
 use super::reader::Section;
 use super::source::Spot;
 use super::values;
+use onevip_core::limit::Limit;
 use onevip_core::slice::{self, SLICES_MAX};
 use onevip_core::{Answerer, HashMode, NodeId, Other, Slice};
 use std::ops::RangeInclusive;
@@ -27,6 +28,7 @@ pub(super) struct ServiceDraft {
     pub hash: Option<Spot<HashWord>>,
     pub answerer: Option<Spot<Answerer>>,
     pub check: Option<Spot<ServiceCheck>>,
+    pub limit: Option<Spot<Limit>>,
     pub slices: Option<Spot<u32>>,
 }
 
@@ -39,9 +41,10 @@ pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option
     let hash = section.choice("hash", HashWord::ALL, out);
     let answerer = section.choice("owner", ANSWERERS, out);
     let check = section.choice("check", ServiceCheck::ALL, out);
+    let limit = super::limits::limit(&mut section, out);
     let slices = section.integer("slices", 1..=u32::from(SLICES_MAX), out);
     section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, check, slices })
+    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, check, limit, slices })
 }
 
 /// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
@@ -69,12 +72,13 @@ pub(super) fn services(
     beat_port_is_free(vip, out);
     if !vip.says_services {
         let (protocol, answerer, check) = (Protocol::Tcp, Answerer::Bucket, None);
-        return vec![Service { protocol, ports: 22..=22, hash, answerer, slices: 1, check }];
+        return vec![Service { protocol, ports: 22..=22, hash, answerer, limit: None, slices: 1, check }];
     }
     let mut services: Vec<Service> = Vec::new();
     for draft in &vip.services {
         answerers(draft, out);
         checks(draft, out);
+        super::limits::fits(draft, out);
         let own = draft.hash.as_ref().map(|word| mode(word.value, vip.prefix.as_ref()));
         let service = Service {
             protocol: draft.protocol,
@@ -82,6 +86,7 @@ pub(super) fn services(
             hash: own.unwrap_or(hash),
             answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
             check: draft.check.as_ref().map(|word| word.value),
+            limit: draft.limit.as_ref().map(|limit| limit.value.clone()),
             slices: slices(draft, highest, out),
         };
         pieces(draft, &service, hash, out);
@@ -94,6 +99,7 @@ pub(super) fn services(
 /// No more services than there is room for.
 pub(super) fn count(vips: &[VipDraft], out: &mut Diagnostics) {
     let services: Vec<_> = vips.iter().flat_map(|vip| &vip.services).collect();
+    super::limits::count(&services, out);
     // A VIP without any in the file has one: SSH.
     let implied = vips.iter().filter(|vip| !vip.says_services).count();
     if let Some(beyond) = services.get(SERVICES_MAX.saturating_sub(implied)) {

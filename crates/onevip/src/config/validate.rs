@@ -46,6 +46,7 @@ pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config
         hooks: draft.hooks,
         health: draft.health,
         checks: draft.checks,
+        never_banned: draft.never_banned,
         vips: vips.into_iter().collect::<Option<_>>()?,
         nodes,
     })

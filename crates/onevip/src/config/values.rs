@@ -6,6 +6,7 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::mac::MacAddr;
 use super::nodelist;
 use super::source::Spot;
+use onevip_core::bans::Prefix;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -173,6 +174,16 @@ fn why_not(address: IpAddr) -> Option<(&'static str, String)> {
             None => None,
         },
     }
+}
+
+/// A network, or a single address.
+pub(super) fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Prefix> {
+    let read = text.value.parse().ok();
+    if read.is_none() {
+        let remedy = "write an address, or how many of its bits count as well, like \"192.0.2.0/24\" or \"2001:db8::/32\"";
+        out.mistake(&text.place, format!("\"{}\" is not a network", text.value), remedy);
+    }
+    read
 }
 
 /// A cluster MAC, whatever its kind.

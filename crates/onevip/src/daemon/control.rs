@@ -6,8 +6,10 @@
 
 use super::news::Line;
 use super::steward::Outcome;
+use crate::bans::wire::{self, Listed};
 use crate::desk::question::{Order, Question, Reply};
 use crate::desk::sessions::Session;
+use crate::limits::tally;
 use crate::status::Status;
 use anyhow::{Context, bail};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -55,6 +57,17 @@ pub enum Request {
     Watch,
     /// Every session that this node holds.
     Who,
+    /// Keep somebody out.
+    Ban(wire::Order),
+    /// Let somebody in again.
+    Unban {
+        /// Whom.
+        prefix: String,
+    },
+    /// Who is kept out.
+    Bans,
+    /// Who opens connections, and is at a limit.
+    Limits,
     /// Ask all nodes, this one included, or a single one.
     Ask {
         /// What.
@@ -82,6 +95,10 @@ pub enum Response {
     Sessions(Vec<Session>),
     /// What the nodes said.
     Replies(Vec<Reply>),
+    /// The bans in force.
+    Bans(Vec<Listed>),
+    /// The sources that were counted.
+    Limits(Vec<tally::Line>),
     /// Done; in words.
     Done(String),
     /// Lines follow.
@@ -152,6 +169,8 @@ fn converse(
     };
     match outcome {
         Ok(Outcome::Status(status)) => say(&stream, &Response::Status(status)),
+        Ok(Outcome::Bans(bans)) => say(&stream, &Response::Bans(bans)),
+        Ok(Outcome::Limits(lines)) => say(&stream, &Response::Limits(lines)),
         Ok(Outcome::Sessions(sessions)) => say(&stream, &Response::Sessions(sessions)),
         // Others may take their time: nobody else shall wait for them.
         Ok(Outcome::Replies(replies)) => super::spawn("replies", move || {

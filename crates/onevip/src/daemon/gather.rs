@@ -110,6 +110,7 @@ impl Gatherer {
             }),
             lease: self.shortest_lease(),
             health: self.running.as_ref().map(|running| running.health.status()),
+            bans: self.kernel.ban_counts(),
             attached: self.attached()?,
             ports_guarded: sliced.then(|| self.kernel.ports_are_guarded()),
             vips: vips
@@ -117,6 +118,11 @@ impl Gatherer {
                 .collect(),
             verdicts: self.verdicts()?,
         })
+    }
+
+    /// Whether this node claims a bucket now.
+    pub fn claims(&self, vip: usize, bucket: Bucket) -> bool {
+        self.kernel.flags(vip, bucket).has(Flags::MINE)
     }
 
     /// How this node stands to the clients of a bucket, of whom it holds so many sessions.
@@ -130,6 +136,7 @@ impl Gatherer {
                 .to_owned(),
             why_out: engine.and_then(|engine| self.why_out(engine)),
             sessions,
+            at_limits: Vec::new(),
         }
     }
 

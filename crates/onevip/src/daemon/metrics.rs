@@ -131,6 +131,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("realtime", "Whether the beat loop has real-time rights"),
     ("memory_locked", "Whether the daemon's memory is locked"),
     ("lease_live", "Whether the lease under which this node claims anything has not run out"),
+    ("bans", "Networks and addresses that are banned, by family"),
     ("buckets_claimed", "Buckets whose new connections this node answers"),
     ("buckets_wanted", "Buckets that the table gives this node"),
     ("buckets_guests", "Buckets in which this node has sockets"),
@@ -220,6 +221,9 @@ impl Metrics {
         self.set("lease_live", &[], status.lease.live);
         if let Some(health) = &status.health {
             self.health(health);
+        }
+        for (family, count) in ["ipv4", "ipv6"].into_iter().zip(status.bans) {
+            self.set("bans", &[("family", family)], count);
         }
         for (program, reasons) in &status.verdicts {
             for (reason, count) in reasons {

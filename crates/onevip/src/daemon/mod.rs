@@ -2,7 +2,9 @@
 //!
 //! Threads, each with one business: the *beat loop* decides and never blocks; the *warden* keeps addresses, MACs and
 //! programs in place and scans sockets; the *prober* asks whether silent kernels live; *health* asks whether users can be
-//! served; the *witness* sees whether other nodes serve theirs; *news* writes the log; *control* answers commands, the *desk* other nodes' questions. The main thread sets
+//! served; the *witness* sees whether other nodes serve theirs; *news* writes the log; *control* answers commands, the *desk* other nodes'
+//! questions, *bans* tells of bans and ends them, *refusals* answers those who are over a limit, *heirs* asks for the counts of
+//! sources that moved here. The main thread sets
 //! everything up, waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
@@ -31,6 +33,8 @@ pub mod vip_loop;
 pub mod warden;
 pub mod wire;
 
+use crate::bans::keeper::Keeper;
+use crate::bans::spread::Wake;
 use crate::config::{Accelerate, Config, Membership, Node};
 use crate::health::board::Board;
 use crate::host::journal::Journal;
@@ -47,6 +51,7 @@ use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
 use prober::Prober;
 use run_dir::RunDir;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,17 +136,21 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     };
     let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
     let watchers = Watchers::default();
+    let (wake, wakes) = mpsc::channel();
+    let bans = Keeper::new(config, node.id, kernel.bans()?, &paths.state_dir, watchers.clone(), wake.clone());
+    let bans = Arc::new(bans);
     hooks::start(&config.hooks, &watchers)?;
     let listener = control::listen(&run_dir.control(), config.control_group.as_deref())?;
-    let steward = steward::Steward::new(
-        config,
-        &plan,
-        paths,
-        steward::Ways { beat_loop: to_loop.clone(), letters: slot.clone(), watchers: watchers.clone() },
-        running,
-        witness,
-    )?;
+    let ways = steward::Ways {
+        beat_loop: to_loop.clone(),
+        letters: slot.clone(),
+        watchers: watchers.clone(),
+        bans: Arc::clone(&bans),
+        sources: kernel.sources(),
+    };
+    let steward = steward::Steward::new(config, &plan, paths, ways, running, witness)?;
     let stop = Arc::new(AtomicBool::new(false));
+    let mut refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
     let warden = Warden {
         kernel,
@@ -160,6 +169,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let vip_names: Vec<_> = plan.vips.iter().map(|vip| vip.vip.name.clone()).collect();
     let config_of_news = config.clone();
     let watchers_of_metrics = watchers.clone();
+    let watchers_of_heirs = watchers.clone();
     let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
@@ -174,6 +184,25 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         })
         .transpose()?;
 
+    let (steward_of_bans, slot_of_bans, me) = (Arc::clone(&steward_of_signals), slot.clone(), node.id);
+    let bans = spawn("bans", move || {
+        crate::bans::spread(&bans, &wakes, &slot_of_bans, me, || steward_of_bans.heard());
+    })?;
+
+    let macs: HashMap<u32, [u8; 6]> =
+        plan.vips.iter().filter_map(|vip| Some((vip.link.index, vip.link.mac?))).collect();
+    let answers = wire::Sender::open().context("cannot open a packet socket")?;
+    let stop_of_answers = Arc::clone(&stop);
+    let refusals = spawn("refusals", move || {
+        crate::limits::answer(&mut refusals, &macs, &answers, &stop_of_answers);
+    })?;
+    let (stop_of_heirs, steward_of_heirs) = (Arc::clone(&stop), Arc::clone(&steward_of_signals));
+    let claims = watchers_of_heirs.join().context("nobody can watch the claims")?;
+    let heirs = spawn("heirs", move || {
+        let ask = |to| steward_of_heirs.ask_for_counts(&to);
+        crate::limits::inherit(&claims, &stop_of_heirs, ask, |answer| steward_of_heirs.take_counts(answer));
+    })?;
+
     if let Some(listen) = &config.metrics {
         let source = metrics::Source {
             steward: Arc::clone(&steward_of_signals),
@@ -186,6 +215,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     tracing::info!("{} serves {}", node.name, served(&plan));
     wait_for_the_end(&signals, &steward_of_signals)?;
     notify::say("STOPPING=1");
+    let _ = wake.send(Wake::Stop);
+    bans.join().map_err(|_| anyhow::anyhow!("the bans thread panicked"))?;
     to_loop.send(Command::Leave);
     beats.join().map_err(|_| anyhow::anyhow!("the beat loop panicked"))?;
     news.join().map_err(|_| anyhow::anyhow!("the news thread panicked"))?;
@@ -194,6 +225,9 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         desk.join().map_err(|_| anyhow::anyhow!("the desk panicked"))?;
     }
     stop.store(true, Ordering::Relaxed);
+    for (thread, name) in [(refusals, "refusals"), (heirs, "heirs")] {
+        thread.join().map_err(|_| anyhow::anyhow!("the {name} thread panicked"))?;
+    }
     to_prober.send(prober::Question::Stop);
     prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))?;
     warden.join().map_err(|_| anyhow::anyhow!("the warden panicked"))??;

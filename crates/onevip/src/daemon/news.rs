@@ -38,6 +38,8 @@ pub const KINDS: &[&str] = &[
     "duplicate",
     "not-in-file",
     "unreadable",
+    "banned",
+    "unbanned",
     "suspect",
     "trust",
     "voted-out",

@@ -13,17 +13,24 @@ use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::orders::Permits;
 use super::plan::Plan;
+use crate::bans::keeper::Keeper;
+use crate::bans::wire::Listed;
 use crate::config::{Config, Membership, Node, RemoteDrain};
 use crate::desk::question::{Answer, Order, Question, Reply};
 use crate::desk::sessions::{self, Session};
 use crate::health::board::Board;
 use crate::health::monitor::{self, Monitor, Subject};
+use crate::limits::heirs::Replied;
+use crate::limits::tally;
 use crate::status::Status;
 use crate::witness::{Tools, Witness};
 use anyhow::{Context, bail};
+use onevip_bpf::Sources;
+use onevip_core::bans::Prefix;
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
-use onevip_core::{Bucket, NodeId};
+use onevip_core::selector::Ports;
+use onevip_core::{Bucket, NodeId, NodeSet};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,6 +45,8 @@ pub struct Steward {
     letters: Slot,
     permits: Permits,
     watchers: Watchers,
+    bans: Arc<Keeper>,
+    sources: Sources,
     gatherer: Mutex<Gatherer>,
     board: Arc<Board>,
     /// None only after the threads of new checks could not be started.
@@ -54,6 +63,10 @@ pub struct Ways {
     pub letters: Slot,
     /// Those who watch.
     pub watchers: Watchers,
+    /// The list of bans.
+    pub bans: Arc<Keeper>,
+    /// The sources that the kernel part counts.
+    pub sources: Sources,
 }
 
 /// What came of a request.
@@ -62,6 +75,10 @@ pub enum Outcome {
     Status(Box<Status>),
     /// Who is logged in here.
     Sessions(Vec<Session>),
+    /// Who is kept out.
+    Bans(Vec<Listed>),
+    /// Who was counted.
+    Limits(Vec<tally::Line>),
     /// Done; in words.
     Done(String),
     /// Replies will come, at the latest when the desk has given up.
@@ -105,7 +122,7 @@ impl Steward {
         running: Running,
         tools: Tools,
     ) -> anyhow::Result<Self> {
-        let Ways { beat_loop, letters, watchers } = ways;
+        let Ways { beat_loop, letters, watchers, bans, sources } = ways;
         let board = Arc::clone(&running.health);
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
@@ -116,6 +133,8 @@ impl Steward {
             letters,
             permits: Permits::default(),
             watchers,
+            bans,
+            sources,
             gatherer,
             board,
             monitor,
@@ -154,6 +173,19 @@ impl Steward {
             Request::Rebalance => {
                 self.order(Command::Rebalance)?;
                 Ok(Outcome::Done("buckets move to where the table wants them, busy ones included".to_owned()))
+            }
+            Request::Ban(order) => self.bans.ban(order).map(|words| self.spread(words)),
+            Request::Unban { prefix } => {
+                let (lifted, words) = self.bans.unban(prefix)?;
+                Ok(if lifted { self.spread(words) } else { Outcome::Done(words) })
+            }
+            Request::Bans => Ok(Outcome::Bans(self.bans.list())),
+            Request::Limits => {
+                let plan = self.gatherer().configuration().1.clone();
+                if tally::limits(&plan).is_empty() {
+                    bail!("no service has a limit; [vip.service.limit] in the configuration sets one");
+                }
+                tally::lines(&plan, &self.sources).map(Outcome::Limits)
             }
             Request::Reload => self.reload().map(Outcome::Done),
             Request::Watch => match self.watchers.join() {
@@ -199,6 +231,7 @@ impl Steward {
             *witness = Witness::start(&new, &plan, &tools, &self.beat_loop)?;
         }
         gatherer.reconfigure(&new, &plan);
+        self.bans.reconfigure(&new);
         Ok(changes)
     }
 
@@ -283,7 +316,23 @@ impl Steward {
                 let bucket = Bucket::new(*bucket).context("there is no such bucket")?;
                 let reports = self.report()?;
                 let held = sessions::count(&plan, vip, *address)?;
-                Answer::Place(self.gatherer().place(index, bucket, held, reports.get(index)))
+                let mut place = self.gatherer().place(index, bucket, held, reports.get(index));
+                if place.answers {
+                    place.at_limits = tally::of_client(&plan, &self.sources, index, *address)?;
+                }
+                Answer::Place(place)
+            }
+            Question::Bans { epoch, after } => {
+                let part = self.bans.news(*epoch, *after);
+                Answer::Bans { epoch: part.epoch, upto: part.upto, number: part.number, bans: part.bans }
+            }
+            Question::Counts => {
+                let mine = |vip, source: &Prefix, port| self.claims_source(&plan, vip, source, port);
+                Answer::Counts(tally::for_heirs(&plan, &self.sources, mine)?)
+            }
+            Question::BansChanged { node, epoch, number } => {
+                self.bans.hint(NodeId::new(*node).context("there is no such node")?, *epoch, *number);
+                Answer::Noted
             }
             Question::Facts => {
                 // Before the lock: sshd may take a moment.
@@ -328,6 +377,53 @@ impl Steward {
         drop(gatherer);
         silent.extend(me.map(|node| Reply { node, answer: Ok(self.answer(None, question)) }));
         Ok(Outcome::Replies(Replies { have: silent, named, letters }))
+    }
+
+    /// What was done about a ban, and how far it goes.
+    fn spread(&self, words: String) -> Outcome {
+        let is_static = self.gatherer().configuration().0.membership == Membership::Static;
+        Outcome::Done(match (is_static, self.heard().len()) {
+            (true, _) => {
+                format!("{words} · on this node only: with membership = \"static\" tell each of them")
+            }
+            (false, 0) => format!("{words} · no other node is heard; they learn it when they are"),
+            (false, 1) => format!("{words} · the other node is told"),
+            (false, count) => format!("{words} · {count} other nodes are told"),
+        })
+    }
+
+    /// Whether this node claims the bucket of a source, which is a single address.
+    fn claims_source(&self, plan: &Plan, vip: usize, source: &Prefix, port: u16) -> bool {
+        let ports = Ports { transport: tally::TRANSPORT, source: 0, dest: port };
+        let bucket = plan.vips[vip].vip.selector().bucket(source.address(), Some(ports));
+        self.gatherer().claims(vip, bucket)
+    }
+
+    /// Asks all other nodes for what they have counted in buckets that are no longer theirs; how many.
+    pub fn ask_for_counts(&self, to: &std::sync::mpsc::Sender<Replied>) -> usize {
+        let plan = self.gatherer().configuration().1.clone();
+        if tally::limits(&plan).is_empty() {
+            return 0;
+        }
+        let mail = |node| Mail::Ask { node, question: Question::Counts, to: to.clone() };
+        self.heard().iter().filter(|node| self.letters.post(mail(*node))).count()
+    }
+
+    /// Takes over what another node has counted.
+    pub fn take_counts(&self, answer: Answer) {
+        let Answer::Counts(told) = answer else { return };
+        let plan = self.gatherer().configuration().1.clone();
+        let mine = |vip, source: &Prefix, port| self.claims_source(&plan, vip, source, port);
+        if let Err(error) = tally::take_over(&plan, &self.sources, &told, mine) {
+            tracing::warn!("counts of another node were not taken over: {error:#}");
+        }
+    }
+
+    /// The other nodes that can be heard now.
+    pub fn heard(&self) -> NodeSet {
+        let reports = self.report().unwrap_or_default();
+        let engines = reports.iter().filter_map(|report| report.membership.as_ref());
+        engines.flat_map(|engine| &engine.peers).filter(|peer| peer.heard).map(|peer| peer.node).collect()
     }
 
     fn status(&self) -> anyhow::Result<Status> {
@@ -463,6 +559,7 @@ fn differences(old: &Config, old_plan: &Plan, new: &Config, plan: &Plan) -> anyh
     note(old.nodes != new.nodes, "nodes or weights");
     note(old.key_file != new.key_file, "place of the key file");
     note(old.health != new.health || old.checks != new.checks, "health checks");
+    note(old.never_banned != new.never_banned, "who is never banned");
     if new.membership == Membership::Living {
         changes.push("keys read again".to_owned());
     }

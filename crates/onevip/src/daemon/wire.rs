@@ -195,19 +195,26 @@ impl Sender {
     /// # Errors
     /// The kernel's: the link is down or gone, or its queue is full.
     pub fn send(&self, route: &Route, payload: &[u8]) -> io::Result<()> {
-        let frame = route.frame(payload);
-        sendto(self.0.as_raw_fd(), &frame, &link_address(route), MsgFlags::MSG_DONTWAIT)?;
+        self.send_frame(route.link, route.ends.ethertype(), &route.frame(payload))
+    }
+
+    /// Sends a whole frame; never waits.
+    ///
+    /// # Errors
+    /// The kernel's, as above.
+    pub fn send_frame(&self, link: u32, ethertype: u16, frame: &[u8]) -> io::Result<()> {
+        sendto(self.0.as_raw_fd(), frame, &link_address(link, ethertype), MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
 }
 
 /// The interface to send on; the frame itself has all the addresses.
-fn link_address(route: &Route) -> LinkAddr {
+fn link_address(link: u32, ethertype: u16) -> LinkAddr {
     // SAFETY: sockaddr_ll is plain data; all zeroes is a valid value of it.
     let mut raw: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     raw.sll_family = libc::AF_PACKET as u16;
-    raw.sll_protocol = route.ends.ethertype().to_be();
-    raw.sll_ifindex = route.link as i32;
+    raw.sll_protocol = ethertype.to_be();
+    raw.sll_ifindex = link as i32;
     raw.sll_halen = 6;
     // SAFETY: `raw` is a complete sockaddr_ll of the AF_PACKET family, as long as its type says.
     let address = unsafe {

@@ -1,6 +1,8 @@
 //! What the help desk of one node asks that of another, and what that answers. JSON, because people may want to look.
 
 use super::sessions::Session;
+use crate::bans::wire::Told;
+use crate::limits::tally;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,6 +37,24 @@ pub enum Question {
         /// What to do.
         order: Order,
     },
+    /// What is new in your list of bans?
+    Bans {
+        /// Of the life of your daemon in which the number was said.
+        epoch: u64,
+        /// Since the change of this number.
+        after: u64,
+    },
+    /// What have you counted of sources whose buckets you do not claim?
+    Counts,
+    /// Would you ask me for my bans? There is something new.
+    BansChanged {
+        /// Who says so.
+        node: u8,
+        /// In which life of its daemon.
+        epoch: u64,
+        /// The number of its newest change.
+        number: u64,
+    },
 }
 
 /// What one node may tell another to do: to take no new users, and to take them again.
@@ -64,7 +84,12 @@ impl Question {
     /// Whether it only asks.
     pub const fn is_harmless(&self) -> bool {
         match self {
-            Self::Who { .. } | Self::Where { .. } | Self::Facts => true,
+            Self::Who { .. }
+            | Self::Where { .. }
+            | Self::Facts
+            | Self::Bans { .. }
+            | Self::Counts
+            | Self::BansChanged { .. } => true,
             Self::Permit | Self::Order { .. } => false,
         }
     }
@@ -84,6 +109,21 @@ pub enum Answer {
     Permit(u64),
     /// To [`Question::Order`]: done; in words.
     Done(String),
+    /// To [`Question::Bans`].
+    Bans {
+        /// Of which life of the daemon the numbers are.
+        epoch: u64,
+        /// Up to which number this tells everything.
+        upto: u64,
+        /// The number of the newest change.
+        number: u64,
+        /// What changed, oldest first.
+        bans: Vec<Told>,
+    },
+    /// To [`Question::Counts`].
+    Counts(Vec<tally::Told>),
+    /// To [`Question::BansChanged`].
+    Noted,
     /// Why not.
     Refused(String),
 }
@@ -99,6 +139,9 @@ pub struct Place {
     pub why_out: Option<String>,
     /// Sessions of the client's address that it holds.
     pub sessions: usize,
+    /// At which limits the client is here.
+    #[serde(default)]
+    pub at_limits: Vec<String>,
 }
 
 /// What must be alike on all nodes, or nearly so.

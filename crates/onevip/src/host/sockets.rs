@@ -167,6 +167,7 @@ mod tests {
             ports: 60000..=60999,
             mode: HashMode::SourceIp,
             answerer: Answerer::Socket(slice),
+            limit: None,
         };
         let selector = Selector { services: vec![mosh], ..Selector::uniform(Hasher::DEFAULT) };
         let vip: IpAddr = "198.51.100.10".parse().unwrap();

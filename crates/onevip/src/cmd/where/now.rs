@@ -29,6 +29,9 @@ pub(super) struct Stand {
     pub why_not: Option<String>,
     /// Sessions of this address that it holds; `None` when it did not say.
     pub sessions: Option<usize>,
+    /// At which limits the client is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at_limits: Vec<String>,
 }
 
 /// Asks. `None` where nobody can be asked: no daemon runs here, or not for this user.
@@ -62,6 +65,7 @@ impl Stand {
             state: None,
             why_not: Some(why),
             sessions: None,
+            at_limits: Vec::new(),
         };
         match reply.answer {
             Ok(Answer::Place(place)) => Self {
@@ -70,6 +74,7 @@ impl Stand {
                 why_not: place.why_out,
                 state: Some(place.state),
                 sessions: Some(place.sessions),
+                at_limits: place.at_limits,
             },
             Ok(Answer::Refused(why)) | Err(why) => silent(why),
             Ok(_) => silent("it answered something else".to_owned()),
@@ -86,6 +91,7 @@ impl Stand {
             (None, Some(why)) => words.push(why.clone()),
             _ => {}
         }
+        words.extend(self.at_limits.iter().map(|limit| format!("but the client is {limit}")));
         match self.sessions {
             None | Some(0) => {}
             Some(1) => words.push("holds a session of it".to_owned()),
@@ -102,7 +108,8 @@ mod tests {
 
     fn reply(node: &str, answers: bool, why_out: Option<&str>, sessions: usize) -> Reply {
         let state = if why_out.is_some() { "draining" } else { "serving" }.to_owned();
-        let place = Place { answers, state, why_out: why_out.map(str::to_owned), sessions };
+        let place =
+            Place { answers, state, why_out: why_out.map(str::to_owned), sessions, at_limits: Vec::new() };
         Reply { node: node.to_owned(), answer: Ok(Answer::Place(place)) }
     }
 

@@ -57,6 +57,7 @@ fn a_short_file_has_sensible_defaults() {
             hash: HashMode::SourceIp,
             answerer: Answerer::Bucket,
             check: None,
+            limit: None,
             slices: 1,
         }]
     );

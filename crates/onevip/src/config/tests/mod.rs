@@ -3,6 +3,7 @@
 mod accepted;
 mod health;
 mod hostile;
+mod limits;
 mod refused;
 mod several_files;
 

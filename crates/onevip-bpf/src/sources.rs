@@ -1,0 +1,164 @@
+//! The sources that the programs count, and whom they do not count.
+
+use crate::config::KernelConfig;
+use crate::error::{Error, Result};
+use crate::layout::{BURST_MAX, LIMIT_SEED, RawAllowedKey, RawSource, SOURCES, WAYS};
+use crate::maps::Maps;
+use crate::sys;
+use onevip_core::bans::Prefix;
+use onevip_core::hash::jhash2;
+use onevip_core::limit::Limit;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Bit of the owner that says IPv6.
+const V6: u32 = 256;
+
+/// One source's attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The number of the limit, from 1 on: the limits of all services in the order of the configuration.
+    pub limit: u8,
+    /// The source.
+    pub source: Prefix,
+    /// When it tried, in ms of boot time, the oldest first; at most 32.
+    pub stamps_ms: Vec<u64>,
+    /// How many attempts were refused.
+    pub refused: u64,
+}
+
+/// A grip on the sources.
+#[derive(Clone, Debug)]
+pub struct Sources(pub(crate) Arc<Maps>);
+
+impl Sources {
+    /// All sources that were counted and not forgotten; `limits` are those in force, by their numbers from 1 on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn list(&self, limits: &[&Limit]) -> Result<Vec<Counted>> {
+        let mut all = Vec::new();
+        for index in 0..SOURCES as u32 {
+            let raw = self.read(index)?;
+            if raw.attempts > 0 {
+                all.extend(decode(&raw, limits));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Puts in what another node has counted, beside what was counted here.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn merge(&self, limit: u8, source: &Prefix, stamps_ms: &[u64], refused: u64) -> Result<()> {
+        let (start, end) = halves(source.address());
+        let owner = u32::from(limit) | if source.is_v6() { V6 } else { 0 };
+        let words = [start as u32, (start >> 32) as u32, end as u32, (end >> 32) as u32, owner];
+        let set = jhash2(&words, LIMIT_SEED) as usize % (SOURCES / WAYS);
+        let mut chosen = None;
+        for index in (set * WAYS) as u32..((set + 1) * WAYS) as u32 {
+            let raw = self.read(index)?;
+            let is_it = (raw.start, raw.end, raw.owner) == (start, end, owner);
+            let quieter =
+                chosen.as_ref().is_none_or(|(_, other): &(u32, RawSource)| raw.last_ns < other.last_ns);
+            if is_it || quieter {
+                chosen = Some((index, raw));
+            }
+            if is_it {
+                break;
+            }
+        }
+        let Some((index, old)) = chosen else { return Ok(()) };
+        let mut raw = RawSource { start, end, owner, refused, ..RawSource::default() };
+        let mut stamps = stamps_ms.to_vec();
+        if (old.start, old.end, old.owner) == (start, end, owner) {
+            stamps.extend(stamps_of(&old));
+            raw.refused += old.refused;
+        }
+        stamps.sort_unstable();
+        stamps.dedup();
+        for stamp in &stamps[stamps.len().saturating_sub(BURST_MAX)..] {
+            raw.stamps[raw.attempts as usize % BURST_MAX] = *stamp as u32;
+            raw.attempts += 1;
+            raw.last_ns = stamp * 1_000_000;
+        }
+        let map = self.0.sources.as_fd();
+        sys::map_put_locked(map, &index, &raw).map_err(Error::system("take over the count of a source"))
+    }
+
+    fn read(&self, index: u32) -> Result<RawSource> {
+        let found = sys::map_get(self.0.sources.as_fd(), &index);
+        Ok(found.map_err(Error::system("read the sources that are counted"))?.unwrap_or_default())
+    }
+}
+
+/// The newest stamps, the oldest of them first, as whole numbers of ms.
+fn stamps_of(raw: &RawSource) -> Vec<u64> {
+    let last = raw.last_ns / 1_000_000;
+    let first = raw.attempts.saturating_sub(BURST_MAX as u32);
+    // The ring has the lower half of each number; all are not later than the newest, and not older than 49 days.
+    let whole = |at: u32| {
+        let ago = (last as u32).wrapping_sub(raw.stamps[at as usize % BURST_MAX]);
+        last.saturating_sub(ago.into())
+    };
+    (first..raw.attempts).map(whole).collect()
+}
+
+fn decode(raw: &RawSource, limits: &[&Limit]) -> Option<Counted> {
+    let number = (raw.owner & (V6 - 1)) as u8;
+    let limit = limits.get(usize::from(number).checked_sub(1)?)?;
+    let (address, length) = if raw.owner & V6 != 0 {
+        let halves = [raw.start.to_ne_bytes(), raw.end.to_ne_bytes()].concat();
+        (IpAddr::from(<[u8; 16]>::try_from(halves).ok()?), limit.v6_prefix)
+    } else {
+        (IpAddr::from((raw.start as u32).to_ne_bytes()), limit.v4_prefix)
+    };
+    let source = Prefix::new(address, length)?;
+    Some(Counted { limit: number, source, stamps_ms: stamps_of(raw), refused: raw.refused })
+}
+
+/// An address as the programs have it.
+fn halves(address: IpAddr) -> (u64, u64) {
+    let half = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+    match address {
+        IpAddr::V4(v4) => (u32::from_ne_bytes(v4.octets()).into(), 0),
+        IpAddr::V6(v6) => (half(&v6.octets()[..8]), half(&v6.octets()[8..])),
+    }
+}
+
+/// Tells the programs whom not to count, and forgets what it told before.
+pub(crate) fn allow(maps: &Maps, config: &KernelConfig) -> Result<()> {
+    let failed = || Error::system("tell the kernel part whom not to count");
+    let map = maps.allowed.as_fd();
+    let limits = config.vips.iter().flat_map(|vip| &vip.selector.services).filter_map(|s| s.limit.as_ref());
+    let numbered = limits.zip(1u32..);
+    let wanted: HashSet<RawAllowedKey> =
+        numbered.flat_map(|(limit, number)| limit.allow.iter().map(move |net| key(number, net))).collect();
+    let mut old = Vec::new();
+    let mut last = None;
+    while let Some(key) = sys::map_next_key::<RawAllowedKey>(map, last.as_ref()).map_err(failed())? {
+        old.push(key);
+        last = Some(key);
+    }
+    for key in &wanted {
+        sys::map_put(map, key, &1u8).map_err(failed())?;
+    }
+    for key in old.iter().filter(|key| !wanted.contains(key)) {
+        sys::map_remove(map, key).map_err(failed())?;
+    }
+    Ok(())
+}
+
+fn key(number: u32, network: &Prefix) -> RawAllowedKey {
+    let mut words = [0; 16];
+    let owner = number | if network.is_v6() { V6 } else { 0 };
+    match network.address() {
+        IpAddr::V4(v4) => words[..4].copy_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => words.copy_from_slice(&v6.octets()),
+    }
+    // The trie compares bytes in their order: those of the owner first.
+    RawAllowedKey { length: 32 + u32::from(network.length()), owner, words }
+}

@@ -1,0 +1,93 @@
+//! Limits, end to end: who opens too many connections is told so at once, and an heir knows of it.
+
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket};
+use nix::sys::time::{TimeVal, TimeValLike};
+use onevip_lab::{Lab, Options, wait_until};
+
+use super::{PATIENCE, clients_of, must_be_root, said};
+
+/// A lab whose SSH takes two connections a minute of a source.
+fn limited(name: &str, action: &str) -> Lab {
+    must_be_root();
+    let limit = format!(
+        "port = 22\n  [vip.service.limit]\n  burst = 2\n  window = \"10m\"\n  action = \"{action}\"\n"
+    );
+    let options = Options::test(name).nodes(2).clients(24);
+    Lab::up(options.edit_config(|text| text.replace("port = 22\n", &limit)).unwrap()).unwrap()
+}
+
+/// What comes of connecting to the VIP's SSH.
+fn knock(lab: &Lab, client: IpAddr) -> Result<(), Errno> {
+    let vip = lab.vip_for(client);
+    lab.inside("client", || {
+        let to = SockaddrStorage::from(std::net::SocketAddr::new(vip, 22));
+        let family = nix::sys::socket::SockaddrLike::family(&to).unwrap();
+        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        // It bounds connect as well (socket(7)).
+        setsockopt(&fd, SendTimeout, &TimeVal::seconds(20)).unwrap();
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(std::net::SocketAddr::new(client, 0))).unwrap();
+        connect(fd.as_raw_fd(), &to)
+    })
+    .unwrap()
+}
+
+/// The sources that a node says are at a limit.
+fn at_limit(lab: &Lab, node: u8) -> Vec<String> {
+    let text = said(lab, node, "limits", &["--json"]);
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines
+        .filter(|line| !line["refused_for_ms"].is_null())
+        .map(|line| line["source"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_third_connection_is_refused_at_once_and_the_heir_goes_on_refusing() {
+    let lab = limited("lim-heir", "icmp-port-unreachable");
+    let clients = clients_of(&lab, 2, lab.clients(), 2);
+    let (busy, other) = (clients[0], clients[1]);
+    assert_eq!((knock(&lab, busy), knock(&lab, busy)), (Ok(()), Ok(())));
+    assert_eq!(knock(&lab, busy), Err(Errno::ECONNREFUSED), "by ICMP, so the client need not wait");
+    assert_eq!(knock(&lab, other), Ok(()));
+    assert_eq!(at_limit(&lab, 2), [busy.to_string()]);
+    let page = said(&lab, 2, "limits", &[]);
+    assert!(page.contains("2 of 2 in 10m, AT ITS LIMIT") && page.contains("refused 1 times"), "{page}");
+    let place = said(&lab, 1, "where", &[&busy.to_string()]);
+    assert!(place.contains("but the client is at its limit for tcp 22"), "{place}");
+    let refused =
+        |node| lab.node(node).onevip_status().unwrap()["verdicts"]["ingress"]["syn-limited"].as_u64();
+    assert_eq!((refused(1), refused(2)), (Some(0), Some(1)));
+
+    // An IPv6 source is a network of 64 bits: whatever address of it comes.
+    let six = clients_of(&lab, 2, lab.clients6(), 3);
+    assert_eq!((knock(&lab, six[0]), knock(&lab, six[1])), (Ok(()), Ok(())));
+    assert_eq!(knock(&lab, six[2]), Err(Errno::ECONNREFUSED));
+
+    said(&lab, 2, "drain", &[]);
+    wait_until(PATIENCE, "unix1 to claim everything", || lab.node(1).claims() == Some(1024)).unwrap();
+    wait_until(PATIENCE, "unix1 to know of the source", || at_limit(&lab, 1).contains(&busy.to_string()))
+        .unwrap();
+    assert_eq!(knock(&lab, busy), Err(Errno::ECONNREFUSED), "by its new owner");
+    assert!(refused(1) >= Some(1));
+    assert_eq!(knock(&lab, other), Ok(()), "its one connection counts there, too");
+    assert_eq!(knock(&lab, other), Err(Errno::ECONNREFUSED));
+}
+
+#[test]
+fn a_refusal_can_be_a_reset_or_silence() {
+    let lab = limited("lim-reset", "tcp-reset");
+    for client in [clients_of(&lab, 1, lab.clients(), 1)[0], clients_of(&lab, 1, lab.clients6(), 1)[0]] {
+        assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())), "{client}");
+        assert_eq!(knock(&lab, client), Err(Errno::ECONNREFUSED), "{client}");
+    }
+    drop(lab);
+    let lab = limited("lim-drop", "drop");
+    let client = clients_of(&lab, 1, lab.clients(), 1)[0];
+    assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())));
+    assert!(super::is_kept_out(&lab, client));
+}
