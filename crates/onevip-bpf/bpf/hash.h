@@ -9,6 +9,7 @@
 #include <bpf/bpf_endian.h>
 #include <linux/in.h>
 #include "maps.h"
+#include "exception.h"
 #include "service.h"
 
 #define JHASH_INITVAL 0xdeadbeefu
@@ -149,6 +150,25 @@ static __always_inline struct way way_of(const struct onevip_settings *settings,
 	return way;
 }
 
+/* The way that an exception has instead, if it is about ways. */
+static __always_inline struct way way_of_exception(const struct onevip_exception *exception, struct way way)
+{
+	if (!exception || exception->bucket_count)
+		return way;
+	way.mode = exception->mode;
+	way.v4_prefix = exception->v4_prefix;
+	way.v6_prefix = exception->v6_prefix;
+	return way;
+}
+
+/* The bucket that a hash selects: of all, or of those reserved for the node that the source is pinned to. */
+static __always_inline __u32 bucket_of(const struct onevip_exception *exception, __u32 hash, __u32 blocks)
+{
+	if (exception && exception->bucket_count)
+		return exception->buckets[INDEX(reciprocal_scale(hash, exception->bucket_count), ONEVIP_RESERVED)];
+	return bucket_of_hash(hash, blocks);
+}
+
 /* How many words the ports add to the address. */
 static __always_inline __u32 port_words(__u8 mode)
 {
@@ -164,6 +184,7 @@ static __always_inline __u32 port_words(__u8 mode)
  */
 __noinline __u32 bucket_ipv4_special(const struct onevip_settings *settings, __u32 which, __be32 source, __u32 ports)
 {
+	const struct onevip_exception *exception = NULL;
 	const struct onevip_vip *vip;
 	__u32 count, hash;
 	struct way way;
@@ -171,32 +192,42 @@ __noinline __u32 bucket_ipv4_special(const struct onevip_settings *settings, __u
 	if (!settings)
 		return 0;
 	vip = &settings->vips[INDEX(which, ONEVIP_VIPS_MAX)];
+	if (vip->exceptions) {
+		__be32 words[4] = { source };
+
+		exception = exception_find(settings, which & 0xff, ONEVIP_FAMILY_IPV4, words);
+	}
 	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
+	way = way_of_exception(exception, way);
 	count = port_words(way.mode);
 	hash = jhash_short(address_word(vip, source, way.v4_prefix), count > 0 ? ports >> 16 : 0,
 			   count > 1 ? ports & 0xffff : 0, 1 + count, vip->seed);
-	return bucket_of_hash(hash, vip->blocks);
+	return bucket_of(exception, hash, vip->blocks);
 }
 
 /* The same for IPv6. The address comes as its two halves. */
 __noinline __u32 bucket_ipv6_special(const struct onevip_settings *settings, __u32 which, __u64 start, __u64 end,
 				     __u32 ports)
 {
-	__u32 count, hash, words[4];
+	__u32 count, hash, words[4] = { start, start >> 32, end, end >> 32 };
+	const struct onevip_exception *exception = NULL;
 	const struct onevip_vip *vip;
 	struct way way;
 
 	if (!settings)
 		return 0;
 	vip = &settings->vips[INDEX(which, ONEVIP_VIPS_MAX)];
+	if (vip->exceptions)
+		exception = exception_find(settings, which & 0xff, ONEVIP_FAMILY_IPV6, words);
 	way = way_of(settings, vip, which & 0xff, which >> 8, ports & 0xffff);
+	way = way_of_exception(exception, way);
 	words[0] = address_word(vip, start, way.v6_prefix);
 	words[1] = address_word(vip, start >> 32, way.v6_prefix - 32);
 	words[2] = address_word(vip, end, way.v6_prefix - 64);
 	words[3] = address_word(vip, end >> 32, way.v6_prefix - 96);
 	count = port_words(way.mode);
 	hash = jhash_ipv6(words, count > 0 ? ports >> 16 : 0, count > 1 ? ports & 0xffff : 0, 4 + count, vip->seed);
-	return bucket_of_hash(hash, vip->blocks);
+	return bucket_of(exception, hash, vip->blocks);
 }
 
 /* What tells TCP flows apart in the memory of orphans. Ports in host order. */

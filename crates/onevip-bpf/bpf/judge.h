@@ -58,17 +58,17 @@ static __always_inline __u32 flow_hash(struct inquiry *on, struct ip_header ip, 
 	return flow_hash_ipv4(on->vip, ip.v4->saddr, tcp->source, tcp->dest);
 }
 
-static __always_inline bool claimed(__u32 flags)
+static __always_inline bool claimed(__u32 vip, __u32 flags)
 {
 	__u64 now;
 
-	return flags & ONEVIP_MINE && lease_lives(&now);
+	return flags & ONEVIP_MINE && lease_lives(vip, &now);
 }
 
 static __always_inline enum onevip_reason owner_answers(__u32 word, enum onevip_reason own,
 							enum onevip_reason foreign)
 {
-	return claimed(flags_load(word)) ? own : foreign;
+	return claimed(word / ONEVIP_BUCKETS, flags_load(word)) ? own : foreign;
 }
 
 /* Tells clients apart: by their network, in IPv6. */
@@ -79,7 +79,7 @@ static __always_inline __u32 source_of(struct ip_header ip)
 	return ip.v4->saddr;
 }
 
-/* Notes a segment of another node's client. */
+/* Notes a segment of another node's client, if it was one. */
 static __always_inline void witness(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp, __u32 word)
 {
 	struct sighting seen = {
@@ -94,7 +94,8 @@ static __always_inline void witness(struct inquiry *on, struct ip_header ip, str
 		.ends = tcp->fin || tcp->rst,
 	};
 
-	witness_note(&seen);
+	if (!on->onlooker)
+		witness_note(&seen);
 }
 
 static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
@@ -108,7 +109,7 @@ static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct i
 			witness(on, ip, tcp, word);
 		return ONEVIP_SYN_FOREIGN;
 	}
-	if (!lease_lives(&now))
+	if (!lease_lives(on->vip, &now))
 		return ONEVIP_SYN_LAPSED;
 	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
 		return ONEVIP_SYN_UNSERVED;
@@ -136,7 +137,7 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 		return ONEVIP_TCP_HALF_OPEN_STALE;
 	case SOCKET_TIME_WAIT:
 		/* A reused 4-tuple that another node serves must not get our stale ACKs. */
-		return tcp->fin || claimed(flags) ? ONEVIP_TCP_TIME_WAIT : ONEVIP_TCP_TIME_WAIT_FOREIGN;
+		return tcp->fin || claimed(on->vip, flags) ? ONEVIP_TCP_TIME_WAIT : ONEVIP_TCP_TIME_WAIT_FOREIGN;
 	case SOCKET_COOKIE:
 		/* After a move only the issuer can complete the handshake. */
 		return ONEVIP_TCP_COOKIE;
@@ -144,7 +145,7 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	case SOCKET_NONE:
 		break;
 	}
-	lease = lease_lives(&now);
+	lease = lease_lives(on->vip, &now);
 	claims = flags & ONEVIP_MINE && lease;
 	if (!claims && !(flags & ONEVIP_WATCHED))
 		return ONEVIP_TCP_NOT_HERE;
@@ -232,7 +233,7 @@ static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct i
 	} else {
 		word = word_without_ports(on, ip);
 	}
-	if (!claimed(flags_load(word)))
+	if (!claimed(on->vip, flags_load(word)))
 		return ONEVIP_UDP_FOREIGN;
 	return port_is_served(on->settings, on->vip, IPPROTO_UDP, udp->dest) ? ONEVIP_UDP_OWN : ONEVIP_UDP_UNSERVED;
 }
@@ -242,12 +243,12 @@ static __always_inline enum onevip_reason judge_fragment(struct inquiry *on, str
 {
 	__u32 flags = flags_load(word_without_ports(on, ip));
 
-	return flags & ONEVIP_GUESTS || claimed(flags) ? ONEVIP_FRAGMENT_OWN : ONEVIP_FRAGMENT_FOREIGN;
+	return flags & ONEVIP_GUESTS || claimed(on->vip, flags) ? ONEVIP_FRAGMENT_OWN : ONEVIP_FRAGMENT_FOREIGN;
 }
 
 static __always_inline enum onevip_reason judge_other(struct inquiry *on, struct ip_header ip)
 {
-	if (!claimed(flags_load(word_without_ports(on, ip))))
+	if (!claimed(on->vip, flags_load(word_without_ports(on, ip))))
 		return ONEVIP_OTHER_FOREIGN;
 	return others_dropped(on->settings, on->vip) ? ONEVIP_OTHER_UNSERVED : ONEVIP_OTHER_OWN;
 }

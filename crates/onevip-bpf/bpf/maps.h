@@ -53,13 +53,14 @@ struct {
 	__type(value, __u64[ONEVIP_WORDS]);
 } onevip_last_syn SEC(".maps");
 
-/* Writer: the daemon, through its mapping. Boot time in ns until which MINE counts. One word, so it cannot tear. */
+/* Writer: the daemon, through its mapping. By VIP, the boot time in ns until which MINE counts. One word, so it cannot
+ * tear; one each, since a VIP whose lease runs out must not silence another. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, __u64[ONEVIP_VIPS_MAX]);
 } onevip_lease SEC(".maps");
 
 /*
@@ -199,14 +200,14 @@ static __always_inline __u64 *last_syn(__u32 word)
 	return all ? &all[INDEX(word, ONEVIP_WORDS)] : NULL;
 }
 
-/* Whether the lease lives. The clock costs 50 ns, so ask only where MINE decides. Tells the time as well. */
-static __always_inline bool lease_lives(__u64 *now)
+/* Whether the lease of a VIP lives. The clock costs 50 ns, so ask only where MINE decides. Tells the time as well. */
+static __always_inline bool lease_lives(__u32 vip, __u64 *now)
 {
 	__u32 zero = 0;
-	__u64 *deadline = bpf_map_lookup_elem(&onevip_lease, &zero);
+	__u64 *deadlines = bpf_map_lookup_elem(&onevip_lease, &zero);
 
 	*now = bpf_ktime_get_boot_ns();
-	return deadline && *now < READ_ONCE(*deadline);
+	return deadlines && *now < READ_ONCE(deadlines[INDEX(vip, ONEVIP_VIPS_MAX)]);
 }
 
 static __always_inline void last_syn_store(__u32 word, __u64 now)
@@ -248,7 +249,8 @@ static __always_inline __u64 settled_since(__u32 vip)
 
 /*
  * Whether a segment of this flow already came in vain `wait` ticks ago or earlier, and since everybody's reachability
- * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns; that only makes them wait longer.
+ * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns;
+ * that only makes them wait longer.
  */
 static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now, bool onlooker)
 {

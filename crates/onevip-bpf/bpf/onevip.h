@@ -18,6 +18,9 @@
 #define ONEVIP_VIPS_MAX 8
 #define ONEVIP_ADDRESSES_MAX 8
 #define ONEVIP_SERVICES_MAX 32
+/* Exceptions of all VIPs together, and buckets that a pinned source may meet. */
+#define ONEVIP_SOURCES_MAX 1024
+#define ONEVIP_RESERVED 16
 #define ONEVIP_BUCKETS 1024
 /* Words in the flags and last_syn maps: [vip][bucket]. */
 #define ONEVIP_WORDS (ONEVIP_VIPS_MAX * ONEVIP_BUCKETS)
@@ -146,18 +149,39 @@ struct onevip_vip {
 	__u8 service_first; /* index into services */
 	__u8 service_count;
 	__u8 other; /* enum onevip_other */
-	__u8 reserved;
+	__u8 exceptions; /* 1: for some sources something else counts */
 };
 
 struct onevip_settings {
 	__u32 address_count;
 	__u32 vip_count;
+	__u32 half; /* of the configuration: which exceptions belong to these settings */
 	__u32 traced; /* 1 while somebody watches, see struct onevip_tracing; not the daemon's word */
-	__u32 reserved;
 	struct onevip_address addresses[ONEVIP_ADDRESSES_MAX];
 	struct onevip_vip vips[ONEVIP_VIPS_MAX];
 	struct onevip_service services[ONEVIP_SERVICES_MAX];
 	__u64 checksum; /* over everything above but `traced`; the daemon's business */
+};
+
+/* Some sources: key of the exceptions, whose longest match counts. Before the address, everything has to match. */
+struct onevip_source {
+	__u32 prefix_length; /* in bits, from here on */
+	__u8 half;
+	__u8 vip;
+	__u8 family; /* enum onevip_family */
+	__u8 reserved;
+	__be32 words[4];
+};
+
+#define ONEVIP_SOURCE_HEAD_BITS 32
+
+/* What counts for them. */
+struct onevip_exception {
+	__u8 mode; /* enum onevip_hash_mode */
+	__u8 v4_prefix; /* as in the VIP */
+	__u8 v6_prefix;
+	__u8 bucket_count; /* 0: the mode counts; else only these buckets, and the VIP's or service's mode */
+	__u16 buckets[ONEVIP_RESERVED];
 };
 
 /* The daemon writes the half that is not active, then flips: the program never sees half a change. */

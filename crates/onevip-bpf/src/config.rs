@@ -8,7 +8,8 @@ use std::net::IpAddr;
 pub struct VipConfig {
     /// Its addresses, both families. All VIPs together may have 8.
     pub addresses: Vec<IpAddr>,
-    /// What it serves, and how its packets are assigned to buckets. All VIPs together may have 32 services.
+    /// What it serves, and how its packets are assigned to buckets. All VIPs together may have
+    /// 32 services and 1024 exceptions.
     pub selector: Selector,
     /// UDP port on which beats arrive.
     pub beat_port: u16,

@@ -352,8 +352,8 @@ impl PinnedView {
     }
 
     /// Until when MINE counts, in boot time ns.
-    pub fn lease_deadline_ns(&self) -> u64 {
-        self.maps.lease_deadline_ns()
+    pub fn lease_deadline_ns(&self, vip: usize) -> u64 {
+        self.maps.lease_deadline_ns(vip)
     }
 
     /// What the programs have counted.

@@ -4,8 +4,10 @@
 
 use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
+use onevip_core::table::RESERVED;
 use onevip_core::{
-    AddressOrder, Answerer, BUCKETS, HashMode, Hasher, Other, Selector, Service, Slice, Transport,
+    AddressOrder, Answerer, BUCKETS, Bucket, Exception, HashMode, Hasher, Instead, Network, Other, Selector,
+    Service, Slice, Transport,
 };
 use std::net::IpAddr;
 
@@ -19,6 +21,8 @@ pub const VIPS_MAX: usize = 8;
 pub const ADDRESSES_MAX: usize = 8;
 /// How many services all VIPs together may have.
 pub const SERVICES_MAX: usize = 32;
+/// How many exceptions all VIPs together may have.
+pub const SOURCES_MAX: usize = 1024;
 /// Words in the flags and `last_syn` maps: `[vip][bucket]`.
 pub const WORDS: usize = VIPS_MAX * BUCKETS;
 /// Bytes of a beat that are handed over at most.
@@ -114,8 +118,8 @@ pub struct RawVip {
     pub service_count: u8,
     /// `enum onevip_other`.
     pub other: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1 when for some sources something else counts.
+    pub exceptions: u8,
 }
 
 /// `struct onevip_settings`.
@@ -126,10 +130,10 @@ pub struct RawSettings {
     pub address_count: u32,
     /// Entries of `vips` in use.
     pub vip_count: u32,
+    /// The half of the configuration in which these settings are.
+    pub half: u32,
     /// 1 while somebody traces; written by the tracer, and no part of the configuration.
     pub traced: u32,
-    /// Zero.
-    pub reserved: u32,
     /// The addresses of all VIPs.
     pub addresses: [RawAddress; ADDRESSES_MAX],
     /// The VIPs.
@@ -250,9 +254,13 @@ pub struct RawTrace {
 }
 
 impl RawSettings {
-    /// The settings that say this, or why they cannot.
-    pub fn encode(config: &KernelConfig) -> Result<Self> {
-        let mut raw = Self::default();
+    /// The settings that say this in one half of the configuration, or why they cannot.
+    pub fn encode(config: &KernelConfig, half: u32) -> Result<Self> {
+        let mut raw = Self { half, ..Self::default() };
+        let exceptions: usize = config.vips.iter().map(|vip| vip.selector.exceptions.len()).sum();
+        if exceptions > SOURCES_MAX {
+            return Err(Error::Config(format!("all VIPs together may have at most {SOURCES_MAX} sources")));
+        }
         if config.vips.len() > VIPS_MAX {
             return Err(Error::Config(format!(
                 "{} VIPs are configured, the kernel part serves at most {VIPS_MAX}",
@@ -339,6 +347,7 @@ impl RawSettings {
         let mut sum = Fnv(0xcbf2_9ce4_8422_2325);
         sum.add(&self.address_count.to_ne_bytes());
         sum.add(&self.vip_count.to_ne_bytes());
+        sum.add(&self.half.to_ne_bytes());
         for address in &self.addresses {
             sum.add(&address.family.to_ne_bytes());
             sum.add(&address.vip.to_ne_bytes());
@@ -351,7 +360,7 @@ impl RawSettings {
             sum.add(&vip.beat_port.to_ne_bytes());
             sum.add(&vip.cluster_mac);
             sum.add(&vip.orphan_wait_ms.to_ne_bytes());
-            sum.add(&[vip.service_first, vip.service_count, vip.other]);
+            sum.add(&[vip.service_first, vip.service_count, vip.other, vip.exceptions]);
         }
         for service in &self.services {
             sum.add(&service.first_port.to_ne_bytes());
@@ -383,9 +392,10 @@ fn jhash_begun(seed: u32) -> [u32; 3] {
 }
 
 fn encode_vip(vip: &VipConfig) -> RawVip {
-    let Selector { hasher, services, other } = &vip.selector;
+    let Selector { hasher, services, other, exceptions } = &vip.selector;
     let (mode, v4_prefix, v6_prefix) = encode_mode(hasher.mode);
     let uniform = services.iter().all(|service| service.mode == hasher.mode);
+    let uniform = uniform && exceptions.is_empty();
     let plain = mode == 0 && uniform && hasher.order == AddressOrder::Memory && hasher.blocks.is_none();
     RawVip {
         seed: hasher.seed,
@@ -408,7 +418,7 @@ fn encode_vip(vip: &VipConfig) -> RawVip {
             Other::Owner => 0,
             Other::Drop => 1,
         },
-        reserved: 0,
+        exceptions: u8::from(!exceptions.is_empty()),
     }
 }
 
@@ -430,6 +440,93 @@ fn decode_mode(mode: u8, v4_prefix: u8, v6_prefix: u8) -> Option<HashMode> {
         3 => HashMode::SourceNet { v4_prefix, v6_prefix },
         _ => return None,
     })
+}
+
+/// `struct onevip_source`: key of an exception.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawSource {
+    /// How many bits have to match from here on.
+    pub prefix_length: u32,
+    /// The half of the configuration that it belongs to.
+    pub half: u8,
+    /// Index of the VIP.
+    pub vip: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// The network's first address in network order; IPv4 uses the first word.
+    pub words: [[u8; 4]; 4],
+}
+
+/// `struct onevip_exception`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawException {
+    /// `enum onevip_hash_mode`.
+    pub mode: u8,
+    /// Bits of an IPv4 address that count.
+    pub v4_prefix: u8,
+    /// Bits of an IPv6 address that count.
+    pub v6_prefix: u8,
+    /// 0, or how many of the buckets are used.
+    pub bucket_count: u8,
+    /// The buckets that a pinned source may meet.
+    pub buckets: [u16; RESERVED],
+}
+
+/// Bits of a [`RawSource`] before the address.
+pub const SOURCE_HEAD_BITS: u32 = 32;
+
+/// Key and value of an exception of the VIP with this index.
+pub fn encode_exception(half: u32, vip: usize, exception: &Exception) -> (RawSource, RawException) {
+    let network = exception.network;
+    let mut source = RawSource {
+        prefix_length: SOURCE_HEAD_BITS + u32::from(network.length()),
+        half: half as u8,
+        vip: vip as u8,
+        ..RawSource::default()
+    };
+    match network.address() {
+        IpAddr::V4(v4) => (source.family, source.words[0]) = (4, v4.octets()),
+        IpAddr::V6(v6) => {
+            source.family = 6;
+            let octets = v6.octets();
+            source
+                .words
+                .iter_mut()
+                .zip(octets.chunks_exact(4))
+                .for_each(|(word, four)| word.copy_from_slice(four));
+        }
+    }
+    let mut raw = RawException::default();
+    match &exception.instead {
+        Instead::Hash(mode) => (raw.mode, raw.v4_prefix, raw.v6_prefix) = encode_mode(*mode),
+        Instead::Buckets(buckets) => {
+            raw.bucket_count = buckets.len().min(RESERVED) as u8;
+            raw.buckets.iter_mut().zip(buckets).for_each(|(place, bucket)| *place = bucket.get());
+        }
+    }
+    (source, raw)
+}
+
+/// The index of the VIP, and its exception; `None` for what [`encode_exception`] could not have written.
+pub fn decode_exception(source: &RawSource, raw: &RawException) -> Option<(usize, Exception)> {
+    let address = match source.family {
+        4 => IpAddr::from(source.words[0]),
+        6 => IpAddr::from(<[u8; 16]>::try_from(source.words.concat()).ok()?),
+        _ => return None,
+    };
+    let length = u8::try_from(source.prefix_length.checked_sub(SOURCE_HEAD_BITS)?).ok()?;
+    let instead = match usize::from(raw.bucket_count) {
+        0 => Instead::Hash(decode_mode(raw.mode, raw.v4_prefix, raw.v6_prefix)?),
+        count => {
+            let buckets = raw.buckets.get(..count)?.iter();
+            Instead::Buckets(buckets.map(|&bucket| Bucket::new(bucket)).collect::<Option<_>>()?)
+        }
+    };
+    Some((source.vip.into(), Exception { network: Network::new(address, length)?, instead }))
 }
 
 /// `IPPROTO_TCP` and `IPPROTO_UDP`.
@@ -492,6 +589,8 @@ fn decode_vip(raw: &RawVip, services: Vec<Service>) -> Option<VipConfig> {
                 1 => Other::Drop,
                 _ => return None,
             },
+            // They are in a map of their own: see `decode_exception`.
+            exceptions: Vec::new(),
         },
         beat_port: raw.beat_port,
         cluster_mac: raw.cluster_mac,
@@ -511,7 +610,7 @@ mod tests {
             mode: HashMode::SourceIpPort,
             answerer: Answerer::Bucket,
         };
-        let third = Slice::of(onevip_core::NodeId::new(3).unwrap(), 16).unwrap();
+        let third = Slice::of(NodeId::new(3).unwrap(), 16).unwrap();
         let mosh = Service { ports: 60000..=60999, answerer: Answerer::Socket(third), ..dns.clone() };
         let mut config = KernelConfig {
             vips: vec![VipConfig {
@@ -525,6 +624,7 @@ mod tests {
                     },
                     services: vec![service(22), dns, mosh],
                     other: Other::Drop,
+                    exceptions: Vec::new(),
                 },
                 beat_port: 1112,
                 cluster_mac: [1, 0, 0x5e, 1, 2, 3],
@@ -533,7 +633,7 @@ mod tests {
         };
         config.vips.push(VipConfig { addresses: Vec::new(), ..config.vips[0].clone() });
         config.vips[1].selector.services = vec![service(2222)];
-        let raw = RawSettings::encode(&config).unwrap();
+        let raw = RawSettings::encode(&config, 1).unwrap();
         assert_eq!(raw.decode(), Some(config));
         let mut damaged = raw;
         damaged.vips[0].seed ^= 1;
@@ -564,6 +664,11 @@ mod tests {
         assert_eq!(encode_vip(&vip).plain, 1);
         vip.selector.services[0].mode = HashMode::SourceIpPort;
         assert_eq!(encode_vip(&vip).plain, 0);
+        vip.selector.services.clear();
+        assert_eq!(encode_vip(&vip).plain, 1);
+        let network = onevip_core::Network::new("10.8.0.0".parse().unwrap(), 16).unwrap();
+        vip.selector.exceptions.push(Exception { network, instead: Instead::Hash(HashMode::SourceIpPort) });
+        assert_eq!((encode_vip(&vip).plain, encode_vip(&vip).exceptions), (0, 1));
     }
 
     #[test]
@@ -571,11 +676,11 @@ mod tests {
         let addresses = (0..9).map(|last| IpAddr::from([198, 51, 100, last])).collect();
         let (selector, cluster_mac) = (Selector::uniform(Hasher::DEFAULT), [0; 6]);
         let mut vip = VipConfig { addresses, selector, beat_port: 1, cluster_mac, orphan_wait_ms: 150 };
-        let error = RawSettings::encode(&KernelConfig { vips: vec![vip.clone()] }).unwrap_err();
+        let error = RawSettings::encode(&KernelConfig { vips: vec![vip.clone()] }, 0).unwrap_err();
         assert!(error.to_string().contains("at most 8 addresses"), "{error}");
         vip.addresses.clear();
         vip.selector.services = (0..33).map(service).collect();
-        let error = RawSettings::encode(&KernelConfig { vips: vec![vip] }).unwrap_err();
+        let error = RawSettings::encode(&KernelConfig { vips: vec![vip] }, 0).unwrap_err();
         assert!(error.to_string().contains("at most 32 services"), "{error}");
     }
 }

@@ -39,6 +39,7 @@ pub use explain::Explainer;
 pub use features::{Feature, KernelFeatures};
 pub use flows::Flows;
 pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
+pub use layout::VIPS_MAX;
 pub use maps::LEASE_MAX;
 pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
 pub use ports::{guard_ports, release_ports};

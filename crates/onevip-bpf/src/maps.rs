@@ -5,7 +5,8 @@ use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::layout::{
     BEATS_BYTES, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, PROGRAMS, REASONS_MAX,
-    RawConfig, RawFlow, RawSettings, RawTracing, TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
+    RawConfig, RawException, RawFlow, RawSettings, RawSource, RawTracing, SOURCES_MAX, TICK_SHIFT,
+    TRACES_BYTES, VIPS_MAX, WORDS, decode_exception, encode_exception,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
@@ -21,6 +22,8 @@ use std::time::Duration;
 const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const RINGBUF: u32 = 27;
+const LPM_TRIE: u32 = 11;
+const NO_PREALLOC: u32 = 1;
 const MMAPABLE: u32 = 1 << 10;
 
 /// No daemon sets a deadline this far ahead; one that is found there is damage.
@@ -35,11 +38,15 @@ fn shape(map: &str) -> Shape {
         "config" => (ARRAY, 4, size_of::<RawConfig>() as u32, 1, MMAPABLE),
         "flags" => (ARRAY, 4, 4 * WORDS as u32, 1, MMAPABLE),
         "last_syn" => (ARRAY, 4, 8 * WORDS as u32, 1, MMAPABLE),
-        "lease" => (ARRAY, 4, 8, 1, MMAPABLE),
+        "lease" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
+        "sources" => {
+            let (key, value) = (size_of::<RawSource>() as u32, size_of::<RawException>() as u32);
+            (LPM_TRIE, key, value, 2 * SOURCES_MAX as u32, NO_PREALLOC)
+        }
         "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
         "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
@@ -84,6 +91,7 @@ pub(crate) struct Maps {
     lease: MappedArray,
     orphans: MappedArray,
     settled: MappedArray,
+    sources: OwnedFd,
     witness: MappedArray,
     counters: OwnedFd,
 }
@@ -104,6 +112,7 @@ impl Maps {
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
             witness: mapped("witness", size_of::<RawFlow>(), false)?,
+            sources: fd_of("sources")?,
             counters: fd_of("counters")?,
         })
     }
@@ -133,7 +142,8 @@ impl Maps {
                 ));
             }
         }
-        let ahead = Duration::from_nanos(self.lease_deadline_ns().saturating_sub(crate::boot_time_ns()));
+        let latest = (0..VIPS_MAX).map(|vip| self.lease_deadline_ns(vip)).max().unwrap_or(0);
+        let ahead = Duration::from_nanos(latest.saturating_sub(crate::boot_time_ns()));
         (ahead > LEASE_MAX).then(|| format!("lease runs for another {} s", ahead.as_secs()))
     }
 
@@ -159,13 +169,25 @@ impl Maps {
 
     /// The configuration in force; `None` when it is damaged.
     pub(crate) fn config(&self) -> Option<KernelConfig> {
-        self.settings(self.config_head()[2] as usize).decode()
+        let active = self.config_head()[2];
+        let mut config = self.settings(active as usize).decode()?;
+        for source in self.sources_of(active).ok()? {
+            let raw: RawException = sys::map_lookup(self.sources.as_fd(), &source).ok()??;
+            let (vip, exception) = decode_exception(&source, &raw)?;
+            config.vips.get_mut(vip)?.selector.exceptions.push(exception);
+        }
+        for vip in &mut config.vips {
+            vip.selector.exceptions.sort_by_key(|exception| exception.network);
+        }
+        Some(config)
     }
 
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
     pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
-        let raw = RawSettings::encode(config)?;
         let active = self.config_head()[2] & 1;
+        let raw = RawSettings::encode(config, 1 - active)?;
+        self.clear_exceptions(1 - active)?;
+        self.write_exceptions(config, 1 - active)?;
         let base = self.config.element(0).cast::<u32>();
         // SAFETY: the inactive half has no reader (see `wait_for_readers`), and there is one writer: this process.
         unsafe { self.half(1 - active as usize).write_volatile(raw) };
@@ -177,7 +199,38 @@ impl Maps {
         let flip = unsafe { base.add(2).cast::<std::sync::atomic::AtomicU32>().as_ref() };
         flip.store(1 - active, Ordering::Release);
         wait_for_readers();
+        self.clear_exceptions(active)
+    }
+
+    /// Writes the exceptions that belong to one half of the configuration.
+    fn write_exceptions(&self, config: &KernelConfig, half: u32) -> Result<()> {
+        for (index, vip) in config.vips.iter().enumerate() {
+            for exception in &vip.selector.exceptions {
+                let (source, raw) = encode_exception(half, index, exception);
+                sys::map_update(self.sources.as_fd(), &source, &raw)
+                    .map_err(Error::system(format!("write the exception for {}", exception.network)))?;
+            }
+        }
         Ok(())
+    }
+
+    /// Removes the exceptions that belong to one half of the configuration.
+    fn clear_exceptions(&self, half: u32) -> Result<()> {
+        let remove = |source: &RawSource| sys::map_delete(self.sources.as_fd(), source);
+        let removed = self.sources_of(half).and_then(|stale| stale.iter().try_for_each(remove));
+        removed.map_err(Error::system("remove old exceptions".to_owned()))
+    }
+
+    /// The keys of the exceptions that belong to one half of the configuration.
+    fn sources_of(&self, half: u32) -> std::io::Result<Vec<RawSource>> {
+        let (mut last, mut found): (Option<RawSource>, Vec<RawSource>) = (None, Vec::new());
+        while let Some(source) = sys::map_next_key(self.sources.as_fd(), last.as_ref())? {
+            if u32::from(source.half) == half {
+                found.push(source);
+            }
+            last = Some(source);
+        }
+        Ok(found)
     }
 
     pub(crate) fn set_flags(&self, vip: usize, bucket: Bucket, flags: Flags) {
@@ -192,12 +245,12 @@ impl Maps {
         self.last_syn.word64(word(vip, bucket)).load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_lease_deadline_ns(&self, deadline_ns: u64) {
-        self.lease.word64(0).store(deadline_ns, Ordering::Release);
+    pub(crate) fn set_lease_deadline_ns(&self, vip: usize, deadline_ns: u64) {
+        self.lease.word64(vip).store(deadline_ns, Ordering::Release);
     }
 
-    pub(crate) fn lease_deadline_ns(&self) -> u64 {
-        self.lease.word64(0).load(Ordering::Acquire)
+    pub(crate) fn lease_deadline_ns(&self, vip: usize) -> u64 {
+        self.lease.word64(vip).load(Ordering::Acquire)
     }
 
     pub(crate) fn set_settled_ns(&self, vip: usize, since_ns: u64) {

@@ -96,7 +96,7 @@ fn load_object(object: &[u8], pinned: Option<&Path>) -> Result<Loaded> {
 
 fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<MapData> {
     match ebpf.take_map(name) {
-        Some(Map::Array(map) | Map::PerCpuArray(map) | Map::RingBuf(map)) => Ok(map),
+        Some(Map::Array(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::LpmTrie(map)) => Ok(map),
         _ => Err(Error::Load { reason: format!("the object has no map {name}"), hint: String::new() }),
     }
 }

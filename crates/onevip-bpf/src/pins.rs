@@ -24,9 +24,9 @@ use std::path::{Path, PathBuf};
 pub(crate) const FRESH_SUFFIX: &str = "_fresh";
 
 /// The maps: name of the pin.
-pub(crate) const MAPS: [&str; 11] = [
-    "config", "flags", "last_syn", "lease", "orphans", "settled", "witness", "counters", "beats", "tracing",
-    "traces",
+pub(crate) const MAPS: [&str; 12] = [
+    "config", "flags", "last_syn", "lease", "orphans", "settled", "sources", "witness", "counters", "beats",
+    "tracing", "traces",
 ];
 
 /// The programs: name of the pin.

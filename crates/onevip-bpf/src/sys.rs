@@ -13,6 +13,9 @@ use std::path::Path;
 
 // enum bpf_cmd of <linux/bpf.h>.
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -319,6 +322,45 @@ pub(crate) fn array_read(map: BorrowedFd<'_>, index: u32, value: &mut [u64]) -> 
         flags: 0,
     };
     bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
+}
+
+/// Puts a value into a map, in place of an older one. Both are of the sizes that the map has.
+pub(crate) fn map_update<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let (key, value) = (std::ptr::from_ref(key) as u64, std::ptr::from_ref(value) as u64);
+    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value, flags: 0 };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Reads a value out of a map; `None` when there is none.
+pub(crate) fn map_lookup<K, V: Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let (key, into) = (std::ptr::from_ref(key) as u64, std::ptr::from_mut(&mut value) as u64);
+    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value: into, flags: 0 };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes a value out of a map.
+pub(crate) fn map_delete<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let key = std::ptr::from_ref(key) as u64;
+    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value: 0, flags: 0 };
+    bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
+/// The key behind another, or the first; `None` behind the last.
+pub(crate) fn map_next_key<K: Default>(map: BorrowedFd<'_>, last: Option<&K>) -> io::Result<Option<K>> {
+    let mut next = K::default();
+    let key = last.map_or(0, |last| std::ptr::from_ref(last) as u64);
+    let value = std::ptr::from_mut(&mut next) as u64;
+    let mut attr = ElementAttr { map: map.as_raw_fd() as u32, padding: 0, key, value, flags: 0 };
+    match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
+        Ok(_) => Ok(Some(next)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[repr(C)]

@@ -36,13 +36,14 @@ impl Words {
         self.0.orphan_waited(vip, flow, crate::boot_time_ns())
     }
 
-    /// Until when MINE counts, in boot time ns. More than an hour ahead would be taken for damage by the next daemon.
-    pub fn set_lease_deadline_ns(&self, deadline_ns: u64) {
-        self.0.set_lease_deadline_ns(deadline_ns);
+    /// Until when MINE counts at a VIP, in boot time ns. More than an hour ahead would be taken for damage by the next
+    /// daemon.
+    pub fn set_lease_deadline_ns(&self, vip: usize, deadline_ns: u64) {
+        self.0.set_lease_deadline_ns(vip, deadline_ns);
     }
 
-    /// Until when MINE counts, in boot time ns.
-    pub fn lease_deadline_ns(&self) -> u64 {
-        self.0.lease_deadline_ns()
+    /// Until when MINE counts at a VIP, in boot time ns.
+    pub fn lease_deadline_ns(&self, vip: usize) -> u64 {
+        self.0.lease_deadline_ns(vip)
     }
 }

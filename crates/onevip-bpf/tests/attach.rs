@@ -32,7 +32,7 @@ fn ready(dir: &Path, preference: AttachPreference, accelerate: Accelerate) -> Ke
 fn claim(kernel: &mut Kernel) {
     kernel.set_config(&config()).unwrap();
     kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
-    kernel.words().set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
+    kernel.words().set_lease_deadline_ns(common::V, boot_time_ns() + 600_000_000_000);
 }
 
 fn ways() -> [(AttachPreference, Accelerate); 4] {
@@ -377,6 +377,6 @@ fn flags_are_taken_over_and_may_be_read_by_everybody() {
         kernel.words().set_flags(V, bucket, flags(&[Flags::GUESTS, Flags::ELSEWHERE]));
         let view = Kernel::open_pinned(dir).unwrap();
         assert_eq!(view.flags(V, bucket), flags(&[Flags::GUESTS, Flags::ELSEWHERE]));
-        assert_eq!(view.lease_deadline_ns(), kernel.words().lease_deadline_ns());
+        assert_eq!(view.lease_deadline_ns(common::V), kernel.words().lease_deadline_ns(common::V));
     });
 }

@@ -8,7 +8,7 @@ use aya::maps::{Array, Map, MapData};
 use common::host::{NODE, Wire, veth};
 use common::reference::{kernel, renew};
 use common::{V, bucket_of, config, frame, isolated, run, wait_until};
-use onevip_bpf::layout::{RawAddress, RawConfig, RawSettings, WORDS};
+use onevip_bpf::layout::{RawAddress, RawConfig, RawSettings, VIPS_MAX, WORDS};
 use onevip_bpf::{Accelerate, Error, Kernel, Origin, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::mem::{offset_of, size_of};
@@ -49,7 +49,7 @@ const DAMAGES: &[Damage] = &[
     },
     Damage {
         what: "a lease for years",
-        make: |dir| word::<u64>(dir, "lease").set(0, u64::MAX, 0).unwrap(),
+        make: |dir| word::<[u64; VIPS_MAX]>(dir, "lease").set(0, [0, u64::MAX, 0, 0, 0, 0, 0, 0], 0).unwrap(),
         why: "lease runs for another",
     },
     Damage {
@@ -98,8 +98,11 @@ const DAMAGES: &[Damage] = &[
         what: "all maps unpinned under attached programs",
         make: |dir| {
             for map in
-                ["config", "flags", "last_syn", "lease", "orphans", "settled", "witness", "counters", "beats"]
+                ["config", "flags", "last_syn", "lease", "orphans", "settled", "sources", "counters", "beats"]
             {
+                std::fs::remove_file(dir.join(map)).unwrap();
+            }
+            for map in ["witness", "tracing", "traces"] {
                 std::fs::remove_file(dir.join(map)).unwrap();
             }
         },
@@ -143,7 +146,7 @@ fn damaged_pins_are_rebuilt_in_one_step_and_sessions_live_on() {
 fn nothing_changes_on_the_interface_before_the_caller_is_ready() {
     isolated(|dir| {
         left_behind(dir);
-        word::<u64>(dir, "lease").set(0, u64::MAX, 0).unwrap();
+        word::<[u64; VIPS_MAX]>(dir, "lease").set(0, [0, u64::MAX, 0, 0, 0, 0, 0, 0], 0).unwrap();
         let before = run(&format!("bpftool net show dev {NODE}"));
         let (_kernel, _) = Kernel::open(dir).unwrap();
         assert_eq!(run(&format!("bpftool net show dev {NODE}")), before);
@@ -207,7 +210,7 @@ fn teardown_tolerates_half_missing_pins() {
 fn a_lease_that_ran_out_long_ago_is_no_damage() {
     isolated(|dir| {
         left_behind(dir);
-        word::<u64>(dir, "lease").set(0, boot_time_ns() / 2, 0).unwrap();
+        word::<[u64; VIPS_MAX]>(dir, "lease").set(0, [boot_time_ns() / 2; VIPS_MAX], 0).unwrap();
         assert_eq!(Kernel::open(dir).unwrap().1, Origin::Adopted);
     });
 }

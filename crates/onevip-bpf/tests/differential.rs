@@ -16,8 +16,8 @@ use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
 use onevip_core::{
-    AddressOrder, Answerer, BUCKETS, Bucket, Flags, Flow, HashMode, Hasher, NodeId, Other, Reason, Selector,
-    Service, Slice, Socket, Transport,
+    AddressOrder, Answerer, BUCKETS, Bucket, Exception, Flags, Flow, HashMode, Hasher, Instead, Network,
+    NodeId, Other, Reason, Selector, Service, Slice, Socket, Transport,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -143,7 +143,12 @@ fn config() -> KernelConfig {
         Hasher { mode: HashMode::SourceIpPortDestPort, seed: 42, order: AddressOrder::Host, blocks: Some(5) };
     let second = VipConfig {
         addresses: vec![SECOND_VIP.into(), SECOND_VIP6.into(), SECOND_VIP_ALIAS.into()],
-        selector: Selector { hasher: by_port, services: services(), other: Other::Drop },
+        selector: Selector {
+            hasher: by_port,
+            services: services(),
+            other: Other::Drop,
+            exceptions: exceptions(),
+        },
         beat_port: SECOND_BEAT_PORT,
         cluster_mac: SECOND_MAC,
         orphan_wait_ms: common::ORPHAN_WAIT_MS,
@@ -163,6 +168,26 @@ fn services() -> Vec<Service> {
             ..service(Transport::Udp, MOSH, HashMode::SourceIp)
         },
     ]
+}
+
+/// Prefixes within each other, some of which hold clients that have sockets.
+fn exceptions() -> Vec<Exception> {
+    let network = |text: &str, length| Network::new(text.parse().unwrap(), length).unwrap();
+    let by = |network, mode| Exception { network, instead: Instead::Hash(mode) };
+    let buckets = |step: usize, count| Bucket::all().step_by(step).skip(3).take(count).collect::<Vec<_>>();
+    let to = |network, buckets| Exception { network, instead: Instead::Buckets(buckets) };
+    let mut exceptions = vec![
+        by(network("128.0.0.0", 1), HashMode::SourceIpPort),
+        to(network("192.0.0.0", 2), buckets(5, 16)),
+        by(network("198.51.100.0", 24), HashMode::SourceNet { v4_prefix: 28, v6_prefix: 64 }),
+        to(network("198.51.100.40", 29), buckets(7, 3)),
+        by(network("198.51.100.42", 32), HashMode::SourceIp),
+        to(network("8000::", 1), buckets(11, 16)),
+        to(network("2001:db8::", 32), buckets(13, 1)),
+        by(network("2001:db8::1122:3344:5566:30", 124), HashMode::SourceIpPortDestPort),
+    ];
+    exceptions.sort_by_key(|exception| exception.network);
+    exceptions
 }
 
 /// Sockets for any address, some in this node's slice and some, which must not count, in others'; and their ports.
@@ -433,7 +458,7 @@ fn shake(random: &mut Random, kernel: &Kernel, memory: &mut Memory) -> bool {
     if live {
         renew(kernel)
     } else {
-        kernel.words().set_lease_deadline_ns(now)
+        [V, V + 1].iter().for_each(|&vip| kernel.words().set_lease_deadline_ns(vip, now))
     }
     live
 }
@@ -484,7 +509,11 @@ fn compare(
 ) {
     let mut host = Host::new();
     let (mut kernel, _) = Kernel::open(dir).unwrap();
-    kernel.set_config(&config()).unwrap();
+    // Twice, so that it stands in either half once.
+    for _ in 0..2 {
+        kernel.set_config(&config()).unwrap();
+        assert_eq!(kernel.config(), Some(config()), "read back as it was written");
+    }
     kernel.attach("lo", Accelerate::Off).unwrap();
     let explainer = Explainer::open(dir).unwrap();
     let mut memory = Memory::open(dir);

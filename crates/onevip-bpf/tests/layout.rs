@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawBeat, RawConfig, RawFlow, RawService, RawSettings, RawTrace, RawTracing, RawVip,
+    self, RawAddress, RawBeat, RawConfig, RawException, RawFlow, RawService, RawSettings, RawSource,
+    RawTrace, RawTracing, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ fn facts() -> Facts {
         ("ONEVIP_VIPS_MAX".into(), layout::VIPS_MAX as u64),
         ("ONEVIP_ADDRESSES_MAX".into(), layout::ADDRESSES_MAX as u64),
         ("ONEVIP_SERVICES_MAX".into(), layout::SERVICES_MAX as u64),
+        ("ONEVIP_SOURCES_MAX".into(), layout::SOURCES_MAX as u64),
+        ("ONEVIP_RESERVED".into(), onevip_core::table::RESERVED as u64),
+        ("ONEVIP_SOURCE_HEAD_BITS".into(), layout::SOURCE_HEAD_BITS.into()),
         ("ONEVIP_BUCKETS".into(), BUCKETS as u64),
         ("ONEVIP_WORDS".into(), layout::WORDS as u64),
         ("ONEVIP_BEATS_BYTES".into(), layout::BEATS_BYTES as u64),
@@ -58,6 +62,8 @@ fn facts() -> Facts {
         ("ONEVIP_REASONS".into(), Reason::ALL.len() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
+        ("sizeof(struct onevip_source)".into(), size_of::<RawSource>() as u64),
+        ("sizeof(struct onevip_exception)".into(), size_of::<RawException>() as u64),
         ("sizeof(struct onevip_service)".into(), size_of::<RawService>() as u64),
         ("sizeof(struct onevip_vip)".into(), size_of::<RawVip>() as u64),
         ("sizeof(struct onevip_settings)".into(), size_of::<RawSettings>() as u64),
@@ -65,9 +71,11 @@ fn facts() -> Facts {
         ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
     ];
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
-    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other);
+    fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other, exceptions);
+    fields!(facts, "onevip_source", RawSource: prefix_length, half, vip, family, words);
+    fields!(facts, "onevip_exception", RawException: mode, v4_prefix, v6_prefix, bucket_count, buckets);
     fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit, slice_mask, slice);
-    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, traced, addresses, vips, services, checksum);
+    fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));

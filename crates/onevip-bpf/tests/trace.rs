@@ -196,9 +196,17 @@ fn an_explanation_leaves_no_trace() {
         assert_eq!(kernel.counters().unwrap(), before);
         assert_eq!(seen(&mut tracer), []);
         // It knows of everything that the authority knows.
-        words.set_lease_deadline_ns(0);
+        words.set_lease_deadline_ns(V, 0);
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynLapsed);
         words.set_flags(V, bucket, Flags::NONE);
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynForeign);
+        // A witness of other nodes' clients sees the ones that are real, and no others.
+        let noted = || common::run(&format!("bpftool map dump pinned {}", dir.join("witness").display()));
+        let nothing = noted();
+        words.set_flags(V, bucket, Flags::SAMPLED);
+        assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynForeign);
+        assert_eq!(noted(), nothing);
+        test_run(kernel.program_fds()[0], &syn(CLIENT), 1).unwrap();
+        assert_ne!(noted(), nothing);
     });
 }

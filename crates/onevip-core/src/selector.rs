@@ -3,10 +3,10 @@
 //! Everybody who asks in which bucket something lies asks a [`Selector`]: the reference verdict, the scan of the sockets,
 //! `onevip where`. The programs ask `bpf/service.h` and `bpf/hash.h` in `onevip-bpf`, their twins.
 
-use crate::hash::{HashMode, Hasher};
+use crate::hash::{HashMode, Hasher, reciprocal_scale};
 use crate::ids::Bucket;
 use crate::slice::Slice;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 /// A protocol with ports.
@@ -63,6 +63,82 @@ pub struct Ports {
     pub dest: u16,
 }
 
+/// Some addresses of one family: those that begin alike.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Network {
+    address: IpAddr,
+    length: u8,
+}
+
+impl Network {
+    /// The network of this address and so many leading bits; `None` when there are not so many, or others are set.
+    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
+        let this = Self { address, length };
+        let bits_max = if address.is_ipv4() { 32 } else { 128 };
+        (length <= bits_max && this.masked(address) == address).then_some(this)
+    }
+
+    /// Its first address.
+    pub const fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// How many leading bits its addresses have in common.
+    pub const fn length(self) -> u8 {
+        self.length
+    }
+
+    /// Whether an address is one of it.
+    pub fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && self.masked(address) == self.address
+    }
+
+    /// The network of this size in which an address lies.
+    pub fn around(address: IpAddr, length: u8) -> Self {
+        let length = length.min(if address.is_ipv4() { 32 } else { 128 });
+        let this = Self { address, length };
+        Self { address: this.masked(address), length }
+    }
+
+    fn masked(self, address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.length.min(32))).unwrap_or(0);
+                Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.length.min(128))).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+/// What counts for some sources instead of what the VIP and its services say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exception {
+    /// Which sources. Of several that contain a source the longest counts.
+    pub network: Network,
+    /// What counts.
+    pub instead: Instead,
+}
+
+/// What counts for an [`Exception`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Instead {
+    /// Another hash mode.
+    Hash(HashMode),
+    /// Only these buckets, 1 to 16: the [`Reserve`](crate::Reserve) of the node that the sources are pinned to. Which
+    /// of them is decided by the hash, as usual.
+    Buckets(Vec<Bucket>),
+}
+
 /// Everything that decides which bucket a packet to one VIP belongs to, and whether it is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Selector {
@@ -72,12 +148,14 @@ pub struct Selector {
     pub services: Vec<Service>,
     /// What becomes of the rest.
     pub other: Other,
+    /// Sources for which something else counts; no two with the same network.
+    pub exceptions: Vec<Exception>,
 }
 
 impl Selector {
     /// One way of hashing for everything, and nobody turned away.
     pub const fn uniform(hasher: Hasher) -> Self {
-        Self { hasher, services: Vec::new(), other: Other::Owner }
+        Self { hasher, services: Vec::new(), other: Other::Owner, exceptions: Vec::new() }
     }
 
     /// The service on this port.
@@ -95,8 +173,17 @@ impl Selector {
         self.other == Other::Owner || self.service(transport, port).is_some()
     }
 
+    /// What counts for this source instead, if anything: the longest network that contains it.
+    pub fn exception(&self, source: IpAddr) -> Option<&Exception> {
+        let matching = self.exceptions.iter().filter(|exception| exception.network.contains(source));
+        matching.max_by_key(|exception| exception.network.length())
+    }
+
     /// How a packet with these ports hashes.
-    pub fn hasher_for(&self, ports: Option<Ports>) -> Hasher {
+    pub fn hasher_for(&self, source: IpAddr, ports: Option<Ports>) -> Hasher {
+        if let Some(Exception { instead: Instead::Hash(mode), .. }) = self.exception(source) {
+            return Hasher { mode: *mode, ..self.hasher };
+        }
         let service = ports.and_then(|ports| self.service(ports.transport, ports.dest));
         Hasher { mode: service.map_or(self.hasher.mode, |service| service.mode), ..self.hasher }
     }
@@ -105,7 +192,18 @@ impl Selector {
     /// which only the first has ports, and all must meet the same bucket.
     pub fn bucket(&self, source: IpAddr, ports: Option<Ports>) -> Bucket {
         let (source_port, dest_port) = ports.map_or((0, 0), |ports| (ports.source, ports.dest));
-        self.hasher_for(ports).bucket(source, source_port, dest_port)
+        let hasher = self.hasher_for(source, ports);
+        self.bucket_of_hash(source, hasher.hash(source, source_port, dest_port))
+    }
+
+    /// The bucket that a hash selects for this source.
+    pub fn bucket_of_hash(&self, source: IpAddr, hash: u32) -> Bucket {
+        match self.exception(source) {
+            Some(Exception { instead: Instead::Buckets(buckets), .. }) if !buckets.is_empty() => {
+                buckets[reciprocal_scale(hash, buckets.len() as u32) as usize]
+            }
+            _ => self.hasher.bucket_of_hash(hash),
+        }
     }
 }
 
@@ -132,5 +230,36 @@ mod tests {
         assert_eq!(selector.bucket(client, None), Hasher::DEFAULT.bucket(client, 0, 0));
         assert!(selector.serves(Transport::Udp, 53) && !selector.serves(Transport::Tcp, 53));
         assert!(Selector { other: Other::Owner, ..selector }.serves(Transport::Tcp, 53));
+    }
+
+    #[test]
+    fn the_longest_network_counts() {
+        let network =
+            |text: &str, length| Network::new(text.parse().expect("an address"), length).expect("fits");
+        let reserved: Vec<Bucket> = Bucket::all().take(16).collect();
+        let exceptions = vec![
+            Exception { network: network("10.0.0.0", 8), instead: Instead::Hash(HashMode::SourceIpPort) },
+            Exception { network: network("10.8.0.0", 16), instead: Instead::Buckets(reserved.clone()) },
+            Exception { network: network("10.8.9.0", 24), instead: Instead::Hash(HashMode::SourceIp) },
+            Exception { network: network("2001:db8::", 32), instead: Instead::Buckets(reserved.clone()) },
+        ];
+        let selector = Selector { exceptions, ..Selector::uniform(Hasher::DEFAULT) };
+        let bucket = |source: &str, port| {
+            let ports = Ports { transport: Transport::Tcp, source: port, dest: 22 };
+            selector.bucket(source.parse().expect("an address"), Some(ports))
+        };
+        let spread = |source: &str| {
+            (1..=50).map(|port| bucket(source, port)).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(spread("10.1.2.3").len() > 40, "by port");
+        assert_eq!(spread("10.8.2.3").len(), 1, "pinned, and a source keeps its bucket");
+        assert_eq!(bucket("10.8.9.3", 1), Hasher::DEFAULT.bucket("10.8.9.3".parse().expect("one"), 0, 0));
+        assert_eq!(bucket("11.0.0.1", 1), Hasher::DEFAULT.bucket("11.0.0.1".parse().expect("one"), 0, 0));
+        let pinned: std::collections::BTreeSet<_> =
+            (0..255).map(|i| bucket(&format!("10.8.1.{i}"), 1)).collect();
+        assert_eq!(pinned.into_iter().collect::<Vec<_>>(), reserved, "all of the reserve, and nothing else");
+        assert!(reserved.contains(&bucket("2001:db8:1::1", 1)) && spread("2001:db9::1").len() == 1);
+        assert_eq!(Network::new("10.8.0.1".parse().expect("one"), 16), None, "bits beyond the length");
+        assert_eq!(Network::new("10.8.0.0".parse().expect("one"), 33), None);
     }
 }

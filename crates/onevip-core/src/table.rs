@@ -67,11 +67,13 @@ use std::cmp::{Ordering, Reverse};
 
 mod clocks;
 mod deal;
+mod reserve;
 #[cfg(test)]
 mod tests;
 
 pub use clocks::Clocks;
 use deal::{NOBODY, Owners, PerNode};
+pub use reserve::{RESERVED, Reserve};
 
 /// How much of the whole a node wants, relative to the others: 100 is normal, 200 twice that, 0 wants nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -132,6 +134,17 @@ impl Table {
     /// The order of `nodes` does not matter; when a node is named twice, its highest weight counts. With no node of a
     /// weight above 0 no bucket has an owner. `seed` is that of the hash; it makes different clusters' tables differ.
     pub fn compute(nodes: &[(NodeId, Weight)], seed: u32, mapping: Mapping) -> Self {
+        Self::compute_reserved(nodes, seed, mapping, &Reserve::default())
+    }
+
+    /// The same, where each node that is alive and has a weight gets what is reserved for it. `reserve` is of the same
+    /// seed and mapping.
+    pub fn compute_reserved(
+        nodes: &[(NodeId, Weight)],
+        seed: u32,
+        mapping: Mapping,
+        reserve: &Reserve,
+    ) -> Self {
         let largest = nodes.iter().filter(|(_, weight)| weight.0 > 0).map(|(node, _)| node.index() + 1).max();
         let needed = match mapping {
             Mapping::Balanced => largest.unwrap_or(0),
@@ -139,12 +152,16 @@ impl Table {
                 largest.unwrap_or(0).max(usize::from(total).min(NODES_MAX)).max(1)
             }
         };
-        Self::compute_with(&Clocks::up_to(needed, seed), nodes, mapping)
+        Self::deal(&Clocks::up_to(needed, seed), nodes, mapping, reserve)
     }
 
     /// The same as [`Table::compute`] with the seed of `clocks`, for those who compute many tables: making the clocks
     /// is the greater part of the work.
     pub fn compute_with(clocks: &Clocks, nodes: &[(NodeId, Weight)], mapping: Mapping) -> Self {
+        Self::deal(clocks, nodes, mapping, &Reserve::default())
+    }
+
+    fn deal(clocks: &Clocks, nodes: &[(NodeId, Weight)], mapping: Mapping, reserve: &Reserve) -> Self {
         let mut weights = [0; NODES_MAX];
         for &(node, weight) in nodes {
             let known = &mut weights[node.index()];
@@ -153,10 +170,11 @@ impl Table {
         if weights.iter().all(|&weight| weight == 0) {
             return Self { owners: [NOBODY; BUCKETS] };
         }
-        let owners = match mapping {
+        let mut owners = match mapping {
             Mapping::Balanced => balanced(&weights, clocks),
             Mapping::ClusterIp { total } => blocks(&weights, total.clamp(1, NODES_MAX as u8), clocks),
         };
+        reserve.apply(&mut owners, &weights, clocks);
         Self { owners }
     }
 

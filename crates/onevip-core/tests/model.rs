@@ -97,6 +97,7 @@ fn config(index: usize) -> Config {
         nodes: (0..NODES).map(node).collect::<NodeSet>(),
         weight: Weight::NORMAL,
         mapping: Mapping::Balanced,
+        pinned: NodeSet::EMPTY,
         seed: 0,
         failback: Failback::Now,
         timing: Timing::default(),

@@ -19,6 +19,7 @@ fn config(number: u8, failback: Failback) -> Config {
         nodes: (1..=3).map(node).collect::<NodeSet>(),
         weight: Weight::NORMAL,
         mapping: Mapping::Balanced,
+        pinned: NodeSet::EMPTY,
         seed: 0,
         failback,
         timing: Timing::new(BEAT),

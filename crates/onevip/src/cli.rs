@@ -81,6 +81,9 @@ enum Command {
         // With an id of its own: `--node` is an option of all commands.
         #[arg(id = "undrained", value_name = "NODE")]
         node: Option<String>,
+        /// At this VIP only
+        #[arg(long, value_name = "NAME")]
+        vip: Option<String>,
     },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
@@ -155,7 +158,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             cmd::watch::run(&ctx)
         }
         Command::Drain(args) => cmd::drain::run(&ctx, &args),
-        Command::Undrain { node } => cmd::drain::undrain(&ctx, node.as_deref()),
+        Command::Undrain { node, vip } => cmd::drain::undrain(&ctx, node.as_deref(), vip),
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Trace(args) => {

@@ -26,7 +26,7 @@ pub struct Status {
     pub config_digest: String,
     /// The daemon; `None` when none runs.
     pub daemon: Option<Daemon>,
-    /// The lease under which this node claims anything.
+    /// The lease under which this node claims anything; of several VIPs' the one that runs out first.
     pub lease: Lease,
     /// How this node feels; `None` without a daemon.
     #[serde(default)]
@@ -123,6 +123,8 @@ pub struct Vip {
     pub elsewhere: usize,
     /// Established TCP connections to the VIP that this node holds.
     pub sessions: usize,
+    /// The lease under which this node claims anything of it.
+    pub lease: Lease,
     /// The nodes that serve it.
     pub nodes: Vec<Node>,
     /// What living membership knows; `None` with fixed nodes or without a daemon.
@@ -249,7 +251,7 @@ impl fmt::Display for Page<'_> {
             status.node, status.node_id, status.cluster, status.membership, status.config_digest
         )?;
         writeln!(f, "daemon  {}", daemon_line(status))?;
-        writeln!(f, "lease   {}", lease_line(&status.lease))?;
+        writeln!(f, "lease   {}", lease_line(status))?;
         if let Some(health) = &status.health {
             write_health(f, health, status.membership == "static")?;
         }
@@ -285,13 +287,18 @@ fn daemon_line(status: &Status) -> String {
     line
 }
 
-fn lease_line(lease: &Lease) -> String {
-    match (lease.live, lease.left_ms) {
+fn lease_line(status: &Status) -> String {
+    let lapsed: Vec<&str> =
+        status.vips.iter().filter(|vip| !vip.lease.live).map(|vip| vip.name.as_str()).collect();
+    let nothing = if lapsed.len() < status.vips.len() {
+        format!("this node claims nothing of {}", lapsed.join(", "))
+    } else {
+        "this node claims nothing".to_owned()
+    };
+    match (status.lease.live, status.lease.left_ms) {
         (true, left) => format!("live, {left} ms left"),
-        (false, 0) => "none: this node claims nothing".to_owned(),
-        (false, left) => {
-            format!("ran out {} ago: this node claims nothing", duration((-left / 1000).max(0) as u64))
-        }
+        (false, 0) => format!("none: {nothing}"),
+        (false, left) => format!("ran out {} ago: {nothing}", duration((-left / 1000).max(0) as u64)),
     }
 }
 

@@ -78,7 +78,9 @@ pub fn kernel(dir: &std::path::Path) -> Kernel {
 }
 
 pub fn renew(kernel: &Kernel) {
-    kernel.words().set_lease_deadline_ns(boot_time_ns() + 600_000_000_000);
+    for vip in [V, V + 1] {
+        kernel.words().set_lease_deadline_ns(vip, boot_time_ns() + 600_000_000_000);
+    }
 }
 
 pub fn set(kernel: &Kernel, bucket: Bucket, flags: Flags) {

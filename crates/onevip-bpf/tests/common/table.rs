@@ -97,7 +97,7 @@ impl Table<'_> {
         if live {
             renew(self.known.kernel)
         } else {
-            self.known.kernel.words().set_lease_deadline_ns(boot_time_ns())
+            self.known.kernel.words().set_lease_deadline_ns(V, boot_time_ns())
         }
     }
 

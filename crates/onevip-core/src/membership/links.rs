@@ -3,8 +3,8 @@
 //! Alive is who is heard by us, or by somebody we hear. A missing link between two nodes changes nothing while a third
 //! hears both.
 
-use super::Engine;
 use super::votes::CONVICTED;
+use super::{Config, Engine};
 use crate::beat::{Health, Incarnation, NodeState, PeerReport, Seq, Standing};
 use crate::hash::jhash2;
 use crate::ids::{BucketSet, NodeId, NodeSet};
@@ -58,8 +58,9 @@ impl Engine {
         members.extend(hidden.iter().map(|(node, (_, _, standing))| (*node, *standing)));
         let members = eligible(members);
         if members != self.members || self.view == 0 {
-            self.view = view_digest(&members, self.config.seed, self.config.mapping);
-            self.table = Table::compute(&members, self.config.seed, self.config.mapping);
+            let Config { seed, mapping, pinned, .. } = self.config;
+            self.view = view_digest(&members, seed, mapping, pinned);
+            self.table = Table::compute_reserved(&members, seed, mapping, &self.reserve);
             self.owned = members.iter().map(|(node, _)| (*node, self.table.owned_by(*node))).collect();
             self.members = members;
             self.asked = [BucketSet::EMPTY; 2]; // Who asked for something may not be its wanted owner any more.
@@ -121,12 +122,13 @@ fn eligible(nodes: Vec<(NodeId, Standing)>) -> Vec<(NodeId, Weight)> {
 }
 
 /// Digest of everything that the table depends on; never 0.
-fn view_digest(members: &[(NodeId, Weight)], seed: u32, mapping: Mapping) -> u32 {
+fn view_digest(members: &[(NodeId, Weight)], seed: u32, mapping: Mapping, pinned: NodeSet) -> u32 {
     let total = match mapping {
         Mapping::Balanced => 0,
         Mapping::ClusterIp { total } => 0x100 | u32::from(total),
     };
     let mut words = vec![seed, total];
+    words.extend(pinned.iter().map(|node| u32::from(node.get()) << 24));
     words.extend(members.iter().map(|(node, weight)| u32::from(node.get()) << 16 | u32::from(weight.get())));
     jhash2(&words, 0).max(1)
 }

@@ -28,7 +28,7 @@ mod votes;
 
 use crate::beat::{Beat, Facts, Health, Incarnation, NodeState, Seq, Standing, Testimony};
 use crate::ids::{BUCKETS, BucketSet, NodeId, NodeSet};
-use crate::table::{Mapping, Table, Weight};
+use crate::table::{Mapping, Reserve, Table, Weight};
 use crate::time::Time;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -69,6 +69,8 @@ pub struct Config {
     pub mapping: Mapping,
     /// Seed of the table; alike on all nodes.
     pub seed: u32,
+    /// The nodes that sources are pinned to; alike on all nodes.
+    pub pinned: NodeSet,
     /// When planned moves happen.
     pub failback: Failback,
     /// All timers.
@@ -182,6 +184,8 @@ pub struct Engine {
     hidden: NodeSet,
     members: Vec<(NodeId, Weight)>,
     view: u32,
+    /// What is reserved for the nodes that sources are pinned to.
+    reserve: Reserve,
     table: Table,
     /// What the table gives to each member: it is asked for all the time.
     owned: BTreeMap<NodeId, BucketSet>,
@@ -262,6 +266,7 @@ impl Engine {
             hidden: NodeSet::EMPTY,
             members: Vec::new(),
             view: 0,
+            reserve: Reserve::of(config.pinned, config.seed, config.mapping),
             table: Table::compute(&[], config.seed, config.mapping),
             owned: BTreeMap::new(),
             lease_until: Time::ZERO,
@@ -377,7 +382,7 @@ impl Engine {
         self.settle(now);
     }
 
-    /// A new configuration. `me` and `host` must not change. Beat time, seed and mapping take effect at once.
+    /// A new configuration. `me` and `host` must not change. Beat time, seed, mapping and pins take effect at once.
     pub fn reconfigure(&mut self, now: Time, config: Config) {
         self.wake(now);
         debug_assert!(config.me == self.config.me && config.host == self.config.host);
@@ -385,6 +390,7 @@ impl Engine {
             self.peers.entry(node).or_insert_with(|| Peer::unheard(now));
         }
         self.members.clear();
+        self.reserve = Reserve::of(config.pinned, config.seed, config.mapping);
         self.config = config;
         self.news = true;
         self.urgent = true;

@@ -120,6 +120,8 @@ impl World {
                     nodes: all,
                     weight: Weight::NORMAL,
                     mapping: Mapping::Balanced,
+                    // Some, so that reserves take part in everything that happens.
+                    pinned: NodeId::all().take(setup.nodes / 2).collect(),
                     seed: 7,
                     failback: setup.failback,
                     timing,

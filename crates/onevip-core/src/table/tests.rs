@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::hash::{Hasher, block_start, jhash2, reciprocal_scale};
+use crate::ids::NodeSet;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -373,4 +374,81 @@ proptest! {
         let owner = table.owner(hasher.bucket_of_hash(hash)).unwrap();
         prop_assert_eq!(owner.index(), reciprocal_scale(hash, u32::from(total)) as usize);
     }
+}
+
+#[test]
+fn what_is_reserved_is_its_nodes_as_long_as_that_lives_and_all_shares_stay() {
+    let pin =
+        |nodes: &[usize]| nodes.iter().map(|&index| NodeId::from_index(index).unwrap()).collect::<NodeSet>();
+    let mut random = Random(77);
+    for n in [1, 2, 3, 4, 8, 16, 64] {
+        let everybody: Vec<usize> = (0..n).collect();
+        for pinned in [&everybody[..1], &everybody[n / 2..], &everybody[..]] {
+            let reserve = Reserve::of(pin(pinned), 9, Mapping::Balanced);
+            for trial in 0..6 {
+                let mut cluster = equal(n);
+                (0..trial).filter(|_| n > 1).for_each(|_| cluster[random.below(n)] = 0);
+                if cluster.iter().all(|&weight| weight == 0) {
+                    continue;
+                }
+                let plain = Table::compute(&nodes(&cluster), 9, Mapping::Balanced);
+                let table = Table::compute_reserved(&nodes(&cluster), 9, Mapping::Balanced, &reserve);
+                assert_eq!(shares(&table), shares(&plain), "N={n}, {} pinned", pinned.len());
+                for node in pin(pinned).iter().filter(|node| cluster[node.index()] > 0) {
+                    let own = reserve.buckets(node);
+                    assert_eq!(own.len(), RESERVED);
+                    assert!(own.iter().all(|&bucket| table.owner(bucket) == Some(node)), "N={n}, {node}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn reserves_do_not_overlap_and_depend_on_nothing_that_changes() {
+    let all: NodeSet = NodeId::all().collect();
+    for mapping in [Mapping::Balanced, Mapping::ClusterIp { total: 64 }] {
+        let reserve = Reserve::of(all, 3, mapping);
+        let buckets: BucketSet = NodeId::all().flat_map(|node| reserve.buckets(node).to_vec()).collect();
+        assert_eq!(buckets.len(), BUCKETS, "64 times 16, and none twice");
+    }
+    let one = NodeSet::EMPTY.with(NodeId::from_index(2).unwrap());
+    let alone = Reserve::of(one, 3, Mapping::Balanced);
+    assert_eq!(alone.buckets(NodeId::from_index(1).unwrap()), []);
+    assert_eq!(alone.buckets(NodeId::from_index(2).unwrap()).len(), RESERVED);
+}
+
+#[test]
+fn a_pinned_node_that_leaves_moves_what_it_had_and_its_reserve_falls_on_all() {
+    for n in [3, 4, 8, 16] {
+        let pinned: NodeSet = NodeId::all().take(n).collect();
+        let (mut moved, mut needed, mut heirs) = (0, 0, 0);
+        for seed in 0..6 {
+            let reserve = Reserve::of(pinned, seed, Mapping::Balanced);
+            let of =
+                |cluster: &[u16]| Table::compute_reserved(&nodes(cluster), seed, Mapping::Balanced, &reserve);
+            let all = of(&equal(n));
+            for leaver in 0..n {
+                let rest = of(&without(&equal(n), leaver));
+                let (m, least) = moves(&all, &rest);
+                (moved, needed) = (moved + m, needed + least);
+                let own = reserve.buckets(NodeId::from_index(leaver).unwrap());
+                let owners: std::collections::BTreeSet<_> =
+                    own.iter().map(|&bucket| rest.owner(bucket)).collect();
+                heirs += owners.len();
+            }
+        }
+        let (ratio, heirs) = (moved as f64 / needed as f64, heirs as f64 / (6 * n) as f64);
+        assert!((1.0..=1.10).contains(&ratio), "N={n}: {ratio:.3}");
+        assert!(heirs >= (n - 1).min(RESERVED) as f64 * 0.6, "N={n}: {heirs:.1} heirs of {}", n - 1);
+    }
+}
+
+#[test]
+fn a_node_of_little_weight_has_its_reserve_all_the_same() {
+    let reserve = Reserve::of(NodeSet::EMPTY.with(NodeId::from_index(0).unwrap()), 1, Mapping::Balanced);
+    let table = Table::compute_reserved(&nodes(&[1, 10_000]), 1, Mapping::Balanced, &reserve);
+    assert_eq!(table.owned_by(NodeId::from_index(0).unwrap()).len(), RESERVED);
+    let table = Table::compute_reserved(&nodes(&[0, 100]), 1, Mapping::Balanced, &reserve);
+    assert_eq!(table.owned_by(NodeId::from_index(0).unwrap()).len(), 0, "none without any weight");
 }

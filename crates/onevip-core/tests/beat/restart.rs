@@ -27,6 +27,7 @@ impl Node {
             nodes: [node(1), node(2)].into_iter().collect::<NodeSet>(),
             weight: Weight::NORMAL,
             mapping: Mapping::Balanced,
+            pinned: NodeSet::EMPTY,
             seed: 0,
             failback: Failback::Idle,
             timing: Timing::default(),

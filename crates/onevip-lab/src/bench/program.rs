@@ -95,7 +95,7 @@ fn measure(repeat: u32, rounds: usize, sheet: &mut Sheet) -> Result<()> {
         cluster_mac: CLUSTER_MAC,
     };
     kernel.set_config(&KernelConfig { vips: vec![vip] })?;
-    kernel.words().set_lease_deadline_ns(boot_time_ns() + 3_000_000_000_000);
+    kernel.words().set_lease_deadline_ns(0, boot_time_ns() + 3_000_000_000_000);
     let sessions = [Session::open(VIP.into())?, Session::open(VIP6.into())?];
     let clients = sessions.each_ref().map(|session| (session.client.ip(), session.client.port()));
     let mut cases = cases(clients)?;

@@ -44,9 +44,9 @@ fn fallen_silent(lab: &Lab, fault: &Fault, victim: u8, client: IpAddr) -> u64 {
     let words = words(lab, victim);
     lab.fault(fault).unwrap();
     let stopped = Instant::now();
-    let left = words.lease_deadline_ns().saturating_sub(onevip_bpf::boot_time_ns());
+    let left = words.lease_deadline_ns(0).saturating_sub(onevip_bpf::boot_time_ns());
     assert!(left <= LEASE.as_nanos() as u64, "{fault}: {left} ns of lease left");
-    wait("the lease to run out", || words.lease_deadline_ns() < onevip_bpf::boot_time_ns());
+    wait("the lease to run out", || words.lease_deadline_ns(0) < onevip_bpf::boot_time_ns());
     println!("{fault}: silent after {:?}", stopped.elapsed());
     assert_eq!(lab.who_has("client", VIP, LEASE).unwrap(), []);
     assert!(!pings(lab, client));

@@ -24,6 +24,7 @@ mod mtu;
 mod nat;
 mod repair;
 mod router;
+mod services;
 mod sessions;
 mod stale;
 mod static_rules;

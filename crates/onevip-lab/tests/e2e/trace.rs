@@ -78,7 +78,8 @@ fn a_login_is_traced_as_own_on_one_node_and_as_foreign_on_the_others(mode: Mode)
     traces.into_iter().for_each(Trace::end);
     let mut counted = Trace::begin(&lab, 2, &["--json", "--count", "2"]);
     assert_eq!(landed(&lab, client), "unix2");
-    (counted.line(), counted.line());
+    counted.line();
+    counted.line();
     assert!(counted.child.wait().unwrap().success());
 }
 

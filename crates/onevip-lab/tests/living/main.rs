@@ -11,6 +11,7 @@ mod faults;
 mod flood;
 mod hostile;
 mod planned;
+mod pools;
 mod strangers;
 
 use std::net::Ipv4Addr;

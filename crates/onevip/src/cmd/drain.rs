@@ -39,6 +39,9 @@ pub struct Args {
     /// End the sessions that are left after this time; their users are told so at once
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = humantime::parse_duration)]
     kill_after: Option<Duration>,
+    /// Drain it at this VIP only, and wait for the sessions of that VIP
+    #[arg(long, value_name = "NAME")]
+    vip: Option<String>,
     /// Drain even if no other node would serve the clients
     #[arg(long)]
     force: bool,
@@ -56,7 +59,7 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     );
     // A mistake in the file must not keep anybody from a plain drain.
     let plan = if tells { Some(plan(ctx)?) } else { plan(ctx).ok() };
-    println!("{}", ask(ctx, Request::Drain { force: args.force })?);
+    println!("{}", ask(ctx, Request::Drain { force: args.force, vip: args.vip.clone() })?);
     if let Some(plan) = &plan {
         tell(plan, args)?;
     }
@@ -64,13 +67,16 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let left = see_off(ctx, plan.as_ref(), args)?;
-    Ok(verdict(&left, "the node stays drained (`onevip undrain` ends that)"))
+    Ok(verdict(&left, args.vip.as_deref(), "the node stays drained (`onevip undrain` ends that)"))
 }
 
 /// Says how it ended.
-fn verdict(left: &[Session], stays: &str) -> ExitCode {
+fn verdict(left: &[Session], vip: Option<&str>, stays: &str) -> ExitCode {
     if left.is_empty() {
-        println!("no session is left: this host may be stopped");
+        match vip {
+            None => println!("no session is left: this host may be stopped"),
+            Some(vip) => println!("no session of {vip} is left"),
+        }
         return ExitCode::SUCCESS;
     }
     println!("time is over, {stays}; {}:", show::left(left));
@@ -94,10 +100,13 @@ fn other(ctx: &Context, asked: &str) -> anyhow::Result<Option<String>> {
 }
 
 /// Ends a drain, here or on another node.
-pub fn undrain(ctx: &Context, node: Option<&str>) -> anyhow::Result<ExitCode> {
+pub fn undrain(ctx: &Context, node: Option<&str>, vip: Option<String>) -> anyhow::Result<ExitCode> {
     let request = match node.map(|asked| other(ctx, asked)).transpose()?.flatten() {
-        Some(node) => Request::Order { node, order: Order::Undrain },
-        None => Request::Undrain,
+        Some(node) => {
+            ensure!(vip.is_none(), "--vip is for the node itself: run this on {node}");
+            Request::Order { node, order: Order::Undrain }
+        }
+        None => Request::Undrain { vip },
     };
     super::order::run(ctx, request)
 }
@@ -108,13 +117,14 @@ fn run_remote(ctx: &Context, args: &Args, node: &str) -> anyhow::Result<ExitCode
         args.notify.is_none() && args.kill_after.is_none(),
         "--notify and --kill-after reach into sessions, which only {node} itself can: run this there"
     );
+    ensure!(args.vip.is_none(), "--vip is for the node itself: run this on {node}");
     let order = Order::Drain { force: args.force };
     println!("{}", ask(ctx, Request::Order { node: node.to_owned(), order })?);
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
     }
     let left = wait_for(args.timeout, || held_by(ctx, node), |_| ())?;
-    Ok(verdict(&left, &format!("{node} stays drained (`onevip undrain {node}` ends that)")))
+    Ok(verdict(&left, None, &format!("{node} stays drained (`onevip undrain {node}` ends that)")))
 }
 
 /// The sessions that another node holds, and the buckets that it claims.
@@ -141,15 +151,21 @@ fn tell(plan: &Plan, args: &Args) -> anyhow::Result<()> {
     if words.is_empty() {
         return Ok(());
     }
-    let told = terminals::tell(&sessions::look(plan)?, &plan.node.name, &words.join("\n"));
+    let told = terminals::tell(&of_vip(sessions::look(plan)?, args), &plan.node.name, &words.join("\n"));
     println!("told {told} terminals");
     Ok(())
+}
+
+/// Those that the drain is about.
+fn of_vip(mut sessions: Vec<Session>, args: &Args) -> Vec<Session> {
+    sessions.retain(|session| args.vip.as_ref().is_none_or(|vip| session.vip == *vip));
+    sessions
 }
 
 /// Waits for the sessions to end; returns those that are left when the time is over.
 fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Vec<Session>> {
     let begun = Instant::now();
-    let all = plan.map(sessions::look).transpose()?.unwrap_or_default();
+    let all = of_vip(plan.map(sessions::look).transpose()?.unwrap_or_default(), args);
     let own = sessions::own(&all).map(|own| (own.address, own.port));
     if own.is_some() {
         println!("your own session is one of them: it is neither counted nor ended");
@@ -159,12 +175,12 @@ fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Ve
         sessions
     };
     let mut kill_at = args.kill_after.map(|after| begun + after);
-    let look = || held(ctx).map(|(left, claims)| (others(left), claims));
+    let look = || held(ctx, args).map(|(left, claims)| (others(left), claims));
     wait_for(args.timeout, look, |_| {
         if let Some(plan) = plan.filter(|_| kill_at.is_some_and(|at| Instant::now() >= at)) {
             kill_at = None;
             // Who cannot be looked at is looked at again in a moment.
-            sessions::look(plan).into_iter().for_each(|all| end_the_rest(&others(all)));
+            sessions::look(plan).into_iter().for_each(|all| end_the_rest(&others(of_vip(all, args))));
         }
     })
 }
@@ -195,10 +211,11 @@ fn wait_for(
     }
 }
 
-fn held(ctx: &Context) -> anyhow::Result<(Vec<Session>, usize)> {
+fn held(ctx: &Context, args: &Args) -> anyhow::Result<(Vec<Session>, usize)> {
     let Response::Sessions(left) = conversation(ctx, Request::Who)? else { return Err(not_understood()) };
     let Response::Status(status) = conversation(ctx, Request::Status)? else { return Err(not_understood()) };
-    Ok((left, status.vips.iter().map(|vip| vip.claims).sum()))
+    let vips = status.vips.iter().filter(|vip| args.vip.as_ref().is_none_or(|name| vip.name == *name));
+    Ok((of_vip(left, args), vips.map(|vip| vip.claims).sum()))
 }
 
 fn end_the_rest(rest: &[Session]) {

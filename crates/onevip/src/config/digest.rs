@@ -8,7 +8,7 @@
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
-use super::model::{Config, Node, Service, Vip};
+use super::model::{Config, Instead, Node, Service, SourceRule, Vip};
 use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
@@ -99,6 +99,7 @@ impl Canon {
             addresses,
             interface: _,
             nodes,
+            weights,
             hash,
             seed,
             mapping,
@@ -109,6 +110,7 @@ impl Canon {
             beat_port,
             services,
             other,
+            sources,
         } = vip;
         self.text(name);
         self.addresses(addresses);
@@ -124,7 +126,8 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        for Service { protocol, ports, hash: own, answerer, slices } in services {
+        // What health asks is each host's own business.
+        for Service { protocol, ports, hash: own, answerer, slices, check: _ } in services {
             self.text(protocol.as_str());
             self.number(u64::from(*ports.start()));
             self.number(u64::from(*ports.end()));
@@ -139,6 +142,19 @@ impl Canon {
                     self.number(u64::from(*slices));
                 }
             }
+        }
+        for SourceRule { network, instead } in sources {
+            self.text("source");
+            self.text(&network.to_string());
+            match instead {
+                Instead::Hash(mode) => self.mode(*mode),
+                Instead::Pin(node) => self.number(u64::from(node.get())),
+            }
+        }
+        for (node, weight) in weights {
+            self.text("weight");
+            self.number(u64::from(node.get()));
+            self.number(u64::from(*weight));
         }
         match other {
             Other::Owner => {}

@@ -18,6 +18,7 @@ mod parse;
 mod reader;
 pub mod services;
 mod source;
+mod sources;
 mod suggest;
 mod validate;
 mod values;
@@ -32,7 +33,8 @@ pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;
 pub use mac::{MacAddr, NotAMac};
 pub use model::{
-    Accelerate, Config, Delivery, Failback, Hook, Listen, Mapping, Membership, Node, Protocol, Service, Vip,
+    Accelerate, Config, Delivery, Failback, Hook, Instead, Listen, Mapping, Membership, Node, Protocol,
+    Service, ServiceCheck, SourceRule, Vip,
 };
 pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
 pub use source::{Place, Source};

@@ -8,9 +8,10 @@ use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
 use onevip_core::{
-    AddressOrder, Answerer, HashMode, Hasher, NodeId, NodeSet, Other, Selector, Slice, Table, Transport,
-    Weight,
+    AddressOrder, Answerer, Exception, HashMode, Hasher, Network, NodeId, NodeSet, Other, Reserve, Selector,
+    Slice, Table, Transport, Weight,
 };
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -100,6 +101,8 @@ pub struct Vip {
     pub interface: Option<String>,
     /// The nodes that serve it; at least one.
     pub nodes: NodeSet,
+    /// Weights that differ from the nodes' own at this VIP, 0 to 10000, by number; all of them serve it.
+    pub weights: BTreeMap<NodeId, u16>,
     /// What of a source selects the bucket.
     pub hash: HashMode,
     /// Seed of the hash and of the table.
@@ -120,6 +123,26 @@ pub struct Vip {
     pub services: Vec<Service>,
     /// What becomes of packets that none of the services wants.
     pub other: Other,
+    /// Sources for which something else counts, sorted by network, each network once.
+    pub sources: Vec<SourceRule>,
+}
+
+/// Sources for which something else counts than for all others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceRule {
+    /// Which; of several that contain a source the longest counts.
+    pub network: Network,
+    /// What counts.
+    pub instead: Instead,
+}
+
+/// What counts for a [`SourceRule`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Instead {
+    /// Another hash mode.
+    Hash(HashMode),
+    /// This node, as long as it serves the VIP.
+    Pin(NodeId),
 }
 
 /// How buckets are dealt to nodes.
@@ -168,6 +191,17 @@ pub struct Service {
     /// Into how many slices its ports are dealt where sockets answer: a power of two, no less than any node's number. 1
     /// elsewhere.
     pub slices: u8,
+    /// What health asks of it; `None`: whatever it takes to find the `sshd` among the services.
+    pub check: Option<ServiceCheck>,
+}
+
+/// What health asks of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServiceCheck {
+    /// It is the `sshd` that `[health]` is about.
+    Sshd,
+    /// Nothing: it is no `sshd`.
+    None,
 }
 
 /// A transport protocol.
@@ -217,13 +251,18 @@ impl Config {
     pub fn full_table(&self, vip: &Vip) -> Table {
         let nodes: Vec<(NodeId, Weight)> = self
             .nodes_of(vip)
-            .map(|node| (node.id, Weight::new(node.weight).unwrap_or(Weight::NORMAL)))
+            .map(|node| (node.id, Weight::new(vip.weight_of(node)).unwrap_or(Weight::NORMAL)))
             .collect();
-        Table::compute(&nodes, vip.seed, vip.table_mapping())
+        Table::compute_reserved(&nodes, vip.seed, vip.table_mapping(), &vip.reserve())
     }
 }
 
 impl Vip {
+    /// What a node weighs here.
+    pub fn weight_of(&self, node: &Node) -> u16 {
+        self.weights.get(&node.id).copied().unwrap_or(node.weight)
+    }
+
     /// What decides on a packet to this VIP, on this node: as [`Vip::selector`], with the node's slices.
     pub fn selector_of(&self, node: NodeId) -> Selector {
         let mut selector = self.selector();
@@ -246,7 +285,34 @@ impl Vip {
             mode: service.hash,
             answerer: service.answerer,
         });
-        Selector { hasher: self.hasher(), services: services.collect(), other: self.other }
+        let reserve = self.reserve();
+        let exceptions = self.sources.iter().map(|source| Exception {
+            network: source.network,
+            instead: match source.instead {
+                Instead::Hash(mode) => onevip_core::Instead::Hash(mode),
+                Instead::Pin(node) => onevip_core::Instead::Buckets(reserve.buckets(node).to_vec()),
+            },
+        });
+        Selector {
+            hasher: self.hasher(),
+            services: services.collect(),
+            other: self.other,
+            exceptions: exceptions.collect(),
+        }
+    }
+
+    /// The nodes that anything is pinned to.
+    pub fn pinned(&self) -> NodeSet {
+        let pinned = self.sources.iter().filter_map(|source| match source.instead {
+            Instead::Hash(_) => None,
+            Instead::Pin(node) => Some(node),
+        });
+        pinned.collect()
+    }
+
+    /// What the table reserves for them.
+    pub fn reserve(&self) -> Reserve {
+        Reserve::of(self.pinned(), self.seed, self.table_mapping())
     }
 
     /// What decides the bucket of a source where no service has its own way.
@@ -339,6 +405,7 @@ words!(Failback { Idle = "idle", Now = "now", Manual = "manual" });
 words!(Mapping { Balanced = "balanced", ClusterIp = "clusterip" });
 words!(Delivery { Multicast = "multicast", Flood = "flood" });
 words!(Accelerate { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
+words!(ServiceCheck { Sshd = "sshd", None = "none" });
 words!(Protocol { Tcp = "tcp", Udp = "udp" });
 
 impl std::fmt::Display for Service {

@@ -11,6 +11,7 @@ use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Member
 use super::reader::Section;
 use super::services::{OTHERS, ServiceDraft, service};
 use super::source::{Place, Spot};
+use super::sources::{SourceDraft, source};
 use super::values;
 use super::watching;
 use onevip_core::{AddressOrder, NODES_MAX, Other};
@@ -78,6 +79,8 @@ pub(super) struct VipDraft {
     pub interface: Option<String>,
     /// `None` when the file does not say: all nodes.
     pub nodes: Option<Spot<Vec<Spot<String>>>>,
+    /// By the name of the node.
+    pub weights: Vec<(Spot<String>, Spot<u32>)>,
     pub hash: Option<Spot<HashWord>>,
     pub prefix: Option<PrefixDraft>,
     pub seed: u32,
@@ -89,6 +92,7 @@ pub(super) struct VipDraft {
     pub beat_port: Option<Spot<u16>>,
     pub other: Other,
     pub services: Vec<ServiceDraft>,
+    pub sources: Vec<SourceDraft>,
     /// Whether the file has any `[[vip.service]]`, right or wrong.
     pub says_services: bool,
 }
@@ -154,6 +158,9 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
         addresses: addresses(&mut section, "addresses", "a VIP", out),
         interface: section.string("interface", out).and_then(|name| values::interface(name, out)),
         nodes: node_names(&mut section, out),
+        weights: section
+            .table("weights", "`weights`", out)
+            .map_or_else(Vec::new, |table| table.numbers(&(0..=u32::from(WEIGHT_MAX)), out)),
         hash: section.choice("hash", HashWord::ALL, out),
         prefix: prefix(&mut section, out),
         seed: section.integer("seed", 0..=u32::MAX, out).map_or(0, |seed| seed.value),
@@ -177,6 +184,11 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
             .tables("service", "[[vip.service]]", out)
             .into_iter()
             .filter_map(|section| service(section, out))
+            .collect(),
+        sources: section
+            .tables("source", "[[vip.source]]", out)
+            .into_iter()
+            .filter_map(|section| source(section, out))
             .collect(),
     };
     section.finish(out);

@@ -71,6 +71,9 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("slices", "16"),
     ("id", "1"),
     ("weight", "100"),
+    ("weights", "{ unix3 = 50 }"),
+    ("pin", r#""unix3""#),
+    ("check", r#""sshd""#),
     ("ipv4", "24"),
     ("ipv6", "64"),
     ("sshd", r#""banner""#),
@@ -194,19 +197,7 @@ impl<'a> Section<'a> {
         out: &mut Diagnostics,
     ) -> Option<Spot<u32>> {
         let entry = self.take(key)?;
-        let DeValue::Integer(number) = entry.value else {
-            return wrong_type(key, "a number", entry.value, &entry.value_place, out);
-        };
-        let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
-        match value.and_then(|value| u32::try_from(value).ok()).filter(|value| range.contains(value)) {
-            Some(value) => Some(Spot::new(value, entry.value_place)),
-            None => {
-                let (low, high) = (range.start(), range.end());
-                let reason = format!("`{key}` is {number}, outside {low} to {high}");
-                out.mistake(&entry.value_place, reason, format!("write a number from {low} to {high}"));
-                None
-            }
-        }
+        whole_number(&entry, &range, out)
     }
 
     /// A port or a range of ports, as a number or as a string, not yet understood.
@@ -290,6 +281,19 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// Every key with its number: for tables whose keys are names.
+    pub fn numbers(
+        self,
+        range: &RangeInclusive<u32>,
+        out: &mut Diagnostics,
+    ) -> Vec<(Spot<String>, Spot<u32>)> {
+        let number = |entry: &Entry<'_>| {
+            let key = Spot::new(entry.key.to_owned(), entry.key_place.clone());
+            Some((key, whole_number(entry, range, out)?))
+        };
+        self.entries.iter().filter_map(number).collect()
+    }
+
     /// Reports the keys that nobody asked for.
     pub fn finish(self, out: &mut Diagnostics) {
         // Of two keys equally near, the one that is not there yet is meant.
@@ -301,6 +305,24 @@ impl<'a> Section<'a> {
                 None => format!("{} takes: {}", self.title, self.asked.join(", ")),
             };
             out.mistake(&entry.key_place, format!("unknown key `{}` in {}", entry.key, self.title), remedy);
+        }
+    }
+}
+
+/// A whole number within `range`.
+fn whole_number(entry: &Entry<'_>, range: &RangeInclusive<u32>, out: &mut Diagnostics) -> Option<Spot<u32>> {
+    let (key, place) = (entry.key, &entry.value_place);
+    let DeValue::Integer(number) = entry.value else {
+        return wrong_type(key, "a number", entry.value, place, out);
+    };
+    let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
+    match value.and_then(|value| u32::try_from(value).ok()).filter(|value| range.contains(value)) {
+        Some(value) => Some(Spot::new(value, place.clone())),
+        None => {
+            let (low, high) = (range.start(), range.end());
+            let reason = format!("`{key}` is {number}, outside {low} to {high}");
+            out.mistake(place, reason, format!("write a number from {low} to {high}"));
+            None
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `[[vip.service]]`: what a VIP serves, how that hashes and who answers.
 
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::model::{Protocol, Service};
+use super::model::{Protocol, Service, ServiceCheck};
 use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
 use super::reader::Section;
 use super::source::Spot;
@@ -26,6 +26,7 @@ pub(super) struct ServiceDraft {
     /// `None` when the file does not say: as the VIP.
     pub hash: Option<Spot<HashWord>>,
     pub answerer: Option<Spot<Answerer>>,
+    pub check: Option<Spot<ServiceCheck>>,
     pub slices: Option<Spot<u32>>,
 }
 
@@ -37,9 +38,10 @@ pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option
     let ports = section.number_or_string("port", out).and_then(|text| values::ports(&text, out));
     let hash = section.choice("hash", HashWord::ALL, out);
     let answerer = section.choice("owner", ANSWERERS, out);
+    let check = section.choice("check", ServiceCheck::ALL, out);
     let slices = section.integer("slices", 1..=u32::from(SLICES_MAX), out);
     section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, slices })
+    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, check, slices })
 }
 
 /// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
@@ -66,18 +68,20 @@ pub(super) fn services(
     overlaps(vip, out);
     beat_port_is_free(vip, out);
     if !vip.says_services {
-        let (protocol, answerer) = (Protocol::Tcp, Answerer::Bucket);
-        return vec![Service { protocol, ports: 22..=22, hash, answerer, slices: 1 }];
+        let (protocol, answerer, check) = (Protocol::Tcp, Answerer::Bucket, None);
+        return vec![Service { protocol, ports: 22..=22, hash, answerer, slices: 1, check }];
     }
     let mut services: Vec<Service> = Vec::new();
     for draft in &vip.services {
         answerers(draft, out);
+        checks(draft, out);
         let own = draft.hash.as_ref().map(|word| mode(word.value, vip.prefix.as_ref()));
         let service = Service {
             protocol: draft.protocol,
             ports: draft.ports.value.clone(),
             hash: own.unwrap_or(hash),
             answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
+            check: draft.check.as_ref().map(|word| word.value),
             slices: slices(draft, highest, out),
         };
         pieces(draft, &service, hash, out);
@@ -154,6 +158,19 @@ fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
     }
 }
 
+/// Only over TCP can it be an sshd.
+fn checks(service: &ServiceDraft, out: &mut Diagnostics) {
+    let Some(check) = service.check.as_ref().filter(|word| word.value == ServiceCheck::Sshd) else { return };
+    if service.protocol != Protocol::Tcp {
+        let reason = "`check = \"sshd\"` is for TCP: sshd speaks nothing else";
+        out.mistake(
+            &check.place,
+            reason,
+            "leave `check` out, and ask the service by a [[check]] of your own",
+        );
+    }
+}
+
 /// A slice with fewer ports than this is worth a word.
 const SLICE_MIN: usize = 32;
 
@@ -188,7 +205,8 @@ fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) 
         }
     };
     let ports = draft.ports.value.clone().count();
-    if ports / usize::from(count) < SLICE_MIN {
+    // With TCP the service is a mistake anyway.
+    if draft.protocol == Protocol::Udp && ports / usize::from(count) < SLICE_MIN {
         let place = draft.slices.as_ref().map_or(&draft.ports.place, |given| &given.place);
         let each = ports / usize::from(count);
         let reason =

@@ -10,9 +10,10 @@ use super::nodelist::compress;
 use super::parse::{BEAT_PORT, Draft, HashWord, NodeDraft, VipDraft, WEIGHT};
 use super::services;
 use super::source::{Place, Spot};
+use super::sources;
 use super::suggest::nearest;
 use onevip_core::{AddressOrder, HashMode, NODES_MAX, NodeId, NodeSet};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -71,6 +72,7 @@ fn counts(draft: &Draft, out: &mut Diagnostics) {
         out.mistake(&beyond.place, reason, "take some out, or move a VIP to a cluster of its own");
     }
     services::count(&draft.vips, out);
+    sources::count(&draft.vips, out);
 }
 
 /// Reports each value that came before.
@@ -171,7 +173,7 @@ fn weight(draft: &NodeDraft) -> u16 {
 /// A VIP, if nothing that it needs is absent. Its mistakes are reported.
 fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip> {
     let members = members(vip, draft, out);
-    weights(vip, &members, out);
+    let weights = weights(vip, &members, out);
     numbering(vip, &members, out);
     let hash = hash_mode(vip, out);
     let address_order = address_order(vip, out);
@@ -184,6 +186,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
         addresses,
         interface: vip.interface.clone(),
         nodes: members.iter().filter_map(|node| node.id.as_ref().and_then(node_id)).collect::<NodeSet>(),
+        weights,
         hash,
         seed: vip.seed,
         mapping: vip.mapping,
@@ -194,6 +197,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
         beat_port: vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value),
         services,
         other: vip.other,
+        sources: sources::sources(vip, &members, out),
     })
 }
 
@@ -227,16 +231,42 @@ fn members<'a>(vip: &VipDraft, draft: &'a Draft, out: &mut Diagnostics) -> Vec<&
     names.value.iter().filter_map(|name| find(&name.value)).collect()
 }
 
-/// Somebody must be left to answer.
-fn weights(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) {
+/// What differs from the nodes' own weights at this VIP. Somebody must be left to answer.
+fn weights(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) -> BTreeMap<NodeId, u16> {
+    let mut own = BTreeMap::new();
+    for (name, weight) in &vip.weights {
+        let is_named = |node: &&&NodeDraft| {
+            node.name.as_ref().is_some_and(|known| known.value.eq_ignore_ascii_case(&name.value))
+        };
+        match members.iter().find(is_named) {
+            Some(node) => own.extend(node.id.as_ref().and_then(node_id).map(|id| (id, weight.value as u16))),
+            None => {
+                let known =
+                    members.iter().filter_map(|node| node.name.as_ref()).map(|name| name.value.as_str());
+                let remedy = match nearest(&name.value, known.clone()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("its nodes are {}", compress(known)),
+                };
+                let reason = format!("`weights` names {}, which does not serve the VIP", name.value);
+                out.push(
+                    Diagnostic::mistake(&name.place, reason, remedy).also(&vip.place, "the VIP").absent(),
+                );
+            }
+        }
+    }
+    let weight_here = |node: &NodeDraft| {
+        node.id.as_ref().and_then(node_id).and_then(|id| own.get(&id).copied()).unwrap_or(weight(node))
+    };
     if let Some(last) = members.last()
-        && members.iter().all(|node| weight(node) == 0)
+        && members.iter().all(|node| weight_here(node) == 0)
     {
         let place = last.weight.as_ref().map_or(&last.place, |weight| &weight.place);
+        let place = vip.weights.last().map_or(place, |(_, weight)| &weight.place);
         let reason = "every node of the VIP has weight 0: nobody would answer";
         let remedy = "give at least one node a weight; to take a host out for a while, use `onevip drain`";
         out.push(Diagnostic::mistake(place, reason, remedy).also(&vip.place, "the VIP"));
     }
+    own
 }
 
 /// `mapping = "clusterip"` numbers its blocks as the old systems number their nodes: 1 to N without a gap.
@@ -258,7 +288,12 @@ fn numbering(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) {
 
 fn hash_mode(vip: &VipDraft, out: &mut Diagnostics) -> HashMode {
     let word = vip.hash.as_ref().map_or(HashWord::Ip, |word| word.value);
-    let mut words = vip.services.iter().filter_map(|service| service.hash.as_ref()).map(|word| word.value);
+    let mut words = vip
+        .services
+        .iter()
+        .filter_map(|service| service.hash.as_ref())
+        .chain(vip.sources.iter().filter_map(|source| source.hash.as_ref()))
+        .map(|word| word.value);
     if let Some(prefix) = &vip.prefix
         && word != HashWord::Net
         && !words.any(|word| word == HashWord::Net)

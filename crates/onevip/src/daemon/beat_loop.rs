@@ -52,10 +52,10 @@ pub enum Command {
         /// How much of its weight it announces, in percent.
         percent: u8,
     },
-    /// Claim nothing more, hand over what is claimed, hold what is held.
-    Drain,
-    /// The end of a drain.
-    Undrain,
+    /// Claim nothing more, hand over what is claimed, hold what is held: at the VIP of this index, or at all.
+    Drain(Option<usize>),
+    /// The end of a drain, at the VIP of this index, or at all.
+    Undrain(Option<usize>),
     /// Move now what is planned to move, busy buckets included.
     Rebalance,
     /// A new configuration of the engine of a VIP, and new keys.
@@ -224,8 +224,8 @@ impl BeatLoop {
                 Command::Feel { health, percent } => {
                     self.for_each_vip(|vip, outside| vip.feel(now, health, percent, outside));
                 }
-                Command::Drain => self.for_each_engine(|engine| engine.drain(now)),
-                Command::Undrain => self.for_each_engine(|engine| engine.undrain(now)),
+                Command::Drain(at) => self.for_engines(at, |engine| engine.drain(now)),
+                Command::Undrain(at) => self.for_engines(at, |engine| engine.undrain(now)),
                 Command::Rebalance => self.for_each_engine(|engine| engine.rebalance(now)),
                 Command::Reconfigure { vip, config, sealer } => {
                     self.with_vip(vip, |vip, outside| vip.reconfigure(now, *config, *sealer, outside));
@@ -251,6 +251,14 @@ impl BeatLoop {
         }
     }
 
+    /// The engine of one VIP, or all.
+    fn for_engines(&mut self, at: Option<usize>, act: impl Fn(&mut onevip_core::membership::Engine)) {
+        match at {
+            None => self.for_each_engine(act),
+            Some(index) => self.with_vip(index, |vip, outside| vip.with_engine(&act, outside)),
+        }
+    }
+
     fn for_each_engine(&mut self, act: impl Fn(&mut onevip_core::membership::Engine)) {
         self.for_each_vip(|vip, outside| vip.with_engine(&act, outside));
     }
@@ -261,11 +269,7 @@ impl BeatLoop {
         }
     }
 
-    /// Acts on one VIP, then brings the lease up to date: it is one word for all of them.
     fn with_vip(&mut self, index: usize, act: impl FnOnce(&mut VipLoop, &Outside<'_>)) {
-        // The shortest lease counts of those under which something is claimed.
-        let others = self.vips.iter().enumerate().filter(|(other, _)| *other != index);
-        let lease_of_others = others.filter_map(|(_, vip)| vip.claiming_until()).min();
         let Some(vip) = self.vips.get_mut(index) else { return };
         let outside = Outside {
             words: &self.words,
@@ -273,7 +277,6 @@ impl BeatLoop {
             notices: &self.notices,
             prober: &self.prober,
             margin: &self.margin,
-            lease_of_others,
         };
         act(vip, &outside);
     }

@@ -37,9 +37,16 @@ pub enum Request {
         /// Even if nobody else would serve the clients.
         #[serde(default)]
         force: bool,
+        /// At this VIP only.
+        #[serde(default)]
+        vip: Option<String>,
     },
     /// The end of a drain.
-    Undrain,
+    Undrain {
+        /// At this VIP only.
+        #[serde(default)]
+        vip: Option<String>,
+    },
     /// Move now what is planned to move.
     Rebalance,
     /// Read the configuration again.
@@ -264,7 +271,7 @@ mod tests {
     fn a_request_is_answered_nonsense_refused_and_a_glance_tolerated() {
         let path = std::env::temp_dir().join(format!("onevip-control-{}.sock", std::process::id()));
         assert!(
-            Conversation::begin(&path, Request::Drain { force: false }).unwrap().is_none(),
+            Conversation::begin(&path, Request::Drain { force: false, vip: None }).unwrap().is_none(),
             "nobody is there yet"
         );
         let listener = listen(&path, None).unwrap();
@@ -280,8 +287,9 @@ mod tests {
         let mut answer = String::new();
         nonsense.read_to_string(&mut answer).unwrap();
         assert!(answer.contains("refused"), "{answer}");
-        let (_, response) =
-            Conversation::begin(&path, Request::Drain { force: false }).unwrap().expect("somebody is there");
+        let (_, response) = Conversation::begin(&path, Request::Drain { force: false, vip: None })
+            .unwrap()
+            .expect("somebody is there");
         assert!(matches!(response, Response::Done(words) if words == "as you like"));
         let refused = Conversation::begin(&path, Request::Reload).err().expect("refused").to_string();
         assert_eq!(refused, "not today");

@@ -108,7 +108,7 @@ impl Gatherer {
                 realtime: running.realtime.load(Ordering::Relaxed),
                 memory_locked: running.memory_locked,
             }),
-            lease: lease(self.kernel.lease_deadline_ns(), onevip_bpf::boot_time_ns()),
+            lease: self.shortest_lease(),
             health: self.running.as_ref().map(|running| running.health.status()),
             attached: self.attached()?,
             ports_guarded: sliced.then(|| self.kernel.ports_are_guarded()),
@@ -121,7 +121,7 @@ impl Gatherer {
 
     /// How this node stands to the clients of a bucket, of whom it holds so many sessions.
     pub fn place(&self, vip: usize, bucket: Bucket, sessions: usize, report: Option<&VipReport>) -> Place {
-        let live = self.kernel.lease_deadline_ns() > onevip_bpf::boot_time_ns();
+        let live = self.lease(vip).live;
         let engine = report.and_then(|report| report.membership.as_ref());
         Place {
             answers: live && self.kernel.flags(vip, bucket).has(Flags::MINE),
@@ -145,6 +145,19 @@ impl Gatherer {
                 crate::desk::doctor::health::words(&running.health.status().checks)
             }),
         }
+    }
+
+    fn lease(&self, vip: usize) -> Lease {
+        let (deadline_ns, now_ns) = (self.kernel.lease_deadline_ns(vip), onevip_bpf::boot_time_ns());
+        let left_ms = (deadline_ns as i64 - now_ns as i64) / 1_000_000;
+        Lease { live: deadline_ns > now_ns, left_ms: if deadline_ns == 0 { 0 } else { left_ms } }
+    }
+
+    /// The one that runs out first.
+    fn shortest_lease(&self) -> Lease {
+        let all = (0..self.plan.vips.len()).map(|vip| self.lease(vip));
+        // One that never was is no worse than one that ran out.
+        all.min_by_key(|lease| (lease.live, lease.left_ms)).unwrap_or(Lease { live: false, left_ms: 0 })
     }
 
     fn count_sessions(&self) -> anyhow::Result<Vec<usize>> {
@@ -178,6 +191,7 @@ impl Gatherer {
             guests: flagged(Flags::GUESTS).len(),
             elsewhere: flagged(Flags::ELSEWHERE).len(),
             sessions,
+            lease: self.lease(index),
             nodes: self.nodes(index, vip, engine),
             membership: report
                 .zip(engine)
@@ -196,7 +210,7 @@ impl Gatherer {
             None => self.config.full_table(vip),
             Some(engine) => {
                 let members: Vec<_> = engine.members.clone();
-                Table::compute(&members, vip.seed, vip.table_mapping())
+                Table::compute_reserved(&members, vip.seed, vip.table_mapping(), &vip.reserve())
             }
         };
         let peer_of = |id| engine.and_then(|engine| engine.peers.iter().find(|peer| peer.node == id));
@@ -208,7 +222,7 @@ impl Gatherer {
                 id: id.get(),
                 addresses: configured.map_or_else(Vec::new, |node| node.addresses.clone()),
                 weight: said.map_or_else(
-                    || configured.map_or(0, |node| node.weight),
+                    || configured.map_or(0, |node| vip.weight_of(node)),
                     |(_, standing, _)| standing.weight.get(),
                 ),
                 this: id == self.plan.node.id,
@@ -338,9 +352,4 @@ fn membership(
 fn missing_families(status: &membership::PeerStatus) -> Vec<String> {
     let families = [membership::Family::V4, membership::Family::V6].into_iter();
     families.filter(|family| status.heard && status.misses[family.index()]).map(|f| f.to_string()).collect()
-}
-
-fn lease(deadline_ns: u64, now_ns: u64) -> Lease {
-    let left_ms = (deadline_ns as i64 - now_ns as i64) / 1_000_000;
-    Lease { live: deadline_ns > now_ns, left_ms: if deadline_ns == 0 { 0 } else { left_ms } }
 }

@@ -89,8 +89,9 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
         me: plan.node.id,
         host: host_number(vip),
         nodes: vip.vip.nodes,
-        weight: Weight::new(plan.node.weight).unwrap_or(Weight::NORMAL),
+        weight: Weight::new(vip.vip.weight_of(&plan.node)).unwrap_or(Weight::NORMAL),
         mapping: vip.vip.table_mapping(),
+        pinned: vip.vip.pinned(),
         seed: vip.vip.seed,
         failback: match config.failback {
             Failback::Idle => membership::Failback::Idle,

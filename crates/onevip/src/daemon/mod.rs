@@ -42,8 +42,8 @@ use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
 use onevip_bpf::{Kernel, Origin, Words};
-use onevip_core::BucketSet;
 use onevip_core::beat::Facts;
+use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
 use prober::Prober;
 use run_dir::RunDir;
@@ -136,9 +136,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         config,
         &plan,
         paths,
-        to_loop.clone(),
-        slot.clone(),
-        watchers.clone(),
+        steward::Ways { beat_loop: to_loop.clone(), letters: slot.clone(), watchers: watchers.clone() },
         running,
     )?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -240,7 +238,11 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
         Origin::Upgraded => tracing::info!("kernel part of an earlier version replaced, its state kept"),
         Origin::Rebuilt { why } => tracing::warn!("kernel part rebuilt: {why}"),
     }
-    kernel.set_config(&plan.kernel_config())?;
+    let wanted = plan.kernel_config();
+    if kernel.config().is_some_and(|old| old != wanted) {
+        expect_guests_everywhere(&kernel);
+    }
+    kernel.set_config(&wanted)?;
     for (interface, accelerate) in plan.attachments() {
         let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
@@ -253,6 +255,17 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     }
     clear_away(stages, &mut kernel, journal)?;
     Ok(kernel)
+}
+
+/// Under another hash sockets lie in other buckets than those that are marked: until the next scan has found them, any
+/// bucket may have some.
+fn expect_guests_everywhere(kernel: &Kernel) {
+    let words = kernel.words();
+    for vip in 0..onevip_bpf::VIPS_MAX {
+        for bucket in Bucket::all() {
+            words.set_flags(vip, bucket, words.flags(vip, bucket).with(Flags::GUESTS));
+        }
+    }
 }
 
 /// No process of this host may take a port of another node's slice. Where that cannot be prevented everything else works.

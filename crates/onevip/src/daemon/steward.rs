@@ -46,6 +46,16 @@ pub struct Steward {
     witness: Mutex<Option<Witness>>,
 }
 
+/// How the steward reaches others.
+pub struct Ways {
+    /// The beat loop.
+    pub beat_loop: Mailbox<Command>,
+    /// The desk, for letters to other nodes.
+    pub letters: Slot,
+    /// Those who watch.
+    pub watchers: Watchers,
+}
+
 /// What came of a request.
 pub enum Outcome {
     /// The state of this node.
@@ -91,11 +101,10 @@ impl Steward {
         config: &Config,
         plan: &Plan,
         paths: &Paths,
-        beat_loop: Mailbox<Command>,
-        letters: Slot,
-        watchers: Watchers,
+        ways: Ways,
         running: Running,
     ) -> anyhow::Result<Self> {
+        let Ways { beat_loop, letters, watchers } = ways;
         let (board, tools) = (Arc::clone(&running.health), running.witness.clone());
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
@@ -128,8 +137,19 @@ impl Steward {
                 let plan = self.gatherer().configuration().1.clone();
                 sessions::look(&plan).map(Outcome::Sessions)
             }
-            Request::Drain { force } => self.obey(Order::Drain { force: *force }).map(Outcome::Done),
-            Request::Undrain => self.obey(Order::Undrain).map(Outcome::Done),
+            Request::Drain { force, vip } => {
+                let at = self.index_of(vip.as_deref())?;
+                self.drain(*force, at)?;
+                let of = vip.as_ref().map_or_else(String::new, |vip| format!(" {vip}"));
+                Ok(Outcome::Done(format!(
+                    "draining{of}: new connections go elsewhere, sessions stay until they end"
+                )))
+            }
+            Request::Undrain { vip } => {
+                self.order(Command::Undrain(self.index_of(vip.as_deref())?))?;
+                let of = vip.as_ref().map_or_else(String::new, |vip| format!(" {vip}"));
+                Ok(Outcome::Done(format!("serving{of} again")))
+            }
             Request::Rebalance => {
                 self.order(Command::Rebalance)?;
                 Ok(Outcome::Done("buckets move to where the table wants them, busy ones included".to_owned()))
@@ -185,13 +205,10 @@ impl Steward {
     fn obey(&self, order: Order) -> anyhow::Result<String> {
         match order {
             Order::Drain { force } => {
-                if !force {
-                    self.refuse_the_last()?;
-                }
-                self.order(Command::Drain)?;
+                self.drain(force, None)?;
                 Ok("draining: new connections go elsewhere, sessions stay until they end".to_owned())
             }
-            Order::Undrain => self.order(Command::Undrain).map(|()| "serving again".to_owned()),
+            Order::Undrain => self.order(Command::Undrain(None)).map(|()| "serving again".to_owned()),
         }
     }
 
@@ -337,12 +354,38 @@ impl Steward {
         answer.recv_timeout(PATIENCE).context("the beat loop does not answer; is this host overloaded?")
     }
 
-    /// Refuses to drain when no other node would serve the clients.
-    fn refuse_the_last(&self) -> anyhow::Result<()> {
+    /// Drains one VIP, or all.
+    fn drain(&self, force: bool, at: Option<usize>) -> anyhow::Result<()> {
+        if !force {
+            self.refuse_the_last(at)?;
+        }
+        self.order(Command::Drain(at))
+    }
+
+    /// The index of the VIP of this name, where one is named.
+    fn index_of(&self, vip: Option<&str>) -> anyhow::Result<Option<usize>> {
+        let Some(name) = vip else { return Ok(None) };
+        let gatherer = self.gatherer();
+        let vips = &gatherer.configuration().1.vips;
+        match vips.iter().position(|known| known.vip.name == name) {
+            Some(index) => Ok(Some(index)),
+            None => {
+                let names: Vec<&str> = vips.iter().map(|vip| vip.vip.name.as_str()).collect();
+                bail!("this node serves no VIP named {name}; it serves {}", names.join(", "))
+            }
+        }
+    }
+
+    /// Refuses to drain when no other node would serve the clients of one VIP, or of all.
+    fn refuse_the_last(&self, at: Option<usize>) -> anyhow::Result<()> {
         let reports = self.report()?;
         let gatherer = self.gatherer();
         let vips = &gatherer.configuration().1.vips;
-        for (vip, engine) in vips.iter().zip(reports.iter().filter_map(|report| report.membership.as_ref())) {
+        let engines = reports.iter().filter_map(|report| report.membership.as_ref());
+        for (index, (vip, engine)) in vips.iter().zip(engines).enumerate() {
+            if at.is_some_and(|at| at != index) {
+                continue;
+            }
             let serves = |peer: &PeerStatus| {
                 let said = peer.said.as_ref().filter(|_| peer.heard);
                 said.is_some_and(|(_, standing, _)| {

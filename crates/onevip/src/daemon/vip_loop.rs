@@ -83,8 +83,6 @@ pub struct Outside<'a> {
     pub prober: &'a Mailbox<Question>,
     /// How much of the lease was left at each renewal.
     pub margin: &'a Margin,
-    /// The shortest lease among other VIPs that claim anything.
-    pub lease_of_others: Option<Time>,
 }
 
 /// The state of one VIP.
@@ -130,11 +128,6 @@ impl VipLoop {
             Decider::Static { left, .. } => *left,
             Decider::Living(living) => living.left,
         }
-    }
-
-    /// Until when this VIP claims anything; `None` when it claims nothing.
-    pub fn claiming_until(&self) -> Option<Time> {
-        (!self.claims.is_empty()).then_some(self.lease)
     }
 
     /// How things stand.
@@ -298,8 +291,7 @@ impl VipLoop {
             outside.margin.note(self.lease.since(super::beat_loop::now()));
         }
         self.lease = until;
-        let until = outside.lease_of_others.map_or(until, |others| others.min(until));
-        outside.words.set_lease_deadline_ns(until.nanos());
+        outside.words.set_lease_deadline_ns(self.index, until.nanos());
     }
 
     /// Changes one of the sets and writes the words that are different now, and only those.

@@ -7,7 +7,7 @@ use super::ladder::Ladder;
 use super::sshd::course::Pace;
 use super::sshd::watcher::Watcher;
 use crate::config::health::SshdCheck;
-use crate::config::{Config, HealthSettings, Protocol, Vip};
+use crate::config::{Config, HealthSettings, Protocol, Service, ServiceCheck, Vip};
 use crate::daemon::beat_loop::Command;
 use crate::daemon::mailbox::Mailbox;
 use anyhow::Context;
@@ -188,9 +188,13 @@ pub fn ssh_port(settings: &HealthSettings, vip: &Vip) -> Option<u16> {
     settings.port.or_else(|| ports.iter().find(|port| **port == SSH).or(ports.first()).copied())
 }
 
-/// The first port of each service over TCP; where SSH's own is among a service's ports, that.
+/// The first port of each service over TCP; where SSH's own is among a service's ports, that. Where a service is said to
+/// be the `sshd`, only that counts.
 fn tcp_ports(vip: &Vip) -> Vec<u16> {
-    let tcp = vip.services.iter().filter(|service| service.protocol == Protocol::Tcp);
+    let named = vip.services.iter().any(|service| service.check == Some(ServiceCheck::Sshd));
+    let wanted = if named { Some(ServiceCheck::Sshd) } else { None };
+    let asked = |service: &&Service| service.protocol == Protocol::Tcp && service.check == wanted;
+    let tcp = vip.services.iter().filter(asked);
     tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
 }
 
@@ -225,6 +229,11 @@ mod tests {
         let both = service("tcp", 21) + &service("tcp", 22);
         assert_eq!(target_of(&both, "").as_deref(), Some("198.51.100.10:22"));
         assert_eq!(target_of(&service("udp", 53), ""), None, "no TCP, no sshd");
+        let named = service("tcp", 22) + &service("tcp", 2222) + "check = \"sshd\"\n";
+        assert_eq!(target_of(&named, "").as_deref(), Some("198.51.100.10:2222"), "said to be it");
+        let none = service("tcp", 80) + "check = \"none\"\n";
+        assert_eq!(target_of(&none, ""), None, "said to be none");
+        assert_eq!(target_of(&(none + &service("tcp", 443)), "").as_deref(), Some("198.51.100.10:443"));
         assert_eq!(target_of("", "sshd = \"off\""), None);
         let elsewhere = "address = \"127.0.0.1\"\nport = 222";
         assert_eq!(target_of("", elsewhere).as_deref(), Some("127.0.0.1:222"));

@@ -72,6 +72,8 @@ pub struct Limit {
     pub seconds: u32,
     /// The word of the configuration for what becomes of the others.
     pub action: &'static str,
+    /// Whether what is refused counts as well.
+    pub counts_refused: bool,
 }
 
 /// Everything that was found.

@@ -15,6 +15,10 @@ const CLUSTERIP_NODES_MAX: u32 = 16;
 /// `XT_CLUSTER_NODES_MAX`.
 const XT_CLUSTER_NODES_MAX: u32 = 32;
 
+/// The most that `[vip.service.limit]` takes.
+const BURST_MAX: u32 = 32;
+const SECONDS_MAX: u32 = 3600;
+
 /// Reads a file.
 pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
     let mut recent = Vec::new();
@@ -454,16 +458,17 @@ fn limits(rules: Vec<Recent>, found: &mut Found) {
             &rule.place,
             format!("at most {burst} new connections of a source within {seconds} s, then {action}"),
         );
-        if !renews {
+        if burst > BURST_MAX || seconds > SECONDS_MAX {
             let reason =
-                "--rcheck does not count what it refuses; the limit of onevip does, as --update does";
+                format!("onevip limits to at most {BURST_MAX} connections in at most {SECONDS_MAX} s");
             found.out.push(Diagnostic::advice(
                 &rule.place,
                 reason,
-                "a client that keeps trying waits longer than before",
+                "the limit is left out; write a smaller one by hand",
             ));
+            continue;
         }
-        let limit = Limit { port: rule.port, burst, seconds, action };
+        let limit = Limit { port: rule.port, burst, seconds, action, counts_refused: renews };
         if !found.limits.contains(&limit) {
             found.limits.push(limit);
         }

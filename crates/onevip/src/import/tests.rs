@@ -104,7 +104,13 @@ fn xt_cluster_is_read_as_iptables_prints_it_and_the_mac_from_its_neighbours() {
 fn the_recent_rules_become_a_limit() {
     let mut found = Found::default();
     super::iptables::read(&Source::new("rules", XT_CLUSTER), &mut found);
-    let limit = found::Limit { port: Some(22), burst: 2, seconds: 7, action: "icmp-port-unreachable" };
+    let limit = found::Limit {
+        port: Some(22),
+        burst: 2,
+        seconds: 7,
+        action: "icmp-port-unreachable",
+        counts_refused: true,
+    };
     assert_eq!(found.limits, [limit]);
     // Noted first, a connection counts itself.
     let (before, rest) = XT_CLUSTER

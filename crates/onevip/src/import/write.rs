@@ -73,9 +73,11 @@ fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[Limit]) {
 }
 
 fn service_limit(out: &mut String, limit: &Limit) {
+    let refused = if limit.counts_refused { "count" } else { "ignore" };
     let _ = writeln!(
         out,
-        "\n#[vip.service.limit]      # not in force: see docs/migration.md\n#burst = {}\n#window = \"{}s\"\n#action = \"{}\"",
+        "\n#  [vip.service.limit]      # not in force: see docs/migration.md\n#  burst = {}\n#  window = \"{}s\"\n\
+         #  action = \"{}\"\n#  refused = \"{refused}\"",
         limit.burst, limit.seconds, limit.action
     );
 }

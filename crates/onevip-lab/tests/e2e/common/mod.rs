@@ -228,7 +228,7 @@ pub fn move_bucket(bucket: Bucket, from: &Words, to: &Words) {
 pub fn take_over(lab: &Lab, node: u8) -> Words {
     let words = words(lab, node);
     kill_daemon(lab, node);
-    words.set_lease_deadline_ns(onevip_bpf::boot_time_ns() + Duration::from_secs(600).as_nanos() as u64);
+    words.set_lease_deadline_ns(0, onevip_bpf::boot_time_ns() + Duration::from_secs(600).as_nanos() as u64);
     words
 }
 

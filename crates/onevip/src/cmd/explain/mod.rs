@@ -132,7 +132,8 @@ fn explain(
         bucket: place.map(|place| place.bucket.get()),
         flags: place.map(|place| names(view.flags(place.vip, place.bucket))),
         owner,
-        lease_ms: view.lease_deadline_ns().saturating_sub(boot_time_ns()) / 1_000_000,
+        lease_ms: view.lease_deadline_ns(place.map_or(0, |place| place.vip)).saturating_sub(boot_time_ns())
+            / 1_000_000,
     }
 }
 
@@ -142,6 +143,7 @@ fn names(flags: Flags) -> Vec<&'static str> {
         (Flags::GUESTS, "guests"),
         (Flags::ELSEWHERE, "elsewhere"),
         (Flags::WATCHED, "watched"),
+        (Flags::SAMPLED, "sampled"),
     ];
     all.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| *name).collect()
 }

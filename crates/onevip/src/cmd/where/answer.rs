@@ -2,8 +2,8 @@
 
 use super::client::Client;
 use super::now::Now;
-use crate::config::{Config, Vip, nodelist};
-use onevip_core::{BUCKETS, HashMode};
+use crate::config::{Config, Instead, Protocol, Service, Vip, nodelist};
+use onevip_core::{BUCKETS, HashMode, Ports, Selector, Transport};
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -60,11 +60,12 @@ impl Answer {
             answer.because(format!("{} has no {family} address, so this client cannot reach it", vip.name));
             return answer;
         }
-        match ports(vip, client, dest_port) {
-            Ok((source_port, dest_port)) => {
-                answer.look_up(config, vip, client.address, source_port, dest_port)
-            }
-            Err(missing) => answer.depends(config, vip, missing),
+        let (selector, ports) = (vip.selector(), asked_ports(vip, client, dest_port));
+        let mode = selector.hasher_for(client.address, ports).mode;
+        answer.exception(config, vip, &selector, client.address);
+        match missing(vip, mode, client, dest_port) {
+            None => answer.look_up(config, vip, &selector, client.address, ports),
+            Some(missing) => answer.depends(config, vip, mode, missing),
         }
         answer
     }
@@ -79,13 +80,37 @@ impl Answer {
         self.nobody
     }
 
+    /// What counts for this source instead of what counts for others.
+    fn exception(&mut self, config: &Config, vip: &Vip, selector: &Selector, source: IpAddr) {
+        let Some(network) = selector.exception(source).map(|exception| exception.network) else { return };
+        let rule = vip.sources.iter().find(|rule| rule.network == network);
+        let text = match rule.map(|rule| &rule.instead) {
+            Some(Instead::Pin(node)) => {
+                let name =
+                    config.node(*node).map_or_else(|| format!("node {node}"), |node| node.name.clone());
+                format!("{network} is pinned to {name}; while that is out, the table decides")
+            }
+            Some(Instead::Hash(mode)) => format!("{network} hashes {}", mode_in_words(*mode)),
+            None => return,
+        };
+        self.lines.push(("source", text));
+    }
+
     /// Hash, bucket, table, owner.
-    fn look_up(&mut self, config: &Config, vip: &Vip, source: IpAddr, source_port: u16, dest_port: u16) {
-        let hasher = vip.hasher();
+    fn look_up(
+        &mut self,
+        config: &Config,
+        vip: &Vip,
+        selector: &Selector,
+        source: IpAddr,
+        ports: Option<Ports>,
+    ) {
+        let hasher = selector.hasher_for(source, ports);
+        let (source_port, dest_port) = ports.map_or((0, 0), |ports| (ports.source, ports.dest));
         let hash = hasher.hash(source, source_port, dest_port);
-        let bucket = hasher.bucket_of_hash(hash);
+        let bucket = selector.bucket_of_hash(source, hash);
         let table = config.full_table(vip);
-        let what = hashed(vip, source, source_port, dest_port);
+        let what = hashed(hasher.mode, source, source_port, dest_port);
         let seed = if vip.seed == 0 { String::new() } else { format!(", seed {}", vip.seed) };
         self.hash = Some(format!("{hash:#010x}"));
         self.bucket = Some(bucket.get());
@@ -109,13 +134,13 @@ impl Answer {
     }
 
     /// The answer depends on something that was not told.
-    fn depends(&mut self, config: &Config, vip: &Vip, missing: Missing) {
+    fn depends(&mut self, config: &Config, vip: &Vip, mode: HashMode, missing: Missing) {
         let members = nodelist::compress(config.nodes_of(vip).map(|node| node.name.as_str()));
         self.nobody = missing.question();
         self.because(format!(
             "{} hashes {}: each connection may land on another of {members}",
             vip.name,
-            vip.mode()
+            mode_in_words(mode)
         ));
         self.warning = Some(missing.remedy().to_owned());
     }
@@ -151,25 +176,42 @@ impl Missing {
     }
 }
 
-/// The ports that enter the hash; 0 where the mode does not count them.
-fn ports(vip: &Vip, client: Client, dest_port: Option<u16>) -> Result<(u16, u16), Missing> {
-    match vip.hash {
-        HashMode::SourceIp | HashMode::SourceNet { .. } => Ok((0, 0)),
-        HashMode::SourceIpPort => client.port.map(|port| (port, 0)).ok_or(Missing::SourcePort),
+/// What the question is about: the service on the port that was named, or the VIP's first one.
+fn asked_service(vip: &Vip, dest_port: Option<u16>) -> Option<&Service> {
+    let serves = |service: &&Service| dest_port.is_none_or(|port| service.ports.contains(&port));
+    // Sorted, so TCP comes before UDP.
+    vip.services.iter().find(serves)
+}
+
+/// The ports of the connection that the question is about.
+fn asked_ports(vip: &Vip, client: Client, dest_port: Option<u16>) -> Option<Ports> {
+    let service = asked_service(vip, dest_port);
+    let transport = match service.map(|service| service.protocol) {
+        Some(Protocol::Udp) => Transport::Udp,
+        Some(Protocol::Tcp) | None => Transport::Tcp,
+    };
+    let dest = dest_port.or_else(|| service.map(|service| *service.ports.start()))?;
+    Some(Ports { transport, source: client.port.unwrap_or(0), dest })
+}
+
+/// What the mode needs and was not told.
+fn missing(vip: &Vip, mode: HashMode, client: Client, dest_port: Option<u16>) -> Option<Missing> {
+    match mode {
+        HashMode::SourceIp | HashMode::SourceNet { .. } => None,
+        HashMode::SourceIpPort | HashMode::SourceIpPortDestPort if client.port.is_none() => {
+            Some(Missing::SourcePort)
+        }
+        HashMode::SourceIpPort => None,
         HashMode::SourceIpPortDestPort => {
-            let source_port = client.port.ok_or(Missing::SourcePort)?;
-            let only = match vip.services.as_slice() {
-                [one] if one.ports.start() == one.ports.end() => Some(*one.ports.start()),
-                _ => None,
-            };
-            dest_port.or(only).map(|dest_port| (source_port, dest_port)).ok_or(Missing::DestPort)
+            let only = matches!(vip.services.as_slice(), [one] if one.ports.start() == one.ports.end());
+            (dest_port.is_none() && !only).then_some(Missing::DestPort)
         }
     }
 }
 
 /// What was hashed, in words.
-fn hashed(vip: &Vip, source: IpAddr, source_port: u16, dest_port: u16) -> String {
-    match vip.hash {
+fn hashed(mode: HashMode, source: IpAddr, source_port: u16, dest_port: u16) -> String {
+    match mode {
         HashMode::SourceIp => format!("{source}"),
         HashMode::SourceIpPort => format!("{source} port {source_port}"),
         HashMode::SourceIpPortDestPort => format!("{source} port {source_port} to port {dest_port}"),
@@ -186,15 +228,13 @@ fn hashed(vip: &Vip, source: IpAddr, source_port: u16, dest_port: u16) -> String
     }
 }
 
-impl Vip {
-    /// What of a source the VIP hashes, in words.
-    fn mode(&self) -> &'static str {
-        match self.hash {
-            HashMode::SourceIp => "the source address",
-            HashMode::SourceIpPort => "source address and source port",
-            HashMode::SourceIpPortDestPort => "source address, source port and destination port",
-            HashMode::SourceNet { .. } => "the source network",
-        }
+/// What of a source a mode hashes.
+fn mode_in_words(mode: HashMode) -> &'static str {
+    match mode {
+        HashMode::SourceIp => "the source address",
+        HashMode::SourceIpPort => "source address and source port",
+        HashMode::SourceIpPortDestPort => "source address, source port and destination port",
+        HashMode::SourceNet { .. } => "the source network",
     }
 }
 

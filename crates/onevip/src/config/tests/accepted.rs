@@ -1,7 +1,7 @@
 //! What a file means.
 
 use super::*;
-use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Slice, Transport};
+use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Ports, Slice, Transport};
 use std::time::Duration;
 
 #[test]
@@ -56,6 +56,7 @@ fn a_short_file_has_sensible_defaults() {
             ports: 22..=22,
             hash: HashMode::SourceIp,
             answerer: Answerer::Bucket,
+            check: None,
             slices: 1,
         }]
     );
@@ -77,6 +78,7 @@ fn everything_that_can_be_said_is_understood() {
         addresses = ["198.51.100.10", "2001:db8::10"]
         interface = "eth1"
         nodes = ["gpu[01-02]"]
+        weights = { GPU01 = 7 }
         hash = "source-net"
         prefix = { ipv4 = 24, ipv6 = 56 }
         seed = 0xffff_ffff
@@ -116,6 +118,11 @@ fn everything_that_can_be_said_is_understood() {
     let services: Vec<String> = vip.services.iter().map(ToString::to_string).collect();
     assert_eq!(services, ["tcp 22", "udp 60000-60999"], "sorted");
     assert_eq!(config.nodes_of(vip).map(|node| node.name.as_str()).collect::<Vec<_>>(), ["gpu01", "gpu02"]);
+    assert_eq!(
+        (vip.weight_of(&config.nodes[0]), vip.weight_of(&config.nodes[1])),
+        (7, 0),
+        "own, and the node's"
+    );
     assert_eq!(config.nodes[1].v6().map(|v6| v6.to_string()).as_deref(), Some("2001:db8::12"));
 }
 
@@ -150,6 +157,34 @@ fn services_have_a_hash_and_an_answerer_of_their_own() {
     let config = accepted(&file("", by_service, ""));
     assert_eq!(config.vips[0].hash, HashMode::SourceIp);
     assert_eq!(config.vips[0].services[0].hash, HashMode::SourceNet { v4_prefix: 16, v6_prefix: 64 });
+}
+
+#[test]
+fn sources_have_a_hash_or_a_node_of_their_own() {
+    let config = accepted(&file(
+        "",
+        r#"
+        hash = "source-ip"
+        prefix = { ipv4 = 28 }
+        source = [
+            { prefix = "10.8.0.0/16", hash = "source-ip-port" },
+            { prefix = "10.8.9.7", pin = "UNIX2" },
+            { prefix = "10.9.0.0/16", hash = "source-net" },
+        ]
+        "#,
+        "",
+    ));
+    let vip = &config.vips[0];
+    let unix2 = NodeId::new(2).expect("in range");
+    assert_eq!(vip.pinned().iter().collect::<Vec<_>>(), [unix2]);
+    let selector = vip.selector();
+    let ports = |source| Some(Ports { transport: Transport::Tcp, source, dest: 22 });
+    let mode = |text: &str| selector.hasher_for(text.parse().expect("an address"), ports(1)).mode;
+    assert_eq!(mode("10.8.1.1"), HashMode::SourceIpPort);
+    assert_eq!(mode("10.8.9.7"), HashMode::SourceIp, "a pin hashes as the VIP does");
+    assert_eq!(mode("10.9.1.1"), HashMode::SourceNet { v4_prefix: 28, v6_prefix: 64 });
+    let pinned = selector.bucket("10.8.9.7".parse().expect("an address"), ports(1));
+    assert_eq!(config.full_table(vip).owner(pinned), Some(unix2));
 }
 
 #[test]
@@ -197,6 +232,11 @@ fn the_digest_tells_meanings_apart_and_spellings_not() {
         digest("", "[[vip.service]]\nprotocol = \"tcp\"\nport = 22\nhash = \"source-ip-port\"", ""),
         digest("", "[[vip.service]]\nprotocol = \"udp\"\nport = 22\nowner = \"socket\"", ""),
         digest("", "other = \"drop\"", ""),
+        digest("", "weights = { unix1 = 50 }", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/8\"\npin = \"unix1\"", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/8\"\npin = \"unix2\"", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/8\"\nhash = \"source-ip-port\"", ""),
+        digest("", "[[vip.source]]\nprefix = \"10.0.0.0/9\"\nhash = \"source-ip-port\"", ""),
         digest("", "", &(node(1, "weight = 50") + &node(2, ""))),
         digest("", "", &node(1, "")),
         digest("", "", &(node(1, "") + &node(3, ""))),

@@ -175,13 +175,31 @@ fn mistakes_of_services() {
     let service =
         |line: &str| file("", &format!("[[vip.service]]\nprotocol = \"tcp\"\nport = 22\n{line} # here"), "");
     finds(&service("hash = \"source\""), "cannot be \"source\"", "\"source-ip\"");
+    finds(&service("check = \"kex\""), "cannot be \"kex\"", "\"sshd\", \"none\"");
+    let udp = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\ncheck = \"sshd\" # here";
+    finds(&file("", udp, ""), "is for TCP", "leave `check` out");
     finds(&service("owner = \"node\""), "cannot be \"node\"", "\"bucket\", \"socket\"");
     finds(&service("owner = \"socket\""), "is for UDP", "leave `owner` out");
-    let both =
-        "[[vip.service]]\nprotocol = \"udp\"\nport = 60001\nowner = \"socket\"\nhash = \"source-ip\" # here";
+    let both = "[[vip.service]]\nprotocol = \"udp\"\nport = \"60000-60999\"\nowner = \"socket\"\nhash = \"source-ip\" # here";
     finds(&file("", both, ""), "here the socket does", "leave `hash` out");
+    let sliced = |port: &str, line: &str| {
+        let text = format!("[[vip.service]]\nprotocol = \"udp\"\nport = \"{port}\"\n{line} # here");
+        file("", &text, "")
+    };
+    let mosh = |line: &str| sliced("60000-60999", &format!("owner = \"socket\"\n{line}"));
+    finds(&mosh("slices = 12"), "12 slices are not possible", "a power of two");
+    finds(&mosh("slices = 1"), "nodes with numbers up to 2", "from 2 to 64");
+    finds(&mosh("slices = 64"), "leave 15 for each node", "fewer `slices`");
+    finds(&sliced("60000-60999", "slices = 16"), "only with owner", "leave `slices` out");
     let pieces = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\nhash = \"source-ip-port\" # here";
     finds(&file("", pieces, ""), "datagrams in fragments", "as DNS does");
+    finds(
+        &file("", "weights = { unix3 = 5 } # here", ""),
+        "names unix3, which does not serve",
+        "did you mean `unix",
+    );
+    finds(&file("", "weights = { unix1 = 10001 } # here", ""), "outside 0 to 10000", "from 0 to 10000");
+    finds(&file("", "weights = { unix1 = 0, unix2 = 0 } # here", ""), "nobody would answer", "onevip drain");
     finds(&file("", "other = \"reject\" # here", ""), "cannot be \"reject\"", "\"owner\", \"drop\"");
     let many: String = (1..=33)
         .map(|port| {
@@ -199,6 +217,23 @@ fn mistakes_of_services() {
         "can be several",
         "double brackets",
     );
+}
+
+#[test]
+fn mistakes_of_sources() {
+    let source = |lines: &str| file("", &format!("[[vip.source]]\n{lines}"), "");
+    let prefix = |text: &str| source(&format!("pin = \"unix1\"\nprefix = \"{text}\" # here"));
+    finds(&prefix("ten"), "not a network", "10.8.0.0/16");
+    finds(&prefix("10.8.0.0/33"), "not 0 to 32", "10.8.0.0/16");
+    finds(&prefix("10.8.0.1/16"), "not the first address", "write \"10.8.0.0/16\"");
+    finds(&source("prefix = \"10.8.0.0/16\"\npin = \"unix3\" # here"), "names unix3", "did you mean \"unix");
+    let both = "prefix = \"10.8.0.0/16\"\nhash = \"source-ip\"\npin = \"unix1\" # here";
+    finds(&source(both), "either hashed in another way or pinned", "leave `hash` or `pin` out");
+    let nothing = file("", "[[vip.source]] # here\nprefix = \"10.8.0.0/16\"", "");
+    finds(&nothing, "says nothing of its sources", "add pin = ");
+    let twice = "prefix = \"10.8.0.0/16\"\npin = \"unix1\"\n[[vip.source]]\npin = \"unix2\"\nprefix = \"10.8.0.0/16\" # here";
+    finds(&source(twice), "two [[vip.source]] have the prefix", "keep one");
+    finds(&prefix("2001:db8::/32"), "the VIP has no IPv6 address", "take the [[vip.source]] out");
 }
 
 #[test]

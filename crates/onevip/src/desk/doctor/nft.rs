@@ -59,7 +59,7 @@ impl<'a> Ruleset<'a> {
             };
             Some(Loss { place: format!("{family} {table} {by}"), policy })
         };
-        self.chains.iter().filter(on_its_way).filter_map(|chain| loss(chain)).collect()
+        self.chains.iter().filter(on_its_way).filter_map(loss).collect()
     }
 
     fn table(&self, family: &str, table: &str, question: &Question) -> Chains {
