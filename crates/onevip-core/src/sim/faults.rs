@@ -223,7 +223,7 @@ impl Kind {
 }
 
 fn host_fault(rng: &mut Rng, i: usize, span: u64, beat: u64) -> Vec<(u64, Fault)> {
-    match rng.below(12) {
+    match rng.below(11) {
         0 => vec![(0, Fault::PowerOff(i)), (span, Fault::PowerOn(i))],
         1 => vec![(0, Fault::Crash(i)), (span, Fault::Start(i))],
         2 => vec![(0, Fault::Crash(i)), (rng.below(beat), Fault::Start(i))],
@@ -233,14 +233,15 @@ fn host_fault(rng: &mut Rng, i: usize, span: u64, beat: u64) -> Vec<(u64, Fault)
         7 => vec![(0, Fault::Leave(i)), (span, Fault::Start(i))],
         8 => vec![(0, Fault::Weight(i, *rng.pick(&[1, 50, 100, 200, 1000])))],
         9 => vec![(0, Fault::Feel(i, rng.below(4) as u8)), (span, Fault::Feel(i, 0))],
-        10 => vec![(0, Fault::Rebalance(i))],
-        _ => vec![(0, Fault::Blame(i, blame(rng))), (span, Fault::Blame(i, 0))],
+        _ => vec![(0, Fault::Rebalance(i))],
     }
 }
 
-/// All, or anybody: true and false suspicions.
-fn blame(rng: &mut Rng) -> u64 {
-    if rng.one_in(2) { u64::MAX } else { rng.number() }
+/// Somebody is suspected, by all or by anybody, rightly or not; and what ends it.
+pub fn blame(rng: &mut Rng, nodes: usize, beat: u64) -> Vec<(u64, Fault)> {
+    let (i, span) = (rng.below(nodes as u64) as usize, beat / 10 + rng.below(beat * 30));
+    let by = if rng.one_in(2) { u64::MAX } else { rng.number() };
+    vec![(0, Fault::Blame(i, by)), (span, Fault::Blame(i, 0))]
 }
 
 fn link_fault(rng: &mut Rng, i: usize, nodes: usize, span: u64) -> Vec<(u64, Fault)> {

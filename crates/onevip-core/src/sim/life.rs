@@ -1,11 +1,14 @@
 //! One random life of one random cluster, from its seed.
 
 use super::check::Violation;
-use super::faults::{Fault, Kind};
+use super::faults::{Fault, Kind, blame};
 use super::rng::Rng;
 use super::world::{Setup, World};
 use crate::membership::{Failback, Mutation};
 use std::ops::RangeInclusive;
+
+/// Makes the dice of the votes another one.
+const VOTES: u64 = 0x766f_7465;
 
 /// How long a bucket may be on its way from one node to another: a message takes at most 0.6 ms here. Two nodes that do
 /// not hear each other need a third to pass it on, at the speed of quick beats.
@@ -81,9 +84,12 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         let everywhere = *rng.pick(&[0, 0, 10_000, 50_000]);
         world.net.loss_ppm.fill(everywhere);
     }
-    schedule(&mut world, &mut rng, kind);
+    // A dice of its own: whatever else happens in a life does not depend on whether somebody is suspected.
+    let mut votes = Rng::new(seed ^ VOTES);
+    let mut votes = votes.one_in(3).then_some(votes);
+    schedule(&mut world, &mut rng, kind, votes.as_mut());
     if world.check.violation.is_none() {
-        finish(&mut world, &mut rng, kind);
+        finish(&mut world, &mut rng, kind, votes.as_mut());
     }
     Outcome {
         seed,
@@ -111,7 +117,7 @@ fn size(rng: &mut Rng, range: &RangeInclusive<usize>) -> usize {
 }
 
 /// Starts the nodes and lets faults happen, and their ends.
-fn schedule(world: &mut World, rng: &mut Rng, kind: Kind) {
+fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, mut votes: Option<&mut Rng>) {
     let (beat, nodes) = (world.beat_ns(), world.nodes.len());
     let together = rng.one_in(2);
     for i in 0..nodes {
@@ -125,13 +131,17 @@ fn schedule(world: &mut World, rng: &mut Rng, kind: Kind) {
             world.plan(at + span, fault);
             last = last.max(at + span);
         }
+        for (span, fault) in votes.as_deref_mut().map(|dice| blame(dice, nodes, beat)).unwrap_or_default() {
+            world.plan(at + span, fault);
+            last = last.max(at + span);
+        }
         at += if rng.one_in(3) { rng.below(beat * 3) } else { rng.below(beat * 40) };
     }
     world.run_until(last.max(at) + 1);
 }
 
 /// Repairs everything, perhaps leaves one last fault standing, waits as long as I2 allows, and looks on for a while.
-fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
+fn finish(world: &mut World, rng: &mut Rng, kind: Kind, votes: Option<&mut Rng>) {
     let beat = world.beat_ns();
     world.repair();
     world.net.loss_ppm.fill(0);
@@ -145,12 +155,12 @@ fn finish(world: &mut World, rng: &mut Rng, kind: Kind) {
             world.inflict(fault);
         }
     }
-    if rng.one_in(4) {
+    if let Some(dice) = votes.and_then(|dice| dice.one_in(2).then_some(dice)) {
         // Now and then everybody is suspected by everybody.
-        let by = if rng.one_in(4) { Some(u64::MAX) } else { None };
+        let all = dice.one_in(4);
         for i in 0..world.nodes.len() {
-            if by.is_some() || rng.one_in(2) {
-                world.inflict(Fault::Blame(i, by.unwrap_or_else(|| rng.number())));
+            if all || dice.one_in(2) {
+                world.inflict(Fault::Blame(i, if all { u64::MAX } else { dice.number() }));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::desk::question::{NodeFacts, Place};
 use crate::health::board::Board;
 use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
-use crate::witness::Findings;
+use crate::witness::Tools;
 use anyhow::Context;
 use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
 use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, NodeSet, Reason, Table, membership};
@@ -32,8 +32,8 @@ pub struct Running {
     pub host_keys: Arc<AtomicU64>,
     /// What the health checks found.
     pub health: Arc<Board>,
-    /// What this node found out about others.
-    pub findings: Arc<Findings>,
+    /// What this node finds out about others, and with what.
+    pub witness: Tools,
     /// Sessions by VIP, from the newest scan.
     pub sessions: Vec<Arc<AtomicUsize>>,
 }
@@ -250,7 +250,8 @@ impl Gatherer {
     fn peer(&self, vip: usize, status: &membership::PeerStatus) -> Peer {
         let ours = u64::from_be_bytes(self.config.digest());
         let said = status.said.as_ref();
-        let found = self.running.as_ref().and_then(|running| running.findings.about(vip, status.node));
+        let found =
+            self.running.as_ref().and_then(|running| running.witness.findings.about(vip, status.node));
         let against = if status.votes.convict() { status.votes.against } else { NodeSet::EMPTY };
         Peer {
             heard: status.heard,

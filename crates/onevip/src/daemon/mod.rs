@@ -107,15 +107,14 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
         health: Arc::new(Board::new(notices.clone())),
-        findings: Arc::default(),
+        witness: crate::witness::Tools {
+            flows: kernel.flows(),
+            findings: Arc::default(),
+            news: notices.clone(),
+        },
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
     };
 
-    let witness = crate::witness::Tools {
-        flows: kernel.flows(),
-        findings: Arc::clone(&running.findings),
-        news: notices.clone(),
-    };
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (slot, mail) = desk::slot(node.id);
@@ -148,7 +147,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         bans: Arc::clone(&bans),
         sources: kernel.sources(),
     };
-    let steward = steward::Steward::new(config, &plan, paths, ways, running, witness)?;
+    let steward = steward::Steward::new(config, &plan, paths, ways, running)?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };

@@ -120,10 +120,9 @@ impl Steward {
         paths: &Paths,
         ways: Ways,
         running: Running,
-        tools: Tools,
     ) -> anyhow::Result<Self> {
         let Ways { beat_loop, letters, watchers, bans, sources } = ways;
-        let board = Arc::clone(&running.health);
+        let (board, tools) = (Arc::clone(&running.health), running.witness.clone());
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
         let witness = Mutex::new(Witness::start(config, plan, &tools, &beat_loop)?);
