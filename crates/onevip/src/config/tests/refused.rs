@@ -180,8 +180,7 @@ fn mistakes_of_services() {
     finds(&file("", udp, ""), "is for TCP", "leave `check` out");
     finds(&service("owner = \"node\""), "cannot be \"node\"", "\"bucket\", \"socket\"");
     finds(&service("owner = \"socket\""), "is for UDP", "leave `owner` out");
-    let both =
-        "[[vip.service]]\nprotocol = \"udp\"\nport = 60001\nowner = \"socket\"\nhash = \"source-ip\" # here";
+    let both = "[[vip.service]]\nprotocol = \"udp\"\nport = \"60000-60999\"\nowner = \"socket\"\nhash = \"source-ip\" # here";
     finds(&file("", both, ""), "here the socket does", "leave `hash` out");
     let pieces = "[[vip.service]]\nprotocol = \"udp\"\nport = 53\nhash = \"source-ip-port\" # here";
     finds(&file("", pieces, ""), "datagrams in fragments", "as DNS does");
