@@ -182,7 +182,9 @@ const SLICE_MIN: usize = 32;
 
 /// Into how many slices the ports of a service are dealt.
 fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) -> u8 {
-    let by_socket = draft.answerer.as_ref().is_some_and(|word| matches!(word.value, Answerer::Socket(_)));
+    // Over TCP it is a mistake that has been reported.
+    let by_socket = draft.protocol == Protocol::Udp
+        && draft.answerer.as_ref().is_some_and(|word| matches!(word.value, Answerer::Socket(_)));
     if !by_socket {
         if let Some(slices) = &draft.slices {
             let reason = "`slices` counts only with owner = \"socket\"";
