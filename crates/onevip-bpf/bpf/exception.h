@@ -20,7 +20,7 @@ struct {
 	__uint(max_entries, 2 * ONEVIP_EXCEPTIONS_MAX);
 	__type(key, struct onevip_exception_key);
 	__type(value, struct onevip_exception);
-} onevip_exceptions SEC(".maps");
+} onevip_excepted SEC(".maps");
 
 /* What counts for this source instead, or NULL. */
 static __always_inline const struct onevip_exception *exception_find(const struct onevip_settings *settings,
@@ -34,7 +34,7 @@ static __always_inline const struct onevip_exception *exception_find(const struc
 		.words = { words[0], words[1], words[2], words[3] },
 	};
 
-	return bpf_map_lookup_elem(&onevip_exceptions, &source);
+	return bpf_map_lookup_elem(&onevip_excepted, &source);
 }
 
 #endif

@@ -40,7 +40,7 @@ struct {
 /* The limit of this number, which is not 0. */
 static __always_inline const struct onevip_limit *limit_at(const struct onevip_settings *settings, __u32 number)
 {
-	return &settings->limits[(number - 1) & (ONEVIP_LIMITS_MAX - 1)];
+	return &settings->limits[INDEX(number - 1, ONEVIP_LIMITS_MAX)];
 }
 
 /* The number of the limit on a VIP's TCP port (network order), or 0. */
@@ -131,7 +131,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	bpf_spin_lock(&place->lock);
 	recent = source_is_at(place, start, end, owner) && now - place->last_ns <= (__u64)window * 1000000;
 	/* The attempt that came `burst` before this one is the oldest that matters. */
-	at = place->stamps[(place->attempts - burst) & (ONEVIP_BURST_MAX - 1)];
+	at = place->stamps[INDEX(place->attempts - burst, ONEVIP_BURST_MAX)];
 	over = recent && place->attempts >= burst && tick - at <= window;
 	if (how & LIMIT_ONLOOKER) {
 		bpf_spin_unlock(&place->lock);
@@ -146,7 +146,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	if (!recent)
 		place->attempts = 0;
 	if (!over || counts) {
-		place->stamps[place->attempts & (ONEVIP_BURST_MAX - 1)] = tick;
+		place->stamps[INDEX(place->attempts, ONEVIP_BURST_MAX)] = tick;
 		place->attempts++;
 		place->last_ns = now;
 	}
@@ -192,14 +192,19 @@ static __always_inline void refusal_report(struct __sk_buff *skb, const struct j
 	if (length > sizeof(refusal->packet))
 		length = sizeof(refusal->packet);
 	refusal->length = length;
+	/* Both bounds one after the other, for the verifier: see beat_hand_over(). */
 	asm volatile("" : "+r"(length));
-	if (length == 0 || length > sizeof(refusal->packet) ||
-	    bpf_skb_load_bytes(skb, 0, refusal->ethernet, sizeof(refusal->ethernet)) ||
-	    bpf_skb_load_bytes(skb, judged->network, refusal->packet, length)) {
-		bpf_ringbuf_discard(refusal, 0);
-		return;
-	}
+	if (length < sizeof(struct iphdr))
+		goto unread;
+	asm volatile("" : "+r"(length));
+	if (length > sizeof(refusal->packet) ||
+	    bpf_skb_load_bytes(skb, judged->network, refusal->packet, length) ||
+	    bpf_skb_load_bytes(skb, 0, refusal->ethernet, sizeof(refusal->ethernet)))
+		goto unread;
 	bpf_ringbuf_submit(refusal, 0);
+	return;
+unread:
+	bpf_ringbuf_discard(refusal, 0);
 }
 
 #endif

@@ -44,7 +44,7 @@ fn shape(map: &str) -> Shape {
         "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
         "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
         "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
-        "exceptions" => {
+        "excepted" => {
             let (key, value) = (size_of::<RawExceptionKey>() as u32, size_of::<RawException>() as u32);
             (LPM_TRIE, key, value, 2 * EXCEPTIONS_MAX as u32, NO_PREALLOC)
         }
@@ -129,7 +129,7 @@ impl Maps {
             settled: mapped("settled", 8, writable)?,
             banned: mapped("banned", 4, writable)?,
             witness: mapped("witness", size_of::<RawFlow>(), false)?,
-            exceptions: fd_of("exceptions")?,
+            exceptions: fd_of("excepted")?,
             counters: fd_of("counters")?,
             bans: [fd_of("bans4")?, fd_of("bans6")?],
             sources: fd_of("sources")?,
@@ -199,6 +199,7 @@ impl Maps {
         for vip in &mut config.vips {
             vip.selector.exceptions.sort_by_key(|exception| exception.network);
         }
+        crate::sources::read_allowed(self, &mut config).ok()?;
         Some(config)
     }
 

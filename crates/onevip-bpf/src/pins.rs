@@ -25,24 +25,8 @@ pub(crate) const FRESH_SUFFIX: &str = "_fresh";
 
 /// The maps: name of the pin.
 pub(crate) const MAPS: [&str; 18] = [
-    "config",
-    "flags",
-    "last_syn",
-    "lease",
-    "orphans",
-    "settled",
-    "exceptions",
-    "witness",
-    "counters",
-    "beats",
-    "bans4",
-    "bans6",
-    "banned",
-    "sources",
-    "allowed",
-    "refusals",
-    "tracing",
-    "traces",
+    "config", "flags", "last_syn", "lease", "orphans", "settled", "excepted", "witness", "counters", "beats",
+    "bans4", "bans6", "banned", "sources", "allowed", "refusals", "tracing", "traces",
 ];
 
 /// The programs: name of the pin.

@@ -137,12 +137,7 @@ pub(crate) fn allow(maps: &Maps, config: &KernelConfig) -> Result<()> {
     let numbered = limits.zip(1u32..);
     let wanted: HashSet<RawAllowedKey> =
         numbered.flat_map(|(limit, number)| limit.allow.iter().map(move |net| key(number, net))).collect();
-    let mut old = Vec::new();
-    let mut last = None;
-    while let Some(key) = sys::map_next_key::<RawAllowedKey>(map, last.as_ref()).map_err(failed())? {
-        old.push(key);
-        last = Some(key);
-    }
+    let old = allowed(maps).map_err(failed())?;
     for key in &wanted {
         sys::map_put(map, key, &1u8).map_err(failed())?;
     }
@@ -150,6 +145,36 @@ pub(crate) fn allow(maps: &Maps, config: &KernelConfig) -> Result<()> {
         sys::map_remove(map, key).map_err(failed())?;
     }
     Ok(())
+}
+
+/// Completes a configuration by those who are not counted, each limit's in the order of [`Prefix`].
+pub(crate) fn read_allowed(maps: &Maps, config: &mut KernelConfig) -> Result<()> {
+    let keys = allowed(maps).map_err(Error::system("read who is not counted"))?;
+    let services = config.vips.iter_mut().flat_map(|vip| &mut vip.selector.services);
+    for (limit, number) in services.filter_map(|service| service.limit.as_mut()).zip(1u32..) {
+        let own = keys.iter().filter(|key| key.owner & (V6 - 1) == number);
+        limit.allow = own.filter_map(network).collect();
+        limit.allow.sort_unstable();
+    }
+    Ok(())
+}
+
+fn allowed(maps: &Maps) -> std::io::Result<Vec<RawAllowedKey>> {
+    let (mut keys, mut last) = (Vec::new(), None);
+    while let Some(key) = sys::map_next_key::<RawAllowedKey>(maps.allowed.as_fd(), last.as_ref())? {
+        keys.push(key);
+        last = Some(key);
+    }
+    Ok(keys)
+}
+
+fn network(key: &RawAllowedKey) -> Option<Prefix> {
+    let address = if key.owner & V6 != 0 {
+        IpAddr::from(key.words)
+    } else {
+        IpAddr::from(*key.words.first_chunk::<4>()?)
+    };
+    Prefix::new(address, u8::try_from(key.length.checked_sub(32)?).ok()?)
 }
 
 fn key(number: u32, network: &Prefix) -> RawAllowedKey {

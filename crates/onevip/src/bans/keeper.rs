@@ -19,6 +19,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const PART: usize = 2000;
 /// How often this host's gateways are looked up anew.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Kinds of news.
+pub const BANNED: &str = "banned";
+/// See [`BANNED`].
+pub const UNBANNED: &str = "unbanned";
 
 /// A node's list of bans, and what it is for.
 pub struct Keeper {
@@ -112,7 +116,7 @@ impl Keeper {
         state.carry_out(&prefix, now).context("noted, but not carried out")?;
         let words = ban_words(&prefix, how_long, &order.reason);
         drop(state);
-        self.tell("banned", None, words.clone());
+        self.tell(BANNED, None, words.clone());
         let _ = self.wake.send(Wake::Changed);
         Ok(words)
     }
@@ -131,7 +135,7 @@ impl Keeper {
         let covering = state.book.covering(&prefix, now).map(|(wider, _)| wider);
         drop(state);
         if lifted {
-            self.tell("unbanned", None, format!("{prefix} is not banned any more"));
+            self.tell(UNBANNED, None, format!("{prefix} is not banned any more"));
             let _ = self.wake.send(Wake::Changed);
         }
         match (lifted, covering) {
@@ -195,9 +199,9 @@ impl Keeper {
             let by = state.config.node(from).map(|node| node.name.clone());
             if until > now {
                 let how_long = (until != Time::NEVER).then(|| until.since(now));
-                self.tell("banned", by, ban_words(&prefix, how_long, &reason));
+                self.tell(BANNED, by, ban_words(&prefix, how_long, &reason));
             } else if was {
-                self.tell("unbanned", by, format!("{prefix} is not banned any more"));
+                self.tell(UNBANNED, by, format!("{prefix} is not banned any more"));
             }
         }
     }

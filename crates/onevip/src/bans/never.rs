@@ -14,6 +14,10 @@ pub struct Never(Vec<(Prefix, String)>);
 impl Never {
     /// What the configuration says, and what follows from it; with the gateways that this host has now.
     pub fn new(config: &Config) -> Self {
+        Self::with(config, &gateways())
+    }
+
+    fn with(config: &Config, gateways: &[IpAddr]) -> Self {
         let mut all: Vec<(Prefix, String)> = Vec::new();
         for vip in &config.vips {
             let is = format!("an address of the VIP {}", vip.name);
@@ -23,8 +27,13 @@ impl Never {
             let is = format!("the node {}", node.name);
             all.extend(node.addresses.iter().map(|address| (Prefix::host(*address), is.clone())));
         }
-        let gateways = gateways().into_iter().map(Prefix::host);
-        all.extend(gateways.map(|gateway| (gateway, "a gateway of this host".to_owned())));
+        all.extend(
+            gateways
+                .iter()
+                .copied()
+                .map(Prefix::host)
+                .map(|gateway| (gateway, "a gateway of this host".to_owned())),
+        );
         let said = config.never_banned.iter();
         all.extend(
             said.map(|prefix| (*prefix, "never to be banned ([bans] in the configuration)".to_owned())),
@@ -87,7 +96,8 @@ mod tests {
         let text = "cluster = \"c\"\n[bans]\nnever = [\"10.0.0.0/8\", \"2001:db8:a::/48\"]\n[[vip]]\nname = \"login\"\n\
                     addresses = [\"198.51.100.10\"]\n[[node]]\nname = \"unix1\"\nid = 1\naddress = \"198.51.100.11\"\n";
         let (config, found) = Config::inspect_text("onevip.toml", text);
-        let never = Never::new(&config.unwrap_or_else(|| panic!("{found}")));
+        let config = config.unwrap_or_else(|| panic!("{found}"));
+        let never = Never::with(&config, &["203.0.113.1".parse().unwrap()]);
         let why = |text: &str| never.why_not(&text.parse().unwrap());
         assert_eq!(why("198.51.100.10").unwrap(), "it is an address of the VIP login");
         assert_eq!(
@@ -98,6 +108,7 @@ mod tests {
         assert_eq!(why("198.51.100.11").unwrap(), "it is the node unix1");
         assert!(why("10.1.2.3").unwrap().starts_with("it lies in 10.0.0.0/8, which is never to be banned"));
         assert!(why("2001:db8::/32").unwrap().starts_with("it contains 2001:db8:a::/48"));
+        assert_eq!(why("203.0.113.1").unwrap(), "it is a gateway of this host");
         assert!(why("0.0.0.0/0").is_some());
         assert_eq!((why("192.0.2.0/24"), why("2001:db8:b::/48")), (None, None));
     }

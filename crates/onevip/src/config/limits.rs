@@ -35,7 +35,10 @@ pub(super) fn limit(service: &mut Section<'_>, out: &mut Diagnostics) -> Option<
     let counts_refused = section.choice("refused", REFUSED, out).is_none_or(|word| word.value);
     let (v4_prefix, v6_prefix) = prefixes(&mut section, out);
     let allow = section.strings("allow", out).map(|list| list.value).unwrap_or_default();
-    let allow = allow.iter().filter_map(|text| values::network(text, out)).collect();
+    let mut allow: Vec<_> = allow.iter().filter_map(|text| values::network(text, out)).collect();
+    // The order means nothing, and the kernel part does not keep it.
+    allow.sort_unstable();
+    allow.dedup();
     section.finish(out);
     let burst = burst?.value as u8;
     let limit = Limit { burst, window: window?, counts_refused, refusal, v4_prefix, v6_prefix, allow };

@@ -4,6 +4,7 @@
 //! loop has one way out.
 
 use super::beat_loop::Notice;
+use crate::bans::keeper::{BANNED, UNBANNED};
 use crate::config::Config;
 use onevip_core::membership::{Event, WhyLost, WhyOut};
 use onevip_core::{NodeId, NodeSet};
@@ -38,8 +39,8 @@ pub const KINDS: &[&str] = &[
     "duplicate",
     "not-in-file",
     "unreadable",
-    "banned",
-    "unbanned",
+    BANNED,
+    UNBANNED,
     "suspect",
     "trust",
     "voted-out",
@@ -370,7 +371,8 @@ mod tests {
         let found = [true, false].map(|good| witness_line(&config, "login", node, String::new(), good).event);
         let of_engines = events().into_iter().map(|event| line(&config, "login", &event).event);
         let of_checks = health_line("sshd".into(), "nothing listens".into()).event;
-        let told: std::collections::BTreeSet<String> = of_engines.chain([of_checks]).chain(found).collect();
+        let told: std::collections::BTreeSet<String> =
+            of_engines.chain([of_checks, BANNED.to_owned(), UNBANNED.to_owned()]).chain(found).collect();
         assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
     }
 }

@@ -104,9 +104,10 @@ fn ipv6(packet: &[u8], refusal: Refusal) -> Option<Vec<u8>> {
 
 /// A reset as RFC 9293 3.10.7.1 has it for a SYN: it acknowledges the SYN and whatever it carries.
 fn reset(syn: &[u8], length: usize) -> Option<Vec<u8>> {
-    let [from, to] = [syn.get(0..2)?, syn.get(2..4)?];
-    let sequence = u32::from_be_bytes(syn.get(4..8)?.try_into().ok()?);
-    let carried = length.checked_sub(usize::from(syn.get(12)? >> 4) * 4)?;
+    let header = syn.first_chunk::<20>()?;
+    let [from, to] = [&header[..2], &header[2..4]];
+    let sequence = u32::from_be_bytes(header[4..8].try_into().ok()?);
+    let carried = length.checked_sub(usize::from(header[12] >> 4) * 4)?;
     let mut segment = [to, from, &[0; 4]].concat();
     segment.extend(sequence.wrapping_add(1 + carried as u32).to_be_bytes());
     segment.extend([0x50, RST_ACK, 0, 0, 0, 0, 0, 0]);
