@@ -6,6 +6,7 @@
 use super::found::{Found, Limit, Scheme};
 use super::words::{Word, lines, number, place_of_line, words};
 use crate::config::{Diagnostic, MacAddr, Place, Protocol, Source};
+use onevip_core::limit::{BURST_MAX, WINDOW_MAX};
 use onevip_core::{AddressOrder, HashMode};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,9 +16,8 @@ const CLUSTERIP_NODES_MAX: u32 = 16;
 /// `XT_CLUSTER_NODES_MAX`.
 const XT_CLUSTER_NODES_MAX: u32 = 32;
 
-/// The most that `[vip.service.limit]` takes.
-const BURST_MAX: u32 = 32;
-const SECONDS_MAX: u32 = 3600;
+/// The longest window that `[vip.service.limit]` takes.
+const SECONDS_MAX: u32 = WINDOW_MAX.as_secs() as u32;
 
 /// Reads a file.
 pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
@@ -458,7 +458,7 @@ fn limits(rules: Vec<Recent>, found: &mut Found) {
             &rule.place,
             format!("at most {burst} new connections of a source within {seconds} s, then {action}"),
         );
-        if burst > BURST_MAX || seconds > SECONDS_MAX {
+        if burst > BURST_MAX.into() || seconds > SECONDS_MAX {
             let reason =
                 format!("onevip limits to at most {BURST_MAX} connections in at most {SECONDS_MAX} s");
             found.out.push(Diagnostic::advice(

@@ -112,6 +112,11 @@ fn the_recent_rules_become_a_limit() {
         counts_refused: true,
     };
     assert_eq!(found.limits, [limit]);
+    let config = config(XT_CLUSTER, &hosts(4));
+    let written = config.vips[0].services.iter().find(|service| service.ports.contains(&22)).unwrap();
+    let written = written.limit.as_ref().unwrap();
+    assert_eq!((written.burst, written.window.as_secs(), written.counts_refused), (2, 7, true));
+    assert_eq!(written.refusal, onevip_core::limit::Refusal::Unreachable);
     // Noted first, a connection counts itself.
     let (before, rest) = XT_CLUSTER
         .split_once("-A INPUT -p tcp -m tcp --dport 22 -m state --state NEW -m recent --update")

@@ -76,8 +76,7 @@ fn service_limit(out: &mut String, limit: &Limit) {
     let refused = if limit.counts_refused { "count" } else { "ignore" };
     let _ = writeln!(
         out,
-        "\n#  [vip.service.limit]      # not in force: see docs/migration.md\n#  burst = {}\n#  window = \"{}s\"\n\
-         #  action = \"{}\"\n#  refused = \"{refused}\"",
+        "\n  [vip.service.limit]\n  burst = {}\n  window = \"{}s\"\n  action = \"{}\"\n  refused = \"{refused}\"",
         limit.burst, limit.seconds, limit.action
     );
 }
