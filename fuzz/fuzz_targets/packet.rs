@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Socket, VipView, judge_frame};
+use onevip_core::{
+    Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Selector, Socket, VipView, judge_frame,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEAD: usize = 6;
