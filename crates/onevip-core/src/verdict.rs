@@ -262,9 +262,9 @@ reasons! {
     /// Datagram to a port of another node's slice.
     UdpOtherSlice = 44, Drop, "udp-other-slice";
     /// It would have passed, but its source is banned.
-    Banned = 46, Drop, "banned";
+    Banned = 45, Drop, "banned";
     /// SYN of a claimed bucket whose source opens connections too often. Only the authority counts them.
-    SynLimited = 47, Drop, "syn-limited";
+    SynLimited = 46, Drop, "syn-limited";
 }
 
 impl Reason {
