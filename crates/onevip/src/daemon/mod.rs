@@ -40,12 +40,13 @@ use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
 use crate::host::{Stage, cgroup, probe, sockets};
+use crate::limits::tally;
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
 use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
-use onevip_bpf::{Kernel, Origin, Words};
+use onevip_bpf::{Kernel, Origin, Refusals, Words};
 use onevip_core::beat::Facts;
 use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
@@ -149,7 +150,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     };
     let steward = steward::Steward::new(config, &plan, paths, ways, running)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let mut refusals = kernel.refusals()?;
+    let kernel_refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
     let warden = Warden {
         kernel,
@@ -188,20 +189,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         crate::bans::spread(&bans, &wakes, &slot_of_bans, me, || steward_of_bans.heard());
     })?;
 
-    let macs: HashMap<u32, [u8; 6]> =
-        plan.vips.iter().filter_map(|vip| Some((vip.link.index, vip.link.mac?))).collect();
-    let answers = wire::Sender::open().context("cannot open a packet socket")?;
-    let stop_of_answers = Arc::clone(&stop);
-    let refusals = spawn("refusals", move || {
-        crate::limits::answer(&mut refusals, &macs, &answers, &stop_of_answers);
-    })?;
-    let (stop_of_heirs, steward_of_heirs) = (Arc::clone(&stop), Arc::clone(&steward_of_signals));
-    let claims = watchers_of_heirs.join().context("nobody can watch the claims")?;
-    let heirs = spawn("heirs", move || {
-        let ask = |to| steward_of_heirs.ask_for_counts(&to);
-        crate::limits::inherit(&claims, &stop_of_heirs, ask, |answer| steward_of_heirs.take_counts(answer));
-    })?;
-
+    let of_limits = start_limits(&plan, kernel_refusals, &steward_of_signals, &watchers_of_heirs, &stop)?;
     if let Some(listen) = &config.metrics {
         let source = metrics::Source {
             steward: Arc::clone(&steward_of_signals),
@@ -224,13 +212,39 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         desk.join().map_err(|_| anyhow::anyhow!("the desk panicked"))?;
     }
     stop.store(true, Ordering::Relaxed);
-    for (thread, name) in [(refusals, "refusals"), (heirs, "heirs")] {
+    for (thread, name) in of_limits {
         thread.join().map_err(|_| anyhow::anyhow!("the {name} thread panicked"))?;
     }
     to_prober.send(prober::Question::Stop);
     prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))?;
     warden.join().map_err(|_| anyhow::anyhow!("the warden panicked"))??;
     std::fs::remove_file(run_dir.control()).context("cannot remove the control socket")
+}
+
+/// Starts what limits need, where there are any; a change of them takes a restart of the daemon.
+fn start_limits(
+    plan: &Plan,
+    mut refusals: Refusals,
+    steward: &Arc<steward::Steward>,
+    watchers: &Watchers,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Vec<(thread::JoinHandle<()>, &'static str)>> {
+    if tally::limits(plan).is_empty() {
+        return Ok(Vec::new());
+    }
+    let macs: HashMap<u32, [u8; 6]> =
+        plan.vips.iter().filter_map(|vip| Some((vip.link.index, vip.link.mac?))).collect();
+    let answers = wire::Sender::open().context("cannot open a packet socket")?;
+    let (stop_of_answers, stop_of_heirs, steward) = (Arc::clone(stop), Arc::clone(stop), Arc::clone(steward));
+    let refusals = spawn("refusals", move || {
+        crate::limits::answer(&mut refusals, &macs, &answers, &stop_of_answers);
+    })?;
+    let claims = watchers.join().context("nobody can watch the claims")?;
+    let heirs = spawn("heirs", move || {
+        let ask = |to| steward.ask_for_counts(&to);
+        crate::limits::inherit(&claims, &stop_of_heirs, ask, |answer| steward.take_counts(answer));
+    })?;
+    Ok(vec![(refusals, "refusals"), (heirs, "heirs")])
 }
 
 /// Returns when the daemon is to end; a hangup means "read the configuration again".
