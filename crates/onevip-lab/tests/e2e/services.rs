@@ -168,7 +168,9 @@ fn a_second_vip_on_a_second_lan_has_its_own_nodes_weights_and_table() {
         let answer: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
         let mut ssh = lab.ssh_command(GPU.parse().unwrap(), None).unwrap();
         let bound = format!("BindAddress={client}");
-        let output = run(ssh.args(["-o", &bound, "hostname"]), PATIENCE).unwrap();
+        // Both VIPs are the same hosts, with the same host keys.
+        let alias = format!("HostKeyAlias={VIP}");
+        let output = run(ssh.args(["-o", &bound, "-o", &alias, "hostname"]), PATIENCE).unwrap();
         assert!(output.status.success(), "{client}: {}", String::from_utf8_lossy(&output.stderr));
         let host = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         assert_eq!(answer["node"].as_str(), Some(host.as_str()), "{client}");
