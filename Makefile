@@ -26,10 +26,9 @@ demo:            ## one address, four hosts, sixty clients, in namespaces on thi
 	$(CARGO) build --locked --workspace
 	$(SUDO) target/debug/onevip-lab demo
 
-# Clusters wait more than they work, so two tests to a processor.
 test:            ## everything: unit, property, verdict, differential, simulated and end to end
 	@scripts/deps test
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(nproc) * 2))} $(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace
 
 lint:            ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check
