@@ -147,6 +147,9 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	case SOCKET_NONE:
 		break;
 	}
+	/* Most come to a bucket of which only guests are here, and need no look at the clock. */
+	if (!(flags & (ONEVIP_MINE | ONEVIP_WATCHED)))
+		return ONEVIP_TCP_NOT_HERE;
 	lease = lease_lives(on->vip, &now);
 	claims = flags & ONEVIP_MINE && lease;
 	if (!claims && !(flags & ONEVIP_WATCHED))
