@@ -24,8 +24,12 @@ const PORT: u16 = 22;
 /// Options of `onevip explain`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The packet: CLIENT[:PORT] [VIP:PORT] [syn|ack|fin|rst|psh|seq=N|ack=N|udp|ping|arp|nd|fragment] [default: a SYN]
-    #[arg(value_name = "PACKET", required = true)]
+    /// The packet, in words.
+    #[arg(
+        help = "The packet: CLIENT[:PORT] [VIP:PORT] [syn|ack|fin|rst|psh|seq=N|ack=N|udp|ping|arp|nd|fragment] [default: a SYN]",
+        value_name = "PACKET",
+        required = true
+    )]
     packet: Vec<String>,
     /// As JSON
     #[arg(long)]
