@@ -14,12 +14,13 @@ mod bans;
 mod beats;
 mod config;
 mod counters;
+#[doc(hidden)]
+mod encoding;
 mod error;
 mod explain;
 mod features;
 mod flows;
 mod kernel;
-#[doc(hidden)]
 pub mod layout;
 mod mapped;
 mod maps;

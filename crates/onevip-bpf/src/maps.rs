@@ -2,12 +2,13 @@
 
 use crate::config::KernelConfig;
 use crate::counters::Counters;
+use crate::encoding::{decode_exception, encode_exception};
 use crate::error::{Error, Result};
 use crate::layout::{
     ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, EXCEPTIONS_MAX, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS,
     ORPHANS_SEED, PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6,
     RawConfig, RawException, RawExceptionKey, RawFlow, RawSettings, RawSource, RawTracing, SOURCES,
-    TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS, decode_exception, encode_exception,
+    TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::mapped::MappedArray;
 use crate::sys;
