@@ -12,29 +12,6 @@ use super::doctor::{all_findings, findings, finds, finds_nothing, replace_sshd};
 use super::who::bound_connect;
 use super::{PATIENCE, clients_of, lab};
 
-/// Waits until the doctor of a node finds this and nothing else, with these words.
-#[track_caller]
-fn until_found(lab: &Lab, node: u8, check: &str, words: &[&str]) {
-    let mut last = (Vec::new(), String::new());
-    let found = wait_until(PATIENCE, check, || {
-        last = findings(lab, node);
-        last.0 == [check] && words.iter().all(|word| last.1.contains(word))
-    });
-    found.unwrap_or_else(|error| panic!("{error}: unix{node} finds {:?}\n{}", last.0, last.1));
-}
-
-#[track_caller]
-fn until_well(lab: &Lab) {
-    for node in [1, 2] {
-        let mut last = (Vec::new(), String::new());
-        let well = wait_until(PATIENCE, "the doctor to be content", || {
-            last = findings(lab, node);
-            last.0.is_empty()
-        });
-        well.unwrap_or_else(|error| panic!("{error}: unix{node}: {}", last.1));
-    }
-}
-
 #[test]
 fn each_illness_is_named_on_its_node_and_on_the_others() {
     let lab = lab("dkill", 2);
@@ -46,17 +23,17 @@ fn each_illness_is_named_on_its_node_and_on_the_others() {
         (Fault::ForkBomb(2), "health", "processes: "),
         (Fault::MemoryHog(2), "health", "memory: "),
     ] {
-        until_well(&lab);
+        [1, 2].into_iter().for_each(|node| finds_nothing(&lab, node));
         lab.fault(&fault).unwrap();
         // A doctor has no room beside a hog; the other node's has.
         if !matches!(fault, Fault::ForkBomb(_) | Fault::MemoryHog(_)) {
             let on_unix2 = if here == "health" { [words, "unix2 is ill"] } else { ["port 22", "sshd"] };
-            until_found(&lab, 2, here, &on_unix2);
+            finds(&lab, 2, here, &on_unix2);
         }
-        until_found(&lab, 1, "node-ill", &[words, "unix2 is ill"]);
+        finds(&lab, 1, "node-ill", &[words, "unix2 is ill"]);
         lab.heal(None).unwrap();
     }
-    until_well(&lab);
+    [1, 2].into_iter().for_each(|node| finds_nothing(&lab, node));
 }
 
 #[test]
@@ -66,11 +43,11 @@ fn an_sshd_that_is_slow_or_frozen_is_named() {
     for fault in [Fault::SshdSlow(2), Fault::FreezeSshd(2)] {
         lab.fault(&fault).unwrap();
         let waits = lab.inside("client", || bound_connect(client)(lab.vip_for(client))).unwrap();
-        until_found(&lab, 2, "health", &["unix2 is ill: sshd: ", "systemctl restart ssh"]);
-        until_found(&lab, 1, "node-ill", &["unix2 is ill: sshd: "]);
+        finds(&lab, 2, "health", &["unix2 is ill: sshd: ", "systemctl restart ssh"]);
+        finds(&lab, 1, "node-ill", &["unix2 is ill: sshd: "]);
         drop(waits);
         lab.heal(None).unwrap();
-        until_well(&lab);
+        [1, 2].into_iter().for_each(|node| finds_nothing(&lab, node));
     }
 }
 
@@ -142,14 +119,14 @@ fn a_clock_that_is_off_is_found() {
     fs::write(lab.dir().join("onevip.env"), format!("LD_PRELOAD={library}")).unwrap();
     lab.node(2).start_onevip().unwrap();
     fs::write(lab.dir().join("onevip.env"), "").unwrap();
-    until_found(&lab, 1, "clock-off", &["unix1 and unix2", "NTP"]);
-    until_found(&lab, 2, "clock-off", &["unix2 and unix1"]);
+    finds(&lab, 1, "clock-off", &["unix1 and unix2", "NTP"]);
+    finds(&lab, 2, "clock-off", &["unix2 and unix1"]);
 }
 
 #[test]
 fn a_slow_way_of_attaching_is_found() {
     let lab = Lab::up(Options::test("dkattach").nodes(2).clients(4).env("ONEVIP_ATTACH", "clsact")).unwrap();
-    until_found(&lab, 1, "attach-mode", &["clsact", "tcx"]);
+    finds(&lab, 1, "attach-mode", &["clsact", "tcx"]);
 }
 
 #[test]

@@ -11,9 +11,10 @@ use std::net::Ipv6Addr;
 use onevip_core::hash::{jhash2, reciprocal_scale};
 use onevip_lab::net::feed;
 use onevip_lab::plan::{Plan, v6};
-use onevip_lab::{Host, Lab};
+use onevip_lab::{Host, Lab, wait_until};
 
-use crate::common::{Mode, all_claim, config, owner, predicted, wait};
+use crate::common::mapping::MANY_LISTINGS;
+use crate::common::{Mode, all_claim, config, owner, predicted};
 
 const SEED: u32 = 0x5eed_6666;
 const CLIENTS: usize = 500;
@@ -35,12 +36,13 @@ fn ipv6_clients_meet_the_node_that_nftables_chooses_and_xt_cluster_looks_at_32_b
     let tap = lab.tap("client", "eth0").unwrap();
     let sources = sources();
     let mut chosen = BTreeMap::new();
-    wait("every packet to arrive", || {
+    wait_until(MANY_LISTINGS, "every packet to arrive", || {
         let missing = sources.iter().filter(|source| !chosen.contains_key(*source)).take(300);
         missing.for_each(|&source| tap.send(&udp(source, v6(11))).unwrap());
         chosen = marked(&lab, "chosen");
         chosen.len() == sources.len()
-    });
+    })
+    .unwrap();
     let by_xt_cluster = marked(&lab, "by_xt_cluster");
     for source in &sources {
         let ours = u32::from(owner(&lab, (*source).into()));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use onevip_lab::plan::Plan;
-use onevip_lab::process::run;
+use onevip_lab::process::{run, run_ok};
 use onevip_lab::{Host, Lab, daemon};
 
 use crate::common::{
@@ -43,7 +43,9 @@ fn who_is_not_root_is_told_so() {
     let dir = std::env::temp_dir().join(format!("onevip-e2e-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let (program, file) = (dir.join("onevip"), dir.join("onevip.toml"));
-    fs::copy(daemon::program().unwrap(), &program).unwrap();
+    // Not copied by this process: while its descriptor for writing is inherited by what another test starts, nobody can
+    // run the copy.
+    run_ok(Command::new("cp").arg(daemon::program().unwrap()).arg(&program), PATIENCE).unwrap();
     fs::copy(lab.node(1).config(), &file).unwrap();
     let run_dir = lab.node(1).run_dir();
     let as_nobody = |subcommand: &str| {

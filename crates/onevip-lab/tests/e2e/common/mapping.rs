@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use onevip_lab::plan::Plan;
 use onevip_lab::wire::Tap;
-use onevip_lab::{Host, Lab};
+use onevip_lab::{Host, Lab, wait_until};
 
-use super::wait;
+/// How long dozens of listings of thousands of addresses may take on a machine that does much else.
+pub const MANY_LISTINGS: Duration = Duration::from_secs(180);
 
 /// What a set of nftables (`ip story NAME`) holds: for each source, the number that was marked.
 pub type Marked = BTreeMap<Ipv4Addr, u32>;
@@ -42,12 +44,13 @@ pub fn all_marked(
     key: impl Fn(Ipv4Addr) -> Ipv4Addr,
 ) -> Marked {
     let mut all = Marked::new();
-    wait("every packet to arrive", || {
+    wait_until(MANY_LISTINGS, "every packet to arrive", || {
         let missing = sources.iter().filter(|&&source| !all.contains_key(&key(source))).take(800);
         missing.for_each(|&source| tap.send(&packet(source)).unwrap());
         all = nodes.clone().flat_map(|id| marked(lab, id, set)).collect();
         all.len() == sources.len()
-    });
+    })
+    .unwrap();
     all
 }
 
