@@ -232,9 +232,9 @@ enum Bench {
         /// Name of the lab
         #[arg(long, default_value = "bench-connect")]
         name: String,
-        /// Number of nodes, 1 to 16
-        #[arg(long, default_value_t = 4)]
-        nodes: usize,
+        /// Numbers of nodes, each measured in a lab of its own
+        #[arg(long, value_delimiter = ',', default_value = "1,4")]
+        nodes: Vec<usize>,
         /// Rounds
         #[arg(long, default_value_t = 11)]
         rounds: usize,
@@ -258,7 +258,7 @@ enum Bench {
         #[arg(long, default_value = "bench-scale")]
         name: String,
         /// Numbers of nodes, growing
-        #[arg(long, value_delimiter = ',', default_value = "2,4,8,12,16")]
+        #[arg(long, value_delimiter = ',', default_value = "2,4,8,16")]
         nodes: Vec<usize>,
         /// Seconds for which nothing happens
         #[arg(long, default_value_t = 10.0)]
@@ -294,6 +294,15 @@ enum Bench {
     Build {
         #[command(flatten)]
         output: Output,
+    },
+    /// How long each part of `make bench` took, and all of it
+    #[command(hide = true)]
+    Total {
+        #[command(flatten)]
+        output: Output,
+        /// The parts, as PART=SECONDS
+        #[arg(required = true)]
+        parts: Vec<String>,
     },
     /// Write docs/benchmarks.md and its plots from the raw results
     Page {
@@ -444,7 +453,7 @@ fn bench(kind: Bench) -> Result<()> {
             tell(&bench::throughput::run(&name, &nodes, rounds, seconds, command)?, &output)
         }
         Bench::Connect { output, name, nodes, rounds } => {
-            tell(&bench::connect::run(&name, nodes, rounds, command)?, &output)
+            tell(&bench::connect::run(&name, &nodes, rounds, command)?, &output)
         }
         Bench::Peers { output, name, rounds } => tell(&bench::peers::run(&name, rounds, command)?, &output),
         Bench::Scale { output, name, nodes, rest, simulator } => {
@@ -458,6 +467,7 @@ fn bench(kind: Bench) -> Result<()> {
             tell(&bench::load::run(&settings, command)?, &output)
         }
         Bench::Build { output } => tell(&bench::build::run(command)?, &output),
+        Bench::Total { output, parts } => tell(&bench::total::run(&parts)?, &output),
         Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
     }
 }
