@@ -219,7 +219,7 @@ enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "1,4")]
         nodes: Vec<usize>,
         /// Rounds
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Length of a turn
         #[arg(long, default_value_t = 1.0)]
@@ -261,7 +261,7 @@ enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "2,4,8,16")]
         nodes: Vec<usize>,
         /// Seconds for which nothing happens
-        #[arg(long, default_value_t = 10.0)]
+        #[arg(long, default_value_t = 8.0)]
         rest: f64,
         /// The example `simulate` of onevip-core, for clusters up to 64
         #[arg(long, value_name = "PROGRAM")]
@@ -294,6 +294,9 @@ enum Bench {
     Build {
         #[command(flatten)]
         output: Output,
+        /// A release was just built from nothing, which took so many seconds: do not build another
+        #[arg(long, value_name = "SECONDS")]
+        release_took: Option<f64>,
     },
     /// How long each part of `make bench` took, and all of it
     #[command(hide = true)]
@@ -466,7 +469,7 @@ fn bench(kind: Bench) -> Result<()> {
             let settings = bench::load::Settings { options, sessions, ssh, length, seed };
             tell(&bench::load::run(&settings, command)?, &output)
         }
-        Bench::Build { output } => tell(&bench::build::run(command)?, &output),
+        Bench::Build { output, release_took } => tell(&bench::build::run(release_took, command)?, &output),
         Bench::Total { output, parts } => tell(&bench::total::run(&parts)?, &output),
         Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
     }

@@ -8,7 +8,7 @@
 //! | `{{table KIND \| METRIC \| SCENARIO}}` | medians and spread: a row a scenario, a column a contestant |
 //! | `{{ratios KIND \| METRIC \| AGAINST \| SCENARIO}}` | each contestant relative to one of them |
 //! | `{{aims KIND}}` | what was aimed at, and what came of it |
-//! | `{{plot KIND \| METRIC \| SCENARIO}}` | bars, as an SVG beside the page |
+//! | `{{plot KIND \| METRIC \| SCENARIO \| BASE}}` | bars, as an SVG beside the page; they begin at BASE, by default 0 |
 //! | `{{failover LABEL}}` | the rows of `DATE-failover-LABEL.json` |
 //!
 //! A SCENARIO at the end picks those that begin so. A kind that was not measured yet says so where its source stands; a
@@ -52,6 +52,7 @@ pub fn write(places: &Places) -> Result<()> {
     let results = Results::read(&places.results)?;
     let page = render(&template, &results)?;
     let dir = places.page.parent().context("the page needs a directory")?;
+    remove_old_plots(dir, &page)?;
     for (name, svg) in &page.plots {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
@@ -59,6 +60,21 @@ pub fn write(places: &Places) -> Result<()> {
     }
     fs::write(&places.page, page.text).with_context(|| format!("cannot write {}", places.page.display()))
 }
+
+/// Plots that the page does not show any more.
+fn remove_old_plots(dir: &Path, page: &Page) -> Result<()> {
+    for path in fs::read_dir(dir.join(PLOTS)).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_plot = path.extension().is_some_and(|extension| extension == "svg");
+        if is_plot && !page.plots.contains_key(&format!("{PLOTS}/{name}")) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where plots lie beside the page, and nothing else.
+const PLOTS: &str = "plots";
 
 /// The newest raw result of each kind.
 #[derive(Default)]
@@ -211,8 +227,9 @@ fn replace(directive: &str, results: &Results, plots: &mut BTreeMap<String, Stri
         "ratios" => Ok(tables::ratios(sheet, word(1), word(2), word(3))),
         "aims" => Ok(tables::aims(sheet)),
         "plot" => {
-            let name = format!("plots/{}.svg", slug(&[kind, word(1), word(2)].join(" ")));
-            plots.insert(name.clone(), plot::bars(sheet, word(1), word(2)));
+            let name = format!("{PLOTS}/{}.svg", slug(&[kind, word(1), word(2)].join(" ")));
+            let base = if word(3).is_empty() { 0.0 } else { word(3).parse().context("where bars begin")? };
+            plots.insert(name.clone(), plot::bars(sheet, word(1), word(2), base));
             Ok(format!("![{}]({name})", word(1)))
         }
         _ => bail!("there is no directive {verb:?}"),
@@ -293,6 +310,23 @@ mod tests {
         assert_eq!(render(line, &results()).unwrap().text, "It takes 11.0 ns, 0.10 of theirs, and – kg.\n");
         assert!(render("a {{table test | time}} within", &results()).is_err());
         assert!(render("{{figure test | time}}", &results()).is_err());
+    }
+
+    #[test]
+    fn plots_that_are_not_shown_any_more_go_away() {
+        let dir = std::env::temp_dir().join(format!("bn-page-{}", std::process::id()));
+        let places =
+            Places { results: dir.join("results"), template: dir.join("t.md"), page: dir.join("page.md") };
+        fs::create_dir_all(&places.results).unwrap();
+        fs::create_dir_all(dir.join(PLOTS)).unwrap();
+        let sheet = &results().sheets["test"];
+        sheet.save(&places.results).unwrap();
+        fs::write(dir.join("plots/old.svg"), "").unwrap();
+        fs::write(&places.template, "{{plot test | time}}\n").unwrap();
+        write(&places).unwrap();
+        let left: Vec<_> = fs::read_dir(dir.join(PLOTS)).unwrap().flatten().map(|e| e.file_name()).collect();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(left, ["test-time.svg"]);
     }
 
     #[test]

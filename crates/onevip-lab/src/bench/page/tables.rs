@@ -86,10 +86,13 @@ fn table(
 /// More contestants than fit beside each other stand below each other.
 const COLUMNS_MAX: usize = 8;
 
-/// A table without the columns in which there is nothing.
+/// A table without the rows and columns in which there is nothing.
 fn grid(head: &str, rows: &[&str], columns: &[&str], text_of: impl Fn(&str, &str) -> String) -> String {
-    let empty = |column: &&str| rows.iter().all(|row| text_of(row, column) == "–");
-    let columns: Vec<&str> = columns.iter().copied().filter(|column| !empty(column)).collect();
+    let there = |row: &str, column: &str| text_of(row, column) != "–";
+    let filled = |column: &&str| rows.iter().any(|row| there(row, column));
+    let columns: Vec<&str> = columns.iter().copied().filter(filled).collect();
+    let filled = |row: &&str| columns.iter().any(|column| there(row, column));
+    let rows: Vec<&str> = rows.iter().copied().filter(filled).collect();
     let mut text =
         format!("| {head} | {} |\n| --- |{}\n", columns.join(" | "), " --- |".repeat(columns.len()));
     for row in rows {
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn many_contestants_stand_below_each_other_and_empty_columns_are_left_out() {
+    fn many_contestants_stand_below_each_other_and_what_is_empty_is_left_out() {
         let mut sheet = Sheet::new("test", String::new());
         for who in 0..9 {
             sheet.note("time", "XDP", &format!("case {who}"), "ns", f64::from(who));
@@ -216,6 +219,7 @@ mod tests {
         sheet.note("time", "here", "a", "ns", 1.0);
         sheet.note("time", "there", "b", "ns", 1.0);
         assert!(medians(&sheet, "time", "here").starts_with("| time (ns) | a |\n"));
+        assert!(!ratios(&sheet, "time", "a", "").contains("there"), "nothing to compare with");
     }
 
     #[test]
