@@ -43,7 +43,7 @@ pub fn run(release_took: Option<f64>, command: String) -> Result<Sheet> {
     sheet.note(TIME, "release, from nothing", WHAT, "s", took);
     progress.tell("debug, as it is", true);
     build(&[])?;
-    for (what, path) in [("core", "crates/onevip-core/src/lib.rs"), ("daemon", "crates/onevip/src/main.rs")] {
+    for (what, path) in [("core", "crates/onevip-core/src/lib.rs"), ("daemon", "crates/onevip/src/lib.rs")] {
         let scenario = format!("debug, after a change of the {what}");
         progress.tell(&scenario, true);
         touch(path)?;
