@@ -1,6 +1,8 @@
 //! HAProxy in TCP mode on a host of its own (`client2`), in front of all nodes.
 
-use std::path::Path;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,7 +29,9 @@ pub enum Pace {
 /// When it is not installed or ends at once: then with what it said.
 pub fn start(lab: &Lab, pace: Pace, families: &[Family]) -> Result<i32> {
     let (file, log) = (lab.dir().join("haproxy.cfg"), lab.dir().join("haproxy.log"));
-    std::fs::write(&file, config(lab.plan(), pace, families))?;
+    let stats = format!("  stats socket {} mode 600 level user\n", stats_path(lab).display());
+    let text = config(lab.plan(), pace, families).replacen("global\n", &format!("global\n{stats}"), 1);
+    std::fs::write(&file, text)?;
     let mut haproxy = Command::new("haproxy");
     lab.enter("client2", haproxy.arg("-db").arg("-f").arg(&file))?;
     let pid = spawn_background(&mut haproxy, &log).context("is haproxy installed?")?;
@@ -40,6 +44,35 @@ pub fn start(lab: &Lab, pace: Pace, families: &[Family]) -> Result<i32> {
         bail!("HAProxy ended at once:\n{}", tail(Path::new(&log), 10));
     }
     Ok(pid)
+}
+
+/// Whether it takes every server for alive at every port: one that came back counts again only after two checks.
+pub fn sees_all(lab: &Lab) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut socket = UnixStream::connect(stats_path(lab))?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.write_all(b"show stat\n")?;
+        let mut text = String::new();
+        socket.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    ask().is_ok_and(|text| all_up(&text))
+}
+
+fn stats_path(lab: &Lab) -> PathBuf {
+    lab.dir().join("haproxy.sock")
+}
+
+/// From `show stat`: names in the first line, and a line each for listeners, servers and all servers together.
+fn all_up(stat: &str) -> bool {
+    let mut lines = stat.lines().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>());
+    let Some(names) = lines.next() else { return false };
+    let at = |name| names.iter().position(|other| *other == name);
+    let (Some(server), Some(status)) = (at("svname"), at("status")) else { return false };
+    let of = |line: &[&str], place: usize| line.get(place).map_or(String::new(), |word| (*word).to_owned());
+    let servers: Vec<String> =
+        lines.filter(|line| of(line, server).starts_with("unix")).map(|line| of(&line, status)).collect();
+    !servers.is_empty() && servers.iter().all(|status| status == "UP")
 }
 
 /// As its manual advises for TCP. The source decides, as it does with onevip.
@@ -89,6 +122,18 @@ mod tests {
         assert!(text.contains("server unix3 198.51.100.13:22 check"), "{text}");
         assert_eq!(text.matches("tcp-check expect").count(), 1);
         assert!(!text.contains("inter ") && !text.contains("2001:db8"), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_is_on_its_way_up_is_not_up() {
+        let stat = |first: &str| {
+            format!(
+                "# pxname,svname,qcur,status,\np7,FRONTEND,,OPEN,\np7,unix1,0,{first},\np7,unix2,0,UP,\n\n"
+            )
+        };
+        assert!(all_up(&stat("UP")));
+        assert!(!all_up(&stat("DOWN 1/2")) && !all_up(&stat("UP 1/3")) && !all_up(&stat("DOWN")));
+        assert!(!all_up("") && !all_up("# pxname,svname,status,\n"));
     }
 
     #[test]
