@@ -26,9 +26,11 @@ demo:            ## one address, four hosts, sixty clients, in namespaces on thi
 	$(CARGO) build --locked --workspace
 	$(SUDO) target/debug/onevip-lab demo
 
+# Tests of whole clusters spend most of their time waiting for things to happen.
+RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 test:            ## everything: unit, property, verdict, differential, simulated and end to end
 	@scripts/deps test
-	$(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked --workspace
 
 lint:            ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check

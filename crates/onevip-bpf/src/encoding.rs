@@ -9,7 +9,7 @@ use crate::layout::{
 use onevip_core::limit::{Limit, Refusal, WINDOW_MAX};
 use onevip_core::table::RESERVED;
 use onevip_core::{
-    AddressOrder, Answerer, Bucket, Exception, HashMode, Hasher, Instead, Network, Other, Selector, Service,
+    AddressOrder, Answerer, Bucket, Exception, HashMode, Hasher, Instead, Other, Prefix, Selector, Service,
     Slice, Transport,
 };
 use std::net::IpAddr;
@@ -266,7 +266,8 @@ pub fn decode_exception(source: &RawExceptionKey, raw: &RawException) -> Option<
             Instead::Buckets(buckets.map(|&bucket| Bucket::new(bucket)).collect::<Option<_>>()?)
         }
     };
-    Some((source.vip.into(), Exception { network: Network::new(address, length)?, instead }))
+    let network = Prefix::new(address, length).filter(|network| network.address() == address)?;
+    Some((source.vip.into(), Exception { network, instead }))
 }
 
 /// `IPPROTO_TCP` and `IPPROTO_UDP`.
@@ -453,7 +454,7 @@ mod tests {
         assert_eq!(encode_vip(&vip).plain, 0);
         vip.selector.services.clear();
         assert_eq!(encode_vip(&vip).plain, 1);
-        let network = onevip_core::Network::new("10.8.0.0".parse().unwrap(), 16).unwrap();
+        let network = Prefix::new("10.8.0.0".parse().unwrap(), 16).unwrap();
         vip.selector.exceptions.push(Exception { network, instead: Instead::Hash(HashMode::SourceIpPort) });
         assert_eq!((encode_vip(&vip).plain, encode_vip(&vip).exceptions), (0, 1));
     }

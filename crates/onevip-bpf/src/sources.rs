@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::layout::{BURST_MAX, LIMIT_SEED, RawAllowedKey, RawSource, SOURCES, WAYS};
 use crate::maps::Maps;
 use crate::sys;
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use onevip_core::hash::jhash2;
 use onevip_core::limit::Limit;
 use std::collections::HashSet;

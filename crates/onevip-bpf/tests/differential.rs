@@ -15,11 +15,11 @@ use common::reference::{Known, all_agree, flow, renew, tc_takes, views};
 use common::{BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, isolated};
 use onevip_bpf::layout::{ORPHANS, TICK_SHIFT, WORDS};
 use onevip_bpf::{Accelerate, Bans, Explainer, Kernel, KernelConfig, VipConfig, boot_time_ns};
-use onevip_core::bans::{Prefix, Stop};
+use onevip_core::bans::Stop;
 use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{
-    AddressOrder, Answerer, BUCKETS, Bucket, Exception, Flags, Flow, HashMode, Hasher, Instead, Network,
-    NodeId, Other, Reason, Selector, Service, Slice, Socket, Time, Transport,
+    AddressOrder, Answerer, BUCKETS, Bucket, Exception, Flags, Flow, HashMode, Hasher, Instead, NodeId,
+    Other, Prefix, Reason, Selector, Service, Slice, Socket, Time, Transport,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -198,7 +198,7 @@ fn services() -> Vec<Service> {
 
 /// Prefixes within each other, some of which hold clients that have sockets.
 fn exceptions() -> Vec<Exception> {
-    let network = |text: &str, length| Network::new(text.parse().unwrap(), length).unwrap();
+    let network = |text: &str, length| Prefix::new(text.parse().unwrap(), length).unwrap();
     let by = |network, mode| Exception { network, instead: Instead::Hash(mode) };
     let buckets = |step: usize, count| Bucket::all().step_by(step).skip(3).take(count).collect::<Vec<_>>();
     let to = |network, buckets| Exception { network, instead: Instead::Buckets(buckets) };

@@ -10,7 +10,7 @@ use common::host::{Host, SSH};
 use common::table::*;
 use common::{V, config, isolated};
 use onevip_bpf::{Kernel, KernelConfig, boot_time_ns, test_run};
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use onevip_core::limit::{Limit, Refusal};
 use onevip_core::verdict::Reason::*;
 use onevip_core::{Answerer, Bucket, Flags, HashMode, Service, Transport};

@@ -4,7 +4,7 @@
 //! Run it with `cargo run --release -p onevip-core --example table_report`. All figures but the times are the same
 //! everywhere: the random numbers come from a fixed seed.
 
-use onevip_core::{BUCKETS, Bucket, Clocks, Mapping, NodeId, Table, Weight};
+use onevip_core::{BUCKETS, Bucket, Clocks, Mapping, NodeId, Reserve, Table, Weight};
 use std::time::Instant;
 
 /// A cluster: weight by node index; 0 is not alive.
@@ -137,7 +137,7 @@ fn microseconds(n: usize, ready: bool) -> f64 {
     let once = |seed| {
         let start = Instant::now();
         std::hint::black_box(if ready {
-            Table::compute_with(&clocks, &nodes, Mapping::Balanced)
+            Table::compute_with(&clocks, &nodes, Mapping::Balanced, &Reserve::default())
         } else {
             Table::compute(&nodes, seed, Mapping::Balanced)
         });

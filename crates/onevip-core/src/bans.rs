@@ -11,11 +11,9 @@
 //! numbered anew, by each node for itself, whenever they change.
 
 use crate::ids::NodeId;
+use crate::prefix::Prefix;
 use crate::time::Time;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// How many bans may be in force before no more are taken. An entry costs the kernel some 100 bytes.
@@ -30,122 +28,6 @@ pub const REASON_MAX: usize = 80;
 const TIME_MAX: u64 = 1 << 60;
 /// Ends of the same ban that differ by less are equal: letters take their time.
 const SLACK: Duration = Duration::from_secs(1);
-
-/// A network: the leading bits of its addresses. Never an IPv4 network in IPv6 clothes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix {
-    is_v6: bool,
-    /// Left-aligned; the bits behind `length` are 0.
-    bits: u128,
-    length: u8,
-}
-
-/// Why a text is no network.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "\"{0}\" is no network; write an address, or an address and how many of its bits count, like 192.0.2.0/24"
-)]
-pub struct NoPrefix(String);
-
-impl Prefix {
-    /// The network of an address by so many leading bits; `None` when an address has not so many.
-    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
-        let (is_v6, bits, max) = match address {
-            IpAddr::V4(v4) => (false, u128::from(v4.to_bits()) << 96, 32),
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) if length >= 96 => return Self::new(v4.into(), length - 96),
-                _ => (true, v6.to_bits(), 128),
-            },
-        };
-        (length <= max).then(|| Self { is_v6, bits: bits & mask(length), length })
-    }
-
-    /// The network of an address alone.
-    pub fn host(address: IpAddr) -> Self {
-        let address = address.to_canonical();
-        let length = if address.is_ipv4() { 32 } else { 128 };
-        let (is_v6, bits) = match address {
-            IpAddr::V4(v4) => (false, u128::from(v4.to_bits()) << 96),
-            IpAddr::V6(v6) => (true, v6.to_bits()),
-        };
-        Self { is_v6, bits, length }
-    }
-
-    /// Its first address.
-    pub fn address(&self) -> IpAddr {
-        if self.is_v6 {
-            Ipv6Addr::from_bits(self.bits).into()
-        } else {
-            Ipv4Addr::from_bits((self.bits >> 96) as u32).into()
-        }
-    }
-
-    /// How many bits count.
-    pub const fn length(&self) -> u8 {
-        self.length
-    }
-
-    /// Whether it is of IPv6.
-    pub const fn is_v6(&self) -> bool {
-        self.is_v6
-    }
-
-    /// Whether it is a single address.
-    pub const fn is_host(&self) -> bool {
-        self.length == if self.is_v6 { 128 } else { 32 }
-    }
-
-    /// Whether all of `other` lies in it.
-    pub fn contains(&self, other: &Self) -> bool {
-        self.is_v6 == other.is_v6
-            && self.length <= other.length
-            && other.bits & mask(self.length) == self.bits
-    }
-
-    /// The network of its first so many bits, which are not more than its own.
-    fn widened(&self, length: u8) -> Self {
-        Self { bits: self.bits & mask(length), length, ..*self }
-    }
-
-    /// Behind the last prefix that lies in it, in their order.
-    fn last(&self) -> Self {
-        Self { bits: self.bits | !mask(self.length), length: u8::MAX, ..*self }
-    }
-}
-
-fn mask(length: u8) -> u128 {
-    u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
-}
-
-impl FromStr for Prefix {
-    type Err = NoPrefix;
-
-    /// Reads `192.0.2.1`, `192.0.2.0/24`, `2001:db8::/32`. Bits that do not count may be set.
-    fn from_str(text: &str) -> Result<Self, NoPrefix> {
-        let wrong = || NoPrefix(text.to_owned());
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let Some(length) = length else { return Ok(Self::host(address)) };
-        let digits = length.len() <= 3 && length.bytes().all(|byte| byte.is_ascii_digit());
-        let length = length.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
-        Self::new(address, length).ok_or_else(wrong)
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_host() { self.address().fmt(f) } else { write!(f, "{}/{}", self.address(), self.length) }
-    }
-}
-
-impl fmt::Debug for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// When, and by whom, a change was made. Later ones win.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -261,7 +143,7 @@ impl Book {
         entry.reason = shortened(&entry.reason);
         let known = self.entries.get(&prefix).map(|known| &known.entry);
         let is_news = match known {
-            None => self.entries.len() < 2 * ENTRIES_MAX && self.count(prefix.is_v6) < ENTRIES_MAX,
+            None => self.entries.len() < 2 * ENTRIES_MAX && self.count(prefix.is_v6()) < ENTRIES_MAX,
             Some(known) if known.stamp == entry.stamp => {
                 known.until > entry.until && known.until.since(entry.until) > SLACK && known.until > now
             }
@@ -290,7 +172,7 @@ impl Book {
         }
         for prefix in forgotten {
             self.entries.remove(&prefix);
-            self.lengths[usize::from(prefix.is_v6)][usize::from(prefix.length)] -= 1;
+            self.lengths[usize::from(prefix.is_v6())][usize::from(prefix.length())] -= 1;
         }
         over
     }
@@ -350,8 +232,8 @@ impl Book {
     /// All entries of prefixes in which this one lies, widest first.
     fn around(&self, prefix: &Prefix) -> impl Iterator<Item = (Prefix, &Entry)> {
         let prefix = *prefix;
-        let lengths = &self.lengths[usize::from(prefix.is_v6)];
-        let present = (0..=prefix.length).filter(|length| lengths[usize::from(*length)] > 0);
+        let lengths = &self.lengths[usize::from(prefix.is_v6())];
+        let present = (0..=prefix.length()).filter(|length| lengths[usize::from(*length)] > 0);
         present.filter_map(move |length| {
             let wider = prefix.widened(length);
             Some((wider, self.get(&wider)?))
@@ -372,7 +254,7 @@ impl Book {
         let over_since = (!entry.is_in_force(now)).then_some(now);
         let numbered = Numbered { entry, number: self.number, over_since };
         if self.entries.insert(prefix, numbered).is_none() {
-            self.lengths[usize::from(prefix.is_v6)][usize::from(prefix.length)] += 1;
+            self.lengths[usize::from(prefix.is_v6())][usize::from(prefix.length())] += 1;
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod letter;
 pub mod limit;
 pub mod membership;
 pub mod packet;
+pub mod prefix;
 pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -25,7 +26,8 @@ pub mod witness;
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 pub use packet::{Flow, Packet, VipView};
-pub use selector::{Answerer, Exception, Instead, Network, Other, Ports, Selector, Service, Transport};
+pub use prefix::Prefix;
+pub use selector::{Answerer, Exception, Instead, Other, Ports, Selector, Service, Transport};
 pub use slice::Slice;
 pub use table::{Clocks, Mapping, Reserve, Table, Weight};
 pub use time::Time;

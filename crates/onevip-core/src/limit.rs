@@ -4,7 +4,7 @@
 //! than the window. With refused attempts counted as well this is what `-m recent --update --seconds W --hitcount N
 //! -j REJECT`, followed by `-m recent --set`, does: `--update` notes an attempt that it refuses, `--set` one that passes.
 
-use crate::bans::Prefix;
+use crate::prefix::Prefix;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -6,8 +6,9 @@
 use crate::hash::{HashMode, Hasher, reciprocal_scale};
 use crate::ids::Bucket;
 use crate::limit::Limit;
+use crate::prefix::Prefix;
 use crate::slice::Slice;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// A protocol with ports.
@@ -66,68 +67,11 @@ pub struct Ports {
     pub dest: u16,
 }
 
-/// Some addresses of one family: those that begin alike.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Network {
-    address: IpAddr,
-    length: u8,
-}
-
-impl Network {
-    /// The network of this address and so many leading bits; `None` when there are not so many, or others are set.
-    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
-        let this = Self { address, length };
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        (length <= bits_max && this.masked(address) == address).then_some(this)
-    }
-
-    /// Its first address.
-    pub const fn address(self) -> IpAddr {
-        self.address
-    }
-
-    /// How many leading bits its addresses have in common.
-    pub const fn length(self) -> u8 {
-        self.length
-    }
-
-    /// Whether an address is one of it.
-    pub fn contains(self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && self.masked(address) == self.address
-    }
-
-    /// The network of this size in which an address lies.
-    pub fn around(address: IpAddr, length: u8) -> Self {
-        let length = length.min(if address.is_ipv4() { 32 } else { 128 });
-        let this = Self { address, length };
-        Self { address: this.masked(address), length }
-    }
-
-    fn masked(self, address: IpAddr) -> IpAddr {
-        match address {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.length.min(32))).unwrap_or(0);
-                Ipv4Addr::from_bits(v4.to_bits() & mask).into()
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.length.min(128))).unwrap_or(0);
-                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
-}
-
 /// What counts for some sources instead of what the VIP and its services say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exception {
     /// Which sources. Of several that contain a source the longest counts.
-    pub network: Network,
+    pub network: Prefix,
     /// What counts.
     pub instead: Instead,
 }
@@ -184,7 +128,7 @@ impl Selector {
 
     /// What counts for this source instead, if anything: the longest network that contains it.
     pub fn exception(&self, source: IpAddr) -> Option<&Exception> {
-        let matching = self.exceptions.iter().filter(|exception| exception.network.contains(source));
+        let matching = self.exceptions.iter().filter(|exception| exception.network.includes(source));
         matching.max_by_key(|exception| exception.network.length())
     }
 
@@ -245,7 +189,7 @@ mod tests {
     #[test]
     fn the_longest_network_counts() {
         let network =
-            |text: &str, length| Network::new(text.parse().expect("an address"), length).expect("fits");
+            |text: &str, length| Prefix::new(text.parse().expect("an address"), length).expect("fits");
         let reserved: Vec<Bucket> = Bucket::all().take(16).collect();
         let exceptions = vec![
             Exception { network: network("10.0.0.0", 8), instead: Instead::Hash(HashMode::SourceIpPort) },
@@ -269,7 +213,5 @@ mod tests {
             (0..255).map(|i| bucket(&format!("10.8.1.{i}"), 1)).collect();
         assert_eq!(pinned.into_iter().collect::<Vec<_>>(), reserved, "all of the reserve, and nothing else");
         assert!(reserved.contains(&bucket("2001:db8:1::1", 1)) && spread("2001:db9::1").len() == 1);
-        assert_eq!(Network::new("10.8.0.1".parse().expect("one"), 16), None, "bits beyond the length");
-        assert_eq!(Network::new("10.8.0.0".parse().expect("one"), 33), None);
     }
 }

@@ -145,23 +145,18 @@ impl Table {
         mapping: Mapping,
         reserve: &Reserve,
     ) -> Self {
-        let largest = nodes.iter().filter(|(_, weight)| weight.0 > 0).map(|(node, _)| node.index() + 1).max();
-        let needed = match mapping {
-            Mapping::Balanced => largest.unwrap_or(0),
-            Mapping::ClusterIp { total } => {
-                largest.unwrap_or(0).max(usize::from(total).min(NODES_MAX)).max(1)
-            }
-        };
-        Self::deal(&Clocks::up_to(needed, seed), nodes, mapping, reserve)
+        let weighty = nodes.iter().filter(|(_, weight)| weight.0 > 0).map(|(node, _)| *node);
+        Self::compute_with(&Clocks::for_nodes(weighty, seed, mapping), nodes, mapping, reserve)
     }
 
-    /// The same as [`Table::compute`] with the seed of `clocks`, for those who compute many tables: making the clocks
-    /// is the greater part of the work.
-    pub fn compute_with(clocks: &Clocks, nodes: &[(NodeId, Weight)], mapping: Mapping) -> Self {
-        Self::deal(clocks, nodes, mapping, &Reserve::default())
-    }
-
-    fn deal(clocks: &Clocks, nodes: &[(NodeId, Weight)], mapping: Mapping, reserve: &Reserve) -> Self {
+    /// The same with the seed of `clocks`, which must be of no fewer nodes than these, for those who compute many tables:
+    /// making the clocks is the greater part of the work.
+    pub fn compute_with(
+        clocks: &Clocks,
+        nodes: &[(NodeId, Weight)],
+        mapping: Mapping,
+        reserve: &Reserve,
+    ) -> Self {
         let mut weights = [0; NODES_MAX];
         for &(node, weight) in nodes {
             let known = &mut weights[node.index()];

@@ -41,15 +41,19 @@ fn ten_thousand_lives_keep_all_invariants() {
     assert!(failed.is_empty(), "{} lives violated an invariant:\n{}", failed.len(), lines.join("\n"));
 }
 
-/// The same seeds that the real protocol survives.
+/// Among the same seeds that the real protocol survives; only so many of them are lived as it takes.
 fn is_found(mutation: Mutation, invariants: &[&str]) {
     let plan = Plan { nodes: 2..=5, mutation, ..Plan::default() };
-    let failed = violations(1..1501, &plan);
-    let found: Vec<&str> = failed.iter().filter_map(|o| o.violation.as_ref()).map(|v| v.invariant).collect();
-    assert!(!found.is_empty(), "{mutation:?} was not found in 1,500 lives");
-    for invariant in invariants {
-        assert!(found.contains(invariant), "{mutation:?} should violate {invariant}, violated {found:?}");
+    let mut found = std::collections::BTreeSet::new();
+    for first in (1..1501).step_by(50) {
+        let failed = violations(first..first + 50, &plan);
+        found.extend(failed.iter().filter_map(|o| o.violation.as_ref()).map(|v| v.invariant));
+        if !found.is_empty() && invariants.iter().all(|invariant| found.contains(invariant)) {
+            return;
+        }
     }
+    assert!(!found.is_empty(), "{mutation:?} was not found in 1,500 lives");
+    panic!("{mutation:?} should violate {invariants:?}, violated {found:?}");
 }
 
 #[test]

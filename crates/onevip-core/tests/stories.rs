@@ -218,6 +218,22 @@ fn three_nodes_share_everything() {
 }
 
 #[test]
+fn a_node_that_is_not_in_everybodys_file_yet_gets_its_share() {
+    let mut segment = Segment::new();
+    for number in [1, 2] {
+        segment.start_with(
+            Config { nodes: [1, 2].map(node).into_iter().collect(), ..config(number, Failback::Idle) },
+            1,
+        );
+    }
+    segment.run(40);
+    segment.start(3, 1);
+    segment.run(60);
+    assert_eq!(segment.claims(), [342, 341, 341]);
+    assert!(segment.events.contains(&(0, Event::NotInFile(node(3)))));
+}
+
+#[test]
 fn a_node_alone_serves_after_six_beats() {
     let mut segment = Segment::new();
     segment.start(1, 10);

@@ -7,7 +7,7 @@ use crate::cmd;
 use crate::config::Diagnostics;
 use crate::daemon::control::Request;
 use clap::{Parser, Subcommand};
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,7 +2,8 @@
 
 use super::{V, config, host, vip_for};
 use onevip_bpf::{Explainer, Kernel, KernelConfig, boot_time_ns, test_run};
-use onevip_core::bans::{Prefix, Stop};
+use onevip_core::Prefix;
+use onevip_core::bans::Stop;
 use onevip_core::limit::Count;
 use onevip_core::verdict::SYN_MEMORY_SECS;
 use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge_frame};

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
 fn node(id: u8) -> NodeId {
     NodeId::new(id).unwrap()

@@ -60,7 +60,10 @@ impl Engine {
         if members != self.members || self.view == 0 {
             let Config { seed, mapping, pinned, .. } = self.config;
             self.view = view_digest(&members, seed, mapping, pinned);
-            self.table = Table::compute_reserved(&members, seed, mapping, &self.reserve);
+            if members.iter().any(|(node, _)| !self.clocks.are_of(*node)) {
+                self.clocks = self.config.clocks_with(&members);
+            }
+            self.table = Table::compute_with(&self.clocks, &members, mapping, &self.reserve);
             self.owned = members.iter().map(|(node, _)| (*node, self.table.owned_by(*node))).collect();
             self.members = members;
             self.asked = [BucketSet::EMPTY; 2]; // Who asked for something may not be its wanted owner any more.

@@ -28,9 +28,10 @@ mod votes;
 
 use crate::beat::{Beat, Facts, Health, Incarnation, NodeState, Seq, Standing, Testimony};
 use crate::ids::{BUCKETS, BucketSet, NodeId, NodeSet};
-use crate::table::{Mapping, Reserve, Table, Weight};
+use crate::table::{Clocks, Mapping, Reserve, Table, Weight};
 use crate::time::Time;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 pub use event::{Event, WhyLost};
 pub use output::{Family, Output};
@@ -129,6 +130,19 @@ impl Mutation {
     ];
 }
 
+impl Config {
+    /// The clocks that the tables of these nodes need.
+    fn clocks(&self) -> Arc<Clocks> {
+        self.clocks_with(&[])
+    }
+
+    /// The same with nodes that the file does not name, or not yet.
+    fn clocks_with(&self, others: &[(NodeId, Weight)]) -> Arc<Clocks> {
+        let nodes = self.nodes.iter().chain(others.iter().map(|(node, _)| *node));
+        Arc::new(Clocks::for_nodes(nodes, self.seed, self.mapping))
+    }
+}
+
 /// The protocol state of one node.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Engine {
@@ -186,6 +200,8 @@ pub struct Engine {
     view: u32,
     /// What is reserved for the nodes that sources are pinned to.
     reserve: Reserve,
+    /// Kept since to make them takes longer than a table. Of all nodes seen as members so far, or that the file names.
+    clocks: Arc<Clocks>,
     table: Table,
     /// What the table gives to each member: it is asked for all the time.
     owned: BTreeMap<NodeId, BucketSet>,
@@ -267,6 +283,7 @@ impl Engine {
             members: Vec::new(),
             view: 0,
             reserve: Reserve::of(config.pinned, config.seed, config.mapping),
+            clocks: config.clocks(),
             table: Table::compute(&[], config.seed, config.mapping),
             owned: BTreeMap::new(),
             lease_until: Time::ZERO,
@@ -391,6 +408,7 @@ impl Engine {
         }
         self.members.clear();
         self.reserve = Reserve::of(config.pinned, config.seed, config.mapping);
+        self.clocks = config.clocks();
         self.config = config;
         self.news = true;
         self.urgent = true;

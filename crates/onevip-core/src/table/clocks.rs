@@ -10,11 +10,14 @@
 //!
 //! Only [`super`] uses this; whoever computes many tables for one seed may keep the clocks.
 
-use crate::ids::{BUCKETS, NODES_MAX};
+use super::Mapping;
+use crate::ids::{BUCKETS, NODES_MAX, NodeId};
+use std::hash::{Hash, Hasher};
 
 /// The clocks of all pairs of bucket and node for one seed: up to 256 KiB, and more work to make than a table.
 #[derive(Clone)]
 pub struct Clocks {
+    seed: u32,
     /// For each node index the times of all buckets, in units of 2⁻²⁴.
     times: Vec<Times>,
 }
@@ -28,15 +31,45 @@ impl Clocks {
         Self::up_to(NODES_MAX, seed)
     }
 
-    /// The clocks of the nodes 1 to `nodes` only, which is quicker. They are the same as those of [`Clocks::new`].
+    /// As many as tables of these nodes need, which is quicker. They are the same as those of [`Clocks::new`].
+    pub fn for_nodes(nodes: impl IntoIterator<Item = NodeId>, seed: u32, mapping: Mapping) -> Self {
+        let largest = nodes.into_iter().map(|node| node.index() + 1).max().unwrap_or(0);
+        let needed = match mapping {
+            Mapping::Balanced => largest,
+            Mapping::ClusterIp { total } => largest.max(usize::from(total).clamp(1, NODES_MAX)),
+        };
+        Self::up_to(needed, seed)
+    }
+
+    /// Whether a node is among those whose clocks they are.
+    pub fn are_of(&self, node: NodeId) -> bool {
+        node.index() < self.times.len()
+    }
+
+    /// The clocks of the nodes 1 to `nodes` only.
     pub(super) fn up_to(nodes: usize, seed: u32) -> Self {
         let mut podium = Podium::new();
-        Self { times: (0..nodes).map(|node| podium.admit(node, seed)).collect() }
+        Self { seed, times: (0..nodes).map(|node| podium.admit(node, seed)).collect() }
     }
 
     /// The times of one node, by bucket.
     pub(super) fn of(&self, node: usize) -> &Times {
         &self.times[node]
+    }
+}
+
+/// The times follow from the seed and the number of nodes.
+impl PartialEq for Clocks {
+    fn eq(&self, other: &Self) -> bool {
+        (self.seed, self.times.len()) == (other.seed, other.times.len())
+    }
+}
+
+impl Eq for Clocks {}
+
+impl Hash for Clocks {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.seed, self.times.len()).hash(state);
     }
 }
 

@@ -15,7 +15,7 @@ fn nodes(cluster: &[u16]) -> Vec<(NodeId, Weight)> {
 }
 
 fn table(clocks: &Clocks, cluster: &[u16]) -> Table {
-    Table::compute_with(clocks, &nodes(cluster), Mapping::Balanced)
+    Table::compute_with(clocks, &nodes(cluster), Mapping::Balanced, &Reserve::default())
 }
 
 fn shares(table: &Table) -> [usize; NODES_MAX] {
@@ -240,7 +240,7 @@ fn clusterip_deals_absent_blocks_evenly_and_moves_no_other() {
     let clocks = Clocks::new(0);
     for total in 2..=NODES_MAX as u8 {
         let mapping = Mapping::ClusterIp { total };
-        let all = Table::compute_with(&clocks, &nodes(&equal(total.into())), mapping);
+        let all = Table::compute_with(&clocks, &nodes(&equal(total.into())), mapping, &Reserve::default());
         let mut random = Random(u32::from(total));
         for missing in [1, usize::from(total) / 2, usize::from(total) - 1] {
             let mut cluster = equal(total.into());
@@ -248,7 +248,7 @@ fn clusterip_deals_absent_blocks_evenly_and_moves_no_other() {
                 let node = random.alive(&cluster);
                 cluster[node] = 0;
             }
-            let rest = Table::compute_with(&clocks, &nodes(&cluster), mapping);
+            let rest = Table::compute_with(&clocks, &nodes(&cluster), mapping, &Reserve::default());
             let alive = |owner: Option<NodeId>| cluster[owner.unwrap().index()] > 0;
             assert!(
                 Bucket::all().all(|b| !alive(all.owner(b)) || all.owner(b) == rest.owner(b)),
@@ -274,7 +274,8 @@ fn clusterip_with_a_second_missing_node_moves_little_more_than_it_had() {
             let mapping = Mapping::ClusterIp { total: n as u8 };
             let one = without(&equal(n), random.below(n));
             let two = without(&one, random.alive(&one));
-            let [a, b] = [&one, &two].map(|cluster| Table::compute_with(&clocks, &nodes(cluster), mapping));
+            let [a, b] = [&one, &two]
+                .map(|cluster| Table::compute_with(&clocks, &nodes(cluster), mapping, &Reserve::default()));
             moved += moves(&a, &b).0;
             needed += moves(&a, &b).1;
         }
@@ -335,7 +336,7 @@ proptest! {
         let mapping = clusterip.map_or(Mapping::Balanced, |total| Mapping::ClusterIp { total });
         let table = Table::compute(&nodes(&cluster), seed, mapping);
         prop_assert_eq!(&table, &Table::compute(&shuffled, seed, mapping));
-        prop_assert_eq!(&table, &Table::compute_with(&Clocks::new(seed), &shuffled, mapping));
+        prop_assert_eq!(&table, &Table::compute_with(&Clocks::new(seed), &shuffled, mapping, &Reserve::default()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use onevip_lab::wait_until;
 
-use super::{PATIENCE, clients_of, lab, onevip, said, sit_down, stdout};
+use super::{PATIENCE, clients_of, lab, onevip, said, sit_down, stdout, types};
 
 #[test]
 fn a_drain_tells_people_lists_who_is_left_and_ends_the_rest() {
@@ -17,15 +17,15 @@ fn a_drain_tells_people_lists_who_is_left_and_ends_the_rest() {
     assert!(text.contains("told 1 terminals") && text.contains("1 session left: root 1"), "{text}");
     assert!(text.contains(&format!("{here}:")), "who is left is listed: {text}");
     stays.until_it_shows("kernel update at noon");
-    stays.types("one moment please");
+    types(&mut stays, "one moment please");
 
     let output = onevip(&lab, 2, "drain", &["--wait", "--kill-after", "1s"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("ended 1 of 1 sessions") && text.contains("may be stopped"), "{text}");
     assert!(stays.text().contains("Your session ends in 1s"), "{:?}", stays.text());
-    stays.until_it_ends();
-    elsewhere.types("still here");
+    wait_until(PATIENCE, "the session to end", || stays.child.try_wait().unwrap().is_some()).unwrap();
+    types(&mut elsewhere, "still here");
     assert!(!elsewhere.text().contains("Message from"), "{:?}", elsewhere.text());
 }
 

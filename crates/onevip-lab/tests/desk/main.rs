@@ -8,6 +8,7 @@ mod doctor;
 mod drain;
 mod ill;
 mod orders;
+#[path = "../common/terminal.rs"]
 mod terminal;
 mod unit;
 mod watched;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use onevip_lab::process::{run, run_ok};
 use onevip_lab::{Lab, Options};
-use terminal::Terminal;
+use terminal::{GREETING, Terminal};
 
 /// Long for everything that happens here, even on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,7 +67,15 @@ fn clients_of(lab: &Lab, node: u8, count: usize) -> Vec<IpAddr> {
 
 /// Somebody logs in from a client of a node, and sits at a terminal there.
 fn sit_down(lab: &Lab, node: u8, client: IpAddr) -> Terminal {
-    let terminal = Terminal::open(lab, client);
+    let mut ssh = lab.ssh_command(lab.vip_for(client), Some(client)).unwrap();
+    // Options may follow the destination.
+    let terminal = Terminal::open(ssh.args(["-tt", &format!("{GREETING}; exec cat")]));
     assert_eq!(terminal.host, format!("unix{node}"));
     terminal
+}
+
+/// Types a line and waits for its echo.
+fn types(terminal: &mut Terminal, line: &str) {
+    terminal.press(&format!("{line}\n"));
+    terminal.until_it_shows(line);
 }

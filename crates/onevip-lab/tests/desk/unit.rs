@@ -6,7 +6,7 @@ use std::process::Command;
 use onevip_lab::process::{run, run_ok, spawn_background};
 use onevip_lab::{Lab, wait_until};
 
-use super::{PATIENCE, clients_of, json, lab, said, sit_down, stdout};
+use super::{PATIENCE, clients_of, json, lab, said, sit_down, stdout, types};
 
 const UNIT: &str = include_str!("../../../../packaging/systemd/onevip.service");
 
@@ -85,18 +85,18 @@ fn a_daemon_needs_no_more_than_the_unit_grants() {
     said(&lab, 1, "drain", &["unix2"]);
     wait_until(PATIENCE, "unix2 to claim nothing", || lab.node(2).claims() == Some(0)).unwrap();
     said(&lab, 2, "undrain", &[]);
-    terminal.types("all the while");
+    types(&mut terminal, "all the while");
 
     // What it has pinned outlives it, and its mount namespace.
     lab.node(2).stop_onevip();
-    terminal.types("without a daemon");
+    types(&mut terminal, "without a daemon");
     start_confined(&lab, 2, None);
     wait_until(PATIENCE, "it to find what was pinned", || {
         lab.node(2).onevip_log().contains("kernel part adopted from an earlier daemon")
     })
     .unwrap();
     until_serves(&lab, 2);
-    terminal.types("and with the next one");
+    types(&mut terminal, "and with the next one");
     lab.node(2).stop_onevip();
     said(&lab, 2, "teardown", &[]);
 }

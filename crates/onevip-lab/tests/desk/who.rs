@@ -2,7 +2,7 @@
 
 use onevip_lab::{Fault, wait_until};
 
-use super::{PATIENCE, clients_of, json, lab, onevip, said, sit_down, stdout};
+use super::{PATIENCE, clients_of, json, lab, onevip, said, sit_down, stdout, types};
 
 #[test]
 fn who_tells_user_source_beginning_and_terminal() {
@@ -10,7 +10,7 @@ fn who_tells_user_source_beginning_and_terminal() {
     let clients = clients_of(&lab, 2, 2);
     let mut terminal = sit_down(&lab, 2, clients[0]);
     let without_terminal = lab.session(Some(clients[1])).unwrap();
-    terminal.types("good morning");
+    types(&mut terminal, "good morning");
     let of = |whom: &str| json(&lab, 2, "who", &[whom]);
     let sessions = of(&clients[0].to_string());
     assert_eq!(sessions.len(), 1, "{sessions:?}");

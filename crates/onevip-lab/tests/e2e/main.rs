@@ -29,4 +29,6 @@ mod sessions;
 mod stale;
 mod static_rules;
 mod teardown;
+#[path = "../common/terminal.rs"]
+mod terminal;
 mod trace;

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onevip_lab::ssh::Login;
 use onevip_lab::{Fault, Lab, Options, wait_until};
 
 use crate::common::{must_be_root, onevip, predicted, status};
+use crate::terminal::{GREETING, Terminal};
 use serde_json::Value;
 
 /// mosh waits for seconds between its attempts when nothing answers.
@@ -45,12 +43,9 @@ fn addresses_of(lab: &Lab, host: &str, v6: bool) -> Vec<IpAddr> {
     all.into_iter().filter(|&client| predicted(lab, client) == host).collect()
 }
 
-/// Somebody in mosh, with everything that appears on the screen.
+/// Somebody in mosh.
 struct Mosh {
-    child: Child,
-    keys: ChildStdin,
-    screen: Arc<Mutex<String>>,
-    host: String,
+    terminal: Terminal,
     typed: u32,
 }
 
@@ -64,40 +59,14 @@ impl Mosh {
             words
         });
         let mosh = format!(
-            "stty rows 24 cols 80; exec mosh --no-init --ssh='{ssh}' {}@{} -- sh -c 'echo host=$(hostname).; exec cat'",
+            "stty rows 24 cols 80; exec mosh --no-init --ssh='{ssh}' {}@{} -- sh -c '{GREETING}; exec cat'",
             login.user,
             lab.vip_for(from)
         );
         let mut script = lab.command("client", "script").unwrap();
         // `script` gives it the terminal that it insists on.
         script.args(["-qec", &mosh, "/dev/null"]).env("LC_ALL", "C.UTF-8").env("TERM", "xterm");
-        script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = script.spawn().unwrap();
-        let mut output = child.stdout.take().unwrap();
-        let screen = Arc::new(Mutex::new(String::new()));
-        let written = Arc::clone(&screen);
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                written.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        });
-        let keys = child.stdin.take().unwrap();
-        let mut mosh = Self { child, keys, screen, host: String::new(), typed: 0 };
-        mosh.until_it_shows(".\r\n");
-        let text = mosh.text();
-        let (_, rest) = text.split_once("host=").unwrap();
-        mosh.host = rest.split_once('.').unwrap().0.to_owned();
-        mosh
-    }
-
-    fn text(&self) -> String {
-        self.screen.lock().unwrap().clone()
-    }
-
-    fn until_it_shows(&self, text: &str) {
-        wait_until(PATIENCE, &format!("{text:?} on the screen"), || self.text().contains(text))
-            .unwrap_or_else(|error| panic!("{error}; it shows {:?}", self.text()));
+        Self { terminal: Terminal::open(&mut script), typed: 0 }
     }
 
     /// Types a line and waits until the other end has answered it. mosh shows at once what is typed, as a guess; so what
@@ -105,16 +74,8 @@ impl Mosh {
     fn goes_on(&mut self) {
         self.typed += 1;
         let word = format!("w{}w", self.typed);
-        write!(self.keys, "{word}\r").unwrap();
-        wait_until(PATIENCE, &format!("the answer to {word}"), || self.text().matches(&word).count() >= 2)
-            .unwrap_or_else(|error| panic!("{error}; it shows {:?}", self.text()));
-    }
-}
-
-impl Drop for Mosh {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.terminal.press(&format!("{word}\r"));
+        self.terminal.until(&format!("the answer to {word}"), |shown| shown.matches(&word).count() >= 2);
     }
 }
 
@@ -133,7 +94,7 @@ fn a_mosh_session_goes_on_wherever_its_client_moves() {
         let homes: BTreeMap<&str, Vec<IpAddr>> =
             ["unix1", "unix2", "unix3"].map(|host| (host, addresses_of(&lab, host, v6))).into();
         let mut mosh = Mosh::open(&lab, homes["unix1"][0]);
-        assert_eq!(mosh.host, "unix1");
+        assert_eq!(mosh.terminal.host, "unix1");
         mosh.goes_on();
         for address in [homes["unix2"][0], homes["unix3"][0], homes["unix2"][1]] {
             moves_to(&lab, address);
@@ -164,7 +125,7 @@ fn a_mosh_session_outlives_the_loss_of_another_node_and_the_drain_of_its_own() {
     is_told_and_waited_for(&lab);
     // Whoever logs in now does so elsewhere, and at another port.
     let mut newcomer = Mosh::open(&lab, first[1]);
-    assert_ne!(newcomer.host, "unix1");
+    assert_ne!(newcomer.terminal.host, "unix1");
     newcomer.goes_on();
     mosh.goes_on();
 }

@@ -1,7 +1,7 @@
 //! Who is never banned: what the administrator says, and what the cluster itself needs.
 
 use crate::config::Config;
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Wider than this, and it takes force: by family.

@@ -2,8 +2,9 @@
 
 use super::wire::Told;
 use anyhow::Context;
+use onevip_core::Prefix;
 use onevip_core::Time;
-use onevip_core::bans::{Entry, Prefix};
+use onevip_core::bans::Entry;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{ErrorKind, Write};

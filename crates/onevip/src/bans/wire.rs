@@ -1,6 +1,7 @@
 //! Bans as nodes tell them, as the state directory has them, and as people list them.
 
-use onevip_core::bans::{Entry, Prefix, Stamp};
+use onevip_core::Prefix;
+use onevip_core::bans::{Entry, Stamp};
 use onevip_core::{NodeId, Time};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

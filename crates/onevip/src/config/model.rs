@@ -7,10 +7,9 @@
 use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
 use super::mac::MacAddr;
-use onevip_core::bans::Prefix;
 use onevip_core::limit::Limit;
 use onevip_core::{
-    AddressOrder, Answerer, Exception, HashMode, Hasher, Network, NodeId, NodeSet, Other, Reserve, Selector,
+    AddressOrder, Answerer, Exception, HashMode, Hasher, NodeId, NodeSet, Other, Prefix, Reserve, Selector,
     Slice, Table, Transport, Weight,
 };
 use std::collections::BTreeMap;
@@ -135,7 +134,7 @@ pub struct Vip {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceRule {
     /// Which; of several that contain a source the longest counts.
-    pub network: Network,
+    pub network: Prefix,
     /// What counts.
     pub instead: Instead,
 }

@@ -14,7 +14,7 @@ use super::source::{Place, Spot};
 use super::sources::{SourceDraft, source};
 use super::values;
 use super::watching;
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use onevip_core::{AddressOrder, NODES_MAX, Other};
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ use super::reader::Section;
 use super::services;
 use super::source::{Place, Spot};
 use super::suggest::nearest;
-use onevip_core::{Network, NodeId};
+use onevip_core::{NodeId, Prefix};
 use std::net::IpAddr;
 
 /// How many exceptions all VIPs together may have: the kernel part has room for twice as many, for the old and the new.
@@ -17,7 +17,7 @@ pub const SOURCES_MAX: usize = 1024;
 /// What one `[[vip.source]]` says.
 pub(super) struct SourceDraft {
     pub place: Place,
-    pub network: Spot<Network>,
+    pub network: Spot<Prefix>,
     pub hash: Option<Spot<HashWord>>,
     pub pin: Option<Spot<String>>,
 }
@@ -46,7 +46,7 @@ pub(super) fn source(mut section: Section<'_>, out: &mut Diagnostics) -> Option<
 }
 
 /// An address with its length; without one it is a single host.
-fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<Network>> {
+fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<Prefix>> {
     let (address, length) = match text.value.split_once('/') {
         None => (text.value.as_str(), None),
         Some((address, length)) => (address, Some(length)),
@@ -57,18 +57,22 @@ fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<Network>> 
         return None;
     };
     let bits_max = if address.is_ipv4() { 32 } else { 128 };
-    let length = length.map_or(Some(bits_max), |text| text.parse().ok().filter(|bits| *bits <= bits_max));
-    let Some(length) = length else {
+    let length = length.map_or(Some(bits_max), |text| text.parse().ok());
+    let Some(network) = length.and_then(|length| Prefix::new(address, length)) else {
         let reason = format!("`prefix` cannot be \"{}\": its length is not 0 to {bits_max}", text.value);
         out.mistake(&text.place, reason, example);
         return None;
     };
-    let Some(network) = Network::new(address, length) else {
-        let meant = Network::around(address, length);
-        let reason = format!("{} is not the first address of a network of {length} bits", address);
-        out.mistake(&text.place, reason, format!("write \"{meant}\", or \"{address}\" for this host alone"));
+    if network.address() != address {
+        let length = network.length();
+        let reason = format!("{address} is not the first address of a network of {length} bits");
+        out.mistake(
+            &text.place,
+            reason,
+            format!("write \"{network}\", or \"{address}\" for this host alone"),
+        );
         return None;
-    };
+    }
     Some(Spot::new(network, text.place.clone()))
 }
 

@@ -6,7 +6,7 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::mac::MacAddr;
 use super::nodelist;
 use super::source::Spot;
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

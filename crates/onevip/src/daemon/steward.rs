@@ -26,7 +26,7 @@ use crate::status::Status;
 use crate::witness::{Tools, Witness};
 use anyhow::{Context, bail};
 use onevip_bpf::Sources;
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
 use onevip_core::selector::Ports;

@@ -2,7 +2,7 @@
 
 use crate::daemon::plan::Plan;
 use onevip_bpf::{Counted, Sources, boot_time_ns};
-use onevip_core::bans::Prefix;
+use onevip_core::Prefix;
 use onevip_core::limit::Limit;
 use onevip_core::selector::Transport;
 use serde::{Deserialize, Serialize};

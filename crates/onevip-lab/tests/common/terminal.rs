@@ -1,17 +1,21 @@
-//! Somebody at a terminal: `ssh -tt`, with everything that appears on the screen.
+//! Somebody at a terminal, with everything that appears on the screen.
 
 use std::io::{Read, Write};
-use std::net::IpAddr;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use onevip_lab::{Lab, wait_until};
+use onevip_lab::wait_until;
 
-use super::PATIENCE;
+/// What the other end has to run first.
+pub const GREETING: &str = "echo host=$(hostname).";
+/// mosh waits for seconds between its attempts when nothing answers.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// An open session with a terminal; dropping it ends it.
 pub struct Terminal {
-    child: Child,
+    /// The client.
+    pub child: Child,
     keys: ChildStdin,
     screen: Arc<Mutex<String>>,
     /// The node at the other end.
@@ -19,13 +23,10 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Logs in to the VIP.
-    pub fn open(lab: &Lab, from: IpAddr) -> Self {
-        let mut ssh = lab.ssh_command(lab.vip_for(from), Some(from)).unwrap();
-        // Options may follow the destination.
-        ssh.args(["-tt", "echo host=$(hostname).; exec cat"]);
+    /// Starts the client, and waits for the [`GREETING`].
+    pub fn open(client: &mut Command) -> Self {
         let mut child =
-            ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut output = child.stdout.take().unwrap();
         let screen = Arc::new(Mutex::new(String::new()));
         let written = Arc::clone(&screen);
@@ -50,18 +51,16 @@ impl Terminal {
     }
 
     pub fn until_it_shows(&self, text: &str) {
-        wait_until(PATIENCE, &format!("{text:?} on the screen"), || self.text().contains(text))
+        self.until(&format!("{text:?} on the screen"), |shown| shown.contains(text));
+    }
+
+    pub fn until(&self, what: &str, condition: impl Fn(&str) -> bool) {
+        wait_until(PATIENCE, what, || condition(&self.text()))
             .unwrap_or_else(|error| panic!("{error}; it shows {:?}", self.text()));
     }
 
-    /// Types a line and waits for its echo.
-    pub fn types(&mut self, line: &str) {
-        writeln!(self.keys, "{line}").unwrap();
-        self.until_it_shows(line);
-    }
-
-    pub fn until_it_ends(&mut self) {
-        wait_until(PATIENCE, "the session to end", || self.child.try_wait().unwrap().is_some()).unwrap();
+    pub fn press(&mut self, keys: &str) {
+        write!(self.keys, "{keys}").unwrap();
     }
 }
 
