@@ -46,8 +46,8 @@ pub fn start(lab: &Lab, pace: Pace, families: &[Family]) -> Result<i32> {
     Ok(pid)
 }
 
-/// Whether it takes every server for alive at every port: one that came back counts again only after two checks.
-pub fn sees_all(lab: &Lab) -> bool {
+/// Whether it takes every server for alive at these ports: one that came back counts again only after two checks.
+pub fn sees_all(lab: &Lab, ports: &[u16]) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut socket = UnixStream::connect(stats_path(lab))?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -56,7 +56,7 @@ pub fn sees_all(lab: &Lab) -> bool {
         socket.read_to_string(&mut text)?;
         Ok(text)
     };
-    ask().is_ok_and(|text| all_up(&text))
+    ask().is_ok_and(|text| all_up(&text, ports))
 }
 
 fn stats_path(lab: &Lab) -> PathBuf {
@@ -64,14 +64,19 @@ fn stats_path(lab: &Lab) -> PathBuf {
 }
 
 /// From `show stat`: names in the first line, and a line each for listeners, servers and all servers together.
-fn all_up(stat: &str) -> bool {
+fn all_up(stat: &str, ports: &[u16]) -> bool {
     let mut lines = stat.lines().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>());
     let Some(names) = lines.next() else { return false };
     let at = |name| names.iter().position(|other| *other == name);
-    let (Some(server), Some(status)) = (at("svname"), at("status")) else { return false };
+    let (Some(proxy), Some(server), Some(status)) = (at("pxname"), at("svname"), at("status")) else {
+        return false;
+    };
     let of = |line: &[&str], place: usize| line.get(place).map_or(String::new(), |word| (*word).to_owned());
-    let servers: Vec<String> =
-        lines.filter(|line| of(line, server).starts_with("unix")).map(|line| of(&line, status)).collect();
+    let concerns = |line: &Vec<&str>| {
+        of(line, server).starts_with("unix")
+            && ports.iter().any(|port| of(line, proxy).ends_with(&format!("-port{port}")))
+    };
+    let servers: Vec<String> = lines.filter(concerns).map(|line| of(&line, status)).collect();
     !servers.is_empty() && servers.iter().all(|status| status == "UP")
 }
 
@@ -127,11 +132,11 @@ mod tests {
     #[test]
     fn a_server_that_is_on_its_way_up_is_not_up() {
         let stat = |first: &str| {
-            format!(
-                "# pxname,svname,qcur,status,\np7,FRONTEND,,OPEN,\np7,unix1,0,{first},\np7,unix2,0,UP,\n\n"
-            )
+            let servers = format!("x-port7,unix1,0,{first},\nx-port22,unix2,0,UP,\nx-port5,unix2,0,DOWN,\n");
+            format!("# pxname,svname,qcur,status,\nx-port7,FRONTEND,,OPEN,\n{servers}\n")
         };
-        assert!(all_up(&stat("UP")));
+        let all_up = |stat: &str| all_up(stat, &[7, 22]);
+        assert!(all_up(&stat("UP")), "nobody asked about port 5");
         assert!(!all_up(&stat("DOWN 1/2")) && !all_up(&stat("UP 1/3")) && !all_up(&stat("DOWN")));
         assert!(!all_up("") && !all_up("# pxname,svname,status,\n"));
     }
