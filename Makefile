@@ -37,15 +37,9 @@ lint:            ## formatting, clippy, documentation
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-BENCH_KINDS ?= program reject throughput connect peers balance
 bench:           ## figures beside those of others, raw results in bench/results, and docs/benchmarks.md (under 20 minutes)
 	@scripts/deps bench
-	$(CARGO) build --locked --release -p onevip -p onevip-lab
-	$(CARGO) build --locked --release -p onevip-core --example simulate
-	for kind in $(BENCH_KINDS); do $(SUDO) target/release/onevip-lab bench $$kind --save bench/results || exit 1; done
-	$(SUDO) target/release/onevip-lab bench scale --simulator target/release/examples/simulate --save bench/results
-	target/release/onevip-lab bench build --save bench/results
-	target/release/onevip-lab bench page
+	@SUDO="$(SUDO)" CARGO="$(CARGO)" scripts/bench
 
 failover:        ## what users notice when hosts die, hang, drain and return (about half an hour)
 	@scripts/deps bench

@@ -1,17 +1,16 @@
 //! The `onevip-lab` command: a thin layer of arguments over the library.
 
+mod bench_command;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::bench::event::Event;
-use onevip_lab::bench::{page, sheet::Sheet};
-use onevip_lab::{Fault, Lab, Name, Options, bench, cleanup, demo, hog, lab, load, process};
+use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, hog, lab, load, process};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -123,7 +122,7 @@ enum Sub {
     },
     /// Measure, and write the page about it
     #[command(subcommand)]
-    Bench(Bench),
+    Bench(bench_command::Bench),
     /// Make something go wrong on purpose
     #[command(after_help = KINDS)]
     Fault {
@@ -152,229 +151,6 @@ enum Sub {
         #[arg(value_name = "NODE")]
         target: Option<String>,
     },
-}
-
-#[derive(Subcommand)]
-enum Bench {
-    /// What users notice of faults and of planned changes: gaps in new connections, sessions lost, answers given twice
-    Failover(Failover),
-    /// How long an ill node goes on getting new users
-    Health(HealthBench),
-    /// What users notice of a reboot of all nodes, one after the other, by the script in packaging/
-    Rolling {
-        /// Name of the lab
-        #[arg(long, default_value = "bench-rolling")]
-        name: String,
-        /// For scripts
-        #[arg(long)]
-        json: bool,
-        /// Number of nodes, 2 to 16
-        #[arg(long, default_value_t = 4)]
-        nodes: usize,
-        /// Number of client addresses, 1 to 130
-        #[arg(long, default_value_t = 60)]
-        clients: usize,
-    },
-    /// What a packet costs in each program, by test runs in the kernel
-    Program {
-        #[command(flatten)]
-        output: Output,
-        /// Runs of each round
-        #[arg(long, default_value_t = 1_000_000)]
-        repeat: u32,
-        /// Rounds
-        #[arg(long, default_value_t = 15)]
-        rounds: usize,
-    },
-    /// How evenly clients are spread over nodes, and how many move when something changes
-    Balance {
-        #[command(flatten)]
-        output: Output,
-        /// Trials with seeds of their own
-        #[arg(long, default_value_t = bench::balance::TRIALS)]
-        trials: usize,
-    },
-    /// What a foreign packet costs the node that drops it, beside iptables and nftables
-    Reject {
-        #[command(flatten)]
-        output: Output,
-        /// Name of the lab
-        #[arg(long, default_value = "bench-reject")]
-        name: String,
-        /// Rounds
-        #[arg(long, default_value_t = 15)]
-        rounds: usize,
-        /// Frames each contestant is sent in a round
-        #[arg(long, default_value_t = bench::reject::FRAMES)]
-        frames: u32,
-    },
-    /// Bulk data up and down through the VIP, beside the direct way and HAProxy
-    Throughput {
-        #[command(flatten)]
-        output: Output,
-        /// Name of the lab
-        #[arg(long, default_value = "bench-throughput")]
-        name: String,
-        /// Numbers of nodes, each measured in a lab of its own
-        #[arg(long, value_delimiter = ',', default_value = "1,4")]
-        nodes: Vec<usize>,
-        /// Rounds
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Length of a turn
-        #[arg(long, default_value_t = 1.0)]
-        seconds: f64,
-    },
-    /// How long it takes to get in, and how many get in within a second, beside the direct way and HAProxy
-    Connect {
-        #[command(flatten)]
-        output: Output,
-        /// Name of the lab
-        #[arg(long, default_value = "bench-connect")]
-        name: String,
-        /// Number of nodes, 1 to 16
-        #[arg(long, default_value_t = 4)]
-        nodes: usize,
-        /// Rounds
-        #[arg(long, default_value_t = 11)]
-        rounds: usize,
-    },
-    /// How long nobody answers when something fails, beside keepalived and HAProxy
-    Peers {
-        #[command(flatten)]
-        output: Output,
-        /// Beginning of the names of the labs
-        #[arg(long, default_value = "bench-peers")]
-        name: String,
-        /// How often each fault happens to each system
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-    },
-    /// What a node costs as clusters grow, beside what was predicted
-    Scale {
-        #[command(flatten)]
-        output: Output,
-        /// Name of the lab
-        #[arg(long, default_value = "bench-scale")]
-        name: String,
-        /// Numbers of nodes, growing
-        #[arg(long, value_delimiter = ',', default_value = "2,4,8,12,16")]
-        nodes: Vec<usize>,
-        /// Seconds for which nothing happens
-        #[arg(long, default_value_t = 10.0)]
-        rest: f64,
-        /// The example `simulate` of onevip-core, for clusters up to 64
-        #[arg(long, value_name = "PROGRAM")]
-        simulator: Option<PathBuf>,
-    },
-    /// Many sessions, most of them real ssh, while nodes fail and return at random
-    Load {
-        #[command(flatten)]
-        output: Output,
-        /// Name of the lab
-        #[arg(long, default_value = "bench-load")]
-        name: String,
-        /// Number of nodes, 2 to 16
-        #[arg(long, default_value_t = 4)]
-        nodes: usize,
-        /// Sessions wanted
-        #[arg(long, default_value_t = 2000)]
-        sessions: usize,
-        /// At most so many of them with ssh, and as memory allows; the others are light
-        #[arg(long, default_value_t = 2000)]
-        ssh: usize,
-        /// Minutes of faults
-        #[arg(long, default_value_t = 30.0)]
-        minutes: f64,
-        /// What chance follows from
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
-    /// How long the daemon takes to build, and how large it is
-    Build {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Write docs/benchmarks.md and its plots from the raw results
-    Page {
-        /// Directory of the raw results
-        #[arg(long, value_name = "DIR", default_value = "bench/results")]
-        results: PathBuf,
-        /// The words of the page
-        #[arg(long, value_name = "FILE", default_value = "bench/page.md")]
-        template: PathBuf,
-        /// The page
-        #[arg(long, value_name = "FILE", default_value = "docs/benchmarks.md")]
-        page: PathBuf,
-    },
-}
-
-/// What becomes of the figures.
-#[derive(Args)]
-struct Output {
-    /// Print the raw result, for scripts
-    #[arg(long)]
-    json: bool,
-    /// Keep the raw result in this directory as DATE-KIND.json
-    #[arg(long, value_name = "DIR")]
-    save: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct Failover {
-    /// Name of the lab
-    #[arg(long, default_value = "bench")]
-    name: String,
-    /// For scripts: figures of every single take as well
-    #[arg(long)]
-    json: bool,
-    /// How often each event happens (loss and stress: once)
-    #[arg(long, default_value_t = 20)]
-    repeat: u32,
-    /// What happens: power-off, cut, mute, deaf, freeze, freeze-onevip, kill-onevip, drain, restart, reload, add,
-    /// split, loss, stress; all of these by default
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    fault: Vec<Event>,
-    /// Number of nodes, 2 to 16
-    #[arg(long, default_value_t = 4)]
-    nodes: usize,
-    /// Number of client addresses, 1 to 130
-    #[arg(long, default_value_t = 60)]
-    clients: usize,
-    /// A fixed set of nodes instead of living membership, for comparison
-    #[arg(long = "static")]
-    is_static: bool,
-    /// Loss and stress for a quarter of a minute and a minute, instead of one and ten
-    #[arg(long)]
-    fast: bool,
-    /// Keep every take and the daemons' logs
-    #[arg(long, value_name = "DIR")]
-    keep_raw: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct HealthBench {
-    /// Name of the lab
-    #[arg(long, default_value = "benchhealth")]
-    name: String,
-    /// For scripts: every single take
-    #[arg(long)]
-    json: bool,
-    /// How often each fault happens
-    #[arg(long, default_value_t = 5)]
-    repeat: u32,
-    /// What goes wrong; everything that health is about by default
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    fault: Vec<String>,
-    /// How long floods and silent clients go on, in seconds
-    #[arg(long, default_value_t = 600)]
-    nuisance: u64,
-    /// Number of nodes, 2 to 16
-    #[arg(long, default_value_t = 4)]
-    nodes: usize,
-    /// Number of client addresses, 1 to 130
-    #[arg(long, default_value_t = 40)]
-    clients: usize,
 }
 
 fn main() -> ExitCode {
@@ -408,122 +184,12 @@ fn run(command: Sub) -> Result<()> {
         Sub::Fault { which, kind, target } => {
             Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
         }
-        Sub::Bench(kind) => bench(kind),
+        Sub::Bench(kind) => bench_command::run(kind),
         Sub::Echo { id } => load::echo::serve(id),
         Sub::Bulk => load::bulk::serve(),
         Sub::Hog(hog) => hog.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
-}
-
-fn bench(kind: Bench) -> Result<()> {
-    process::catch_interrupts()?;
-    let command = invocation();
-    match kind {
-        Bench::Failover(failover) => bench_failover(failover),
-        Bench::Health(health) => bench_health(health),
-        Bench::Rolling { name, json, nodes, clients } => {
-            let report = bench::rolling::run(Options::new(&name).nodes(nodes).clients(clients))?;
-            if json {
-                print(&serde_json::to_string_pretty(&report)?)?
-            } else {
-                print(&report)?
-            }
-            let violations = report.violations();
-            anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
-            Ok(())
-        }
-        Bench::Program { output, repeat, rounds } => {
-            tell(&bench::program::run(repeat, rounds, command)?, &output)
-        }
-        Bench::Balance { output, trials } => tell(&bench::balance::run(trials, command)?, &output),
-        Bench::Reject { output, name, rounds, frames } => {
-            tell(&bench::reject::run(&name, rounds, frames, command)?, &output)
-        }
-        Bench::Throughput { output, name, nodes, rounds, seconds } => {
-            tell(&bench::throughput::run(&name, &nodes, rounds, seconds, command)?, &output)
-        }
-        Bench::Connect { output, name, nodes, rounds } => {
-            tell(&bench::connect::run(&name, nodes, rounds, command)?, &output)
-        }
-        Bench::Peers { output, name, rounds } => tell(&bench::peers::run(&name, rounds, command)?, &output),
-        Bench::Scale { output, name, nodes, rest, simulator } => {
-            let rest = Duration::try_from_secs_f64(rest).context("--rest")?;
-            tell(&bench::scale::run(&name, &nodes, rest, simulator.as_deref(), command)?, &output)
-        }
-        Bench::Load { output, name, nodes, sessions, ssh, minutes, seed } => {
-            let options = Options::new(&name).nodes(nodes).clients(60);
-            let length = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
-            let settings = bench::load::Settings { options, sessions, ssh, length, seed };
-            tell(&bench::load::run(&settings, command)?, &output)
-        }
-        Bench::Build { output } => tell(&bench::build::run(command)?, &output),
-        Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
-    }
-}
-
-/// How this program was called, for whoever wants to repeat it: without its path, and without what becomes of the
-/// figures.
-fn invocation() -> String {
-    let mut words = vec!["onevip-lab".to_owned()];
-    let mut given = std::env::args().skip(1);
-    while let Some(word) = given.next() {
-        match word.as_str() {
-            "--json" => {}
-            "--save" => drop(given.next()),
-            _ if word.starts_with("--save=") => {}
-            _ => words.push(word),
-        }
-    }
-    words.join(" ")
-}
-
-fn tell(sheet: &Sheet, output: &Output) -> Result<()> {
-    if let Some(dir) = &output.save {
-        let path = sheet.save(dir)?;
-        eprintln!("kept in {}", path.display());
-    }
-    if output.json { print(&serde_json::to_string_pretty(sheet)?) } else { print(sheet) }
-}
-
-fn bench_failover(wanted: Failover) -> Result<()> {
-    let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
-    options.living = !wanted.is_static;
-    let events = if wanted.fault.is_empty() { Event::ALL.to_vec() } else { wanted.fault };
-    let settings = bench::Settings {
-        options,
-        events,
-        repeat: wanted.repeat,
-        fast: wanted.fast,
-        keep_raw: wanted.keep_raw,
-    };
-    let report = bench::failover::run(&settings)?;
-    if wanted.json {
-        print(&serde_json::to_string_pretty(&report)?)?
-    } else {
-        print(&report)?
-    }
-    let violations = report.violations();
-    anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
-    anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
-    Ok(())
-}
-
-fn bench_health(wanted: HealthBench) -> Result<()> {
-    let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
-    let all = || bench::health::KINDS.map(str::to_owned).to_vec();
-    let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
-    let nuisance = Duration::from_secs(wanted.nuisance);
-    let settings = bench::health::Settings { options, kinds, repeat: wanted.repeat, nuisance };
-    let report = bench::health::health(&settings)?;
-    if wanted.json {
-        print(&serde_json::to_string_pretty(&report)?)?
-    } else {
-        print(&report)?
-    }
-    let violations = report.violations();
-    anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
-    Ok(())
 }
 
 fn read_config(path: &PathBuf) -> Result<String> {

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use onevip_lab::bench::ways::delivery::{self, Delivery};
 use onevip_lab::cleanup::test_name;
 use onevip_lab::process::{is_alive, run, signal};
 use onevip_lab::{Fault, Lab, Name, Options, lab, netns, wait_until};
@@ -333,6 +334,26 @@ fn a_snooping_bridge_withholds_multicast_frames_only() {
 }
 
 /// True when a connection to the address is accepted, from the client, within a second.
+/// What benchmarks tell the price of delivery by.
+#[test]
+fn a_switch_that_floods_lets_everybody_hear_and_stops_when_told() {
+    let lab = up("flooding", 2);
+    let heard_by_the_other = || {
+        let before = frames(&lab, "unix2", "rx");
+        lab.exec_ok("client", &["ping", "-n", "-q", "-c50", "-i0.01", &address(&lab, 1)]).unwrap();
+        frames(&lab, "unix2", "rx") - before
+    };
+    assert!(reaches(&lab, "client", &address(&lab, 1)));
+    for _ in 0..2 {
+        delivery::set(&lab, Delivery::Flooded).unwrap();
+        let heard = heard_by_the_other();
+        assert!(heard >= 50, "only {heard} of 50 requests were heard by the other node");
+        delivery::set(&lab, Delivery::Switched).unwrap();
+        let heard = heard_by_the_other();
+        assert!(heard < 25, "{heard} frames were heard by a node that 50 requests were not for");
+    }
+}
+
 fn connects(lab: &Lab, node: u8) -> Option<TcpStream> {
     let to = SocketAddr::new(lab.node(node).address(), 22);
     lab.inside("client", || TcpStream::connect_timeout(&to, Duration::from_secs(1)).ok()).unwrap()

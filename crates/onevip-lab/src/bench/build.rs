@@ -1,7 +1,7 @@
 //! `onevip-lab bench build`: how long it takes to build the daemon, and how large it is then.
 //!
-//! In a directory of its own, with what is needed already downloaded: from nothing, and again after a change of the
-//! daemon and of the core.
+//! With what is needed already downloaded: a release from nothing, in a directory of its own, and the debug build after a
+//! change of the daemon or the core, in the directory where whoever works on it has built before.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,49 +12,58 @@ use anyhow::{Context, Result, ensure};
 
 use super::rounds::Progress;
 use super::sheet::Sheet;
-use crate::process::run_ok;
+use crate::process::{check_interrupt, run_ok};
 
 /// A build that takes longer than this hangs.
 const BUILD_WITHIN: Duration = Duration::from_secs(1800);
 const TIME: &str = "time to build";
 const SIZE: &str = "size";
+const WHAT: &str = "onevip";
 
-/// Builds, below the workspace in the current directory.
+/// Builds, below the workspace in the current directory. Whoever has just built a release from nothing says how many
+/// seconds that took, so that nobody waits for it again.
 ///
 /// # Errors
 /// When there is no workspace, or it does not build.
-pub fn run(command: String) -> Result<Sheet> {
+pub fn run(release_took: Option<f64>, command: String) -> Result<Sheet> {
     ensure!(Path::new("crates/onevip/Cargo.toml").exists(), "to be called in the directory of the sources");
     let mut sheet = Sheet::new("build", command);
     let rustc = run_ok(Command::new("rustc").arg("--version"), Duration::from_secs(10))?;
     sheet.set("compiler", rustc.trim());
     let progress = Progress::new("build");
     let dir = Scratch(std::env::temp_dir().join(format!("onevip-build-{}", std::process::id())));
-    for (profile, options) in [("release", &["--release"][..]), ("debug", &[][..])] {
-        let mut build = |what: &str, touched: Option<&str>| -> Result<()> {
-            progress.tell(&format!("{profile}, {what}"), true);
-            if let Some(path) = touched {
-                touch(path)?;
-            }
-            let from = Instant::now();
-            let mut cargo = Command::new("cargo");
-            cargo
-                .args(["build", "--locked", "--package", "onevip", "--target-dir"])
-                .arg(&dir.0)
-                .args(options);
-            run_ok(&mut cargo, BUILD_WITHIN)?;
-            sheet.note(TIME, what, profile, "s", from.elapsed().as_secs_f64());
-            Ok(())
-        };
-        build("from nothing", None)?;
-        build("after a change of the core", Some("crates/onevip-core/src/lib.rs"))?;
-        build("after a change of the daemon", Some("crates/onevip/src/main.rs"))?;
+    let target = dir.0.to_str().context("the directory for temporary files has a strange name")?;
+    let (program, took) = match release_took {
+        Some(seconds) => (Path::new("target/release/onevip").to_path_buf(), seconds),
+        None => {
+            progress.tell("release, from nothing", true);
+            (dir.0.join("release/onevip"), build(&["--release", "--target-dir", target])?)
+        }
+    };
+    sheet.note(TIME, "release, from nothing", WHAT, "s", took);
+    progress.tell("debug, as it is", true);
+    build(&[])?;
+    for (what, path) in [("core", "crates/onevip-core/src/lib.rs"), ("daemon", "crates/onevip/src/lib.rs")] {
+        let scenario = format!("debug, after a change of the {what}");
+        progress.tell(&scenario, true);
+        touch(path)?;
+        sheet.note(TIME, &scenario, WHAT, "s", build(&[])?);
     }
-    let program = dir.0.join("release/onevip");
     let bytes = fs::metadata(&program).with_context(|| format!("no {}", program.display()))?.len();
-    sheet.note(SIZE, "onevip, with its kernel part", "release", "MB", bytes as f64 / 1e6);
+    sheet.note(SIZE, "release, with its kernel part", WHAT, "MB", bytes as f64 / 1e6);
     sheet.finish();
     Ok(sheet)
+}
+
+/// Seconds that it takes to build.
+fn build(options: &[&str]) -> Result<f64> {
+    check_interrupt()?;
+    let from = Instant::now();
+    run_ok(
+        Command::new("cargo").args(["build", "--locked", "--package", "onevip"]).args(options),
+        BUILD_WITHIN,
+    )?;
+    Ok(from.elapsed().as_secs_f64())
 }
 
 /// Makes a source newer, as an editor would.

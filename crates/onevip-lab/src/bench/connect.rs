@@ -2,7 +2,7 @@
 //! to the node, and through HAProxy.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,63 +11,114 @@ use anyhow::{Context, Result};
 use super::rounds::{Progress, take_turns};
 use super::sheet::{Aim, Sheet};
 use super::stats::{percentile, sorted};
-use super::ways::{Way, Ways};
+use super::ways::{Family, Way, Ways, plural};
 use crate::load::dial::end_abruptly;
 use crate::load::{bulk, echo};
 use crate::process::run_ok;
 
-/// Connections of a turn, one after the other.
-pub const CONNECTIONS: usize = 400;
+/// Connections of a turn, one after the other: ten of them are slower than the 99th percentile.
+pub const CONNECTIONS: usize = 1000;
 /// Logins of a turn, one after the other.
-pub const LOGINS: usize = 6;
+pub const LOGINS: usize = 10;
 /// How long as many connections as possible are made.
-const RUSH: Duration = Duration::from_secs(1);
+const RUSH: Duration = Duration::from_millis(300);
 /// Threads that make them.
 const RUSHING: usize = 8;
 const CLIENTS: usize = 32;
-const ECHO: &str = "client to greeting service";
-const SSH: &str = "ssh host true";
+const CONNECT: &str = "TCP connect";
+const GREETED: &str = "TCP connect and greeting";
+const LOGIN: &str = "login";
 
-/// Measures in a lab of its own.
+/// Measures with each number of nodes, in a lab of its own. Logins are made where there are most nodes: they take long,
+/// and nearly all of it is cryptography.
 ///
 /// # Errors
 /// When the lab cannot be built, a connection fails, or the user interrupts.
-pub fn run(name: &str, nodes: usize, rounds: usize, command: String) -> Result<Sheet> {
+pub fn run(name: &str, nodes: &[usize], rounds: usize, command: String) -> Result<Sheet> {
     let mut sheet = Sheet::new("connect", command);
-    sheet.set("nodes", nodes);
     sheet.set("rounds", rounds);
     sheet.set("connections per turn", CONNECTIONS);
     sheet.set("logins per turn", LOGINS);
-    let ways = Ways::open(name, nodes, CLIENTS)?;
     let progress = Progress::new("connect");
-    let clients = ways.clients();
-    let mut contestants = Way::ALL;
-    take_turns(&progress, "TCP connect", rounds, &mut contestants, |&mut way| {
-        let ends = |k: usize| (clients[k % CLIENTS], ways.target(way, clients[k % CLIENTS]));
-        let (connected, greeted) = ways.lab.inside("client", || one_by_one(CONNECTIONS, ends))??;
-        note(&mut sheet, "TCP connect", ECHO, way, "µs", connected, 1e6);
-        note(&mut sheet, "TCP connect and greeting", ECHO, way, "µs", greeted, 1e6);
-        Ok(())
-    })?;
-    take_turns(&progress, "connections per second", rounds, &mut contestants, |&mut way| {
-        let targets: Vec<_> = clients.iter().map(|&client| (client, ways.target(way, client))).collect();
-        let rate = ways.lab.inside("client", || rush(&targets))??;
-        sheet.note("new connections", ECHO, way.word(), "1/s", rate);
-        Ok(())
-    })?;
-    take_turns(&progress, "ssh", rounds, &mut contestants, |&mut way| {
-        let took =
-            (0..LOGINS).map(|k| log_in(&ways, way, clients[k * 5 % CLIENTS])).collect::<Result<_>>()?;
-        note(&mut sheet, "login", SSH, way, "ms", took, 1e3);
-        Ok(())
-    })?;
-    ways.lab.down()?;
-    let connects = ["TCP connect, median", "TCP connect, 99 %", "TCP connect and greeting, median"];
-    for metric in connects.into_iter().chain(["login, median", "login, 99 %"]) {
-        sheet.aims.push(Aim::at_most(metric, Way::Onevip.word(), Some(Way::Direct.word()), 1.03));
+    let most = nodes.iter().max().copied();
+    for &nodes in nodes {
+        let mut ways = Ways::open(name, nodes, CLIENTS)?;
+        for family in Family::ALL {
+            connections(&mut ways, family, &progress, rounds, &mut sheet)?;
+        }
+        rushes(&mut ways, &progress, rounds, &mut sheet)?;
+        if Some(nodes) == most {
+            logins(&mut ways, &progress, rounds, &mut sheet)?;
+        }
+        ways.lab.down()?;
+    }
+    for metric in [CONNECT, GREETED, LOGIN] {
+        for share in ["median", "99 %"] {
+            let metric = format!("{metric}, {share}");
+            sheet.aims.push(Aim::at_most(&metric, Way::Onevip.word(), Some(Way::Direct.word()), 1.03));
+        }
     }
     sheet.finish();
     Ok(sheet)
+}
+
+fn scenario(ways: &Ways, family: Family) -> String {
+    format!("{}, {}", plural(ways.lab.plan().nodes.into(), "node"), family.word())
+}
+
+/// One after the other, by every way.
+fn connections(
+    ways: &mut Ways,
+    family: Family,
+    progress: &Progress,
+    rounds: usize,
+    sheet: &mut Sheet,
+) -> Result<()> {
+    let (scenario, clients) = (scenario(ways, family), ways.clients(family));
+    let what = format!("{CONNECT}, {scenario}");
+    take_turns(progress, &what, rounds, &mut Way::ALL.clone(), |&mut way| {
+        ways.prepare(way)?;
+        let ends = |k: usize| (clients[k % CLIENTS], ways.target(way, clients[k % CLIENTS]));
+        let (connected, greeted) = ways.lab.inside("client", || one_by_one(CONNECTIONS, ends))??;
+        note(sheet, CONNECT, &scenario, way, "µs", connected, 1e6);
+        note(sheet, GREETED, &scenario, way, "µs", greeted, 1e6);
+        Ok(())
+    })
+}
+
+/// As many as there can be.
+fn rushes(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet) -> Result<()> {
+    let (scenario, clients) = (scenario(ways, Family::V4), ways.clients(Family::V4));
+    let what = format!("connections per second, {scenario}");
+    take_turns(progress, &what, rounds, &mut Way::ALL.clone(), |&mut way| {
+        ways.prepare(way)?;
+        let targets: Vec<_> = clients.iter().map(|&client| (client, ways.target(way, client))).collect();
+        let rate = ways.lab.inside("client", || rush(&targets))??;
+        sheet.note("new connections", &scenario, way.word(), "1/s", rate);
+        Ok(())
+    })
+}
+
+/// Whole logins. A turn has too few of them for a 99th percentile: that is taken of all turns together.
+fn logins(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet) -> Result<()> {
+    let mut contestants = [Way::Direct, Way::Onevip, Way::Haproxy].map(|way| (way, Vec::new()));
+    let (scenario, clients) = (scenario(ways, Family::V4), ways.clients(Family::V4));
+    take_turns(progress, "ssh", rounds, &mut contestants, |(way, all)| {
+        ways.prepare(*way)?;
+        let login = |k: usize| log_in(ways, *way, clients[k * 5 % CLIENTS]);
+        let took = sorted((0..LOGINS).map(login).collect::<Result<Vec<_>>>()?);
+        if let Some(median) = percentile(&took, 0.5) {
+            sheet.note(&format!("{LOGIN}, median"), &scenario, way.word(), "ms", median * 1e3);
+        }
+        all.extend(took);
+        Ok(())
+    })?;
+    for (way, all) in contestants {
+        if let Some(figure) = percentile(&sorted(all), 0.99) {
+            sheet.note(&format!("{LOGIN}, 99 %"), &scenario, way.word(), "ms", figure * 1e3);
+        }
+    }
+    Ok(())
 }
 
 /// Median and 99th percentile of a turn.
@@ -81,12 +132,12 @@ fn note(sheet: &mut Sheet, what: &str, scenario: &str, way: Way, unit: &str, too
 }
 
 /// Seconds until connected, and until greeted.
-fn one_by_one(count: usize, ends: impl Fn(usize) -> (Ipv4Addr, Ipv4Addr)) -> Result<(Vec<f64>, Vec<f64>)> {
+fn one_by_one(count: usize, ends: impl Fn(usize) -> (IpAddr, IpAddr)) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut connected, mut greeted) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for k in 0..count {
         let (from, to) = ends(k);
         let begun = Instant::now();
-        let mut stream = bulk::open(from, SocketAddrV4::new(to, echo::PORT))?;
+        let mut stream = bulk::open(from, (to, echo::PORT).into())?;
         connected.push(begun.elapsed().as_secs_f64());
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.read_exact(&mut [0])?;
@@ -97,7 +148,7 @@ fn one_by_one(count: usize, ends: impl Fn(usize) -> (Ipv4Addr, Ipv4Addr)) -> Res
 }
 
 /// Connections a second, each greeted, made by several threads.
-fn rush(targets: &[(Ipv4Addr, Ipv4Addr)]) -> Result<f64> {
+fn rush(targets: &[(IpAddr, IpAddr)]) -> Result<f64> {
     let begun = Instant::now();
     let made = thread::scope(|scope| {
         let rusher = |first: usize| {
@@ -118,9 +169,9 @@ fn rush(targets: &[(Ipv4Addr, Ipv4Addr)]) -> Result<f64> {
 }
 
 /// A whole login, seconds.
-fn log_in(ways: &Ways, way: Way, client: Ipv4Addr) -> Result<f64> {
+fn log_in(ways: &Ways, way: Way, client: IpAddr) -> Result<f64> {
     let target = ways.target(way, client);
-    let mut ssh = ways.lab.ssh_command(target.into(), Some(client.into()))?;
+    let mut ssh = ways.lab.ssh_command(target, Some(client))?;
     let begun = Instant::now();
     run_ok(ssh.arg("true"), Duration::from_secs(30))
         .with_context(|| format!("{client} cannot log in by way of {}", way.word()))?;

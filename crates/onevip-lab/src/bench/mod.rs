@@ -23,6 +23,7 @@ pub mod scale;
 pub mod sheet;
 pub mod stats;
 pub mod throughput;
+pub mod total;
 pub mod ways;
 mod witness;
 

@@ -34,8 +34,13 @@ const HEARD: &str = "frames a node hears at rest";
 const TIME: &str = "processor time of a daemon at rest";
 const MEMORY: &str = "resident memory of a daemon";
 const GAP: &str = "gap after a power-off";
+const SENT: &str = "beats a node sends";
+const LONGEST: &str = "longest beat";
+const OPENED: &str = "beats a node opens";
+const ENGINE: &str = "processor time of an engine";
 const MEASURED: &str = "measured";
 const PREDICTED: &str = "predicted";
+const SIMULATED: &str = "simulated";
 
 /// A line of what the simulator says.
 #[derive(Deserialize)]
@@ -45,6 +50,13 @@ struct Simulated {
     beat_bytes: f64,
     engine_us_per_second: f64,
     gap_s: f64,
+}
+
+impl Simulated {
+    /// What a node has to open: a beat of each of the others, at most so long, in MB/s.
+    fn opened(&self) -> f64 {
+        f64::from(self.nodes.saturating_sub(1)) * self.beats_per_second * self.beat_bytes / 1e6
+    }
 }
 
 /// Measures clusters of these sizes (in growing order), each in a lab of its own, and asks the simulator if there is one.
@@ -62,7 +74,8 @@ pub fn run(
     sheet.set("seconds at rest", rest.as_secs_f64());
     sheet.remarks.push(
         "Predicted: 20 (N − 1) frames a second for each address of the VIP; processor time on the straight line through the two smallest clusters; \
-         memory and gap as in the smallest."
+         memory and gap as in the smallest. In the simulator: 20 beats a second; length of a beat and processor time of an engine on the straight line \
+         through the two smallest; the gap as in the smallest."
             .into(),
     );
     let progress = Progress::new("scale");
@@ -187,17 +200,32 @@ fn power_off(lab: &Lab) -> Result<f64> {
     median(&sorted(gaps)).context("no client")
 }
 
-/// Takes in what the simulator said: a JSON object a line.
+/// Takes in what the simulator said: a JSON object a line, in growing order.
 fn simulated(text: &str, sheet: &mut Sheet) -> Result<()> {
-    for line in text.lines() {
-        let of: Simulated =
-            serde_json::from_str(line).with_context(|| format!("the simulator said {line:?}"))?;
+    let read = |line| serde_json::from_str(line).with_context(|| format!("the simulator said {line:?}"));
+    let all: Vec<Simulated> = text.lines().map(read).collect::<Result<_>>()?;
+    for (place, of) in all.iter().enumerate() {
         let scenario = scenario(of.nodes as usize);
-        let mut note = |metric, unit, figure| sheet.note(metric, &scenario, "simulated", unit, figure);
-        note("beats a node sends", "1/s", of.beats_per_second);
-        note("longest beat", "bytes", of.beat_bytes);
-        note("processor time of an engine", "ms/s", of.engine_us_per_second / 1e3);
-        note(GAP, "s", of.gap_s);
+        let line = |what: fn(&Simulated) -> f64| match &all[..] {
+            [a, b, ..] if place > 1 => {
+                let point = |of: &Simulated| (f64::from(of.nodes), what(of));
+                Some(on_the_line(point(a), point(b), f64::from(of.nodes)))
+            }
+            _ => None,
+        };
+        let mut note = |metric: &str, unit, predicted: Option<f64>, figure| {
+            // What the lab was predicted to show is what is predicted of the simulator.
+            if let Some(predicted) = predicted.filter(|_| sheet.find(metric, &scenario, PREDICTED).is_none())
+            {
+                sheet.note(metric, &scenario, PREDICTED, unit, predicted);
+            }
+            sheet.note(metric, &scenario, SIMULATED, unit, figure);
+        };
+        note(SENT, "1/s", Some(BEATS_PER_SECOND), of.beats_per_second);
+        note(LONGEST, "bytes", line(|of| of.beat_bytes), of.beat_bytes);
+        note(OPENED, "MB/s", line(Simulated::opened), of.opened());
+        note(ENGINE, "ms/s", line(|of| of.engine_us_per_second / 1e3), of.engine_us_per_second / 1e3);
+        note(GAP, "s", (place > 0).then(|| all[0].gap_s), of.gap_s);
     }
     Ok(())
 }
@@ -221,10 +249,20 @@ mod tests {
     #[test]
     fn the_simulator_is_understood_and_nonsense_is_not() {
         let mut sheet = Sheet::new("test", String::new());
-        let line = "{\"nodes\": 64, \"beats_per_second\": 20.0, \"beat_bytes\": 1300, \
-                    \"engine_us_per_second\": 2500, \"gap_s\": 0.27}\n";
-        simulated(line, &mut sheet).unwrap();
-        assert_eq!(sheet.find(GAP, "N = 64", "simulated").unwrap().samples, [0.27]);
+        let line = |nodes: u32, bytes: u32, us: u32| {
+            format!(
+                "{{\"nodes\": {nodes}, \"beats_per_second\": 20.0, \"beat_bytes\": {bytes}, \
+                 \"engine_us_per_second\": {us}, \"gap_s\": 0.27}}\n"
+            )
+        };
+        sheet.note(GAP, "N = 64", PREDICTED, "s", 0.25);
+        simulated(&(line(2, 514, 1000) + &line(4, 538, 2000) + &line(64, 1300, 40_000)), &mut sheet).unwrap();
+        let of = |metric, who| sheet.find(metric, "N = 64", who).unwrap().samples.clone();
+        assert_eq!((of(GAP, SIMULATED), of(GAP, PREDICTED)), (vec![0.27], vec![0.25]));
+        assert_eq!((of(LONGEST, SIMULATED), of(LONGEST, PREDICTED)), (vec![1300.0], vec![1258.0]));
+        assert_eq!((of(ENGINE, SIMULATED), of(ENGINE, PREDICTED)), (vec![40.0], vec![32.0]));
+        assert!((of(OPENED, SIMULATED)[0] - 1.638).abs() < 1e-9);
+        assert!(sheet.find(ENGINE, "N = 4", PREDICTED).is_none(), "the line goes through it");
         assert!(simulated("64 nodes", &mut sheet).is_err());
     }
 }

@@ -2,21 +2,40 @@
 //!
 //! With several nodes on one machine every node's share of an upload (receiving and dropping it) is done by the same
 //! processors; in a real cluster each node has its own. Therefore the same is measured with a single node, where only
-//! the way through the VIP differs from the direct one.
+//! the way through the VIP differs from the direct one, and to a node's own address while the switch floods
+//! ([`Way::Flooded`]).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::rounds::{Progress, take_turns};
 use super::sheet::{Aim, Sheet};
-use super::ways::{Way, Ways};
+use super::ways::{Family, Way, Ways, plural};
 use crate::load::bulk::{self, Way as Direction};
 
 /// Client addresses, over which flows are spread.
 const CLIENTS: usize = 64;
-const FLOWS: [usize; 3] = [1, 8, 64];
+
+/// How many flows there are side by side.
+fn flows(family: Family) -> &'static [usize] {
+    match family {
+        Family::V4 => &[1, 8, 64],
+        Family::V6 => &[1, 8],
+    }
+}
+
+/// Who takes part. In front of a single node there is nothing to balance; what IPv4 shows of others need not be shown
+/// again.
+fn contestants(nodes: usize, family: Family) -> Vec<Way> {
+    let takes_part = |way: &Way| match way {
+        Way::Direct | Way::Onevip => true,
+        Way::Flooded => family == Family::V4,
+        Way::Haproxy => family == Family::V4 && nodes > 1,
+    };
+    Way::ALL.into_iter().filter(takes_part).collect()
+}
 
 /// Measures with each number of nodes, in a lab of its own.
 ///
@@ -27,14 +46,19 @@ pub fn run(name: &str, nodes: &[usize], rounds: usize, seconds: f64, command: St
     sheet.set("rounds", rounds);
     sheet.set("seconds per turn", seconds);
     let progress = Progress::new("throughput");
+    let length = Duration::from_secs_f64(seconds);
     for &nodes in nodes {
-        let ways = Ways::open(name, nodes, CLIENTS)?;
-        for direction in [Direction::Up, Direction::Down] {
-            for flows in FLOWS {
-                let scenario = scenario(nodes, direction, flows);
-                take_turns(&progress, &scenario, rounds, &mut Way::ALL.clone(), |&mut way| {
-                    let ends = ends(&ways, way, flows);
-                    let length = Duration::from_secs_f64(seconds);
+        let mut ways = Ways::open(name, nodes, CLIENTS)?;
+        for family in Family::ALL {
+            for (direction, &flows) in [Direction::Up, Direction::Down]
+                .into_iter()
+                .flat_map(|d| flows(family).iter().map(move |f| (d, f)))
+            {
+                let scenario = scenario(nodes, family, direction, flows);
+                let mut contestants = contestants(nodes, family);
+                take_turns(&progress, &scenario, rounds, &mut contestants, |&mut way| {
+                    ways.prepare(way)?;
+                    let ends = ends(&ways, family, way, flows);
                     let bytes = ways.lab.inside("client", || bulk::flows(&ends, direction, length))??;
                     sheet.note(METRIC, &scenario, way.word(), "Gbit/s", bytes * 8.0 / 1e9);
                     Ok(())
@@ -50,13 +74,13 @@ pub fn run(name: &str, nodes: &[usize], rounds: usize, seconds: f64, command: St
 
 const METRIC: &str = "throughput";
 
-fn scenario(nodes: usize, direction: Direction, flows: usize) -> String {
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    format!("{}, {}, {}", plural(nodes, "node"), direction.word(), plural(flows, "flow"))
+fn scenario(nodes: usize, family: Family, direction: Direction, flows: usize) -> String {
+    let (nodes, flows) = (plural(nodes, "node"), plural(flows, "flow"));
+    format!("{nodes}, {}, {}, {flows}", family.word(), direction.word())
 }
 
-fn ends(ways: &Ways, way: Way, flows: usize) -> Vec<(Ipv4Addr, Ipv4Addr)> {
-    let clients = ways.clients();
+fn ends(ways: &Ways, family: Family, way: Way, flows: usize) -> Vec<(IpAddr, IpAddr)> {
+    let clients = ways.clients(family);
     clients.iter().cycle().take(flows).map(|&client| (client, ways.target(way, client))).collect()
 }
 
@@ -66,7 +90,18 @@ mod tests {
 
     #[test]
     fn scenarios_are_told_in_words() {
-        assert_eq!(scenario(1, Direction::Up, 8), "1 node, up, 8 flows");
-        assert_eq!(scenario(4, Direction::Down, 1), "4 nodes, down, 1 flow");
+        assert_eq!(scenario(1, Family::V4, Direction::Up, 8), "1 node, IPv4, up, 8 flows");
+        assert_eq!(scenario(4, Family::V6, Direction::Down, 1), "4 nodes, IPv6, down, 1 flow");
+    }
+
+    #[test]
+    fn the_direct_way_and_the_vip_are_always_compared() {
+        for (nodes, family) in [(1, Family::V4), (1, Family::V6), (4, Family::V4), (4, Family::V6)] {
+            let all = contestants(nodes, family);
+            assert!(all.contains(&Way::Direct) && all.contains(&Way::Onevip), "{nodes} nodes, {family:?}");
+        }
+        assert_eq!(contestants(4, Family::V4), Way::ALL);
+        assert_eq!(contestants(4, Family::V6), [Way::Direct, Way::Onevip]);
+        assert!(!contestants(1, Family::V4).contains(&Way::Haproxy));
     }
 }

@@ -4,18 +4,19 @@
 //! `d`, it sends until the client has enough. (`onevip-lab bulk` is what runs on a node.)
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::dial::end_abruptly;
 use super::echo::program;
+use super::listen::both_families;
 use crate::netns::{self, Entrance};
 use crate::plan::{Host, Name};
 use crate::process::{is_alive, spawn_background, tail, wait_until};
@@ -26,6 +27,8 @@ pub const PORT: u16 = 5001;
 const CHUNK: usize = 256 << 10;
 /// A flow that has not ended by then is stuck.
 const STUCK: Duration = Duration::from_secs(20);
+/// Flows that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Which way the data goes, as the client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +72,12 @@ pub fn start(name: &Name, id: u8) -> Result<()> {
 /// # Errors
 /// When the port is taken.
 pub fn serve() -> Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
-        .with_context(|| format!("cannot listen on port {PORT}"))?;
+    let [v4, v6] = both_families(PORT, BACKLOG)?;
+    thread::spawn(move || welcome(&v6));
+    welcome(&v4)
+}
+
+fn welcome(listener: &TcpListener) -> Result<()> {
     for guest in listener.incoming() {
         let guest = guest?;
         // A flow that breaks is the client's to notice.
@@ -102,17 +109,20 @@ fn attend(mut guest: TcpStream) -> io::Result<()> {
 ///
 /// # Errors
 /// When a flow cannot be opened, or breaks.
-pub fn flows(ends: &[(Ipv4Addr, Ipv4Addr)], way: Way, length: Duration) -> Result<f64> {
+pub fn flows(ends: &[(IpAddr, IpAddr)], way: Way, length: Duration) -> Result<f64> {
     let ready = Barrier::new(ends.len());
+    // One moment for all: whoever gets a processor late must not have a time of its own to fill.
+    let start = OnceLock::new();
     let results = thread::scope(|scope| {
-        let flow = |&(from, to): &(Ipv4Addr, Ipv4Addr)| {
-            let ready = &ready;
+        let flow = |&(from, to): &(IpAddr, IpAddr)| {
+            let (ready, start) = (&ready, &start);
             scope.spawn(move || {
-                let stream = open(from, SocketAddrV4::new(to, PORT));
+                let stream = open(from, SocketAddr::new(to, PORT));
                 // Also those that failed have to be there, or nobody would begin.
                 ready.wait();
                 let stream = stream.with_context(|| format!("no way from {from} to {to} port {PORT}"))?;
-                run(stream, way, length).with_context(|| format!("the flow from {from} to {to} broke"))
+                let begun = *start.get_or_init(Instant::now);
+                run(stream, way, begun, length).with_context(|| format!("the flow from {from} to {to} broke"))
             })
         };
         let threads: Vec<_> = ends.iter().map(flow).collect();
@@ -126,22 +136,23 @@ pub fn flows(ends: &[(Ipv4Addr, Ipv4Addr)], way: Way, length: Duration) -> Resul
     Ok(bytes as f64 / longest.as_secs_f64())
 }
 
-/// A connection from a given address.
+/// A connection from a given address, to one of the same family.
 ///
 /// # Errors
 /// When there is no way, or nobody listens.
-pub fn open(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<TcpStream> {
-    let socket: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
-    connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+pub fn open(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket: OwnedFd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
     Ok(TcpStream::from(socket))
 }
 
-fn run(mut stream: TcpStream, way: Way, length: Duration) -> io::Result<(u64, Duration)> {
+/// Bytes that have arrived, and how long that took since `begun`.
+fn run(mut stream: TcpStream, way: Way, begun: Instant, length: Duration) -> io::Result<(u64, Duration)> {
     stream.set_read_timeout(Some(STUCK))?;
     stream.set_write_timeout(Some(STUCK))?;
     let mut chunk = vec![0; CHUNK];
-    let begun = Instant::now();
     match way {
         Way::Up => {
             stream.write_all(b"u")?;
@@ -183,7 +194,7 @@ mod tests {
         });
         for way in [Way::Up, Way::Down] {
             let stream = TcpStream::connect(address).unwrap();
-            let (bytes, took) = run(stream, way, Duration::from_millis(50)).unwrap();
+            let (bytes, took) = run(stream, way, Instant::now(), Duration::from_millis(50)).unwrap();
             assert!(bytes >= CHUNK as u64 / 4, "{way:?}: {bytes} bytes");
             assert!(took >= Duration::from_millis(50));
         }

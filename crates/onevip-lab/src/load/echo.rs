@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Backlog, listen};
 
+use super::listen::both_families;
 use crate::netns::{self, Entrance};
 use crate::plan::{Host, Name};
 use crate::process::{is_alive, spawn_background, tail, wait_until};
@@ -26,6 +26,8 @@ pub const PORT: u16 = 7;
 const BACKLOG: i32 = 4096;
 /// Most of one connection that is sent back at once, in bytes.
 const CHUNK: usize = 2048;
+/// By what `epoll` knows the listeners; guests go by their descriptors, which are small.
+const LISTENERS: [u64; 2] = [u64::MAX - 1, u64::MAX];
 
 /// Starts the service on a node and waits until it listens.
 ///
@@ -68,13 +70,12 @@ pub(crate) fn program() -> Result<PathBuf> {
 /// When the port is taken or the kernel refuses `epoll`.
 pub fn serve(id: u8) -> Result<()> {
     super::go_first();
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))
-        .with_context(|| format!("cannot listen on port {PORT}"))?;
-    // Again, with more room than the standard library asks for.
-    listen(&listener, Backlog::new(BACKLOG)?)?;
-    listener.set_nonblocking(true)?;
+    let listeners = both_families(PORT, BACKLOG)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX))?;
+    for (listener, key) in listeners.iter().zip(LISTENERS) {
+        listener.set_nonblocking(true)?;
+        epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+    }
     let mut guests: HashMap<u64, TcpStream> = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
     loop {
@@ -83,8 +84,8 @@ pub fn serve(id: u8) -> Result<()> {
             ready => ready?,
         };
         for event in &events[..ready] {
-            if event.data() == u64::MAX {
-                welcome(&listener, id, &epoll, &mut guests)?;
+            if let Some(which) = LISTENERS.iter().position(|key| *key == event.data()) {
+                welcome(&listeners[which], id, &epoll, &mut guests)?;
             } else if guests.get_mut(&event.data()).is_some_and(|guest| !answer(guest)) {
                 guests.remove(&event.data());
             }

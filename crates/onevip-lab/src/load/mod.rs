@@ -18,6 +18,7 @@ pub mod crowd;
 pub mod dial;
 pub mod echo;
 pub mod guests;
+pub mod listen;
 pub mod nuisance;
 pub mod prober;
 pub mod segment;

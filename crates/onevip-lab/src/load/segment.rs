@@ -1,15 +1,19 @@
 //! TCP segments in Ethernet frames, made and read by hand: what the prober speaks.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Bytes of the Ethernet header.
 const ETHERNET: usize = 14;
 /// Bytes of an IPv4 header without options.
 const IP: usize = 20;
+/// Bytes of an IPv6 header.
+const IP6: usize = 40;
 /// Bytes of a TCP header without options.
 const TCP: usize = 20;
 /// Bytes of a frame that carries no data.
 pub const FRAME: usize = ETHERNET + IP + TCP;
+/// The same over IPv6.
+pub const FRAME6: usize = ETHERNET + IP6 + TCP;
 
 /// The flags of a segment that matter here, as they lie in the header.
 pub mod flag {
@@ -48,9 +52,7 @@ impl Segment {
     /// The frame, with both checksums; without data, whatever `data` says.
     pub fn frame(&self) -> [u8; FRAME] {
         let mut frame = [0; FRAME];
-        frame[..6].copy_from_slice(&self.to_mac);
-        frame[6..12].copy_from_slice(&self.from_mac);
-        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        self.write_ethernet(&mut frame, [0x08, 0x00]);
         let ip = &mut frame[ETHERNET..];
         ip[..4].copy_from_slice(&[0x45, 0, 0, (IP + TCP) as u8]);
         ip[6] = 0x40; // not to be fragmented
@@ -60,7 +62,31 @@ impl Segment {
         let sum = checksum(0, &ip[..IP]);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
         let pseudo: u32 = ip[12..20].chunks(2).map(word).sum::<u32>() + 6 + TCP as u32;
-        let tcp = &mut ip[IP..];
+        self.write_tcp(&mut ip[IP..], pseudo);
+        frame
+    }
+
+    /// The same over IPv6, between these addresses instead of its own.
+    pub fn frame6(&self, from: Ipv6Addr, to: Ipv6Addr) -> [u8; FRAME6] {
+        let mut frame = [0; FRAME6];
+        self.write_ethernet(&mut frame, [0x86, 0xdd]);
+        let ip = &mut frame[ETHERNET..];
+        ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, TCP as u8, 6, 64]);
+        ip[8..24].copy_from_slice(&from.octets());
+        ip[24..40].copy_from_slice(&to.octets());
+        let pseudo: u32 = ip[8..40].chunks(2).map(word).sum::<u32>() + 6 + TCP as u32;
+        self.write_tcp(&mut ip[IP6..], pseudo);
+        frame
+    }
+
+    fn write_ethernet(&self, frame: &mut [u8], kind: [u8; 2]) {
+        frame[..6].copy_from_slice(&self.to_mac);
+        frame[6..12].copy_from_slice(&self.from_mac);
+        frame[12..14].copy_from_slice(&kind);
+    }
+
+    /// The TCP header; `pseudo` is the sum over the pseudo-header.
+    fn write_tcp(&self, tcp: &mut [u8], pseudo: u32) {
         tcp[..2].copy_from_slice(&self.from.1.to_be_bytes());
         tcp[2..4].copy_from_slice(&self.to.1.to_be_bytes());
         tcp[4..8].copy_from_slice(&self.seq.to_be_bytes());
@@ -69,7 +95,6 @@ impl Segment {
         tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
         let sum = checksum(pseudo, tcp);
         tcp[16..18].copy_from_slice(&sum.to_be_bytes());
-        frame
     }
 
     /// Reads a frame; none when it is no TCP over IPv4, or cut short, or a later fragment. Checksums are not looked
@@ -150,6 +175,17 @@ mod tests {
         assert_eq!(checksum(0, &frame[14..34]), 0);
         let pseudo = frame[26..34].chunks(2).map(word).sum::<u32>() + 6 + 20;
         assert_eq!(checksum(pseudo, &frame[34..]), 0);
+    }
+
+    #[test]
+    fn over_ipv6_it_is_the_same_segment_with_a_checksum_of_its_own() {
+        let (from, to) = (Ipv6Addr::LOCALHOST, Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10));
+        let frame = segment().frame6(from, to);
+        assert_eq!((&frame[12..14], frame[20]), (&[0x86, 0xdd][..], 6));
+        assert_eq!((&frame[22..38], &frame[38..54]), (&from.octets()[..], &to.octets()[..]));
+        let pseudo = frame[22..54].chunks(2).map(word).sum::<u32>() + 6 + 20;
+        assert_eq!(checksum(pseudo, &frame[54..]), 0);
+        assert_eq!(frame[54..70], segment().frame()[34..50], "all of TCP but its checksum");
     }
 
     #[test]

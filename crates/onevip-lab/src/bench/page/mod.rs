@@ -8,10 +8,15 @@
 //! | `{{table KIND \| METRIC \| SCENARIO}}` | medians and spread: a row a scenario, a column a contestant |
 //! | `{{ratios KIND \| METRIC \| AGAINST \| SCENARIO}}` | each contestant relative to one of them |
 //! | `{{aims KIND}}` | what was aimed at, and what came of it |
-//! | `{{plot KIND \| METRIC \| SCENARIO}}` | bars, as an SVG beside the page |
+//! | `{{plot KIND \| METRIC \| SCENARIO \| BASE}}` | bars, as an SVG beside the page; they begin at BASE, by default 0 |
 //! | `{{failover LABEL}}` | the rows of `DATE-failover-LABEL.json` |
 //!
-//! A SCENARIO at the end picks those that begin so. What was not measured yet says so.
+//! A SCENARIO at the end picks those that begin so. A kind that was not measured yet says so where its source stands; a
+//! metric that is not in its result leaves nothing behind.
+//!
+//! Within a line, `{{figure KIND | METRIC | SCENARIO | CONTESTANT}}` is a median, and with `| AGAINST` the median of the
+//! ratios. Lines from `{{missed KIND | WORDS}}` to `{{end}}` are there only if an aim whose words contain WORDS was missed:
+//! that is where a miss is explained. ("throughput of onevip: ≥ 0.97 × direct" are the words of an aim.)
 
 pub mod plot;
 mod tables;
@@ -20,10 +25,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::sheet::Sheet;
+use super::sheet::{Sheet, figure};
+use super::stats::{Summary, ratio};
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -46,6 +52,7 @@ pub fn write(places: &Places) -> Result<()> {
     let results = Results::read(&places.results)?;
     let page = render(&template, &results)?;
     let dir = places.page.parent().context("the page needs a directory")?;
+    remove_old_plots(dir, &page)?;
     for (name, svg) in &page.plots {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
@@ -53,6 +60,21 @@ pub fn write(places: &Places) -> Result<()> {
     }
     fs::write(&places.page, page.text).with_context(|| format!("cannot write {}", places.page.display()))
 }
+
+/// Plots that the page does not show any more.
+fn remove_old_plots(dir: &Path, page: &Page) -> Result<()> {
+    for path in fs::read_dir(dir.join(PLOTS)).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_plot = path.extension().is_some_and(|extension| extension == "svg");
+        if is_plot && !page.plots.contains_key(&format!("{PLOTS}/{name}")) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where plots lie beside the page, and nothing else.
+const PLOTS: &str = "plots";
 
 /// The newest raw result of each kind.
 #[derive(Default)]
@@ -106,21 +128,80 @@ pub struct Page {
 /// Replaces the directives of a template.
 ///
 /// # Errors
-/// When one is none.
+/// When one is none, or a block does not end.
 pub fn render(template: &str, results: &Results) -> Result<Page> {
     let mut page = Page { text: String::new(), plots: BTreeMap::new() };
+    // Whether the lines of the block that we are in are to be there.
+    let mut block = None;
     for line in template.lines() {
         let directive = line.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-        match directive {
-            None => page.text += line,
-            Some(directive) => {
-                let text = replace(directive, results, &mut page.plots).with_context(|| line.to_owned())?;
-                page.text += text.trim_end();
+        let text = match directive {
+            Some("end") => {
+                block.take().context("{{end}} ends nothing")?;
+                continue;
             }
-        }
-        page.text.push('\n');
+            Some(directive) if directive.starts_with("missed ") => {
+                ensure!(block.is_none(), "{line} begins within another block");
+                block = Some(missed(directive.trim_start_matches("missed "), results));
+                continue;
+            }
+            _ if block == Some(false) => continue,
+            Some(directive) if !directive.contains("{{") && !directive.starts_with("figure ") => {
+                replace(directive, results, &mut page.plots).with_context(|| line.to_owned())?
+            }
+            _ => figures(line, results).with_context(|| line.to_owned())?,
+        };
+        append(&mut page.text, text.trim_end());
     }
+    ensure!(block.is_none(), "a block {{{{missed …}}}} has no {{{{end}}}}");
     Ok(page)
+}
+
+/// What leaves nothing behind leaves no gap either: one blank line is enough.
+fn append(page: &mut String, text: &str) {
+    if !text.is_empty() || !(page.is_empty() || page.ends_with("\n\n")) {
+        page.push_str(text);
+        page.push('\n');
+    }
+}
+
+/// Whether an aim with these words was missed.
+fn missed(words: &str, results: &Results) -> bool {
+    let (kind, words) = words.split_once('|').unwrap_or((words, ""));
+    let sheet = results.sheets.get(kind.trim());
+    let judged = sheet.map(Sheet::judge).unwrap_or_default();
+    judged.iter().any(|judgement| !judgement.reached && judgement.aim.contains(words.trim()))
+}
+
+/// A line with its figures.
+fn figures(line: &str, results: &Results) -> Result<String> {
+    let (mut text, mut rest) = (String::new(), line);
+    while let Some((before, after)) = rest.split_once("{{figure ") {
+        let (directive, after) = after.split_once("}}").context("a figure has no end")?;
+        text = text + before + &one_figure(directive, results)?;
+        rest = after;
+    }
+    ensure!(!rest.contains("{{"), "only figures can stand within a line");
+    Ok(text + rest)
+}
+
+/// What was not measured is a dash.
+fn one_figure(directive: &str, results: &Results) -> Result<String> {
+    let words: Vec<&str> = directive.split('|').map(str::trim).collect();
+    let (kind, metric, scenario, contestant, against) = match words[..] {
+        [kind, metric, scenario, contestant] => (kind, metric, scenario, contestant, None),
+        [kind, metric, scenario, contestant, against] => (kind, metric, scenario, contestant, Some(against)),
+        _ => bail!("a figure has a kind, a metric, a scenario, a contestant, and perhaps another"),
+    };
+    let samples = |contestant: &str| {
+        let series = results.sheets.get(kind)?.find(metric, scenario, contestant)?;
+        Some(series.samples.as_slice())
+    };
+    let summary = match against {
+        None => samples(contestant).and_then(Summary::of),
+        Some(against) => samples(contestant).zip(samples(against)).and_then(|(own, other)| ratio(own, other)),
+    };
+    Ok(summary.map_or_else(|| "–".into(), |summary| figure(summary.median)))
 }
 
 fn replace(directive: &str, results: &Results, plots: &mut BTreeMap<String, String>) -> Result<String> {
@@ -138,7 +219,7 @@ fn replace(directive: &str, results: &Results, plots: &mut BTreeMap<String, Stri
         return Ok(if verb == "source" { not_yet(kind) } else { String::new() });
     };
     if matches!(verb, "table" | "ratios" | "plot") && !sheet.metrics().contains(&word(1)) {
-        return Ok(format!("Not measured in this run: {}.", word(1)));
+        return Ok(String::new());
     }
     match verb {
         "source" => Ok(tables::source(sheet)),
@@ -146,8 +227,9 @@ fn replace(directive: &str, results: &Results, plots: &mut BTreeMap<String, Stri
         "ratios" => Ok(tables::ratios(sheet, word(1), word(2), word(3))),
         "aims" => Ok(tables::aims(sheet)),
         "plot" => {
-            let name = format!("plots/{}.svg", slug(&[kind, word(1), word(2)].join(" ")));
-            plots.insert(name.clone(), plot::bars(sheet, word(1), word(2)));
+            let name = format!("{PLOTS}/{}.svg", slug(&[kind, word(1), word(2)].join(" ")));
+            let base = if word(3).is_empty() { 0.0 } else { word(3).parse().context("where bars begin")? };
+            plots.insert(name.clone(), plot::bars(sheet, word(1), word(2), base));
             Ok(format!("![{}]({name})", word(1)))
         }
         _ => bail!("there is no directive {verb:?}"),
@@ -200,8 +282,51 @@ mod tests {
         let page = render("{{source reject}}\n{{table reject | time}}\n", &results()).unwrap();
         assert!(page.text.contains("Not measured yet: `onevip-lab bench reject`"), "{}", page.text);
         assert!(render("{{dance test}}", &results()).is_err());
-        let page = render("{{table test | weight}}", &results()).unwrap();
-        assert_eq!(page.text, "Not measured in this run: weight.\n");
+    }
+
+    #[test]
+    fn what_leaves_nothing_behind_leaves_no_gap() {
+        let page =
+            render("words\n\n{{table test | weight}}\n\n{{aims reject}}\n\nmore\n", &results()).unwrap();
+        assert_eq!(page.text, "words\n\nmore\n");
+    }
+
+    #[test]
+    fn a_miss_is_explained_only_where_there_is_one() {
+        let explained = |aim: &str| {
+            let template = format!("{{{{missed test | {aim}}}}}\nbecause\n{{{{end}}}}\n");
+            render(&template, &results()).unwrap().text
+        };
+        assert_eq!(explained("time of ours"), "because\n");
+        assert_eq!(explained("time of theirs"), "");
+        assert!(render("{{missed test | time}}\n", &results()).is_err(), "a block has to end");
+        assert!(render("{{end}}\n", &results()).is_err(), "nothing has begun");
+    }
+
+    #[test]
+    fn figures_stand_within_sentences() {
+        let line = "It takes {{figure test | time | small | ours}} ns, {{figure test|time|small|ours|theirs}} of theirs, \
+                    and {{figure test | weight | small | ours}} kg.";
+        assert_eq!(render(line, &results()).unwrap().text, "It takes 11.0 ns, 0.10 of theirs, and – kg.\n");
+        assert!(render("a {{table test | time}} within", &results()).is_err());
+        assert!(render("{{figure test | time}}", &results()).is_err());
+    }
+
+    #[test]
+    fn plots_that_are_not_shown_any_more_go_away() {
+        let dir = std::env::temp_dir().join(format!("bn-page-{}", std::process::id()));
+        let places =
+            Places { results: dir.join("results"), template: dir.join("t.md"), page: dir.join("page.md") };
+        fs::create_dir_all(&places.results).unwrap();
+        fs::create_dir_all(dir.join(PLOTS)).unwrap();
+        let sheet = &results().sheets["test"];
+        sheet.save(&places.results).unwrap();
+        fs::write(dir.join("plots/old.svg"), "").unwrap();
+        fs::write(&places.template, "{{plot test | time}}\n").unwrap();
+        write(&places).unwrap();
+        let left: Vec<_> = fs::read_dir(dir.join(PLOTS)).unwrap().flatten().map(|e| e.file_name()).collect();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(left, ["test-time.svg"]);
     }
 
     #[test]

@@ -18,8 +18,9 @@ const BAR: f64 = 15.0;
 const GAP: f64 = 12.0;
 const LINE: f64 = 20.0;
 
-/// One group of bars a scenario, one bar a contestant; a thin line shows least and most.
-pub fn bars(sheet: &Sheet, metric: &str, prefix: &str) -> String {
+/// One group of bars a scenario, one bar a contestant; a thin line shows least and most. Bars begin at `base`, which is 0
+/// unless less than something else is impossible.
+pub fn bars(sheet: &Sheet, metric: &str, prefix: &str, base: f64) -> String {
     let scenarios: Vec<&str> =
         sheet.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)).collect();
     let contestants = sheet.contestants(metric);
@@ -28,23 +29,25 @@ pub fn bars(sheet: &Sheet, metric: &str, prefix: &str) -> String {
         sheet.find(metric, scenario, contestant).and_then(|series| Summary::of(&series.samples))
     };
     let all = scenarios.iter().flat_map(|s| contestants.iter().filter_map(|c| summary(s, c)));
-    let most = all.map(|summary| summary.most).fold(f64::MIN_POSITIVE, f64::max);
-    let scale = (WIDTH - LABELS - FIGURES) / most;
+    let most = all.map(|summary| summary.most - base).fold(f64::MIN_POSITIVE, f64::max);
+    let scale = Scale { base, pixels: (WIDTH - LABELS - FIGURES) / most };
+    let colours = colours(&contestants);
+    let begin = if base == 0.0 { String::new() } else { format!(", bars begin at {base}") };
 
     let mut body = String::new();
     let _ = writeln!(
         body,
-        "<text class=\"title\" x=\"0\" y=\"14\">{}{}</text>",
+        "<text class=\"title\" x=\"0\" y=\"14\">{}{}{begin}</text>",
         escape(metric),
         unit_in_brackets(unit)
     );
     let mut y = LINE + 6.0;
-    y = legend(&mut body, &contestants, y);
+    y = legend(&mut body, &contestants, &colours, y);
     for scenario in &scenarios {
         let top = y;
         for (index, contestant) in contestants.iter().enumerate() {
             let Some(all) = summary(scenario, contestant) else { continue };
-            bar(&mut body, y, &all, scale, PALETTE[index % PALETTE.len()]);
+            bar(&mut body, y, &all, &scale, colours[index]);
             y += BAR;
         }
         let middle = f64::midpoint(top, y) + 4.0;
@@ -58,9 +61,31 @@ pub fn bars(sheet: &Sheet, metric: &str, prefix: &str) -> String {
     )
 }
 
-fn bar(body: &mut String, y: f64, all: &Summary, scale: f64, colour: &str) {
-    let length = (all.median * scale).max(1.0);
-    let (least, most) = (LABELS + all.least * scale, LABELS + all.most * scale);
+/// Where a figure lies.
+struct Scale {
+    base: f64,
+    /// Of a unit.
+    pixels: f64,
+}
+
+impl Scale {
+    fn at(&self, figure: f64) -> f64 {
+        LABELS + (figure - self.base).max(0.0) * self.pixels
+    }
+}
+
+/// Ours come first, so that onevip has the same colour in all plots.
+fn colours(contestants: &[&str]) -> Vec<&'static str> {
+    let ours = |name: &&str| name.starts_with("onevip");
+    let (own, others): (Vec<&str>, Vec<&str>) = contestants.iter().copied().partition(|name| ours(name));
+    let place = |name: &&str| own.iter().chain(&others).position(|other| other == name).unwrap_or(0);
+    contestants.iter().map(|name| PALETTE[place(name) % PALETTE.len()]).collect()
+}
+
+fn bar(body: &mut String, y: f64, all: &Summary, scale: &Scale, colour: &str) {
+    // Nothing is a hair's breadth, so that one sees that it was measured.
+    let length = (scale.at(all.median) - LABELS).max(1.0);
+    let (least, most) = (scale.at(all.least), scale.at(all.most));
     let middle = y + BAR / 2.0 - 1.0;
     let _ = writeln!(
         body,
@@ -74,17 +99,17 @@ fn bar(body: &mut String, y: f64, all: &Summary, scale: f64, colour: &str) {
     );
 }
 
-fn legend(body: &mut String, contestants: &[&str], mut y: f64) -> f64 {
+fn legend(body: &mut String, contestants: &[&str], colours: &[&str], mut y: f64) -> f64 {
     let mut x = 0.0;
     for (index, contestant) in contestants.iter().enumerate() {
-        let width = 24.0 + 7.0 * contestant.chars().count() as f64;
+        let width = 32.0 + 6.6 * contestant.chars().count() as f64;
         if x + width > WIDTH && x > 0.0 {
             (x, y) = (0.0, y + LINE);
         }
         let _ = writeln!(
             body,
             "<rect x=\"{x:.0}\" y=\"{y:.0}\" width=\"12\" height=\"12\" fill=\"{}\"/><text x=\"{:.0}\" y=\"{:.0}\">{}</text>",
-            PALETTE[index % PALETTE.len()],
+            colours[index],
             x + 16.0,
             y + 10.0,
             escape(contestant)
@@ -107,7 +132,7 @@ mod tests {
         let mut sheet = Sheet::new("test", String::new());
         sheet.note("time", "a <b>", "ours", "ns", 50.0);
         sheet.note("time", "a <b>", "theirs", "ns", 100.0);
-        let svg = bars(&sheet, "time", "");
+        let svg = bars(&sheet, "time", "", 0.0);
         assert!(svg.contains("width=\"500.0\"") && svg.contains("width=\"250.0\""), "{svg}");
         assert!(svg.contains("a &lt;b&gt;") && svg.contains("prefers-color-scheme:dark"), "{svg}");
     }
@@ -117,7 +142,23 @@ mod tests {
         let mut sheet = Sheet::new("test", String::new());
         sheet.note("time", "here 1", "ours", "ns", 50.0);
         sheet.note("time", "there 1", "ours", "ns", 5000.0);
-        let svg = bars(&sheet, "time", "here");
+        let svg = bars(&sheet, "time", "here", 0.0);
         assert!(svg.contains("here 1") && !svg.contains("there 1"), "{svg}");
+    }
+
+    #[test]
+    fn bars_may_begin_at_what_is_the_least() {
+        let mut sheet = Sheet::new("test", String::new());
+        sheet.note("most / mean", "x", "ours", "", 1.1);
+        sheet.note("most / mean", "x", "theirs", "", 1.2);
+        let svg = bars(&sheet, "most / mean", "", 1.0);
+        assert!(svg.contains("width=\"500.0\"") && svg.contains("width=\"250.0\""), "{svg}");
+        assert!(svg.contains("bars begin at 1<"), "{svg}");
+    }
+
+    #[test]
+    fn onevip_has_the_same_colour_wherever_it_stands() {
+        assert_eq!(colours(&["direct", "onevip"]), [PALETTE[1], PALETTE[0]]);
+        assert_eq!(colours(&["onevip", "onevip, fast", "x"]), PALETTE[..3]);
     }
 }

@@ -68,19 +68,36 @@ fn table(
     };
     let contestants: Vec<&str> =
         sheet.contestants(metric).into_iter().filter(|contestant| Some(*contestant) != against).collect();
-    let mut text =
-        format!("| {head} | {} |\n| --- |{}\n", contestants.join(" | "), " --- |".repeat(contestants.len()));
-    for scenario in sheet.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)) {
+    let scenarios: Vec<&str> =
+        sheet.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)).collect();
+    let text_of = |scenario: &str, contestant: &str| {
         let other = against.and_then(|against| sheet.find(metric, scenario, against));
-        let cells: Vec<String> = contestants
-            .iter()
-            .map(|contestant| {
-                let own = sheet.find(metric, scenario, contestant);
-                let all = own.and_then(|own| sum_up(&own.samples, other.map(|other| &other.samples[..])));
-                all.map_or_else(|| "–".into(), cell)
-            })
-            .collect();
-        let _ = writeln!(text, "| {scenario} | {} |", cells.join(" | "));
+        let own = sheet.find(metric, scenario, contestant);
+        let all = own.and_then(|own| sum_up(&own.samples, other.map(|other| &other.samples[..])));
+        all.map_or_else(|| "–".into(), cell)
+    };
+    if contestants.len() > COLUMNS_MAX {
+        grid(&head, &contestants, &scenarios, |contestant, scenario| text_of(scenario, contestant))
+    } else {
+        grid(&head, &scenarios, &contestants, text_of)
+    }
+}
+
+/// More contestants than fit beside each other stand below each other.
+const COLUMNS_MAX: usize = 8;
+
+/// A table without the rows and columns in which there is nothing.
+fn grid(head: &str, rows: &[&str], columns: &[&str], text_of: impl Fn(&str, &str) -> String) -> String {
+    let there = |row: &str, column: &str| text_of(row, column) != "–";
+    let filled = |column: &&str| rows.iter().any(|row| there(row, column));
+    let columns: Vec<&str> = columns.iter().copied().filter(filled).collect();
+    let filled = |row: &&str| columns.iter().any(|column| there(row, column));
+    let rows: Vec<&str> = rows.iter().copied().filter(filled).collect();
+    let mut text =
+        format!("| {head} | {} |\n| --- |{}\n", columns.join(" | "), " --- |".repeat(columns.len()));
+    for row in rows {
+        let cells: Vec<String> = columns.iter().map(|column| text_of(row, column)).collect();
+        let _ = writeln!(text, "| {row} | {} |", cells.join(" | "));
     }
     text
 }
@@ -188,6 +205,21 @@ mod tests {
         let row =
             "| cut | 0.26 / 0.28 s | 0 | 81 of 81 lost, reset after 0.66 / 0.76 s | 0 + 27 of 464 | 0 |";
         assert!(table.contains(row), "{table}");
+    }
+
+    #[test]
+    fn many_contestants_stand_below_each_other_and_what_is_empty_is_left_out() {
+        let mut sheet = Sheet::new("test", String::new());
+        for who in 0..9 {
+            sheet.note("time", "XDP", &format!("case {who}"), "ns", f64::from(who));
+        }
+        let table = medians(&sheet, "time", "");
+        assert!(table.starts_with("| time (ns) | XDP |\n") && table.contains("| case 8 | 8.00 |"), "{table}");
+        sheet = Sheet::new("test", String::new());
+        sheet.note("time", "here", "a", "ns", 1.0);
+        sheet.note("time", "there", "b", "ns", 1.0);
+        assert!(medians(&sheet, "time", "here").starts_with("| time (ns) | a |\n"));
+        assert!(!ratios(&sheet, "time", "a", "").contains("there"), "nothing to compare with");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The systems that are compared: how each is set up, broken and mended.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::Fault;
 use super::keepalived::{self, Pace};
-use crate::bench::ways;
+use crate::bench::ways::{Family, haproxy};
 use crate::fault;
 use crate::lab::{Lab, Options};
 use crate::load::{bulk, echo};
@@ -26,6 +26,8 @@ const VICTIM: u8 = 1;
 pub enum Kind {
     /// At its defaults.
     Onevip,
+    /// Asking `sshd` as often as the others do when they are fast.
+    OnevipFast,
     /// At its defaults.
     Keepalived,
     /// As fast as is sane, and checking `sshd`.
@@ -38,13 +40,27 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Onevip, Self::Keepalived, Self::KeepalivedFast, Self::Haproxy, Self::HaproxyFast];
+    pub const ALL: [Self; 6] = [
+        Self::Onevip,
+        Self::OnevipFast,
+        Self::Keepalived,
+        Self::KeepalivedFast,
+        Self::Haproxy,
+        Self::HaproxyFast,
+    ];
+    /// Who takes turns with whom. The slow ones are mostly waited for, so each of them has a lane of its own.
+    pub const LANES: [&[Self]; 4] = [
+        &[Self::Onevip, Self::OnevipFast],
+        &[Self::KeepalivedFast, Self::HaproxyFast],
+        &[Self::Keepalived],
+        &[Self::Haproxy],
+    ];
 
     /// In words.
     pub fn word(self) -> &'static str {
         match self {
             Self::Onevip => "onevip",
+            Self::OnevipFast => "onevip, fast",
             Self::Keepalived => "keepalived, default",
             Self::KeepalivedFast => "keepalived, fast",
             Self::Haproxy => "HAProxy, default",
@@ -55,6 +71,7 @@ impl Kind {
     fn suffix(self) -> &'static str {
         match self {
             Self::Onevip => "o",
+            Self::OnevipFast => "p",
             Self::Keepalived => "k",
             Self::KeepalivedFast => "f",
             Self::Haproxy => "h",
@@ -66,18 +83,32 @@ impl Kind {
         match self {
             Self::Keepalived => Some(Pace::Default),
             Self::KeepalivedFast => Some(Pace::Fast),
-            Self::Onevip | Self::Haproxy | Self::HaproxyFast => None,
+            Self::Onevip | Self::OnevipFast | Self::Haproxy | Self::HaproxyFast => None,
         }
     }
 
-    fn checks(self) -> Option<ways::Pace> {
+    fn checks(self) -> Option<haproxy::Pace> {
         match self {
-            Self::Haproxy => Some(ways::Pace::Default),
-            Self::HaproxyFast => Some(ways::Pace::Fast),
-            Self::Onevip | Self::Keepalived | Self::KeepalivedFast => None,
+            Self::Haproxy => Some(haproxy::Pace::Default),
+            Self::HaproxyFast => Some(haproxy::Pace::Fast),
+            Self::Onevip | Self::OnevipFast | Self::Keepalived | Self::KeepalivedFast => None,
+        }
+    }
+
+    /// The lab that it needs.
+    fn options(self, options: Options) -> Result<Options> {
+        match self {
+            Self::Onevip => Ok(options),
+            Self::OnevipFast => options.edit_config(|text| text.replacen("[health]\n", FAST, 1)),
+            Self::Keepalived | Self::KeepalivedFast | Self::Haproxy | Self::HaproxyFast => {
+                Ok(options.no_onevip())
+            }
         }
     }
 }
+
+/// Five questions a second, of which two in a row have to fail, as by default. Beats stay as they are.
+const FAST: &str = "[health]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n";
 
 /// A system in its lab.
 pub struct Contestant {
@@ -96,7 +127,7 @@ impl Contestant {
     /// When something does not start, or nobody is served in the end.
     pub fn set_up(kind: Kind, name: &str, clients: usize) -> Result<Self> {
         let options = Options::new(&format!("{name}-{}", kind.suffix())).nodes(NODES).clients(clients).echo();
-        let lab = Lab::up(if kind == Kind::Onevip { options } else { options.no_onevip() })?;
+        let lab = Lab::up(kind.options(options)?)?;
         let clients = lab.plan().addresses4(Host::Client);
         let mut contestant = Self { kind, lab, haproxy: None, clients };
         if let Some(pace) = kind.pace() {
@@ -105,7 +136,7 @@ impl Contestant {
             }
         }
         if let Some(pace) = kind.checks() {
-            contestant.haproxy = Some(ways::start_haproxy(&contestant.lab, pace)?);
+            contestant.haproxy = Some(haproxy::start(&contestant.lab, pace, &[Family::V4])?);
         }
         contestant.settle(Duration::from_secs(20))?;
         Ok(contestant)
@@ -123,7 +154,7 @@ impl Contestant {
     pub fn address(&self) -> Ipv4Addr {
         match self.kind {
             Kind::Haproxy | Kind::HaproxyFast => self.lab.plan().addresses4(Host::Client2)[0],
-            Kind::Onevip | Kind::Keepalived | Kind::KeepalivedFast => vip4(),
+            Kind::Onevip | Kind::OnevipFast | Kind::Keepalived | Kind::KeepalivedFast => vip4(),
         }
     }
 
@@ -148,7 +179,9 @@ impl Contestant {
         match (fault, self.kind) {
             (Fault::PowerOff, _) => self.lab.fault(&fault::Fault::PowerOff(VICTIM)),
             (Fault::FreezeSshd, _) => self.lab.fault(&fault::Fault::FreezeSshd(VICTIM)),
-            (Fault::FreezeDaemon, Kind::Onevip) => self.lab.fault(&fault::Fault::FreezeOnevip(VICTIM)),
+            (Fault::FreezeDaemon, Kind::Onevip | Kind::OnevipFast) => {
+                self.lab.fault(&fault::Fault::FreezeOnevip(VICTIM))
+            }
             (Fault::FreezeDaemon, _) => {
                 self.signal_daemon(Signal::SIGSTOP);
                 Ok(())
@@ -176,7 +209,7 @@ impl Contestant {
         let pids = match self.kind {
             Kind::Haproxy | Kind::HaproxyFast => self.haproxy.into_iter().collect(),
             Kind::Keepalived | Kind::KeepalivedFast => keepalived::pids(&self.lab, VICTIM),
-            Kind::Onevip => vec![],
+            Kind::Onevip | Kind::OnevipFast => vec![],
         };
         pids.into_iter().for_each(|pid| signal(pid, which));
     }
@@ -193,6 +226,10 @@ impl Contestant {
                 self.clients.iter().map(|&client| greeted_by(client, to)).collect::<Vec<_>>()
             });
             let Ok(greetings) = asked else { return false };
+            // Greetings come from one port; HAProxy has an opinion about each.
+            if self.haproxy.is_some() && !haproxy::sees_all(&self.lab, &[echo::PORT, 22]) {
+                return false;
+            }
             greetings.iter().all(Option::is_some) && greetings.contains(&Some(VICTIM))
         })
     }
@@ -200,9 +237,30 @@ impl Contestant {
 
 /// The node that greets a client; none when that takes long.
 pub fn greeted_by(client: Ipv4Addr, to: Ipv4Addr) -> Option<u8> {
-    let mut stream = bulk::open(client, SocketAddrV4::new(to, echo::PORT)).ok()?;
+    let mut stream = bulk::open(client.into(), (to, echo::PORT).into()).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
     let mut greeting = [0];
     stream.read_exact(&mut greeting).ok()?;
     Some(greeting[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_one_lane() {
+        let mut lanes: Vec<Kind> = Kind::LANES.concat();
+        assert_eq!(lanes.len(), Kind::ALL.len());
+        lanes.retain(|kind| !Kind::ALL.contains(kind));
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn only_the_fast_onevip_asks_sshd_more_often() {
+        let text = |kind: Kind| kind.options(Options::new("x").nodes(NODES)).unwrap().config;
+        assert_eq!(text(Kind::Onevip), None, "the defaults");
+        let fast = text(Kind::OnevipFast).unwrap();
+        assert_eq!((fast.matches("200ms").count(), fast.matches("[health]").count()), (2, 1), "{fast}");
+    }
 }

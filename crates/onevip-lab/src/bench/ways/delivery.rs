@@ -1,0 +1,79 @@
+//! What the switch does with frames to a node's own MAC: carry them to that node, or to everybody.
+//!
+//! A frame to the VIP reaches every host on the switch. On one machine all of them take and drop it on the same
+//! processors, which a cluster of real hosts does not do. To tell that apart from what onevip itself costs, frames to
+//! a node's own address can be made to travel in the same way: a switch that does not learn where nodes are floods.
+//! Everybody else then drops them for their MAC, before anything looks into them.
+
+use anyhow::{Context, Result};
+
+use crate::lab::Lab;
+use crate::net::{BRIDGE, feed, ip_batch};
+use crate::plan::Host;
+
+/// How frames to a node's own MAC are carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// To the port where the node is.
+    Switched,
+    /// To every port.
+    Flooded,
+}
+
+/// Tells the switch. It learns again by the first frame that a node sends.
+///
+/// # Errors
+/// When `ip` refuses.
+pub fn set(lab: &Lab, delivery: Delivery) -> Result<()> {
+    let nodes: Vec<u8> = lab.plan().node_ids().collect();
+    ip_batch(lab.name(), Host::Switch, &batch(&nodes, delivery))
+}
+
+fn batch(nodes: &[u8], delivery: Delivery) -> String {
+    let ports = nodes.iter().map(|&id| Host::Node(id));
+    match delivery {
+        Delivery::Switched => {
+            let learn = ports.map(|port| format!("link set {port} type bridge_slave learning on\n"));
+            learn.collect::<String>() + &format!("link set {BRIDGE} promisc off\n")
+        }
+        // Multicast frames go up to the bridge itself as well; with `promisc` so do these.
+        Delivery::Flooded => {
+            let forget = ports.map(|port| {
+                format!(
+                    "link set {port} type bridge_slave learning off\nlink set {port} type bridge_slave fdb_flush\n"
+                )
+            });
+            forget.collect::<String>() + &format!("link set {BRIDGE} promisc on\n")
+        }
+    }
+}
+
+/// Makes the bridge drop at once what goes up to itself: a switch has no IP stack that looks at everybody's frames.
+///
+/// # Errors
+/// When `nft` is missing or refuses.
+pub fn no_stack_behind_the_bridge(lab: &Lab) -> Result<()> {
+    let mut nft = lab.command("switch", "nft")?;
+    let rules = format!(
+        "table netdev bench {{\nchain up {{ type filter hook ingress device \"{BRIDGE}\" priority 0; policy drop; }}\n}}\n"
+    );
+    feed(nft.args(["-f", "-"]), &rules).context("the bridge cannot be kept from looking at frames")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_that_floods_has_forgotten_every_node_and_one_that_switches_learns() {
+        let flooded = batch(&[1, 2], Delivery::Flooded);
+        for id in [1, 2] {
+            let off = flooded.find(&format!("link set unix{id} type bridge_slave learning off")).unwrap();
+            let flush = flooded.find(&format!("link set unix{id} type bridge_slave fdb_flush")).unwrap();
+            assert!(off < flush, "what it forgets it must not learn again:\n{flooded}");
+        }
+        let switched = batch(&[1, 2], Delivery::Switched);
+        assert_eq!(switched.matches("learning on").count(), 2);
+        assert!(flooded.contains("br0 promisc on") && switched.contains("br0 promisc off"));
+    }
+}

@@ -1,0 +1,175 @@
+//! The ways from a client to a node that benchmarks compare: straight to the node's own address, through the VIP, and
+//! through HAProxy, in one lab, to the same services, in both families.
+
+pub mod delivery;
+pub mod haproxy;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use self::delivery::Delivery;
+use crate::lab::{Lab, Options};
+use crate::load::{bulk, echo};
+use crate::plan::{Host, Plan, vip4, vip6};
+
+/// One way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the address of the node that serves the client.
+    Direct,
+    /// The same, while the switch carries every frame to every host, as it does with frames to the VIP.
+    Flooded,
+    /// To the VIP.
+    Onevip,
+    /// To HAProxy, on a host of its own (`client2`) on the same switch.
+    Haproxy,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Flooded, Self::Onevip, Self::Haproxy];
+
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Flooded => "direct, flooded",
+            Self::Onevip => "onevip",
+            Self::Haproxy => "HAProxy",
+        }
+    }
+
+    /// What the switch has to do for it.
+    fn delivery(self) -> Delivery {
+        match self {
+            Self::Flooded => Delivery::Flooded,
+            Self::Direct | Self::Onevip | Self::Haproxy => Delivery::Switched,
+        }
+    }
+}
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The VIP's address.
+    pub fn vip(self) -> IpAddr {
+        match self {
+            Self::V4 => vip4().into(),
+            Self::V6 => vip6().into(),
+        }
+    }
+
+    /// All addresses of a host.
+    pub fn addresses(self, plan: &Plan, host: Host) -> Vec<IpAddr> {
+        match self {
+            Self::V4 => plan.addresses4(host).into_iter().map(IpAddr::from).collect(),
+            Self::V6 => plan.addresses6(host).into_iter().map(IpAddr::from).collect(),
+        }
+    }
+
+    /// The main address of a host that has one.
+    pub fn address(self, plan: &Plan, host: Host) -> IpAddr {
+        self.addresses(plan, host)[0]
+    }
+}
+
+/// A lab in which all ways are open.
+pub struct Ways {
+    /// The lab.
+    pub lab: Lab,
+    /// Who serves whom.
+    homes: BTreeMap<IpAddr, u8>,
+    delivery: Delivery,
+}
+
+impl Ways {
+    /// Builds the lab and starts the services and HAProxy.
+    ///
+    /// # Errors
+    /// When something does not start, or a client is not served.
+    pub fn open(name: &str, nodes: usize, clients: usize) -> Result<Self> {
+        let lab = Lab::up(Options::new(name).nodes(nodes).clients(clients).echo())?;
+        delivery::no_stack_behind_the_bridge(&lab)?;
+        for id in lab.plan().node_ids() {
+            bulk::start(lab.name(), id)?;
+        }
+        haproxy::start(&lab, haproxy::Pace::Default, &Family::ALL)?;
+        let clients = Family::ALL.into_iter().flat_map(|family| family.addresses(lab.plan(), Host::Client));
+        let homes = lab.inside("client", || {
+            clients.map(|client| Ok((client, served_by(client)?))).collect::<Result<_>>()
+        })??;
+        Ok(Self { lab, homes, delivery: Delivery::Switched })
+    }
+
+    /// The clients of a family.
+    pub fn clients(&self, family: Family) -> Vec<IpAddr> {
+        self.homes.keys().copied().filter(|client| Family::of(*client) == family).collect()
+    }
+
+    /// Makes the switch do what a way needs. To be called before each turn.
+    ///
+    /// # Errors
+    /// When the switch cannot be told.
+    pub fn prepare(&mut self, way: Way) -> Result<()> {
+        if self.delivery != way.delivery() {
+            delivery::set(&self.lab, way.delivery())?;
+            self.delivery = way.delivery();
+        }
+        Ok(())
+    }
+
+    /// Where a client goes by this way.
+    pub fn target(&self, way: Way, client: IpAddr) -> IpAddr {
+        let family = Family::of(client);
+        match way {
+            Way::Direct | Way::Flooded => {
+                let home = self.homes.get(&client).copied().unwrap_or(1);
+                family.address(self.lab.plan(), Host::Node(home))
+            }
+            Way::Onevip => family.vip(),
+            Way::Haproxy => family.address(self.lab.plan(), Host::Client2),
+        }
+    }
+}
+
+/// Asks through the VIP which node serves a client.
+fn served_by(client: IpAddr) -> Result<u8> {
+    let mut stream = bulk::open(client, (Family::of(client).vip(), echo::PORT).into())
+        .with_context(|| format!("{client} is not served"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut greeting = [0];
+    stream.read_exact(&mut greeting).with_context(|| format!("{client} is not greeted"))?;
+    Ok(greeting[0])
+}
+
+/// `1 node`, `4 nodes`.
+pub fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
