@@ -77,10 +77,10 @@ pub enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "1,4")]
         nodes: Vec<usize>,
         /// Rounds
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 4)]
         rounds: usize,
         /// Length of a turn
-        #[arg(long, default_value_t = 1.0)]
+        #[arg(long, default_value_t = 0.6)]
         seconds: f64,
     },
     /// How long it takes to get in, and how many get in within a second, beside the direct way and HAProxy
@@ -94,7 +94,7 @@ pub enum Bench {
         #[arg(long, value_delimiter = ',', default_value = "1,4")]
         nodes: Vec<usize>,
         /// Rounds
-        #[arg(long, default_value_t = 11)]
+        #[arg(long, default_value_t = 8)]
         rounds: usize,
     },
     /// How long nobody answers when something fails, beside keepalived and HAProxy

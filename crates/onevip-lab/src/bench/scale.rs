@@ -29,6 +29,8 @@ use crate::plan::{Host, vip4};
 use crate::process::{check_interrupt, run_ok};
 
 const BEATS_PER_SECOND: f64 = 20.0;
+/// A node asks one other each second for news of bans, and answers one.
+const LETTERS_PER_SECOND: f64 = 2.0;
 const CLIENTS: usize = 64;
 const HEARD: &str = "frames a node hears at rest";
 const TIME: &str = "processor time of a daemon at rest";
@@ -73,7 +75,7 @@ pub fn run(
     let mut sheet = Sheet::new("scale", command);
     sheet.set("seconds at rest", rest.as_secs_f64());
     sheet.remarks.push(
-        "Predicted: 20 (N − 1) frames a second for each address of the VIP; processor time on the straight line through the two smallest clusters; \
+        "Predicted: 22 (N − 1) frames a second for each address of the VIP, which are 20 beats and 2 letters about bans; processor time on the straight line through the two smallest clusters; \
          memory and gap as in the smallest. In the simulator: 20 beats a second; length of a beat and processor time of an engine on the straight line \
          through the two smallest; the gap as in the smallest."
             .into(),
@@ -112,7 +114,7 @@ fn predict(sheet: &mut Sheet, nodes: usize, addresses: usize) {
         own.filter_map(|series| point(&series.scenario, &series.samples)).collect()
     };
     let scenario = scenario(nodes);
-    let heard = BEATS_PER_SECOND * addresses as f64 * (nodes as f64 - 1.0);
+    let heard = (BEATS_PER_SECOND + LETTERS_PER_SECOND) * addresses as f64 * (nodes as f64 - 1.0);
     sheet.note(HEARD, &scenario, PREDICTED, "1/s", heard);
     if let [first, second, ..] = known(sheet, TIME)[..] {
         sheet.note(TIME, &scenario, PREDICTED, "ms/s", on_the_line(first, second, nodes as f64));

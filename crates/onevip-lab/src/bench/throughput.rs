@@ -30,8 +30,7 @@ fn flows(family: Family) -> &'static [usize] {
 /// again.
 fn contestants(nodes: usize, family: Family) -> Vec<Way> {
     let takes_part = |way: &Way| match way {
-        Way::Direct | Way::Onevip => true,
-        Way::Flooded => family == Family::V4,
+        Way::Direct | Way::Flooded | Way::Onevip => true,
         Way::Haproxy => family == Family::V4 && nodes > 1,
     };
     Way::ALL.into_iter().filter(takes_part).collect()
@@ -101,7 +100,7 @@ mod tests {
             assert!(all.contains(&Way::Direct) && all.contains(&Way::Onevip), "{nodes} nodes, {family:?}");
         }
         assert_eq!(contestants(4, Family::V4), Way::ALL);
-        assert_eq!(contestants(4, Family::V6), [Way::Direct, Way::Onevip]);
+        assert_eq!(contestants(4, Family::V6), [Way::Direct, Way::Flooded, Way::Onevip]);
         assert!(!contestants(1, Family::V4).contains(&Way::Haproxy));
     }
 }

@@ -31,10 +31,17 @@ pub fn start(lab: &Lab, id: u8, pace: Pace) -> Result<i32> {
     fs::set_permissions(&check, Permissions::from_mode(0o700))?;
     let config = dir.join("keepalived.conf");
     fs::write(&config, text(id, pace, &check.display().to_string()))?;
+    // A boot empties /run. Left behind, they keep it from starting when somebody else has got that number meanwhile.
+    let [parent, vrrp] = ["keepalived.pid", "vrrp.pid"].map(|name| dir.join(name));
+    for left in [&parent, &vrrp] {
+        if left.exists() {
+            fs::remove_file(left)?;
+        }
+    }
     let mut keepalived = Command::new("keepalived");
     keepalived.args(["--dont-fork", "--vrrp", "--log-console", "--no-syslog"]);
     keepalived.arg("--use-file").arg(&config);
-    keepalived.arg("--pid").arg(dir.join("keepalived.pid")).arg("--vrrp_pid").arg(dir.join("vrrp.pid"));
+    keepalived.arg("--pid").arg(parent).arg("--vrrp_pid").arg(vrrp);
     lab.enter(&Host::Node(id).to_string(), &mut keepalived)?;
     spawn_background(&mut keepalived, &dir.join("keepalived.log")).context("is keepalived installed?")
 }

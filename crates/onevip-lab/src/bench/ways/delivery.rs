@@ -8,8 +8,8 @@
 use anyhow::{Context, Result};
 
 use crate::lab::Lab;
-use crate::net::{BRIDGE, feed, ip_batch};
-use crate::plan::Host;
+use crate::net::{BRIDGE, INTERFACE, feed, ip_batch};
+use crate::plan::{Host, Plan};
 
 /// How frames to a node's own MAC are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +48,26 @@ fn batch(nodes: &[u8], delivery: Delivery) -> String {
     }
 }
 
-/// Makes the bridge drop at once what goes up to itself: a switch has no IP stack that looks at everybody's frames.
+/// Makes those who are no nodes drop at once what a real one of them would never see: a switch has no IP stack that looks
+/// at everybody's frames, and the card of HAProxy's host passes on no frames to other hosts' addresses, nor to groups that
+/// nobody has joined there. (A veth passes on everything, and looking for a route takes as long as many a program.)
 ///
 /// # Errors
 /// When `nft` is missing or refuses.
-pub fn no_stack_behind_the_bridge(lab: &Lab) -> Result<()> {
-    let mut nft = lab.command("switch", "nft")?;
-    let rules = format!(
-        "table netdev bench {{\nchain up {{ type filter hook ingress device \"{BRIDGE}\" priority 0; policy drop; }}\n}}\n"
+pub fn filter_like_hardware(lab: &Lab) -> Result<()> {
+    let of_card = format!(
+        "ether daddr {} drop\nether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {} drop",
+        lab.cluster_mac(),
+        Plan::mac(Host::Client2)
     );
-    feed(nft.args(["-f", "-"]), &rules).context("the bridge cannot be kept from looking at frames")
+    for (host, device, rules) in [("switch", BRIDGE, "drop"), ("client2", INTERFACE, &of_card)] {
+        let table = format!(
+            "table netdev bench {{\nchain up {{ type filter hook ingress device \"{device}\" priority 0;\n{rules}\n}}\n}}\n"
+        );
+        feed(lab.command(host, "nft")?.args(["-f", "-"]), &table)
+            .with_context(|| format!("{host} cannot be kept from looking at frames"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod haproxy;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -100,6 +101,10 @@ impl Family {
     }
 }
 
+/// The one that every kernel has and every namespace may choose; where nothing is lost it is as good as CUBIC. With BBR, which
+/// some kernels are built to use, a flow's rate follows from how it measures the path, not from what that could carry.
+const CONGESTION_CONTROL: (&str, &str) = ("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
+
 /// A lab in which all ways are open.
 pub struct Ways {
     /// The lab.
@@ -116,7 +121,11 @@ impl Ways {
     /// When something does not start, or a client is not served.
     pub fn open(name: &str, nodes: usize, clients: usize) -> Result<Self> {
         let lab = Lab::up(Options::new(name).nodes(nodes).clients(clients).echo())?;
-        delivery::no_stack_behind_the_bridge(&lab)?;
+        delivery::filter_like_hardware(&lab)?;
+        for host in lab.plan().node_ids().map(Host::Node).chain([Host::Client, Host::Client2]) {
+            lab.inside(&host.to_string(), || fs::write(CONGESTION_CONTROL.0, CONGESTION_CONTROL.1))?
+                .context("cannot choose the congestion control")?;
+        }
         for id in lab.plan().node_ids() {
             bulk::start(lab.name(), id)?;
         }
