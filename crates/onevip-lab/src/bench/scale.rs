@@ -245,7 +245,7 @@ mod tests {
         }
         predict(&mut sheet, 16, 2);
         let predicted = |metric| sheet.find(metric, "N = 16", PREDICTED).unwrap().samples[0];
-        assert_eq!((predicted(HEARD), predicted(TIME), predicted(MEMORY)), (600.0, 18.0, 14.0));
+        assert_eq!((predicted(HEARD), predicted(TIME), predicted(MEMORY)), (660.0, 18.0, 14.0));
     }
 
     #[test]
