@@ -60,7 +60,7 @@
 //! # Cost
 //!
 //! With the clocks kept, [`Table::compute_with`] takes 0.05 ms for 4 unequal nodes and 0.25 ms for 64;
-//! [`Table::compute`], which makes them, 0.1 and 1.3 ms. The daemon computes a table per change.
+//! [`Table::compute`], which makes them, 0.1 and 1.3 ms. The engine keeps them, and computes a table per change.
 
 use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId};
 use std::cmp::{Ordering, Reverse};
