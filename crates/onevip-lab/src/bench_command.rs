@@ -1,5 +1,6 @@
 //! `onevip-lab bench`: the arguments of each benchmark, and what becomes of its figures.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{Args, Subcommand};
 use onevip_lab::bench::event::Event;
 use onevip_lab::bench::{page, sheet::Sheet};
 use onevip_lab::{Options, bench, process};
+use serde::Serialize;
 
 use crate::print;
 
@@ -261,14 +263,7 @@ pub fn run(kind: Bench) -> Result<()> {
         Bench::Health(health) => bench_health(health),
         Bench::Rolling { name, json, nodes, clients } => {
             let report = bench::rolling::run(Options::new(&name).nodes(nodes).clients(clients))?;
-            if json {
-                print(&serde_json::to_string_pretty(&report)?)?
-            } else {
-                print(&report)?
-            }
-            let violations = report.violations();
-            anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
-            Ok(())
+            conclude(&report, &report.violations(), json)
         }
         Bench::Program { output, repeat, rounds } => {
             tell(&bench::program::run(repeat, rounds, command)?, &output)
@@ -336,13 +331,7 @@ fn bench_failover(wanted: Failover) -> Result<()> {
         keep_raw: wanted.keep_raw,
     };
     let report = bench::failover::run(&settings)?;
-    if wanted.json {
-        print(&serde_json::to_string_pretty(&report)?)?
-    } else {
-        print(&report)?
-    }
-    let violations = report.violations();
-    anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
+    conclude(&report, &report.violations(), wanted.json)?;
     anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
     Ok(())
 }
@@ -354,12 +343,16 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let nuisance = Duration::from_secs(wanted.nuisance);
     let settings = bench::health::Settings { options, kinds, repeat: wanted.repeat, nuisance };
     let report = bench::health::health(&settings)?;
-    if wanted.json {
-        print(&serde_json::to_string_pretty(&report)?)?
+    conclude(&report, &report.violations(), wanted.json)
+}
+
+/// Prints a report; an error when promises were broken.
+fn conclude(report: &(impl Serialize + Display), violations: &[String], json: bool) -> Result<()> {
+    if json {
+        print(&serde_json::to_string_pretty(report)?)?
     } else {
-        print(&report)?
+        print(report)?
     }
-    let violations = report.violations();
     anyhow::ensure!(violations.is_empty(), "promises were broken: {}", violations.join("; "));
     Ok(())
 }
