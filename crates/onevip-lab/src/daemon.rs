@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +39,21 @@ pub fn program() -> Result<PathBuf> {
             own.display()
         )
     })
+}
+
+/// Makes sure that the program is not older than its sources: `cargo test --test health` builds the tests and not the
+/// daemon, and a test of yesterday's daemon says nothing. A program that was not built here has no sources to be older than.
+///
+/// # Panics
+/// When it is older.
+pub fn must_be_fresh() {
+    let Ok(program) = program() else { return };
+    let Ok(rule) = fs::read_to_string(program.with_extension("d")) else { return };
+    let modified = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let built = modified(&program);
+    let sources = rule.split_once(": ").map_or("", |(_, sources)| sources).split_whitespace();
+    let newer = sources.into_iter().find(|source| modified(Path::new(source)) > built);
+    assert_eq!(newer, None, "{} is older than this source: run `cargo build` first", program.display());
 }
 
 /// A command of the daemon's program with the arguments that make it speak of this node:

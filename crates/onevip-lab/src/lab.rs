@@ -65,9 +65,13 @@ impl Options {
 
     /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
     /// ([`Lab::name`] tells the whole of it); labs that killed tests left behind are removed.
+    ///
+    /// # Panics
+    /// When the daemon is older than its sources.
     pub fn test(name: &str) -> Self {
         static SWEEP: Once = Once::new();
         SWEEP.call_once(cleanup::remove_abandoned);
+        daemon::must_be_fresh();
         Self::new(&cleanup::test_name(name, std::process::id()))
     }
 

@@ -17,6 +17,23 @@ fn a_frozen_sshds_users_are_served_elsewhere() {
 }
 
 #[test]
+fn a_frozen_sshd_is_known_by_its_queue_before_anybody_has_waited_in_vain() {
+    // Patient enough that no question and no client's waiting can be what is noticed within this test.
+    let slow = "[health]\ntimeout = \"20s\"\ninterval = \"2s\"\n";
+    let mut stage = stage(options("queue").edit_config(|text| text.replace("[health]\n", slow)).unwrap());
+    until_state(&stage.lab, 2, "sshd", "well");
+    let client = client_of(&stage, 2);
+    stage.lab.fault(&Fault::FreezeSshd(2)).unwrap();
+    let _waits = connect(&stage.lab, client);
+    until_served(&mut stage, |node| node != 2);
+    let found = checked(&stage.lab, 2, "sshd");
+    assert!(found["finding"].as_str().unwrap().starts_with("takes nobody from its queue ("), "{found}");
+    stage.lab.heal(None).unwrap();
+    until_back(&mut stage, 2);
+    nobody_lost_a_session(&mut stage);
+}
+
+#[test]
 fn a_full_sshds_users_are_served_elsewhere() {
     it_goes_out_and_comes_back(stage(options("full")), &Fault::SshdMaxstartups(2), "sshd");
 }

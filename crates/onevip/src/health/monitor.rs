@@ -11,7 +11,7 @@ use crate::config::{Config, HealthSettings, Protocol, Service, ServiceCheck, Vip
 use crate::daemon::beat_loop::Command;
 use crate::daemon::mailbox::Mailbox;
 use anyhow::Context;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,13 +63,14 @@ impl Monitor {
         let stop = Arc::new(AtomicBool::new(false));
         let mut monitor = Self { stop: Arc::clone(&stop), threads: Vec::new(), assessor: None };
         let settings = &subject.config.health;
-        let watcher = target(settings, &subject.vips)
-            .map(|target| Watcher::new(target, pace(settings), board.toll_of(SSHD)));
+        let examined = sshd(settings, &subject.vips);
+        let exchange = examined.as_ref().filter(|_| settings.sshd == SshdCheck::Kex).map(|sshd| sshd.target);
+        let watcher = examined
+            .map(|sshd| Watcher::new(sshd.target, sshd.addresses, pace(settings), board.toll_of(SSHD)));
         let host = HostWatch::new(settings, &subject.host_root);
         let mut names = host.names();
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
-        let exchange = target(settings, &subject.vips).filter(|_| settings.sshd == SshdCheck::Kex);
         names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
         board.expect(names);
         if let Some(target) = exchange {
@@ -170,16 +171,24 @@ pub fn pace(settings: &HealthSettings) -> Pace {
     }
 }
 
-/// Where `sshd` is asked: as users ask it, at a VIP and its port, unless the file says otherwise.
-fn target(settings: &HealthSettings, vips: &[Vip]) -> Option<SocketAddr> {
+/// Which `sshd` is examined.
+struct Sshd {
+    /// Where it is asked: as users ask it, at a VIP and its port, unless the file says otherwise.
+    target: SocketAddr,
+    /// Where users find it.
+    addresses: Vec<IpAddr>,
+}
+
+fn sshd(settings: &HealthSettings, vips: &[Vip]) -> Option<Sshd> {
     if settings.sshd == SshdCheck::Off {
         return None;
     }
     let serves_ssh = |vip: &&Vip| tcp_ports(vip).contains(&SSH);
     let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !tcp_ports(vip).is_empty()));
     let port = settings.port.or_else(|| ssh_port(settings, vip?))?;
-    let address = settings.address.or_else(|| vip.or(vips.first())?.addresses.first().copied())?;
-    Some(SocketAddr::new(address, port))
+    let addresses = vip.or(vips.first()).map_or_else(Vec::new, |vip| vip.addresses.clone());
+    let address = settings.address.or_else(|| addresses.first().copied())?;
+    Some(Sshd { target: SocketAddr::new(address, port), addresses })
 }
 
 /// The port on which users of a VIP find `sshd`, if it has one.
@@ -218,7 +227,7 @@ mod tests {
 
     fn target_of(services: &str, health: &str) -> Option<String> {
         let config = config(services, health);
-        target(&config.health, &config.vips).map(|target| target.to_string())
+        sshd(&config.health, &config.vips).map(|sshd| sshd.target.to_string())
     }
 
     #[test]

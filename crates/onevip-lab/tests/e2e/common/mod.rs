@@ -9,7 +9,6 @@ pub mod router;
 pub mod session;
 pub mod watch;
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Output;
 use std::time::Duration;
@@ -67,7 +66,7 @@ impl Mode {
     /// The options of such a lab.
     pub fn options(self, name: &str, nodes: usize, clients: usize) -> Options {
         must_be_root();
-        daemon_is_fresh();
+        daemon::must_be_fresh();
         let accelerate = if self == Mode::Xdp { "accelerate = \"xdp\"" } else { "" };
         let name = format!("{name}-{}", self.word());
         let options =
@@ -119,17 +118,6 @@ pub fn config(name: &str, nodes: usize, vip_lines: &str) -> String {
 pub fn must_be_root() {
     let root = nix::unistd::geteuid().is_root();
     assert!(root, "these tests build network namespaces: run them as root (make test)");
-}
-
-/// `cargo test -p onevip-lab` does not build the daemon, and a test of yesterday's daemon says nothing.
-fn daemon_is_fresh() {
-    let program = daemon::program().unwrap();
-    let modified = |path: &str| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let Ok(rule) = fs::read_to_string(program.with_extension("d")) else { return };
-    let built = modified(program.to_str().unwrap());
-    let sources = rule.split_once(": ").map_or("", |(_, sources)| sources).split_whitespace();
-    let newer = sources.into_iter().find(|source| modified(source) > built);
-    assert_eq!(newer, None, "{} is older than this source: run `cargo build` first", program.display());
 }
 
 /// Waits until every daemon claims what is its own: it answers commands a moment earlier.

@@ -5,12 +5,16 @@
 //! - Doubt asks for the banner: a knock that is not taken within [`DOUBT`], a client that waits for longer than that while
 //!   nobody is served, a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
 //! - A client that waited for longer than `timeout` is one bad answer, but never the last one: for that somebody has to be asked.
+//! - An accept queue of which nobody is taken for `fall` eighths of `timeout` makes ill at once, if `sshd` has shown its
+//!   banner before: taking connections is up to `sshd` alone.
 //! - While `sshd` is ill only the banner, or served clients, count as good.
 
 use super::probe::Answer;
+use super::queue::{Queue, Remote};
 use super::sight::Sight;
 use crate::health::judge::Judge;
 use crate::health::toll::{DEAD, Finding, POORLY, Toll};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// A knock, or a client, that waits for longer raises doubt. A healthy `sshd` takes it in under a millisecond.
@@ -18,6 +22,9 @@ pub const DOUBT: Duration = Duration::from_millis(250);
 /// So many clients without a login, while nobody is served, may be too many for `MaxStartups`, whose default begins to
 /// refuse at ten.
 const CROWD: usize = 10;
+/// The queue may stand still for so long, `fall` times, however short `timeout` is: an `sshd` that has to wait for a
+/// processor takes tens of milliseconds.
+const STANDS_STILL_LEAST: Duration = Duration::from_millis(100);
 
 /// How fast, and how patient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +63,9 @@ pub struct Course {
     cleared: Option<Instant>,
     /// The last bad answer was a client's waiting.
     only_seen: bool,
-    queue: u32,
+    /// Length of the accept queue at the last look.
+    length: u32,
+    queue: Queue,
     good: String,
     bad: String,
     took: Option<Duration>,
@@ -74,7 +83,8 @@ impl Course {
             call: None,
             cleared: None,
             only_seen: false,
-            queue: 0,
+            length: 0,
+            queue: Queue::new(now),
             good: "not asked yet".to_owned(),
             bad: "not well when it was last asked".to_owned(),
             took: None,
@@ -107,8 +117,8 @@ impl Course {
 
     /// Takes in a look; says what to ask.
     pub fn looked(&mut self, now: Instant, sight: &Sight) -> Option<Ask> {
-        let stuck = self.queue > 0 && sight.queue >= self.queue;
-        self.queue = sight.queue;
+        let stuck = self.length > 0 && sight.queue >= self.length;
+        self.length = sight.queue;
         // Whoever came before the last banner and still waits has a trouble of their own.
         let of_late = |wait: &&Duration| self.cleared.is_none_or(|at| now.duration_since(at) > **wait);
         let longest = sight.waits.iter().filter(of_late).max().copied();
@@ -120,7 +130,10 @@ impl Course {
             self.ask_if_idle(Ask::Call)
         } else if sight.served > 0 {
             self.call_due = now + self.pace.banner_every;
-            self.good(format!("clients are served ({} since the last look)", sight.served));
+            // Where the queue stands still they were taken before.
+            if self.queue.still().is_zero() {
+                self.good(format!("clients are served ({} since the last look)", sight.served));
+            }
             None
         } else if longest.is_some_and(|wait| wait >= self.doubt()) {
             self.ask_if_idle(Ask::Call)
@@ -156,6 +169,23 @@ impl Course {
         if self.call.is_none() && self.is_well() {
             self.good(format!("takes connections (in {})", show(now - since)));
         }
+    }
+
+    /// Takes in who waits in the accept queue.
+    pub fn queued(&mut self, now: Instant, waiting: HashSet<Remote>) {
+        self.queue.look(now, waiting);
+        let limit = (self.pace.timeout / 8).max(STANDS_STILL_LEAST) * self.pace.fall;
+        if self.queue.still() >= limit && self.cleared.is_some() && self.judge.verdict() == Toll::None {
+            let (waiting, still) = (self.queue.waiting(), show(self.queue.still()));
+            for _ in 0..self.pace.fall {
+                self.bad(format!("takes nobody from its queue ({waiting} wait) for {still}"));
+            }
+        }
+    }
+
+    /// Whether somebody waits to be accepted.
+    pub fn is_queueing(&self) -> bool {
+        self.queue.waiting() > 0
     }
 
     /// What a call, or a knock that failed at once, brought.
@@ -340,6 +370,52 @@ mod tests {
         story.pass(250 * MS);
         assert_eq!(story.toll(), Toll::Out(DEAD));
         assert!(story.now - frozen <= 2500 * MS, "{:?}", story.now - frozen);
+    }
+
+    impl Story {
+        /// For this long the queue is seen, with those who wait.
+        fn queue(&mut self, span: Duration, clients: impl Fn(u16) -> std::ops::Range<u16>) {
+            for round in 0..(span.as_millis() / 50) as u16 {
+                self.now += 50 * MS;
+                let name = |port| (std::net::Ipv4Addr::LOCALHOST.into(), port);
+                self.course.queued(self.now, clients(round).map(name).collect());
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_that_nobody_is_taken_from_is_out_in_a_quarter_of_a_second() {
+        let mut story = Story::new();
+        story.queue(250 * MS, |round| 0..1 + round);
+        assert_eq!(story.toll(), Toll::None, "the first was seen 200 ms ago");
+        story.queue(50 * MS, |round| 0..6 + round);
+        assert_eq!(story.toll(), Toll::Out(DEAD));
+        assert!(story.course.finding().words.contains("takes nobody from its queue"));
+    }
+
+    #[test]
+    fn who_was_served_before_the_queue_stood_still_says_nothing_about_it() {
+        let mut story = Story::new();
+        story.queue(200 * MS, |_| 0..1);
+        assert_eq!(story.look(&Sight { served: 3, ..waiting(200 * MS) }), None);
+        story.queue(100 * MS, |_| 0..1);
+        assert_eq!(story.toll(), Toll::Out(DEAD));
+    }
+
+    #[test]
+    fn a_queue_that_moves_is_no_bad_answer_however_long_or_slow_it_is() {
+        let mut story = Story::new();
+        story.queue(60_000 * MS, |round| round / 4..round / 4 + 100);
+        assert_eq!(story.toll(), Toll::None);
+    }
+
+    #[test]
+    fn an_sshd_that_is_just_starting_may_let_the_queue_stand() {
+        let now = Instant::now();
+        let mut story = Story::new();
+        story.course = Course::new(story.course.pace, Toll::None, now);
+        story.queue(900 * MS, |_| 0..2);
+        assert_eq!(story.toll(), Toll::None, "no banner has been seen yet");
     }
 
     #[test]

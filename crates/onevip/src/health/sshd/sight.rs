@@ -3,6 +3,7 @@
 //! `sshd` speaks first. So of a connection to which it has sent nothing yet, somebody waits for it: in the accept queue,
 //! or for the process that shall serve it.
 
+use super::queue::Remote;
 use crate::host::netlink::{connected, dialogue};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::SockDiagMessage;
@@ -43,7 +44,7 @@ pub struct Sight {
 #[derive(Debug)]
 pub struct Eye {
     port: u16,
-    known: Option<HashSet<(IpAddr, u16)>>,
+    known: Option<HashSet<Remote>>,
 }
 
 impl Eye {
@@ -58,7 +59,7 @@ impl Eye {
     /// The kernel's.
     pub fn look(&mut self) -> io::Result<Sight> {
         let states = StateFlags::LISTEN | StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
-        let sockets = sockets(self.port, states)?;
+        let sockets = sockets(self.port, states, ExtensionFlags::INFO)?;
         let (mut sight, mut here) = (Sight::default(), HashSet::new());
         for socket in &sockets {
             if socket.header.state == TCP_LISTEN {
@@ -77,14 +78,29 @@ impl Eye {
     /// # Errors
     /// The kernel's.
     pub fn glance(&self) -> io::Result<Sight> {
-        let listeners = sockets(self.port, StateFlags::LISTEN)?;
+        let listeners = sockets(self.port, StateFlags::LISTEN, ExtensionFlags::empty())?;
         let queue = listeners.iter().map(|listener| listener.header.recv_queue).sum();
         Ok(Sight { listens: !listeners.is_empty(), queue, ..Sight::default() })
     }
 
-    fn note(&self, socket: &InetResponse, sight: &mut Sight, here: &mut HashSet<(IpAddr, u16)>) {
+    /// Looks who waits to be accepted at these addresses of this host: strangers, and questions of our own. Whoever has
+    /// gone again is not seen, though in the queue.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn waiting(&self, addresses: &[IpAddr]) -> io::Result<HashSet<Remote>> {
+        let states = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
+        let sockets = sockets(self.port, states, ExtensionFlags::empty())?;
+        let not_accepted = sockets.iter().map(|socket| &socket.header).filter(|header| {
+            // An inode comes with the file descriptor.
+            header.inode == 0 && addresses.contains(&header.socket_id.source_address.to_canonical())
+        });
+        Ok(not_accepted.map(|header| remote(&header.socket_id)).collect())
+    }
+
+    fn note(&self, socket: &InetResponse, sight: &mut Sight, here: &mut HashSet<Remote>) {
         let id = &socket.header.socket_id;
-        let remote = (id.destination_address.to_canonical(), id.destination_port);
+        let remote = remote(id);
         if remote.0 == id.source_address.to_canonical() {
             return; // a question of our own, or somebody on this very host
         }
@@ -102,6 +118,10 @@ impl Eye {
     }
 }
 
+fn remote(id: &SocketId) -> Remote {
+    (id.destination_address.to_canonical(), id.destination_port)
+}
+
 fn info(socket: &InetResponse) -> Option<&[u8]> {
     socket.nlas.iter().find_map(|nla| match nla {
         Nla::TcpInfo(bytes) if bytes.len() >= DATA_SEGS_OUT + 4 => Some(bytes.as_slice()),
@@ -109,7 +129,7 @@ fn info(socket: &InetResponse) -> Option<&[u8]> {
     })
 }
 
-fn sockets(port: u16, states: StateFlags) -> io::Result<Vec<InetResponse>> {
+fn sockets(port: u16, states: StateFlags, extensions: ExtensionFlags) -> io::Result<Vec<InetResponse>> {
     let mut found = Vec::new();
     for (family, mut socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         socket_id.source_port = port;
@@ -117,7 +137,7 @@ fn sockets(port: u16, states: StateFlags) -> io::Result<Vec<InetResponse>> {
         let request = InetRequest {
             family,
             protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::INFO,
+            extensions: extensions.clone(),
             states: states.clone(),
             socket_id,
         };
@@ -178,5 +198,22 @@ mod tests {
         let _own = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let sight = Eye::new(port).look().unwrap();
         assert_eq!((sight.queue, sight.strangers, sight.waits.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn whoever_is_not_accepted_is_known_by_name() {
+        for (here, elsewhere) in [("127.0.0.1", "127.0.0.2"), ("::1", "::2")] {
+            let [here, elsewhere]: [IpAddr; 2] = [here, elsewhere].map(|address| address.parse().unwrap());
+            let listener = TcpListener::bind((here, 0)).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let waiting = |at| Eye::new(port).waiting(&[at]).unwrap();
+            let clients = [(); 2].map(|()| TcpStream::connect((here, port)).unwrap());
+            let [first, second] = clients.each_ref().map(|client| client.local_addr().unwrap());
+            let name = |of: std::net::SocketAddr| (of.ip(), of.port());
+            assert_eq!(waiting(here), HashSet::from([name(first), name(second)]));
+            let _served = listener.accept().unwrap();
+            assert_eq!(waiting(here), HashSet::from([name(second)]), "accepted, though nothing was said");
+            assert_eq!(waiting(elsewhere), HashSet::new(), "another address of this host");
+        }
     }
 }

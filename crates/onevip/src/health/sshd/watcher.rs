@@ -5,28 +5,33 @@ use super::probe::{Call, knock};
 use super::sight::Eye;
 use crate::health::toll::{Finding, Toll};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::net::SocketAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How soon the queue is looked at after a knock, and again while it is not empty.
 const GLANCE: Duration = Duration::from_millis(5);
-/// The same once the knock has been waiting for a while.
+/// The same once the knock has been waiting for a while, and while clients wait.
 const GLANCE_LATER: Duration = Duration::from_millis(50);
 
 /// The examination of one `sshd`.
 pub struct Watcher {
     target: SocketAddr,
+    /// Where users find it, and the target's own.
+    addresses: Vec<IpAddr>,
     eye: Eye,
     course: Course,
     call: Option<Call>,
 }
 
 impl Watcher {
-    /// Begins, with the verdict of an examination before this one.
-    pub fn new(target: SocketAddr, pace: Pace, verdict: Toll) -> Self {
+    /// Begins, with the verdict of an examination before this one. Users find this `sshd` at `addresses`, it is asked at
+    /// `target`.
+    pub fn new(target: SocketAddr, mut addresses: Vec<IpAddr>, pace: Pace, verdict: Toll) -> Self {
         let course = Course::new(pace, verdict, Instant::now());
-        Self { target, eye: Eye::new(target.port()), course, call: None }
+        addresses.push(target.ip());
+        Self { target, addresses, eye: Eye::new(target.port()), course, call: None }
     }
 
     /// Does what is due.
@@ -36,11 +41,7 @@ impl Watcher {
             self.call = None;
             self.course.answered(Instant::now(), answer);
         }
-        if self.course.knocking_since().is_some()
-            && self.eye.glance().is_ok_and(|sight| sight.listens && sight.queue == 0)
-        {
-            self.course.taken(Instant::now());
-        }
+        self.glance();
         let (ask, give_up) = self.course.timeout(Instant::now());
         if give_up {
             self.call.take().into_iter().for_each(Call::give_up);
@@ -55,6 +56,18 @@ impl Watcher {
             if let Some(ask) = self.course.looked(Instant::now(), &sight) {
                 self.ask(ask);
             }
+        }
+    }
+
+    /// Looks at the accept queue, and only if somebody is in it, who. Without sock_diag nothing is seen.
+    fn glance(&mut self) {
+        let Ok(sight) = self.eye.glance() else { return };
+        let waiting = if sight.queue == 0 { Ok(HashSet::new()) } else { self.eye.waiting(&self.addresses) };
+        if let Ok(waiting) = waiting {
+            self.course.queued(Instant::now(), waiting);
+        }
+        if sight.listens && sight.queue == 0 {
+            self.course.taken(Instant::now());
         }
     }
 
@@ -76,7 +89,7 @@ impl Watcher {
         if let Some(since) = self.course.knocking_since() {
             let later = now.duration_since(since) > GLANCE * 10;
             wait = wait.min(if later { GLANCE_LATER } else { GLANCE });
-        } else if self.call.is_some() {
+        } else if self.call.is_some() || self.course.is_queueing() {
             wait = wait.min(GLANCE_LATER);
         }
         let mut fds: Vec<PollFd<'_>> =
@@ -157,7 +170,7 @@ mod tests {
     #[test]
     fn an_open_port_alone_proves_nothing() {
         let (_listener, address) = listener();
-        let finding = until(&mut Watcher::new(address, PACE, Toll::None), Toll::Out(DEAD));
+        let finding = until(&mut Watcher::new(address, Vec::new(), PACE, Toll::None), Toll::Out(DEAD));
         assert!(
             finding.words.contains("no banner") || finding.words.contains("none is taken"),
             "{finding:?}"
@@ -169,7 +182,7 @@ mod tests {
         static STOP: AtomicBool = AtomicBool::new(false);
         let (listener, address) = listener();
         let server = serve(listener, Duration::from_millis(150), &STOP);
-        let mut watcher = Watcher::new(address, PACE, Toll::None);
+        let mut watcher = Watcher::new(address, Vec::new(), PACE, Toll::None);
         until(&mut watcher, Toll::None);
         let end = Instant::now() + Duration::from_secs(2);
         while Instant::now() < end {
@@ -185,7 +198,7 @@ mod tests {
     fn it_falls_with_the_listener_and_rises_with_the_next() {
         static STOP: AtomicBool = AtomicBool::new(false);
         let (listener, address) = listener();
-        let mut watcher = Watcher::new(address, PACE, Toll::None);
+        let mut watcher = Watcher::new(address, Vec::new(), PACE, Toll::None);
         let server = serve(listener, Duration::ZERO, &STOP);
         until(&mut watcher, Toll::None);
         STOP.store(true, Ordering::Relaxed);
@@ -196,5 +209,23 @@ mod tests {
         assert!(until(&mut watcher, Toll::None).words.starts_with("SSH-2.0-test"));
         STOP.store(true, Ordering::Relaxed);
         server.join().unwrap();
+    }
+
+    #[test]
+    fn it_falls_when_nobody_is_taken_from_the_queue() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let (listener, address) = listener();
+        // Patient, so that nothing else can be what makes it fall.
+        let pace = Pace { timeout: Duration::from_secs(4), interval: Duration::from_secs(60), ..PACE };
+        let mut watcher = Watcher::new(address, Vec::new(), pace, Toll::None);
+        let frozen = listener.try_clone().unwrap();
+        let server = serve(listener, Duration::ZERO, &STOP);
+        until(&mut watcher, Toll::None);
+        STOP.store(true, Ordering::Relaxed);
+        server.join().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let words = until(&mut watcher, Toll::Out(DEAD)).words;
+        assert!(words.starts_with("takes nobody from its queue (1 wait) for 1."), "{words}");
+        drop(frozen);
     }
 }
