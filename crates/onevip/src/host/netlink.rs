@@ -1,7 +1,7 @@
 //! Conversations with the kernel over netlink: links, addresses, routes, and notice when they change.
 //!
 //! Synchronous on purpose: the daemon has two threads with a poll loop each and no need for a runtime. `sockets.rs`
-//! uses the same [`dialogue`] for socket dumps.
+//! uses the same [`dialogue_each`] for socket dumps.
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
@@ -334,7 +334,22 @@ pub(crate) fn connected(protocol: isize) -> io::Result<Socket> {
 }
 
 /// Sends `request` and collects what the kernel answers to it.
-pub(crate) fn dialogue<T>(socket: &Socket, request: T, flags: u16) -> io::Result<Vec<T>>
+fn dialogue<T>(socket: &Socket, request: T, flags: u16) -> io::Result<Vec<T>>
+where
+    T: NetlinkSerializable + NetlinkDeserializable,
+{
+    let mut replies = Vec::new();
+    dialogue_each(socket, request, flags, |reply| replies.push(reply))?;
+    Ok(replies)
+}
+
+/// Sends `request` and hands over what the kernel answers to it, one by one: a dump can be long.
+pub(crate) fn dialogue_each<T>(
+    socket: &Socket,
+    request: T,
+    flags: u16,
+    mut take: impl FnMut(T),
+) -> io::Result<()>
 where
     T: NetlinkSerializable + NetlinkDeserializable,
 {
@@ -347,7 +362,6 @@ where
     socket.send(&bytes, 0)?;
 
     let one_reply = flags & (NLM_F_DUMP | NLM_F_ACK) == 0;
-    let mut replies = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = &datagram[..];
@@ -357,15 +371,15 @@ where
             let length = (message.header.length as usize).next_multiple_of(4).max(16);
             rest = rest.get(length..).unwrap_or_default();
             match message.payload {
-                NetlinkPayload::Done(_) => return Ok(replies),
-                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(replies),
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(inner) => replies.push(inner),
+                NetlinkPayload::InnerMessage(inner) => take(inner),
                 _ => {}
             }
         }
         if one_reply {
-            return Ok(replies);
+            return Ok(());
         }
     }
 }

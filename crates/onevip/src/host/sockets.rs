@@ -4,7 +4,7 @@
 //! program asks it flow by flow). A dump of some thousand sockets takes milliseconds, so it has no place in the beat
 //! loop.
 
-use crate::host::netlink::{connected, dialogue};
+use crate::host::netlink::{connected, dialogue_each};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{
@@ -41,11 +41,8 @@ pub enum Stage {
 /// # Errors
 /// The kernel's: `sock_diag` is missing (`CONFIG_INET_DIAG`) or refused.
 pub fn connections() -> io::Result<Vec<Connection>> {
-    let found = dump(IPPROTO_TCP, StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::empty())?;
-    Ok(found
-        .iter()
-        .filter_map(|response| connection(&response.header.socket_id, response.header.state))
-        .collect())
+    let all = Wanted::all(IPPROTO_TCP, StateFlags::all() & !StateFlags::LISTEN);
+    dump(&all, |response| connection(&response.header.socket_id, response.header.state))
 }
 
 /// A UDP socket of this network namespace that is bound to an address.
@@ -64,16 +61,15 @@ pub struct Bound {
 /// # Errors
 /// The kernel's: `sock_diag` is refused. One that cannot tell of UDP (`CONFIG_INET_UDP_DIAG`) tells of none.
 pub fn bound() -> io::Result<Vec<Bound>> {
-    let found = match dump(IPPROTO_UDP, StateFlags::all(), ExtensionFlags::empty()) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(Vec::new()),
-        found => found?,
-    };
     let bound = |response: &InetResponse| Bound {
         address: response.header.socket_id.source_address.to_canonical(),
         port: response.header.socket_id.source_port,
         inode: response.header.inode,
     };
-    Ok(found.iter().map(bound).collect())
+    match dump(&Wanted::all(IPPROTO_UDP, StateFlags::all()), |response| Some(bound(response))) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 /// Those on which a session of a VIP lives: bound to its address, on a port of this node's slice of a service that is
@@ -93,30 +89,50 @@ pub fn by_socket<'a>(
     })
 }
 
-/// What the kernel says of all sockets of a protocol in these states, both families.
+/// Of which sockets the kernel shall tell, and what.
+pub(crate) struct Wanted {
+    /// `IPPROTO_TCP` or `IPPROTO_UDP`.
+    pub protocol: u8,
+    /// In these states.
+    pub states: StateFlags,
+    /// On this local port; 0 for all.
+    pub port: u16,
+    /// What else to tell.
+    pub extensions: ExtensionFlags,
+}
+
+impl Wanted {
+    /// All of a protocol in these states.
+    pub fn all(protocol: u8, states: StateFlags) -> Self {
+        Self { protocol, states, port: 0, extensions: ExtensionFlags::empty() }
+    }
+}
+
+/// What the kernel says of sockets, both families, as far as it is picked. Nothing else is kept: a host may have many.
 ///
 /// # Errors
 /// As [`connections`].
-pub(super) fn dump(
-    protocol: u8,
-    states: StateFlags,
-    extensions: ExtensionFlags,
-) -> io::Result<Vec<InetResponse>> {
+pub(crate) fn dump<T>(
+    wanted: &Wanted,
+    mut pick: impl FnMut(&InetResponse) -> Option<T>,
+) -> io::Result<Vec<T>> {
     let mut found = Vec::new();
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+    for (family, mut socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        socket_id.source_port = wanted.port;
         let socket = connected(NETLINK_SOCK_DIAG)?;
         let request = InetRequest {
             family,
-            protocol,
-            extensions: extensions.clone(),
-            states: states.clone(),
+            protocol: wanted.protocol,
+            extensions: wanted.extensions.clone(),
+            states: wanted.states.clone(),
             socket_id,
         };
-        let replies = dialogue(&socket, SockDiagMessage::InetRequest(request), NLM_F_REQUEST | NLM_F_DUMP)?;
-        found.extend(replies.into_iter().filter_map(|reply| match reply {
-            SockDiagMessage::InetResponse(response) => Some(*response),
-            _ => None,
-        }));
+        let request = SockDiagMessage::InetRequest(request);
+        dialogue_each(&socket, request, NLM_F_REQUEST | NLM_F_DUMP, |reply| {
+            if let SockDiagMessage::InetResponse(response) = reply {
+                found.extend(pick(&response));
+            }
+        })?;
     }
     Ok(found)
 }

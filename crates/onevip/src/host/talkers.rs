@@ -3,7 +3,7 @@
 //! A heavier question than [`super::sockets`] asks (the kernel adds `tcp_info` to each answer), so it is put only when
 //! somebody wants to know.
 
-use super::sockets::dump;
+use super::sockets::{Wanted, dump};
 use netlink_packet_sock_diag::constants::{IPPROTO_TCP, TCP_LISTEN, TCP_SYN_RECV, TCP_TIME_WAIT};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, StateFlags, nlas::Nla};
 use onevip_core::Flow;
@@ -54,8 +54,11 @@ impl Listener {
 /// The kernel's: `sock_diag` is missing (`CONFIG_INET_DIAG`) or refused.
 pub fn talkers() -> io::Result<Vec<Talker>> {
     let talks = |state| !matches!(state, TCP_LISTEN | TCP_SYN_RECV | TCP_TIME_WAIT);
-    let found = dump(IPPROTO_TCP, StateFlags::all() & !StateFlags::LISTEN, ExtensionFlags::INFO)?;
-    Ok(found.iter().filter(|response| talks(response.header.state)).map(talker).collect())
+    let wanted = Wanted {
+        extensions: ExtensionFlags::INFO,
+        ..Wanted::all(IPPROTO_TCP, StateFlags::all() & !StateFlags::LISTEN)
+    };
+    dump(&wanted, |response| talks(response.header.state).then(|| talker(response)))
 }
 
 /// All TCP sockets of this network namespace that listen.
@@ -69,7 +72,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
         inode: response.header.inode,
         v6_only: response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true))),
     };
-    Ok(dump(IPPROTO_TCP, StateFlags::LISTEN, ExtensionFlags::empty())?.iter().map(listener).collect())
+    dump(&Wanted::all(IPPROTO_TCP, StateFlags::LISTEN), |response| Some(listener(response)))
 }
 
 fn talker(response: &InetResponse) -> Talker {

@@ -4,13 +4,10 @@
 //! or for the process that shall serve it.
 
 use super::queue::Remote;
-use crate::host::netlink::{connected, dialogue};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_LISTEN};
+use crate::host::sockets::{Wanted, dump};
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, TCP_LISTEN};
 use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetResponse, SocketId, StateFlags};
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
@@ -59,16 +56,17 @@ impl Eye {
     /// The kernel's.
     pub fn look(&mut self) -> io::Result<Sight> {
         let states = StateFlags::LISTEN | StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
-        let sockets = sockets(self.port, states, ExtensionFlags::INFO)?;
+        let wanted = Wanted { extensions: ExtensionFlags::INFO, ..self.wanted(states) };
         let (mut sight, mut here) = (Sight::default(), HashSet::new());
-        for socket in &sockets {
+        dump(&wanted, |socket| -> Option<()> {
             if socket.header.state == TCP_LISTEN {
                 sight.listens = true;
                 sight.queue += socket.header.recv_queue;
             } else {
                 self.note(socket, &mut sight, &mut here);
             }
-        }
+            None
+        })?;
         self.known = Some(here);
         Ok(sight)
     }
@@ -78,9 +76,8 @@ impl Eye {
     /// # Errors
     /// The kernel's.
     pub fn glance(&self) -> io::Result<Sight> {
-        let listeners = sockets(self.port, StateFlags::LISTEN, ExtensionFlags::empty())?;
-        let queue = listeners.iter().map(|listener| listener.header.recv_queue).sum();
-        Ok(Sight { listens: !listeners.is_empty(), queue, ..Sight::default() })
+        let queues = dump(&self.wanted(StateFlags::LISTEN), |listener| Some(listener.header.recv_queue))?;
+        Ok(Sight { listens: !queues.is_empty(), queue: queues.iter().sum(), ..Sight::default() })
     }
 
     /// Looks who waits to be accepted at these addresses of this host: strangers, and questions of our own. Whoever has
@@ -89,13 +86,17 @@ impl Eye {
     /// # Errors
     /// The kernel's.
     pub fn waiting(&self, addresses: &[IpAddr]) -> io::Result<HashSet<Remote>> {
-        let states = StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT;
-        let sockets = sockets(self.port, states, ExtensionFlags::empty())?;
-        let not_accepted = sockets.iter().map(|socket| &socket.header).filter(|header| {
+        let waiting = dump(&self.wanted(StateFlags::ESTABLISHED | StateFlags::CLOSE_WAIT), |socket| {
+            let id = &socket.header.socket_id;
             // An inode comes with the file descriptor.
-            header.inode == 0 && addresses.contains(&header.socket_id.source_address.to_canonical())
-        });
-        Ok(not_accepted.map(|header| remote(&header.socket_id)).collect())
+            let waits = socket.header.inode == 0 && addresses.contains(&id.source_address.to_canonical());
+            waits.then(|| remote(id))
+        })?;
+        Ok(waiting.into_iter().collect())
+    }
+
+    fn wanted(&self, states: StateFlags) -> Wanted {
+        Wanted { port: self.port, ..Wanted::all(IPPROTO_TCP, states) }
     }
 
     fn note(&self, socket: &InetResponse, sight: &mut Sight, here: &mut HashSet<Remote>) {
@@ -127,29 +128,6 @@ fn info(socket: &InetResponse) -> Option<&[u8]> {
         Nla::TcpInfo(bytes) if bytes.len() >= DATA_SEGS_OUT + 4 => Some(bytes.as_slice()),
         _ => None,
     })
-}
-
-fn sockets(port: u16, states: StateFlags, extensions: ExtensionFlags) -> io::Result<Vec<InetResponse>> {
-    let mut found = Vec::new();
-    for (family, mut socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        socket_id.source_port = port;
-        let socket = connected(NETLINK_SOCK_DIAG)?;
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: extensions.clone(),
-            states: states.clone(),
-            socket_id,
-        };
-        let replies = dialogue(&socket, SockDiagMessage::InetRequest(request), NLM_F_REQUEST | NLM_F_DUMP)?;
-        found.extend(replies.into_iter().filter_map(|reply| match reply {
-            SockDiagMessage::InetResponse(response) if response.header.socket_id.source_port == port => {
-                Some(*response)
-            }
-            _ => None,
-        }));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
