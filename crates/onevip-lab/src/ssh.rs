@@ -38,7 +38,8 @@ impl Login {
         Self { user: "root".into(), identity: dir.join("user_key"), known_hosts: dir.join("known_hosts") }
     }
 
-    /// Where files go that are uploaded without a path: one directory for all nodes, as a shared home would be.
+    /// The users' home: one directory for all nodes, as a shared home would be. Shells read nothing of the account's own
+    /// (a `.bashrc` can take longer than the login), and files go there that are uploaded without a path.
     pub fn home(name: &Name) -> PathBuf {
         name.dir().join("home")
     }
@@ -144,6 +145,7 @@ fn sshd_config(lab_dir: &Path, pid_file: &Path, use_pam: bool, penalties: bool) 
          PrintMotd no\n\
          PrintLastLog no\n\
          LogLevel VERBOSE\n\
+         SetEnv HOME={lab}/home\n\
          Subsystem sftp internal-sftp -d {lab}/home\n"
     );
     if penalties {

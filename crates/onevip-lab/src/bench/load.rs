@@ -16,7 +16,7 @@ use super::sheet::{Aim, Sheet};
 use super::stage::Stage;
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
-use crate::load::{Crowd, Sessions, calls};
+use crate::load::{Crowd, SessionLog, Sessions, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
@@ -124,11 +124,28 @@ struct Load {
     stage: Stage,
 }
 
+/// What became of a session since a node was healed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Heard,
+    /// As good as lost if it stays so.
+    Silent,
+    Lost,
+}
+
+fn fate_of(log: &SessionLog, healed: Instant) -> Fate {
+    match log.lost {
+        Some(_) => Fate::Lost,
+        None if log.heard.back().is_some_and(|&at| at > healed) => Fate::Heard,
+        None => Fate::Silent,
+    }
+}
+
 impl Load {
     /// Lets people log in until there are as many as wanted. Returns how many there are with `ssh`, and in all.
     fn fill(&mut self) -> Result<(usize, usize)> {
         let (ssh, wanted) = self.wanted;
-        self.crowd.bury();
+        self.crowd.end(|fate| fate.lost.is_some());
         self.light.close(|log| log.lost.is_some());
         let ssh = self.crowd.fill(&self.stage.lab, &self.addresses, ssh.min(wanted))?;
         let there = self.light.glance().len();
@@ -193,35 +210,32 @@ impl Load {
     /// Whoever was on the failed node may have lost the session; nobody else may, and everybody else must be heard.
     fn count_losses(&mut self, node: u8, healed: Instant) -> Result<()> {
         // Each of the crowd types within the interval, so each that lives is heard soon.
-        let alive = |load: &Self| {
-            let crowd = load.crowd.fates().into_iter().all(|fate| fate.lost.is_some() || fate.heard > healed);
-            let light = load.light.glance();
-            crowd
-                && light
-                    .iter()
-                    .all(|log| log.lost.is_some() || log.heard.back().is_some_and(|&at| at > healed))
-        };
         let deadline = healed + SILENT;
-        while !alive(self) && Instant::now() < deadline {
+        while self.fates(healed).any(|(_, fate)| fate == Fate::Silent) && Instant::now() < deadline {
             self.stage.watch(Instant::now() + Duration::from_millis(200), |_| false)?;
         }
-        let crowd = self
-            .crowd
-            .fates()
-            .into_iter()
-            .map(|fate| (fate.node, fate.lost.is_none() && fate.heard > healed));
-        let light = self.light.glance();
-        let light = light
-            .iter()
-            .map(|log| (log.node, log.lost.is_none() && log.heard.back().is_some_and(|&at| at > healed)));
-        for (at, _) in crowd.chain(light).filter(|(_, lives)| !lives) {
-            if at == node {
-                self.totals.lost_with_their_node += 1;
-            } else {
-                self.totals.lost_elsewhere += 1;
-            }
-        }
+        let gone: Vec<u8> =
+            self.fates(healed).filter(|(_, fate)| *fate != Fate::Heard).map(|(at, _)| at).collect();
+        let with_it = gone.iter().filter(|at| **at == node).count();
+        self.totals.lost_with_their_node += with_it;
+        self.totals.lost_elsewhere += gone.len() - with_it;
+        // Counted; they do not begin the next fault.
+        self.crowd.end(|fate| fate.lost.is_some() || fate.heard <= healed);
+        let silent = |log: &SessionLog| fate_of(log, healed) != Fate::Heard;
+        self.light.close(silent);
+        self.stage.sessions.close(silent);
         Ok(())
+    }
+
+    /// Every session, the stage's own among them: its node, and what became of it.
+    fn fates(&self, healed: Instant) -> impl Iterator<Item = (u8, Fate)> {
+        let crowd = self.crowd.fates().into_iter().map(move |fate| match fate.lost {
+            Some(_) => (fate.node, Fate::Lost),
+            None if fate.heard > healed => (fate.node, Fate::Heard),
+            None => (fate.node, Fate::Silent),
+        });
+        let light = self.light.glance().into_iter().chain(self.stage.sessions.glance());
+        crowd.chain(light.map(move |log| (log.node, fate_of(&log, healed))))
     }
 
     fn note_memory(&mut self) -> Result<()> {

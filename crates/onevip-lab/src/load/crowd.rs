@@ -17,8 +17,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use crate::lab::Lab;
 use crate::process::check_interrupt;
 
-/// How often it is looked whether somebody has to type, or has been answered.
-const STEP: Duration = Duration::from_millis(20);
+/// How often it is looked whether somebody has to type, or has been answered: two system calls for each of them.
+const STEP: Duration = Duration::from_millis(250);
 /// Logins that go on side by side: what `sshd` lets in without thinking about `MaxStartups`.
 const AT_ONCE: usize = 4;
 /// A login that has not come about by then is none.
@@ -110,9 +110,9 @@ impl Crowd {
         self.lock().iter().map(|person| person.fate).collect()
     }
 
-    /// Forgets those whose sessions have ended.
-    pub fn bury(&self) {
-        self.lock().retain(|person| person.fate.lost.is_none());
+    /// Ends the sessions that `which` picks, if they have not ended themselves.
+    pub fn end(&self, which: impl Fn(&Fate) -> bool) {
+        self.lock().retain(|person| !which(&person.fate));
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Person>> {

@@ -34,9 +34,7 @@ pub struct Processes(HashMap<i32, Process>);
 impl Processes {
     /// Looks.
     pub fn look() -> Self {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Self(pids.take(PROCESSES_MAX).filter_map(|pid: i32| Some((pid, read(pid)?))).collect())
+        Self(all().map(|process| (process.pid, process)).collect())
     }
 
     /// The process with this number.
@@ -79,6 +77,13 @@ impl Processes {
     }
 }
 
+/// The first `sshd` that has one of these sockets. The one that listens is older than those that serve somebody, so that the
+/// search mostly ends soon, and it keeps nothing.
+pub fn sshd_with(inodes: &HashSet<u32>) -> Option<i32> {
+    let mut sshds = all().filter(|process| is_sshd(&process.name)).map(|process| process.pid);
+    sshds.find(|pid| sockets_of(*pid).any(|inode| inodes.contains(&inode)))
+}
+
 /// Whether a process of this name is one of OpenSSH's server: since 9.8 there are `sshd-session` and `sshd-auth`, too.
 pub fn is_sshd(name: &str) -> bool {
     name == "sshd" || name.starts_with("sshd-")
@@ -108,6 +113,12 @@ pub fn title(pid: i32) -> String {
 pub fn ticks_per_second() -> u64 {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
     ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+fn all() -> impl Iterator<Item = Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.take(PROCESSES_MAX).filter_map(read)
 }
 
 fn read(pid: i32) -> Option<Process> {
@@ -174,7 +185,9 @@ mod tests {
         let inode = fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().st_ino() as u32;
         let processes = Processes::look();
         let me = std::process::id() as i32;
-        assert!(processes.holders(&HashSet::from([inode]))[&inode].contains(&me));
+        let inodes = HashSet::from([inode]);
+        assert!(processes.holders(&inodes)[&inode].contains(&me));
+        assert_eq!(sshd_with(&inodes), None, "its holder is no sshd");
         assert!(processes.get(me).is_some_and(|process| process.parent != 0));
     }
 }

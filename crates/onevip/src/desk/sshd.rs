@@ -3,7 +3,7 @@
 //! `sshd -T` tells what its files mean, defaults and inclusions considered; which files those are, a running `sshd`
 //! tells in its title.
 
-use super::processes::{self, Processes};
+use super::processes;
 use crate::host::talkers::Listener;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
@@ -37,13 +37,9 @@ impl Sshd {
         if inodes.is_empty() {
             return None;
         }
-        let processes = Processes::look();
-        let pids: Vec<i32> = processes.holders(&inodes).into_values().flatten().collect();
-        let is_sshd =
-            |pid: &&i32| processes.get(**pid).is_some_and(|process| processes::is_sshd(&process.name));
-        Some(match pids.iter().find(is_sshd) {
+        Some(match processes::sshd_with(&inodes) {
             Some(pid) => {
-                Self::of_title(&processes::title(*pid), fs::read_link(format!("/proc/{pid}/exe")).ok())
+                Self::of_title(&processes::title(pid), fs::read_link(format!("/proc/{pid}/exe")).ok())
             }
             None => Self { program: PROGRAM.into(), config: None },
         })

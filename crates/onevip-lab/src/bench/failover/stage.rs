@@ -170,7 +170,12 @@ impl Stage {
             self.sessions.close(|log| log.lost.is_some());
             self.open_missing()?;
         }
-        bail!("waited {ORDER_WITHIN:?} for every session to answer, in vain")
+        let silent: Vec<_> =
+            self.sessions.glance().into_iter().filter(|log| log.heard.back() < Some(&now)).collect();
+        let served = if self.served().is_some() { "is" } else { "is not" };
+        bail!(
+            "waited {ORDER_WITHIN:?} in vain for every session to answer: {silent:?} are silent; every client {served} served"
+        )
     }
 
     fn open_missing(&mut self) -> Result<()> {

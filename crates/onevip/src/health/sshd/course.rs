@@ -5,8 +5,8 @@
 //! - Doubt asks for the banner: a knock that is not taken within [`DOUBT`], a client that waits for longer than that while
 //!   nobody is served, a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
 //! - A client that waited for longer than `timeout` is one bad answer, but never the last one: for that somebody has to be asked.
-//! - An accept queue of which nobody is taken for `fall` eighths of `timeout` makes ill at once, if `sshd` has shown its
-//!   banner before: taking connections is up to `sshd` alone.
+//! - An accept queue of which nobody is taken for `fall` eighths of `timeout` makes ill at once, if a good
+//!   answer came before (it may be starting): taking connections is up to `sshd` alone.
 //! - While `sshd` is ill only the banner, or served clients, count as good.
 
 use super::probe::Answer;
@@ -66,6 +66,8 @@ pub struct Course {
     /// Length of the accept queue at the last look.
     length: u32,
     queue: Queue,
+    /// There was a good answer.
+    has_answered: bool,
     good: String,
     bad: String,
     took: Option<Duration>,
@@ -85,6 +87,7 @@ impl Course {
             only_seen: false,
             length: 0,
             queue: Queue::new(now),
+            has_answered: false,
             good: "not asked yet".to_owned(),
             bad: "not well when it was last asked".to_owned(),
             took: None,
@@ -175,7 +178,7 @@ impl Course {
     pub fn queued(&mut self, now: Instant, waiting: HashSet<Remote>) {
         self.queue.look(now, waiting);
         let limit = (self.pace.timeout / 8).max(STANDS_STILL_LEAST) * self.pace.fall;
-        if self.queue.still() >= limit && self.cleared.is_some() && self.judge.verdict() == Toll::None {
+        if self.queue.still() >= limit && self.has_answered && self.judge.verdict() == Toll::None {
             let (waiting, still) = (self.queue.waiting(), show(self.queue.still()));
             for _ in 0..self.pace.fall {
                 self.bad(format!("takes nobody from its queue ({waiting} wait) for {still}"));
@@ -254,7 +257,7 @@ impl Course {
 
     fn good(&mut self, words: String) {
         self.good = words;
-        self.only_seen = false;
+        (self.has_answered, self.only_seen) = (true, false);
         self.judge.hear(Toll::None);
     }
 
@@ -415,7 +418,7 @@ mod tests {
         let mut story = Story::new();
         story.course = Course::new(story.course.pace, Toll::None, now);
         story.queue(900 * MS, |_| 0..2);
-        assert_eq!(story.toll(), Toll::None, "no banner has been seen yet");
+        assert_eq!(story.toll(), Toll::None, "there was no good answer yet");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Whether `sshd` answers connections, with as few questions as can be, and without lines in its log.
 //!
 //! [`sight`] looks at the sockets of the service port: real connections tell most. [`queue`] knows whether those who wait
-//! to be accepted are. [`probe`] asks, where that says nothing. [`course`] decides which of them when, and what the answers mean; it has neither socket nor clock.
-//! [`watcher`] joins them.
+//! to be accepted are. [`probe`] asks, where that says nothing. [`course`] decides which of them when, and what the answers
+//! mean; it has neither socket nor clock. [`watcher`] joins them.
 //!
 //! The questions are two. A *knock* is a connection that is reset before `sshd` accepts it: it proves that the accept
 //! queue drains, and OpenSSH says nothing about it, not even at `LogLevel VERBOSE` (its child finds that the peer is gone
