@@ -188,23 +188,39 @@ impl Load {
             let gap = gap.map_or(until.duration_since(from), |gap| gap).as_secs_f64();
             sheet.note("time without an answer", kind, whose, "s", gap);
         }
-        self.count_calls(&own, from, until)?;
+        for (client, why) in self.count_calls(&own, from, until)? {
+            sheet
+                .remarks
+                .push(format!("{kind} unix{node}: a connection of {client}, not its client, failed: {why}"));
+        }
         self.count_losses(node, healed)?;
         // The stage's own clients and sessions go home as well; it says so when they cannot.
         self.stage.restore()
     }
 
-    /// Calls of everybody else that failed, whatever happened elsewhere.
-    fn count_calls(&mut self, own: &[Ipv4Addr], from: Instant, until: Instant) -> Result<()> {
+    /// Counts the calls of everybody else; returns those that failed, and why.
+    fn count_calls(
+        &mut self,
+        own: &[Ipv4Addr],
+        from: Instant,
+        until: Instant,
+    ) -> Result<Vec<(Ipv4Addr, String)>> {
         self.stage.settle_calls()?;
         let of_others =
             |call: &&crate::load::Call| (from..=until).contains(&call.begun) && !own.contains(&call.client);
+        let mut failed = Vec::new();
         for call in self.stage.calls.iter().filter(of_others) {
             self.totals.calls += 1;
-            let late = call.outcome.as_ref().map_or(true, |(took, _)| *took >= calls::LIMIT);
-            self.totals.calls_failed_of_others += usize::from(late);
+            match &call.outcome {
+                Ok((took, _)) if *took < calls::LIMIT => {}
+                Ok((took, _)) => {
+                    failed.push((call.client, format!("a greeting after {:.1} s", took.as_secs_f64())))
+                }
+                Err(why) => failed.push((call.client, why.clone())),
+            }
         }
-        Ok(())
+        self.totals.calls_failed_of_others += failed.len();
+        Ok(failed)
     }
 
     /// Whoever was on the failed node may have lost the session; nobody else may, and everybody else must be heard.
