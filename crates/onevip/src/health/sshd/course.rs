@@ -403,6 +403,10 @@ mod tests {
         assert_eq!(story.look(&Sight { served: 3, ..waiting(200 * MS) }), None);
         story.queue(100 * MS, |_| 0..1);
         assert_eq!(story.toll(), Toll::Out(DEAD));
+        for _ in 0..2 {
+            story.look(&Sight { served: 3, ..idle() });
+        }
+        assert_eq!(story.toll(), Toll::Out(DEAD), "nor does it make well");
     }
 
     #[test]
