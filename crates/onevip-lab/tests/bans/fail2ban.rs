@@ -119,3 +119,20 @@ fn whom_fail2ban_bans_on_one_node_is_kept_out_by_all() {
     until_banned(&lab, 2, &[]);
     assert!(is_let_in(&lab, clients[0]));
 }
+
+#[test]
+fn bans_outlive_the_fail2ban_that_made_them() {
+    let lab = lab("lim-f2b-stop", 2);
+    let bad = clients_of(&lab, 2, lab.clients(), 1)[0];
+    let mut fail2ban = Fail2ban::start(&lab);
+    fail2ban.client(&lab, &["set", "guess", "banip", &bad.to_string()]).unwrap();
+    until_banned(&lab, 2, &[&bad.to_string()]);
+    fail2ban.client(&lab, &["stop"]).unwrap();
+    // It has done all it does about its bans when its process has ended.
+    wait_until(PATIENCE, "fail2ban to end", || fail2ban.server.try_wait().is_ok_and(|code| code.is_some()))
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", fail2ban.log()));
+    for node in [1, 2] {
+        assert_eq!(super::banned(&lab, node), [bad.to_string()], "on unix{node}\n{}", fail2ban.log());
+    }
+    assert!(is_kept_out(&lab, bad));
+}
