@@ -22,21 +22,28 @@ impl Flows {
         Counters::read_witnessed(self.0.counters_fd().as_fd())
     }
 
-    /// Everything that is noted and no older than 24 days, with the index of its VIP.
+    /// Everything that is noted, with the index of its VIP. What is older than 52 days (2^32 ticks) seems younger by that.
     pub fn look(&self, now: Time) -> impl Iterator<Item = (usize, Sighting)> {
         (0..FLOWS).filter_map(move |place| sighting(&self.0.flow(place), now))
     }
+}
+
+/// Ticks that a stamp may lie ahead of the reader's clock: the programs write after it was read. A second is far more than
+/// the reader takes, and so little of the 52 days of the ring of ticks that nothing old is taken for it.
+const AHEAD_TICKS: u32 = (1_000_000_000u64 >> TICK_SHIFT) as u32;
+
+/// How many ticks ago that was. Stamps are the lower half of the tick's number.
+fn ticks_since(then: u32, now: u32) -> u32 {
+    if then.wrapping_sub(now) <= AHEAD_TICKS { 0 } else { now.wrapping_sub(then) }
 }
 
 fn sighting(raw: &RawFlow, now: Time) -> Option<(usize, Sighting)> {
     if raw.hash == 0 {
         return None;
     }
-    let tick = (now.nanos() >> TICK_SHIFT) as u32;
-    // What was written since `now` was read is as old as nothing.
-    let age = |then: u32| Some(tick.wrapping_sub(then)).filter(|age| *age < u32::MAX / 2).unwrap_or(0);
+    let tick = now.nanos() >> TICK_SHIFT;
     let at = |then: u32| {
-        let ticks = (now.nanos() >> TICK_SHIFT).saturating_sub(age(then).into());
+        let ticks = tick.saturating_sub(ticks_since(then, tick as u32).into());
         Time::from_nanos(ticks << TICK_SHIFT)
     };
     let has = |bit: u32| raw.state & bit != 0;
@@ -74,5 +81,27 @@ mod tests {
         assert!(sighting(&RawFlow::default(), now).is_none());
         let later = RawFlow { begun: 5_001, ..raw };
         assert_eq!(sighting(&later, now).unwrap().1.begun, now, "written after the clock was read");
+    }
+    /// What a connection that began `age` ticks before `now` seems to have begun at, in ticks of the whole clock.
+    fn begun(now: u64, age: u64) -> u64 {
+        let raw = RawFlow { hash: 1, begun: now.wrapping_sub(age) as u32, ..RawFlow::default() };
+        let (_, seen) = sighting(&raw, Time::from_nanos(now << TICK_SHIFT)).unwrap();
+        seen.begun.nanos() >> TICK_SHIFT
+    }
+
+    #[test]
+    fn nothing_old_is_new_however_long_the_host_is_up() {
+        let (half, whole) = (1u64 << 31, 1u64 << 32);
+        let uptimes = [half, whole, half + whole, 2 * whole, 40 * whole];
+        let ages = [0, 1, 1000, half - 1, half, half + 1, half + 100_000_000, whole - 2000];
+        for now in uptimes.into_iter().flat_map(|at| [at - 2, at - 1, at, at + 1, at + 2, at + 5_000]) {
+            for age in ages.into_iter().filter(|age| *age <= now) {
+                assert_eq!(begun(now, age), now - age, "{age} ticks ago, after {now}");
+            }
+            let ahead = u64::from(AHEAD_TICKS);
+            let raw = RawFlow { hash: 1, begun: (now + ahead) as u32, ..RawFlow::default() };
+            let (_, seen) = sighting(&raw, Time::from_nanos(now << TICK_SHIFT)).unwrap();
+            assert_eq!(seen.begun.nanos() >> TICK_SHIFT, now, "written after the clock was read");
+        }
     }
 }
