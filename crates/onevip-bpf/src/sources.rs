@@ -187,3 +187,27 @@ fn key(number: u32, network: &Prefix) -> RawAllowedKey {
     // The trie compares bytes in their order: those of the owner first.
     RawAllowedKey { length: 32 + u32::from(network.length()), owner, words }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source that tried at these times, in ms of boot time.
+    fn tried(at_ms: &[u64]) -> RawSource {
+        let mut raw = RawSource::default();
+        for at in at_ms {
+            raw.stamps[raw.attempts as usize % BURST_MAX] = *at as u32;
+            raw.attempts += 1;
+            raw.last_ns = at * 1_000_000;
+        }
+        raw
+    }
+
+    #[test]
+    fn stamps_are_whole_however_long_the_host_is_up() {
+        for end in [1u64 << 31, 1 << 32, 3 << 31, 1 << 33, 40 << 32] {
+            let at_ms = [end - 3_600_000, end - 7000, end - 1, end, end + 1, end + 7000];
+            assert_eq!(stamps_of(&tried(&at_ms)), at_ms);
+        }
+    }
+}
