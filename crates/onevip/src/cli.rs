@@ -108,6 +108,11 @@ enum Command {
     },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
+    /// Say that a silent node is gone, where its kernel cannot be asked: its sessions are reset until it is back
+    Forget {
+        /// Its name
+        node: String,
+    },
     /// Read the configuration and the keys again
     Reload,
     /// Make the cluster's key file, or change its keys
@@ -191,6 +196,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             cmd::limits::run(&ctx)
         }
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
+        Command::Forget { node } => cmd::order::run(&ctx, Request::Forget { node }),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Trace(args) => {
             ctx.json = args.json;

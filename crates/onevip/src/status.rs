@@ -185,6 +185,9 @@ pub struct Peer {
     pub sessions: Option<u32>,
     /// Whether its kernel no longer answers.
     pub kernel_gone: bool,
+    /// Whether its kernel answers questions while it lives; only then can it be found gone. `None`: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_askable: Option<bool>,
     /// Whether its configuration means something else than ours.
     pub config_differs: bool,
     /// Whether its SSH host keys are others than ours, as far as both are known.
@@ -404,9 +407,15 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
         (_, Some(_)) => {
             let why = peer.why_lost.as_deref().unwrap_or("not heard");
             remarks.push(format!("OUT for {}: {why}", duration(peer.since_seconds)));
-            let kernel = if peer.kernel_gone { "its kernel is gone" } else { "its kernel may hold sessions" };
-            remarks.push(kernel.to_owned());
+            remarks.push(match (peer.kernel_gone, peer.kernel_askable) {
+                (true, _) => "its kernel is gone".to_owned(),
+                (false, Some(false)) => format!("its kernel cannot be asked: `onevip forget {}`", node.name),
+                (false, _) => "its kernel may hold sessions".to_owned(),
+            });
         }
+    }
+    if peer.heard && peer.kernel_askable == Some(false) {
+        remarks.push("its kernel does not answer ARP or ND".to_owned());
     }
     if peer.heard && peer.loss_percent >= LOSS_WORTH_SAYING {
         remarks.push(format!("{} % of its beats are lost", peer.loss_percent));

@@ -528,6 +528,13 @@ impl Engine {
         self.mutation = mutation;
     }
 
+    /// The newest beat of `node` that was taken.
+    #[cfg(feature = "sim")]
+    pub(crate) fn newest_of(&self, node: NodeId) -> Option<(Incarnation, Seq)> {
+        let newest = self.peers.get(&node)?.newest.as_ref()?;
+        Some((newest.incarnation, newest.seq))
+    }
+
     #[cfg(feature = "sim")]
     fn is(&self, mutation: Mutation) -> bool {
         self.mutation == mutation

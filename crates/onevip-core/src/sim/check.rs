@@ -90,12 +90,15 @@ impl Checker {
         for (a, node) in nodes.iter().enumerate() {
             let answers = node.answers(now);
             let mute_since = node.mute_since.map(|since| since.max(node.running_since));
-            if mute_since.is_some_and(|since| now > since + self.beats(10)) && node.runs() && !answers.is_empty() {
+            if mute_since.is_some_and(|since| now > since + self.beats(10))
+                && node.runs()
+                && !answers.is_empty()
+            {
                 self.violated("I8", now, format!("n{} cannot speak and claims {answers:?}", a + 1));
             }
             let alone = node.runs() && node.engine.as_ref().is_some_and(|engine| engine.alive().len() == 1);
             for (b, other) in nodes.iter().enumerate().filter(|(b, _)| *b != a) {
-                let both = if alone && other.runs() && net.passes(b, a) && other.engine.is_some() {
+                let both = if alone && other.runs() && net.passes(b, a) && takes_beats(node, other, b) {
                     answers.and(&other.answers(now))
                 } else {
                     BucketSet::EMPTY
@@ -106,7 +109,11 @@ impl Checker {
                 }
                 let since = *self.beside[a][b].get_or_insert(now);
                 if now - since > self.beats(10) {
-                    self.violated("I8", now, format!("n{} claims {both:?} alone and hears n{}", a + 1, b + 1));
+                    self.violated(
+                        "I8",
+                        now,
+                        format!("n{} claims {both:?} alone and hears n{}", a + 1, b + 1),
+                    );
                 }
             }
         }
@@ -305,6 +312,13 @@ fn heard_for(now: u64, nodes: &[Node], a: usize, b: usize, span: std::time::Dura
     let status = nodes[a].engine.as_ref().map(|engine| engine.status(local));
     let peer = status.and_then(|status| status.peers.into_iter().find(|peer| peer.node == engine_id(b)));
     peer.is_some_and(|peer| peer.heard && local.since(peer.since) >= span)
+}
+
+/// Whether `node` takes the beats of `other`, and not for recordings of an earlier life: those are no evidence, since
+/// anybody could play them for ever.
+fn takes_beats(node: &Node, other: &Node, index: usize) -> bool {
+    let (Some(engine), Some(other)) = (&node.engine, &other.engine) else { return false };
+    engine.newest_of(engine_id(index)) <= Some((other.incarnation(), other.seq()))
 }
 
 /// Whether a part hears nodes outside that do not hear it: it must fall silent rather than serve.

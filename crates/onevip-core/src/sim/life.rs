@@ -144,7 +144,8 @@ fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, [mut votes, mut odds]:
             last = last.max(at + span);
         }
         let links = kind != Kind::Hosts;
-        for (span, fault) in odds.as_deref_mut().map(|dice| odd(dice, nodes, beat, links)).unwrap_or_default() {
+        for (span, fault) in odds.as_deref_mut().map(|dice| odd(dice, nodes, beat, links)).unwrap_or_default()
+        {
             world.plan(at + span, fault);
             last = last.max(at + span);
         }

@@ -337,7 +337,8 @@ impl World {
         match event {
             Event::Askable(whom, false) => self.nodes[node].askable = self.nodes[node].askable.without(*whom),
             Event::Outlived(known) => {
-                let (next, disk) = (Incarnation(known.0 + 1), self.beat_ns() / 10 + self.rng.below(self.beat_ns()));
+                let (next, disk) =
+                    (Incarnation(known.0 + 1), self.beat_ns() / 10 + self.rng.below(self.beat_ns()));
                 self.nodes[node].incarnation = self.nodes[node].incarnation.max(next);
                 self.after(disk, Happening::Arrive(node, Input::BeginAnew(next)));
             }

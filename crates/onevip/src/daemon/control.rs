@@ -51,6 +51,11 @@ pub enum Request {
     },
     /// Move now what is planned to move.
     Rebalance,
+    /// This silent node is gone: reset its orphans. Only root may.
+    Forget {
+        /// Which node.
+        node: String,
+    },
     /// Read the configuration again.
     Reload,
     /// Tell what happens as it happens.

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::desk::question::{Answer, Question};
 use anyhow::Context;
 use onevip_core::NodeId;
-use onevip_core::beat::Keyring;
+use onevip_core::beat::{Incarnation, Keyring};
 use onevip_core::letter::{Kind, Letter, Post, TEXT_MAX};
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -54,6 +54,8 @@ pub enum Mail {
     },
     /// Other keys.
     Rekey(Keyring),
+    /// This node began another life.
+    BeginAnew(Incarnation),
     /// End.
     Stop,
 }
@@ -73,6 +75,11 @@ impl Slot {
             let _ = self.queue.try_send(Mail::Arrived { vip, payload: payload.to_vec() });
         }
         onevip_core::letter::is_letter(payload)
+    }
+
+    /// Puts something through, and waits until there is room; false when the desk is closed.
+    pub fn deliver(&self, mail: Mail) -> bool {
+        self.queue.send(mail).is_ok()
     }
 
     /// Puts something through; false when too much mail waits, or the desk is closed.
@@ -166,6 +173,9 @@ impl Desk {
                 Ok(Mail::Arrived { vip, payload }) => self.arrived(vip, &payload, &answer),
                 Ok(Mail::Ask { node, question, to }) => self.ask(node, &question, to),
                 Ok(Mail::Rekey(keyring)) => self.rekey(&keyring),
+                Ok(Mail::BeginAnew(incarnation)) => {
+                    self.counters.iter_mut().for_each(|counter| counter.post.begin_anew(incarnation));
+                }
                 Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -266,6 +266,7 @@ impl Gatherer {
             claims: status.claims,
             sessions: said.map(|(.., facts)| facts.sessions),
             kernel_gone: status.kernel_gone,
+            kernel_askable: status.askable,
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
             host_keys_differ: said.is_some_and(|(.., facts)| self.has_other_keys(facts.host_keys_digest)),
             in_file: status.in_file,
@@ -320,7 +321,7 @@ fn hint(engine: &membership::Status, delivery: Delivery) -> Option<&'static str>
     let (mut silent, mut answering) = (0, 0);
     for peer in known.clone() {
         silent += usize::from(peer.silent_for.is_none_or(|span| span > SILENCE));
-        answering += usize::from(!peer.kernel_gone);
+        answering += usize::from(peer.askable == Some(true) && !peer.kernel_gone);
     }
     (silent > 0 && silent == known.count() && answering > 0).then_some(match delivery {
         Delivery::Multicast => {

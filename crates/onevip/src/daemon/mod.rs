@@ -27,6 +27,7 @@ pub mod orders;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
+pub mod records;
 pub mod run_dir;
 pub mod steward;
 pub mod vip_loop;
@@ -51,6 +52,7 @@ use onevip_core::beat::Facts;
 use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
 use prober::Prober;
+use records::Records;
 use run_dir::RunDir;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -72,7 +74,7 @@ pub struct Paths {
     pub config: PathBuf,
     /// What need not survive a reboot.
     pub run_dir: RunDir,
-    /// What must: the incarnation.
+    /// What must: the incarnation, and whose kernels answer.
     pub state_dir: PathBuf,
 }
 
@@ -102,6 +104,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let scanned = Scanned::of(&plan);
     let host_keys = host_keys::watch(&plan)?;
     let (notices, news) = mpsc::channel();
+    let prober_notices = notices.clone();
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),
         since: Instant::now(),
@@ -134,7 +137,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         margin: Arc::clone(&margin),
         realtime: Arc::clone(&running.realtime),
     };
-    let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
+    let prober = Prober::new(config, &plan, questions, to_loop.clone(), prober_notices)?;
+    let records = Records::new(&paths.state_dir, to_loop.clone(), slot.clone());
     let watchers = Watchers::default();
     let (wake, wakes) = mpsc::channel();
     let bans = Keeper::new(config, node.id, kernel.bans()?, &paths.state_dir, watchers.clone(), wake.clone());
@@ -144,6 +148,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let ways = steward::Ways {
         beat_loop: to_loop.clone(),
         letters: slot.clone(),
+        prober: to_prober.clone(),
         watchers: watchers.clone(),
         bans: Arc::clone(&bans),
         sources: kernel.sources(),
@@ -170,7 +175,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let config_of_news = config.clone();
     let watchers_of_metrics = watchers.clone();
     let watchers_of_heirs = watchers.clone();
-    let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
+    let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers, records))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
     spawn("control", move || {

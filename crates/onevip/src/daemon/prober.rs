@@ -2,13 +2,15 @@
 //!
 //! A node whose daemon is gone or frozen may still have a kernel full of live sessions, which nobody must reset. Its
 //! kernel answers ARP and neighbour discovery for the node's *own* addresses as long as it lives. One thread asks, by
-//! each family that both ends have, and listens: one answer is enough.
+//! each family that both ends have, and listens: one answer is enough. A question counts once it has left; one that
+//! could not be sent, or that waited here for long, is no question. Only an answer to this host says that a kernel
+//! *answers*: what it sends to others shows that it lives, and a filter may keep our questions from it.
 //!
 //! A node to which nobody speaks any more cannot tell whether the others are gone or its own cable is out. On a LAN with
 //! much traffic it hears that soon; on a quiet one it asks the hosts it has spoken to lately. Their answers need not be
 //! understood: that anything arrives is seen by the [`super::ears`].
 
-use super::beat_loop::Command;
+use super::beat_loop::{Command, Notice, now};
 use super::mailbox::{Inbox, Mailbox};
 use super::plan::Plan;
 use super::realtime;
@@ -17,32 +19,63 @@ use crate::host::neighbours::Neighbours;
 use crate::host::netlink::Netlink;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use onevip_core::NodeId;
+use onevip_core::{NodeId, Time};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// So many hosts are asked at once, by interface and family, whether they are there.
 const WITNESSES_MAX: usize = 8;
 
 /// The state of the prober.
 pub struct Prober {
-    /// By interface and family, each with the index of the interface and the address in whose name it asks.
-    sockets: Vec<(Neighbours, u32, IpAddr)>,
+    sockets: Vec<Asker>,
     /// The other nodes, once for each of their addresses.
     nodes: Vec<(NodeId, IpAddr)>,
+    /// Which addresses answered, by the index of the interface.
+    answered: BTreeSet<(u32, IpAddr)>,
+    /// A question that waited for longer than this is not asked: its answer would come too late to count.
+    stale: Duration,
     /// Whom to ask; closed when the daemon ends.
     questions: Inbox<Question>,
     beat_loop: Mailbox<Command>,
+    notices: mpsc::Sender<Notice>,
+}
+
+/// Asks on one interface by one family.
+struct Asker {
+    socket: Neighbours,
+    link: u32,
+    interface: String,
+    /// In whose name.
+    own: IpAddr,
 }
 
 /// What the prober is asked to do.
 pub enum Question {
     /// Ask for this node.
-    Ask(NodeId),
+    Ask {
+        /// Index of the VIP whose engine wants to know.
+        vip: usize,
+        /// Which node.
+        node: NodeId,
+        /// When it wanted to know.
+        since: Time,
+    },
     /// Ask hosts that are not nodes, so that something arrives if anything can.
     Witnesses,
+    /// These are the other nodes from now on, once for each of their addresses.
+    Nodes(Vec<(NodeId, IpAddr)>),
     /// End.
     Stop,
+}
+
+/// The other nodes, once for each of their addresses.
+pub fn others(config: &Config, me: NodeId) -> Vec<(NodeId, IpAddr)> {
+    let others = config.nodes.iter().filter(|node| node.id != me);
+    others.flat_map(|node| node.addresses.iter().map(|address| (node.id, *address))).collect()
 }
 
 impl Prober {
@@ -55,6 +88,7 @@ impl Prober {
         plan: &Plan,
         questions: Inbox<Question>,
         beat_loop: Mailbox<Command>,
+        notices: mpsc::Sender<Notice>,
     ) -> anyhow::Result<Self> {
         let mut sockets = Vec::new();
         for (index, vip) in plan.vips.iter().enumerate() {
@@ -64,48 +98,62 @@ impl Prober {
             for &own in &vip.own {
                 let socket = Neighbours::open(&vip.link, own)
                     .with_context(|| format!("cannot open a packet socket on {}", vip.link.name))?;
-                sockets.push((socket, vip.link.index, own));
+                sockets.push(Asker { socket, link: vip.link.index, interface: vip.link.name.clone(), own });
             }
         }
-        let nodes = config.nodes.iter().filter(|node| node.id != plan.node.id);
-        let nodes = nodes.flat_map(|node| node.addresses.iter().map(|address| (node.id, *address)));
-        Ok(Self { sockets, nodes: nodes.collect(), questions, beat_loop })
+        let (nodes, stale) = (others(config, plan.node.id), config.beat / 2);
+        Ok(Self { sockets, nodes, answered: BTreeSet::new(), stale, questions, beat_loop, notices })
     }
 
     /// Asks and listens until told to stop.
-    pub fn run(self) {
-        // Questions that wait for a busy processor look unanswered to the beat loop, which does not wait for it, and
-        // then a living kernel's sessions are reset. Without the rights, that is the risk.
+    pub fn run(mut self) {
+        // Questions that wait for a busy processor are not asked, and a node that is dead is found out late.
         let _ = realtime::make_current_thread_realtime();
         loop {
             {
                 let mut fds: Vec<_> =
-                    self.sockets.iter().map(|(s, ..)| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
+                    self.sockets.iter().map(|by| PollFd::new(by.socket.as_fd(), PollFlags::POLLIN)).collect();
                 fds.push(PollFd::new(self.questions.as_fd(), PollFlags::POLLIN));
                 // An interrupted wait is a short one.
                 let _ = poll(&mut fds, PollTimeout::NONE);
             }
             // Answers first: the next question counts the one before as unanswered.
-            self.sockets.iter().for_each(|(socket, ..)| self.listen(socket));
+            (0..self.sockets.len()).for_each(|by| self.listen(by));
             self.questions.quiet();
             while let Some(question) = self.questions.next() {
                 match question {
-                    Question::Ask(node) => self.ask(node),
+                    Question::Ask { vip, node, since } if now().since(since) < self.stale => {
+                        if self.ask(node) {
+                            self.beat_loop.send(Command::KernelAsked { vip, node });
+                        }
+                    }
+                    Question::Ask { .. } => {}
                     Question::Witnesses => self.ask_witnesses(),
+                    Question::Nodes(nodes) => self.nodes = nodes,
                     Question::Stop => return,
                 }
             }
         }
     }
 
-    fn ask(&self, node: NodeId) {
+    /// Asks for a node by all its addresses. True if a question left that may be answered: where some of them have
+    /// answered before, for one of those.
+    fn ask(&self, node: NodeId) -> bool {
+        let (mut to_known, mut to_others) = (None, false);
         for (_, address) in self.nodes.iter().filter(|(id, _)| *id == node) {
-            for (socket, _, own) in &self.sockets {
-                if let Err(error) = socket.ask(Some(*own), *address) {
+            for by in self.sockets.iter().filter(|by| by.own.is_ipv4() == address.is_ipv4()) {
+                let sent = by.socket.ask(Some(by.own), *address);
+                if let Err(error) = &sent {
                     tracing::debug!("cannot ask for {address}: {error}");
+                }
+                if self.answered.contains(&(by.link, *address)) {
+                    to_known = Some(to_known.unwrap_or(false) || sent.is_ok());
+                } else {
+                    to_others |= sent.is_ok();
                 }
             }
         }
+        to_known.unwrap_or(to_others)
     }
 
     fn ask_witnesses(&self) {
@@ -114,29 +162,40 @@ impl Prober {
             Err(error) => return tracing::debug!("cannot list neighbours: {error}"),
         };
         let of_node = |address: &IpAddr| self.nodes.iter().any(|(_, node)| node == address);
-        for (socket, link, own) in &self.sockets {
-            let here = known.iter().filter(|(on, address)| on == link && address.is_ipv4() == own.is_ipv4());
+        for by in &self.sockets {
+            let is_here = |on: u32, address: &IpAddr| on == by.link && address.is_ipv4() == by.own.is_ipv4();
+            let here = known.iter().filter(|(on, address)| is_here(*on, address));
             for (_, address) in here.filter(|(_, address)| !of_node(address)).take(WITNESSES_MAX) {
-                if let Err(error) = socket.ask(Some(*own), *address) {
+                if let Err(error) = by.socket.ask(Some(by.own), *address) {
                     tracing::debug!("cannot ask for {address}: {error}");
                 }
             }
         }
     }
 
-    fn listen(&self, socket: &Neighbours) {
+    fn listen(&mut self, by: usize) {
         loop {
-            match socket.next() {
-                Ok(Some(found)) => {
-                    if let Some((node, _)) = self.nodes.iter().find(|(_, address)| *address == found.ip) {
-                        self.beat_loop.send(Command::KernelAnswered(*node));
-                    }
-                }
+            let by = &self.sockets[by];
+            let found = match by.socket.next() {
+                Ok(Some(found)) => found,
                 Ok(None) => return,
                 Err(error) => {
                     tracing::debug!("cannot listen for neighbours: {error}");
                     return;
                 }
+            };
+            let Some((node, _)) = self.nodes.iter().find(|(_, address)| *address == found.ip) else {
+                continue;
+            };
+            if !found.asked {
+                self.beat_loop.send(Command::KernelSpoke(*node));
+                continue;
+            }
+            self.beat_loop.send(Command::KernelAnswered(*node));
+            if self.answered.insert((by.link, found.ip)) {
+                // The receiver of notices ends after this thread's work does.
+                let _ =
+                    self.notices.send(Notice::Answers { interface: by.interface.clone(), address: found.ip });
             }
         }
     }

@@ -278,8 +278,11 @@ impl VipLoop {
                 Output::Settled(since) => outside.words.set_settled_ns(self.index, since.nanos()),
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
+                Output::Probe(node) => {
+                    let since = super::beat_loop::now();
+                    outside.prober.send(Question::Ask { vip: self.index, node, since });
+                }
                 // The receiver of notices ends after this loop.
-                Output::Probe(node) => drop(outside.prober.send(Question::Ask(node))),
                 Output::Event(event) => drop(outside.notices.send(Notice::Event { vip: self.index, event })),
                 Output::Left => living.left = true,
             }
@@ -347,9 +350,13 @@ impl Living {
     fn send(&mut self, vip: usize, beat: &onevip_core::beat::Beat, outside: &Outside<'_>) {
         let sealed = self.receiver.sealer().seal(beat);
         let mut outcome: io::Result<()> = Ok(());
+        let mut left = false;
         for route in &self.routes {
-            outcome = outcome.and(outside.sender.send(route, &sealed));
+            let sent = outside.sender.send(route, &sealed);
+            left |= sent.is_ok();
+            outcome = outcome.and(sent);
         }
+        self.engine.speaks(super::beat_loop::now(), left);
         self.sent += 1;
         match outcome {
             Ok(()) => self.could_send = true,
