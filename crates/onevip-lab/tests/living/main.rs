@@ -12,6 +12,7 @@ mod flood;
 mod hostile;
 mod planned;
 mod pools;
+mod strangeness;
 mod strangers;
 
 use std::net::Ipv4Addr;
