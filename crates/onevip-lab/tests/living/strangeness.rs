@@ -16,7 +16,7 @@ fn let_nobody_ask_unix2(lab: &Lab) {
     let rules = [
         "add table arp f",
         "add chain arp f i { type filter hook input priority 0; }",
-        "add rule arp f i arp daddr ip 198.51.100.12 drop",
+        "add rule arp f i arp operation request arp daddr ip 198.51.100.12 drop",
         "add table ip6 f",
         "add chain ip6 f i { type filter hook input priority 0; }",
         "add rule ip6 f i ip6 daddr ff02::1:ff00:12 icmpv6 type nd-neighbor-solicit drop",
@@ -52,7 +52,12 @@ fn sessions_of_a_node_that_cannot_be_asked_outlive_its_daemon() {
     // A kernel that is asked in vain is found gone within half a second; the second keystroke after that was reset.
     let end = Instant::now() + Duration::from_secs(3);
     while Instant::now() < end {
-        session.echo(PATIENCE).expect("the session lives, and answers every key");
+        let echoed = session.echo(PATIENCE);
+        assert!(
+            echoed.is_ok(),
+            "the session lives and answers every key: {echoed:?}\n{}",
+            lab.node(1).onevip_log()
+        );
     }
     for node in [1, 3] {
         let log = lab.node(node).onevip_log();

@@ -3,8 +3,9 @@
 //! A node whose daemon is gone or frozen may still have a kernel full of live sessions, which nobody must reset. Its
 //! kernel answers ARP and neighbour discovery for the node's *own* addresses as long as it lives. One thread asks, by
 //! each family that both ends have, and listens: one answer is enough. A question counts once it has left; one that
-//! could not be sent, or that waited here for long, is no question. Only an answer to this host says that a kernel
-//! *answers*: what it sends to others shows that it lives, and a filter may keep our questions from it.
+//! could not be sent, or that waited here for long, is no question. That a kernel *answers* is said only by two answers in
+//! a row to questions of this thread: what it sends of its own accord, or because this host's kernel asked it in unicast, shows
+//! that it lives, but a filter may keep our questions from it.
 //!
 //! A node to which nobody speaks any more cannot tell whether the others are gone or its own cable is out. On a LAN with
 //! much traffic it hears that soon; on a quiet one it asks the hosts it has spoken to lately. Their answers need not be
@@ -20,7 +21,7 @@ use crate::host::netlink::Netlink;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_core::{NodeId, Time};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
@@ -34,14 +35,49 @@ pub struct Prober {
     sockets: Vec<Asker>,
     /// The other nodes, once for each of their addresses.
     nodes: Vec<(NodeId, IpAddr)>,
-    /// Which addresses answered, by the index of the interface.
-    answered: BTreeSet<(u32, IpAddr)>,
+    /// How the addresses answer, by the index of the interface.
+    manners: BTreeMap<(u32, IpAddr), Manners>,
     /// A question that waited for longer than this is not asked: its answer would come too late to count.
     stale: Duration,
     /// Whom to ask; closed when the daemon ends.
     questions: Inbox<Question>,
     beat_loop: Mailbox<Command>,
     notices: mpsc::Sender<Notice>,
+}
+
+/// So many answers in a row, and an address answers. One may be a coincidence.
+const HITS: u32 = 2;
+/// So many questions in a row without an answer, and it does not.
+const MISSES: u32 = onevip_core::membership::timing::ASKS;
+
+/// How an address answers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manners {
+    /// A question is open.
+    open: bool,
+    hits: u32,
+    misses: u32,
+    answers: bool,
+}
+
+impl Manners {
+    fn asked(&mut self) {
+        if std::mem::replace(&mut self.open, true) {
+            (self.hits, self.misses) = (0, self.misses.saturating_add(1));
+            self.answers &= self.misses < MISSES;
+        }
+    }
+
+    /// True: that it answers was not known.
+    fn answered(&mut self) -> bool {
+        if !std::mem::replace(&mut self.open, false) {
+            return false;
+        }
+        (self.hits, self.misses) = (self.hits.saturating_add(1), 0);
+        let is_news = !self.answers && self.hits >= HITS;
+        self.answers |= is_news;
+        is_news
+    }
 }
 
 /// Asks on one interface by one family.
@@ -102,7 +138,7 @@ impl Prober {
             }
         }
         let (nodes, stale) = (others(config, plan.node.id), config.beat / 2);
-        Ok(Self { sockets, nodes, answered: BTreeSet::new(), stale, questions, beat_loop, notices })
+        Ok(Self { sockets, nodes, manners: BTreeMap::new(), stale, questions, beat_loop, notices })
     }
 
     /// Asks and listens until told to stop.
@@ -138,7 +174,7 @@ impl Prober {
 
     /// Asks for a node by all its addresses. True if a question left that may be answered: where some of them have
     /// answered before, for one of those.
-    fn ask(&self, node: NodeId) -> bool {
+    fn ask(&mut self, node: NodeId) -> bool {
         let (mut to_known, mut to_others) = (None, false);
         for (_, address) in self.nodes.iter().filter(|(id, _)| *id == node) {
             for by in self.sockets.iter().filter(|by| by.own.is_ipv4() == address.is_ipv4()) {
@@ -146,7 +182,11 @@ impl Prober {
                 if let Err(error) = &sent {
                     tracing::debug!("cannot ask for {address}: {error}");
                 }
-                if self.answered.contains(&(by.link, *address)) {
+                let manners = self.manners.entry((by.link, *address)).or_default();
+                if sent.is_ok() {
+                    manners.asked();
+                }
+                if manners.answers {
                     to_known = Some(to_known.unwrap_or(false) || sent.is_ok());
                 } else {
                     to_others |= sent.is_ok();
@@ -187,16 +227,39 @@ impl Prober {
             let Some((node, _)) = self.nodes.iter().find(|(_, address)| *address == found.ip) else {
                 continue;
             };
-            if !found.asked {
-                self.beat_loop.send(Command::KernelSpoke(*node));
-                continue;
-            }
-            self.beat_loop.send(Command::KernelAnswered(*node));
-            if self.answered.insert((by.link, found.ip)) {
+            let manners = self.manners.entry((by.link, found.ip)).or_default();
+            let is_news = found.asked && manners.answered();
+            self.beat_loop.send(match found.asked && manners.answers {
+                true => Command::KernelAnswered(*node),
+                false => Command::KernelSpoke(*node),
+            });
+            if is_news {
                 // The receiver of notices ends after this thread's work does.
                 let _ =
                     self.notices.send(Notice::Answers { interface: by.interface.clone(), address: found.ip });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_answers_in_a_row_are_an_answer_and_eight_silences_are_none() {
+        let mut manners = Manners::default();
+        assert!(!manners.answered(), "nobody asked");
+        manners.asked();
+        assert!(!manners.answered() && !manners.answers, "it may be a coincidence");
+        manners.asked();
+        manners.asked();
+        assert!(!manners.answered() && !manners.answers);
+        manners.asked();
+        assert!(manners.answered() && manners.answers);
+        (0..MISSES).for_each(|_| manners.asked());
+        assert!(manners.answers);
+        manners.asked();
+        assert!(!manners.answers);
     }
 }

@@ -134,8 +134,11 @@ fn advertisement(frame: &[u8], own_mac: [u8; 6]) -> Option<Announcement> {
         return None;
     }
     let target: [u8; 16] = message[8..].try_into().ok()?;
-    let mac = target_link_address(&frame[OPTIONS..]).or_else(|| frame[6..12].try_into().ok())?;
-    let asked = message[4] & SOLICITED != 0 && frame[..6] == own_mac;
+    let said = target_link_address(&frame[OPTIONS..]);
+    // The kernel's own questions go to the one neighbour whom it knows; Linux leaves the MAC out of its answers to those
+    // (`ndisc_recv_ns`), and RFC 4861 4.4 wants it in answers to questions to the group, as ours are.
+    let asked = message[4] & SOLICITED != 0 && frame[..6] == own_mac && said.is_some();
+    let mac = said.or_else(|| frame[6..12].try_into().ok())?;
     Some(Announcement { ip: IpAddr::from(target), mac, asked })
 }
 
@@ -202,6 +205,11 @@ mod tests {
             advertisement(&frame, [4; 6]),
             Some(Announcement { ip: TARGET.into(), mac: [7; 6], asked: false })
         );
+        frame[MESSAGE + 4] = SOLICITED;
+        frame[..6].fill(4);
+        let answer = Announcement { ip: TARGET.into(), mac: [7; 6], asked: true };
+        assert_eq!(advertisement(&frame, [4; 6]), Some(answer));
+        assert_eq!(advertisement(&frame[..OPTIONS], [4; 6]).map(|found| found.asked), Some(false), "unicast");
         assert_eq!(advertisement(&frame[..OPTIONS - 1], [4; 6]), None);
         frame[21] = 64;
         assert_eq!(advertisement(&frame, [4; 6]), None, "it came through a router");
