@@ -111,7 +111,8 @@ enum Command {
     /// Say that a silent node is gone, where its kernel cannot be asked: its sessions are reset until it is back
     Forget {
         /// Its name
-        node: String,
+        #[arg(value_name = "NODE")]
+        whom: String,
     },
     /// Read the configuration and the keys again
     Reload,
@@ -196,7 +197,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             cmd::limits::run(&ctx)
         }
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
-        Command::Forget { node } => cmd::order::run(&ctx, Request::Forget { node }),
+        Command::Forget { whom } => cmd::order::run(&ctx, Request::Forget { node: whom }),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Trace(args) => {
             ctx.json = args.json;
