@@ -11,6 +11,7 @@
 //! [`Engine::poll_output`] returns, in that order, before the next input. One engine serves one VIP; several VIPs
 //! have one engine each.
 
+mod anew;
 mod claims;
 mod event;
 mod families;
@@ -270,35 +271,6 @@ impl Engine {
         let mut engine = Self::blank(config, incarnation, guests, now);
         engine.begin(now);
         engine
-    }
-
-    /// This node begins another life, as if its daemon had been started again: with a larger incarnation than ever, because
-    /// others take its beats for recordings (see [`Event::Outlived`]). What people and checks have said goes on to hold.
-    pub fn begin_anew(&mut self, now: Time, incarnation: Incarnation) {
-        self.wake(now);
-        debug_assert!(incarnation > self.incarnation);
-        let all = self.claims;
-        self.release(now, all);
-        let mut next = Self::blank(self.config.clone(), incarnation, self.guests, now);
-        next.guests_as_of = self.guests_as_of;
-        next.released = std::mem::take(&mut self.released);
-        if matches!(self.state, NodeState::Draining | NodeState::Leaving) {
-            next.state = self.state;
-        }
-        next.health = self.health;
-        next.both_families = self.both_families;
-        next.facts = self.facts;
-        next.testimony = Testimony { convicted: NodeSet::EMPTY, ..self.testimony };
-        next.rebalance = self.rebalance;
-        next.mute_since = self.mute_since;
-        for (node, peer) in &mut next.peers {
-            peer.kernel.askable = self.peers.get(node).and_then(|peer| peer.kernel.askable);
-        }
-        next.outputs = std::mem::take(&mut self.outputs);
-        #[cfg(feature = "sim")]
-        next.mutate(self.mutation);
-        next.begin(now);
-        *self = next;
     }
 
     /// Which life of this node it is.

@@ -2,7 +2,7 @@
 
 use super::quality::Quality;
 use super::{Engine, Event, Family, Output, WhyLost};
-use crate::beat::{Beat, NodeState, PeerReport, Seq};
+use crate::beat::{Beat, NodeState, Seq};
 use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::time::Time;
 
@@ -219,21 +219,6 @@ impl Engine {
             if goes_on {
                 self.ignored_at = now;
             }
-        }
-    }
-
-    /// A peer knows this beat of ours. If we are to send it yet, it comes from a later life: then nobody takes ours.
-    fn look_for_later_life(&mut self, now: Time, report: &PeerReport) {
-        let timing = &self.config.timing;
-        let is_later = (report.incarnation, report.seq) > (self.incarnation, self.seq);
-        // Where another host has our number, it may be that one's.
-        if !is_later || now < self.twin_heard + timing.listen {
-            return;
-        }
-        let known = report.incarnation;
-        if Some(known) > self.outlived_by || now >= self.outlived_told + timing.memory {
-            (self.outlived_by, self.outlived_told) = (Some(known), now);
-            self.outputs.push_back(Output::Event(Event::Outlived(known)));
         }
     }
 
