@@ -132,7 +132,7 @@ impl Warden {
 
     fn ensure_programs(&mut self) -> anyhow::Result<()> {
         for repair in self.kernel.ensure_attached().context("cannot attach the kernel part again")? {
-            tracing::warn!("somebody removed {repair}; it is back");
+            tracing::warn!("{repair}");
         }
         Ok(())
     }
