@@ -4,6 +4,7 @@
 //! the packet (tried: OK, PIPE, RECLASSIFY and numbers that mean nothing are all alike in that), and clsact filters come
 //! after all of it. So the authority and the guard have to be the first.
 
+use crate::error::{Error, Result};
 use crate::layout::VIPS_MAX;
 use crate::netlink::{Side, TrafficControl};
 use crate::sys::{self, AttachPoint, Place};
@@ -33,6 +34,24 @@ impl Neighbour {
         let name = sys::program_by_id(program_id).and_then(|program| sys::program_info(program.as_fd()));
         Self { name: name.map(|info| sys::name_of(&info.name)).unwrap_or_default(), program_id }
     }
+}
+
+/// The programs of others that see the packets of an interface before onevip's do, with the side on which ("ingress",
+/// "egress"). None when onevip's are not there.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses to tell.
+pub fn before_ours(interface: &str) -> Result<Vec<(&'static str, Neighbour)>> {
+    let ifindex = crate::attach::interface_index(interface)?;
+    let mut before = Vec::new();
+    for side in Side::BOTH {
+        let chain = tcx(ifindex, side).map_err(Error::system(format!("list the programs of {interface}")))?;
+        let mut neighbours: Vec<_> = chain.iter().map(|place| Neighbour::of(place.program)).collect();
+        let ours = neighbours.iter().position(|n| OURS.contains(&n.name.as_str()));
+        neighbours.truncate(ours.unwrap_or(0));
+        before.extend(neighbours.into_iter().map(|neighbour| (side.word(), neighbour)));
+    }
+    Ok(before)
 }
 
 /// Where tcx has the programs of a side.

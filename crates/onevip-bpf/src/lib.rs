@@ -39,7 +39,7 @@ mod words;
 pub use attach::{Accelerate, AttachMode, AttachPreference, Cause, Repair, TcMode};
 pub use bans::Bans;
 pub use beats::{Beat, Beats};
-pub use chain::Neighbour;
+pub use chain::{Neighbour, before_ours};
 pub use config::{KernelConfig, VipConfig};
 pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};

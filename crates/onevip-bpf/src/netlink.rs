@@ -16,6 +16,13 @@ pub(crate) enum Side {
 impl Side {
     pub(crate) const BOTH: [Side; 2] = [Side::Egress, Side::Ingress];
 
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Side::Ingress => "ingress",
+            Side::Egress => "egress",
+        }
+    }
+
     /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS or _EGRESS)`.
     const fn parent(self) -> u32 {
         match self {

@@ -102,12 +102,13 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let scanned = Scanned::of(&plan);
     let host_keys = host_keys::watch(&plan)?;
     let (notices, news) = mpsc::channel();
+    let board = Arc::new(Board::new(notices.clone()));
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),
         since: Instant::now(),
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
-        health: Arc::new(Board::new(notices.clone())),
+        health: Arc::clone(&board),
         witness: crate::witness::Tools {
             flows: kernel.flows(),
             findings: Arc::default(),
@@ -153,6 +154,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let kernel_refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
     let warden = Warden {
+        board,
+        contested: None,
         kernel,
         stages,
         journal,

@@ -7,6 +7,8 @@
 use super::beat_loop::{Command, now};
 use super::mailbox::Mailbox;
 use super::plan::Plan;
+use crate::health::board::{Board, PROGRAMS};
+use crate::health::toll::{DEAD, Finding, Toll};
 use crate::host::Stage;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
@@ -28,6 +30,8 @@ const TICK: Duration = Duration::from_millis(50);
 const FULL_LOOK: Duration = Duration::from_secs(5);
 /// How often sockets are scanned. The kernel part bridges the time in between by itself (SYN_MEMORY_SECS).
 const SCAN: Duration = Duration::from_secs(2);
+/// How long nobody may have been before this node's programs until it is well again.
+const CONTEST_OVER: Duration = Duration::from_secs(60);
 /// How long to wait before saying again that a repair failed.
 const COMPLAIN_AGAIN: Duration = Duration::from_secs(30);
 
@@ -98,6 +102,10 @@ pub struct Warden {
     pub facts: Facts,
     /// Digest of the SSH host keys.
     pub host_keys: Arc<AtomicU64>,
+    /// Where it is said when other programs hide packets from this node's.
+    pub board: Arc<Board>,
+    /// When they last did.
+    pub contested: Option<Instant>,
     /// Set when the daemon ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -131,10 +139,26 @@ impl Warden {
     }
 
     fn ensure_programs(&mut self) -> anyhow::Result<()> {
-        for repair in self.kernel.ensure_attached().context("cannot attach the kernel part again")? {
+        let ensured = self.kernel.ensure_attached();
+        self.note_contest(ensured.as_ref().err());
+        for repair in ensured.context("cannot attach the kernel part again")? {
             tracing::warn!("{repair}");
         }
         Ok(())
+    }
+
+    /// A node whose programs do not see every packet is ill, until they have seen all for a while.
+    fn note_contest(&mut self, error: Option<&onevip_bpf::Error>) {
+        if let Some(error @ onevip_bpf::Error::Contested { .. }) = error {
+            if self.contested.is_none() {
+                let finding = Finding::ill(Toll::Out(DEAD), error.to_string());
+                self.board.post(PROGRAMS, finding, Duration::MAX);
+            }
+            self.contested = Some(Instant::now());
+        } else if self.contested.is_some_and(|last| last.elapsed() >= CONTEST_OVER) {
+            self.board.post(PROGRAMS, Finding::well("onevip's see every packet"), Duration::MAX);
+            self.contested = None;
+        }
     }
 
     fn ensure_stages(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! Runs the checks, each kind on threads of its own, and tells the beat loop how the node feels.
 
-use super::board::{Assessment, Board};
+use super::board::{Assessment, Board, PROGRAMS};
 use super::command::{self, CommandCheck};
 use super::host::watch::HostWatch;
 use super::ladder::Ladder;
@@ -72,6 +72,7 @@ impl Monitor {
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
         names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
+        names.push(PROGRAMS.to_owned());
         board.expect(names);
         if let Some(target) = exchange {
             let check = CommandCheck::key_exchange(settings, target, board);

@@ -3,7 +3,7 @@
 use super::{Finding, Patient};
 use crate::config::Membership;
 use crate::daemon::keys;
-use onevip_bpf::KernelFeatures;
+use onevip_bpf::{KernelFeatures, Neighbour};
 use std::fs;
 
 /// Linux has tcx since this version.
@@ -37,6 +37,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     findings.extend(key(patient));
     findings.extend(rights(patient));
     findings.extend(kernel(patient, &KernelFeatures::probe()));
+    findings.extend(neighbours(patient));
     findings
 }
 
@@ -136,6 +137,26 @@ fn kernel(patient: &Patient<'_>, kernel: &KernelFeatures) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whose programs come first. The daemon puts its own before them, so who is found here does the same.
+fn neighbours(patient: &Patient<'_>) -> Vec<Finding> {
+    let attached = patient.status.iter().flat_map(|status| &status.attached);
+    let finding = |interface: &str, side: &str, program: Neighbour| {
+        Finding::new(
+            "program-first",
+            format!("{program} sees the packets of {interface} before onevip does, at {side}"),
+            "what it does not pass on onevip neither judges (ingress) nor guards (egress): this host may answer \
+             everybody, or hear no node",
+            format!("let it attach behind onevip, or take it off: bpftool net show dev {interface}"),
+        )
+    };
+    attached
+        .flat_map(|attached| {
+            let before = onevip_bpf::before_ours(&attached.interface).unwrap_or_default();
+            before.into_iter().map(|(side, program)| finding(&attached.interface, side, program))
+        })
+        .collect()
 }
 
 #[cfg(test)]
