@@ -71,9 +71,12 @@ pub(crate) fn tcx(ifindex: u32, side: Side) -> io::Result<Vec<Place>> {
 }
 
 /// Another onevip's programs on an interface: left behind by one whose pins are out of sight, or of one that lives.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Other {
     programs: Vec<u32>,
+    /// Programs that are pinned where ours are, but read other maps: an earlier daemon's, whose maps cannot be used; or a
+    /// living one's, which puts its pins back in a directory that was mounted over its own.
+    pinned: Vec<u32>,
     /// tcx and XDP links, by which they are taken off.
     links: Vec<u32>,
 }
@@ -93,8 +96,8 @@ pub(crate) struct Own {
 
 impl Other {
     /// Finds the programs of our names on an interface that are not ours.
-    pub(crate) fn find(ifindex: u32, own: &Own) -> io::Result<Option<Self>> {
-        let mut found = Self { programs: Vec::new(), links: Vec::new() };
+    pub(crate) fn find(ifindex: u32, own: &Own) -> io::Result<Self> {
+        let mut found = Self::default();
         for side in Side::BOTH {
             for place in tcx(ifindex, side)? {
                 found.note(place.program, place.link, own);
@@ -112,22 +115,32 @@ impl Other {
                 found.note(filter.program_id, 0, own);
             }
         }
-        Ok((!found.programs.is_empty()).then_some(found))
+        Ok(found)
     }
 
     fn note(&mut self, program: u32, link: u32, own: &Own) {
-        let known = (link != 0 && own.links.contains(&link)) || own.programs.contains(&program);
-        if known || !is_called_ours(program) || reads_one_of(program, &own.maps) {
+        if !is_called_ours(program) || reads_one_of(program, &own.maps) {
+            return;
+        }
+        if (link != 0 && own.links.contains(&link)) || own.programs.contains(&program) {
+            self.pinned.push(program);
             return;
         }
         self.programs.push(program);
         self.links.extend((link != 0).then_some(link));
     }
 
+    /// Whether there are none that would have to go.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.programs.is_empty()
+    }
+
     /// Who keeps them alive, if anybody does: a daemon that has their lease open, or renews it.
     pub(crate) fn keeper(&self) -> Option<Keeper> {
         let leases: Vec<Lease> = self.programs.iter().filter_map(|&id| Lease::of(id)).collect();
-        let pid = leases.iter().find_map(|lease| daemon_with_map(lease.map_id));
+        let pinned = self.pinned.iter().filter_map(|&id| Lease::of(id));
+        let maps = leases.iter().map(|lease| lease.map_id).chain(pinned.map(|lease| lease.map_id));
+        let pid = maps.collect::<Vec<_>>().into_iter().find_map(daemon_with_map);
         match pid {
             Some(pid) => Some(Keeper::Process(pid)),
             None if leases.iter().any(Lease::lives) => Some(Keeper::Unseen),
