@@ -215,7 +215,8 @@ impl Lease {
 /// The process id of another `onevip run` that has this map open.
 fn daemon_with_map(map_id: u32) -> Option<u32> {
     let wanted = format!("map_id:\t{map_id}");
-    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut daemons = pids.filter(|&pid: &u32| pid != std::process::id() && is_daemon(pid));
     daemons.find(|pid| {
         let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();

@@ -143,7 +143,8 @@ impl Attacher<'_> {
     fn take_first(&self, held: &mut Held, side: Side) -> io::Result<()> {
         let program = self.program(held.hook);
         let stand_in = sys::stand_in(program)?;
-        let new = sys::link_create(stand_in.program.as_fd(), self.ifindex, chain::point(side), sys::BEFORE_ALL)?;
+        let new =
+            sys::link_create(stand_in.program.as_fd(), self.ifindex, chain::point(side), sys::BEFORE_ALL)?;
         sys::link_detach(held.link.as_fd())?;
         sys::link_update(new.as_fd(), program)?;
         sys::pin_over(new.as_fd(), &held.hook.path(self.dir, self.ifindex))?;

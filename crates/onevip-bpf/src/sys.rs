@@ -285,8 +285,11 @@ pub(crate) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
 /// The ids of a program's maps, up to 64 of them.
 pub(crate) fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut ids = vec![0u32; 64];
-    let mut head =
-        ProgramInfo { map_count: ids.len() as u32, map_ids: ids.as_mut_ptr() as u64, ..ProgramInfo::default() };
+    let mut head = ProgramInfo {
+        map_count: ids.len() as u32,
+        map_ids: ids.as_mut_ptr() as u64,
+        ..ProgramInfo::default()
+    };
     info(program, &mut head)?;
     ids.truncate(head.map_count as usize);
     Ok(ids)
@@ -558,8 +561,7 @@ pub(crate) fn stand_in(program: BorrowedFd<'_>) -> io::Result<StandIn> {
     map_put(calls.as_fd(), &0u32, &(program.as_raw_fd() as u32))?;
     let map = (calls.as_raw_fd() as u64) << 32;
     // r2 = the map; r3 = 0; bpf_tail_call, which does not return; or else r0 = TCX_NEXT; exit. (r1 is the packet.)
-    let instructions =
-        [0x1218 | map, 0, 0x3b7, 0x85 | 12 << 32, 0xb7 | u64::from(u32::MAX) << 32, 0x95];
+    let instructions = [0x1218 | map, 0, 0x3b7, 0x85 | 12 << 32, 0xb7 | u64::from(u32::MAX) << 32, 0x95];
     let program = load(SCHED_CLS, &instructions)?;
     Ok(StandIn { program, _calls: calls })
 }

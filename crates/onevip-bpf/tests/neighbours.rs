@@ -237,12 +237,16 @@ fn programs_of_a_dead_onevip_whose_pins_are_out_of_sight_are_taken_off() {
                 old.words().set_lease_deadline_ns(V, lease);
                 drop(old);
                 hide(dir);
-                let case = format!("{preference:?} {accelerate:?}, then {new_preference:?} {new_accelerate:?}");
+                let case =
+                    format!("{preference:?} {accelerate:?}, then {new_preference:?} {new_accelerate:?}");
                 let mut kernel = open(dir, new_preference);
                 kernel.attach(NODE, new_accelerate).unwrap();
                 assert!(boot_time_ns() >= lease, "{case}: a lease is waited for");
                 judges_and_guards(&kernel, &case);
-                assert!(kernel.words().flags(V, bucket_of(VIP)).has(Flags::GUESTS), "{case}: sessions live on");
+                assert!(
+                    kernel.words().flags(V, bucket_of(VIP)).has(Flags::GUESTS),
+                    "{case}: sessions live on"
+                );
                 let told = kernel.ensure_attached().unwrap();
                 assert_eq!(told.len(), 1, "{case}: {told:?}");
                 assert_eq!(told[0].cause, Cause::LeftBehind);

@@ -199,6 +199,11 @@ fn with_table_on(
         let (views, bucket) = (views(config), bucket_of(held));
         let mut table = Table { v6, known, views, bucket, last_syn, orphans, failures: Vec::new() };
         test(&mut table, &host);
-        assert!(table.failures.is_empty(), "IPv{}, {listener:?}\n{}", if v6 { 6 } else { 4 }, table.failures.join("\n"));
+        assert!(
+            table.failures.is_empty(),
+            "IPv{}, {listener:?}\n{}",
+            if v6 { 6 } else { 4 },
+            table.failures.join("\n")
+        );
     });
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -12,7 +13,7 @@ use onevip_lab::{Lab, Options};
 use crate::common::bpf::{self, Side};
 use crate::common::{
     Mode, PATIENCE, all_claim, client_of, client_of_each_family, in_every_mode, kill_daemon, landed,
-    must_be_root, pings, wait,
+    must_be_root, onevip, pings, wait,
 };
 
 in_every_mode!(a_dead_daemon_under_another_run_directory_is_succeeded_and_a_living_one_respected);
@@ -33,7 +34,9 @@ fn a_program_that_is_put_before_ours_keeps_nobody_from_logging_in() {
                 (Instant::now(), ours)
             })
             .unwrap();
-        wait("ours to be first again", || lab.inside("unix1", || bpf::first_on("eth0", side) == ours).unwrap());
+        wait("ours to be first again", || {
+            lab.inside("unix1", || bpf::first_on("eth0", side) == ours).unwrap()
+        });
         let took = start.elapsed();
         println!("first again at {side:?} after {took:?}");
         assert!(took < LATE, "{side:?}: {took:?}");
@@ -45,7 +48,9 @@ fn a_program_that_is_put_before_ours_keeps_nobody_from_logging_in() {
     }
     let log = lab.node(1).onevip_log();
     for what in ["ingress", "egress"] {
-        let told = |line: &str| line.contains("cil_netdev (program ") && line.contains(&format!("before the {what} program"));
+        let told = |line: &str| {
+            line.contains("cil_netdev (program ") && line.contains(&format!("before the {what} program"))
+        };
         assert!(log.lines().any(told), "{log}");
     }
 }
@@ -64,12 +69,57 @@ fn programs_that_were_there_before_the_daemon_keep_nobody_from_logging_in() {
     }
 }
 
+#[test]
+fn a_node_whose_first_place_is_contested_says_so_and_takes_no_new_users() {
+    must_be_root();
+    let lab = Lab::up(Options::test("e2e-fight").nodes(2).clients(20)).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let fight = || {
+                let mut theirs = None;
+                while !over.load(Ordering::Relaxed) {
+                    drop(theirs.replace(bpf::put_first("fighter", "eth0", Side::Egress)));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            };
+            lab.inside("unix1", fight).unwrap();
+        });
+        // A failed wait must end the fight as well.
+        let _over = OnDrop(&over);
+        wait("the log to name it", || {
+            let log = lab.node(1).onevip_log();
+            log.lines().any(|line| line.contains("fighter (program ") && line.contains("again and again"))
+        });
+        wait("new users to go elsewhere", || lab.node(1).claims() == Some(0));
+        wait("the doctor to name it", || {
+            let found = String::from_utf8(onevip(&lab, 1, &["doctor", "--json"]).stdout).unwrap();
+            found.contains("program-first") && found.contains("fighter (program ")
+        });
+        assert_eq!(landed(&lab, lab.clients()[0]), "unix2");
+    });
+    wait("ours to come first in the end", || {
+        let found = String::from_utf8(onevip(&lab, 1, &["doctor", "--json"]).stdout).unwrap();
+        !found.contains("program-first")
+    });
+}
+
+/// Sets a flag at the end, whatever that is.
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The daemon of a node under another run directory.
 fn daemon_in(lab: &Lab, node: u8, run_dir: &Path) -> Command {
     let usual = lab.node(node).onevip_command("run").unwrap();
     let mut command = lab.command(&format!("unix{node}"), usual.get_program().to_str().unwrap()).unwrap();
     let old = lab.node(node).run_dir();
-    command.args(usual.get_args().map(|word| if Path::new(word) == old { run_dir.as_os_str() } else { word }));
+    command
+        .args(usual.get_args().map(|word| if Path::new(word) == old { run_dir.as_os_str() } else { word }));
     for (name, value) in usual.get_envs() {
         command.env(name, value.unwrap_or_default());
     }

@@ -62,8 +62,7 @@ impl RunDir {
             match self.try_lock() {
                 Ok(None) if Instant::now() < until => thread::sleep(LOOK_EVERY),
                 Ok(None) => bail!(
-                    "another onevip (pid {}) already runs here with the run directory {}; stop it first, or give this \
-                     one a --run-dir of its own",
+                    "another onevip (pid {}) already runs here with the run directory {}; stop it first",
                     fs::read_to_string(self.lock_file()).unwrap_or_default().trim(),
                     self.0.display()
                 ),
