@@ -39,7 +39,7 @@ use crate::config::{Accelerate, Config, Membership, Node};
 use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
-use crate::host::{Stage, cgroup, probe, sockets};
+use crate::host::{Stage, cgroup, descriptors, probe, sockets};
 use crate::limits::tally;
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
@@ -82,6 +82,9 @@ pub struct Paths {
 /// Anything that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
 pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     require_root()?;
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!("cannot raise the number of descriptors: {error}");
+    }
     let run_dir = &paths.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
@@ -100,7 +103,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
-    let host_keys = host_keys::watch(&plan)?;
+    let host_keys = host_keys::watch(config, &plan)?;
     let (notices, news) = mpsc::channel();
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),

@@ -335,7 +335,8 @@ impl Steward {
             }
             Question::Facts => {
                 // Before the lock: sshd may take a moment.
-                let host_keys = super::host_keys::look(&plan);
+                let config = self.gatherer().configuration().0.clone();
+                let host_keys = super::host_keys::look(&config, &plan);
                 Answer::Facts(self.gatherer().facts(host_keys))
             }
             Question::Permit | Question::Order { .. } => self.obey_other(from, question)?,

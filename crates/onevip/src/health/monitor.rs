@@ -180,13 +180,25 @@ struct Sshd {
 }
 
 fn sshd(settings: &HealthSettings, vips: &[Vip]) -> Option<Sshd> {
-    if settings.sshd == SshdCheck::Off {
-        return None;
-    }
+    if settings.sshd == SshdCheck::Off { None } else { where_users_find_it(settings, vips.iter()) }
+}
+
+/// Where the `sshd` is that `[health]` means, whether it is examined or not.
+pub fn ssh_target<'a>(
+    settings: &HealthSettings,
+    vips: impl Iterator<Item = &'a Vip> + Clone,
+) -> Option<SocketAddr> {
+    where_users_find_it(settings, vips).map(|sshd| sshd.target)
+}
+
+fn where_users_find_it<'a>(
+    settings: &HealthSettings,
+    mut vips: impl Iterator<Item = &'a Vip> + Clone,
+) -> Option<Sshd> {
     let serves_ssh = |vip: &&Vip| tcp_ports(vip).contains(&SSH);
-    let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !tcp_ports(vip).is_empty()));
+    let vip = vips.clone().find(serves_ssh).or_else(|| vips.clone().find(|vip| !tcp_ports(vip).is_empty()));
     let port = settings.port.or_else(|| ssh_port(settings, vip?))?;
-    let addresses = vip.or(vips.first()).map_or_else(Vec::new, |vip| vip.addresses.clone());
+    let addresses = vip.or_else(|| vips.next()).map_or_else(Vec::new, |vip| vip.addresses.clone());
     let address = settings.address.or_else(|| addresses.first().copied())?;
     Some(Sshd { target: SocketAddr::new(address, port), addresses })
 }

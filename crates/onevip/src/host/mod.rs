@@ -7,12 +7,14 @@
 pub mod arp;
 pub mod cgroup;
 pub mod cluster_mac;
+pub mod descriptors;
 pub mod journal;
 pub mod nd;
 pub mod neighbours;
 pub mod netlink;
 mod packet_socket;
 pub mod probe;
+pub mod programs;
 pub mod sockets;
 pub mod talkers;
 

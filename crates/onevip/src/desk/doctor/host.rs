@@ -3,6 +3,7 @@
 use super::{Finding, Patient};
 use crate::config::Membership;
 use crate::daemon::keys;
+use crate::desk::processes;
 use onevip_bpf::KernelFeatures;
 use std::fs;
 
@@ -92,7 +93,7 @@ fn rights(patient: &Patient<'_>) -> Vec<Finding> {
 
 /// The file that keeps a process of a v1 cpu cgroup from real-time scheduling.
 fn realtime_cgroup(pid: u32) -> Option<String> {
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let cgroups = String::from_utf8(processes::file(pid.try_into().ok()?, "cgroup")?).ok()?;
     let path = cgroups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         parts.next()?.split(',').any(|controller| controller == "cpu").then(|| parts.next()).flatten()
