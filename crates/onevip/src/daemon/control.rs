@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long one side of a conversation may take to speak.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// After a connection could not be accepted, none is for so long.
+const REST: Duration = Duration::from_millis(100);
 /// The longest request that is read, in bytes.
 const REQUEST_MAX: u64 = 4096;
 
@@ -145,7 +147,14 @@ fn group_id(name: &str) -> anyhow::Result<Gid> {
 /// Answers requests for ever. `handle` is told whether root asks.
 pub fn serve(listener: &UnixListener, handle: impl Fn(&Request, bool) -> anyhow::Result<Outcome>) {
     for stream in listener.incoming() {
-        let outcome = stream.context("accepting").and_then(|stream| converse(stream, &handle));
+        let outcome = match stream {
+            Ok(stream) => converse(stream, &handle),
+            Err(error) => {
+                // Too many descriptors are open; whoever waits is still there when there are fewer.
+                std::thread::sleep(REST);
+                Err(error).context("accepting")
+            }
+        };
         if let Err(error) = outcome {
             tracing::debug!("control connection: {error:#}");
         }

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod news;
 pub mod notify;
 pub mod orders;
+pub mod panics;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
@@ -82,6 +83,7 @@ pub struct Paths {
 /// Anything that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
 pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     require_root()?;
+    panics::end_the_process();
     if let Err(error) = descriptors::raise() {
         tracing::warn!("cannot raise the number of descriptors: {error}");
     }
