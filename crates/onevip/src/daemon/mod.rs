@@ -15,6 +15,7 @@ pub mod ears;
 pub mod gather;
 pub mod hooks;
 pub mod host_keys;
+pub mod http;
 pub mod incarnation;
 pub mod keys;
 pub mod living;
