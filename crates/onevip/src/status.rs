@@ -116,6 +116,9 @@ pub struct Vip {
     pub cluster_mac: String,
     /// The interface that bears it here.
     pub interface: String,
+    /// Why that interface cannot be used now, if so: it is not there, down, without a carrier.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// The hash mode.
     pub hash: String,
     /// Buckets that this node claims.
@@ -342,6 +345,9 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
         vip.interface,
         vip.hash
     )?;
+    if let Some(trouble) = &vip.trouble {
+        writeln!(f, "  {trouble}: this node serves nobody here")?;
+    }
     if let Some(membership) = &vip.membership {
         writeln!(f, "  {}", membership_line(membership))?;
         if let Some(hint) = &membership.hint {

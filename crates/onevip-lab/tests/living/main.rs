@@ -10,6 +10,7 @@ mod families;
 mod faults;
 mod flood;
 mod hostile;
+mod interface;
 mod planned;
 mod pools;
 mod strangers;

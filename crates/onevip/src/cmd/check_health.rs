@@ -52,6 +52,11 @@ fn judge(status: &Status) -> (Level, String) {
     }
     for vip in &status.vips {
         let name = &vip.name;
+        if let Some(trouble) = &vip.trouble {
+            // Who cannot hear has learnt nothing about others.
+            found.push((Level::Critical, format!("{name}: {trouble}")));
+            continue;
+        }
         if let Some(membership) = &vip.membership {
             match &membership.why_out {
                 Some(why) if membership.state == "draining" => {

@@ -34,6 +34,6 @@ fn without_daemon(ctx: &Context, run_dir: &RunDir) -> anyhow::Result<Status> {
             run_dir.pins().display()
         );
     }
-    let plan = Plan::new(&config, node)?;
+    let plan = Plan::to_look_at(&config, node)?;
     Gatherer::without_daemon(&config, &plan, run_dir)?.gather(&[])
 }

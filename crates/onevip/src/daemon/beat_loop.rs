@@ -6,6 +6,7 @@
 //! kernel part has one writer.
 
 use super::desk::Slot;
+use super::ears::Ears;
 use super::mailbox::{Inbox, Mailbox};
 use super::margin::Margin;
 use super::prober::Question;
@@ -66,6 +67,15 @@ pub enum Command {
         config: Box<EngineConfig>,
         /// What the VIP's beats are sealed with.
         sealer: Box<Sealer>,
+    },
+    /// The interface of a VIP is another one, or has another MAC or address.
+    Routes {
+        /// Index of the VIP.
+        vip: usize,
+        /// Where its beats go from now on.
+        routes: Vec<wire::Route>,
+        /// What listens on the interface.
+        ears: Box<Ears>,
     },
     /// Look at the connections in exactly these buckets.
     Sample {
@@ -229,6 +239,9 @@ impl BeatLoop {
                 Command::Rebalance => self.for_each_engine(|engine| engine.rebalance(now)),
                 Command::Reconfigure { vip, config, sealer } => {
                     self.with_vip(vip, |vip, outside| vip.reconfigure(now, *config, *sealer, outside));
+                }
+                Command::Routes { vip, routes, ears } => {
+                    self.with_vip(vip, |vip, _| vip.reroute(routes, *ears));
                 }
                 Command::Sample { vip, buckets } => {
                     self.with_vip(vip, |vip, outside| vip.sample(*buckets, outside));

@@ -16,6 +16,7 @@ pub mod gather;
 pub mod hooks;
 pub mod host_keys;
 pub mod incarnation;
+pub mod interfaces;
 pub mod keys;
 pub mod living;
 pub mod mailbox;
@@ -43,6 +44,7 @@ use crate::host::{Stage, cgroup, probe, sockets};
 use crate::limits::tally;
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
+use interfaces::{Follower, Interfaces};
 use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
@@ -52,7 +54,6 @@ use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
 use prober::Prober;
 use run_dir::RunDir;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +102,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
     let host_keys = host_keys::watch(&plan)?;
+    let interfaces = Arc::new(Interfaces::of(&plan, founding.is_some())?);
     let (notices, news) = mpsc::channel();
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),
@@ -114,13 +116,16 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
             news: notices.clone(),
         },
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
+        interfaces: Arc::clone(&interfaces),
     };
 
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (slot, mail) = desk::slot(node.id);
-    let desk =
-        founding.as_ref().map(|founding| desk::Desk::new(config, &plan, founding, mail)).transpose()?;
+    let desk = founding
+        .as_ref()
+        .map(|founding| desk::Desk::new(config, &plan, founding, Arc::clone(&interfaces), mail))
+        .transpose()?;
     let margin = Arc::new(margin::Margin::default());
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
@@ -152,8 +157,16 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let kernel_refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
+    let follower = Follower::new(
+        plan.clone(),
+        founding.is_some(),
+        Arc::clone(&interfaces),
+        to_loop.clone(),
+        to_prober.clone(),
+    );
     let warden = Warden {
         kernel,
+        follower,
         stages,
         journal,
         scanned,
@@ -189,7 +202,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         crate::bans::spread(&bans, &wakes, &slot_of_bans, me, || steward_of_bans.heard());
     })?;
 
-    let of_limits = start_limits(&plan, kernel_refusals, &steward_of_signals, &watchers_of_heirs, &stop)?;
+    let of_limits =
+        start_limits(&plan, kernel_refusals, interfaces, &steward_of_signals, &watchers_of_heirs, &stop)?;
     if let Some(listen) = &config.metrics {
         let source = metrics::Source {
             steward: Arc::clone(&steward_of_signals),
@@ -225,6 +239,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
 fn start_limits(
     plan: &Plan,
     mut refusals: Refusals,
+    interfaces: Arc<Interfaces>,
     steward: &Arc<steward::Steward>,
     watchers: &Watchers,
     stop: &Arc<AtomicBool>,
@@ -232,12 +247,10 @@ fn start_limits(
     if tally::limits(plan).is_empty() {
         return Ok(Vec::new());
     }
-    let macs: HashMap<u32, [u8; 6]> =
-        plan.vips.iter().filter_map(|vip| Some((vip.link.index, vip.link.mac?))).collect();
     let answers = wire::Sender::open().context("cannot open a packet socket")?;
     let (stop_of_answers, stop_of_heirs, steward) = (Arc::clone(stop), Arc::clone(stop), Arc::clone(steward));
     let refusals = spawn("refusals", move || {
-        crate::limits::answer(&mut refusals, &macs, &answers, &stop_of_answers);
+        crate::limits::answer(&mut refusals, &interfaces, &answers, &stop_of_answers);
     })?;
     let claims = watchers.join().context("nobody can watch the claims")?;
     let heirs = spawn("heirs", move || {
@@ -371,7 +384,7 @@ fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
+pub(super) fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
     match accelerate {
         Accelerate::Off => onevip_bpf::Accelerate::Off,
         Accelerate::Xdp => onevip_bpf::Accelerate::Xdp,

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::realtime;
 use crate::config::Config;
 use crate::host::neighbours::Neighbours;
-use crate::host::netlink::Netlink;
+use crate::host::netlink::{Link, Netlink};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_core::NodeId;
@@ -41,6 +41,8 @@ pub enum Question {
     Ask(NodeId),
     /// Ask hosts that are not nodes, so that something arrives if anything can.
     Witnesses,
+    /// From now on ask on these interfaces, in the names of these addresses.
+    Interfaces(Vec<(Link, Vec<IpAddr>)>),
     /// End.
     Stop,
 }
@@ -73,7 +75,7 @@ impl Prober {
     }
 
     /// Asks and listens until told to stop.
-    pub fn run(self) {
+    pub fn run(mut self) {
         // Questions that wait for a busy processor look unanswered to the beat loop, which does not wait for it, and
         // then a living kernel's sessions are reset. Without the rights, that is the risk.
         let _ = realtime::make_current_thread_realtime();
@@ -92,6 +94,7 @@ impl Prober {
                 match question {
                     Question::Ask(node) => self.ask(node),
                     Question::Witnesses => self.ask_witnesses(),
+                    Question::Interfaces(interfaces) => self.sockets = open_what_can_be(&interfaces),
                     Question::Stop => return,
                 }
             }
@@ -140,4 +143,17 @@ impl Prober {
             }
         }
     }
+}
+
+/// Sockets for all of these interfaces. One that went away again meanwhile has none; when it is back, we are told.
+fn open_what_can_be(interfaces: &[(Link, Vec<IpAddr>)]) -> Vec<(Neighbours, u32, IpAddr)> {
+    let each = interfaces.iter().flat_map(|(link, own)| own.iter().map(move |own| (link, *own)));
+    let open = |(link, own): (&Link, IpAddr)| match Neighbours::open(link, own) {
+        Ok(socket) => Some((socket, link.index, own)),
+        Err(error) => {
+            tracing::warn!("cannot open a packet socket on {}: {error}", link.name);
+            None
+        }
+    };
+    each.filter_map(open).collect()
 }

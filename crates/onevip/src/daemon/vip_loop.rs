@@ -209,9 +209,18 @@ impl VipLoop {
     pub fn reconfigure(&mut self, now: Time, config: EngineConfig, sealer: Sealer, outside: &Outside<'_>) {
         if let Decider::Living(living) = &mut self.decider {
             living.receiver.rekey(sealer);
+            // The host's number stays for the life of a daemon, though the MAC that it was made from may have changed.
+            let config = EngineConfig { host: living.config.host, ..config };
             living.engine.reconfigure(now, shedding(&config, living.percent));
             living.config = config;
             self.carry_out(outside);
+        }
+    }
+
+    /// The beats go another way from now on, and others may be heard there.
+    pub fn reroute(&mut self, routes: Vec<Route>, ears: Ears) {
+        if let Decider::Living(living) = &mut self.decider {
+            (living.routes, living.ears) = (routes, ears);
         }
     }
 

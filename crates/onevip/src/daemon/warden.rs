@@ -1,10 +1,13 @@
 //! The warden: keeps on this host what others remove, and looks at its sockets.
 //!
-//! Addresses and links are watched over netlink and put back when they change. Programs and the cluster MAC can vanish
+//! Addresses and links are watched over netlink and put back when they change; an interface that was made anew gets
+//! everything again, in the order in which it was first set up: programs, then addresses, then beats. Programs and the cluster MAC can vanish
 //! without a word from the kernel, so they are looked at every [`TICK`]. All of it may wait for the kernel's network
 //! lock, which is why none of it happens in the beat loop.
 
 use super::beat_loop::{Command, now};
+use super::early_drop;
+use super::interfaces::Follower;
 use super::mailbox::Mailbox;
 use super::plan::Plan;
 use crate::host::Stage;
@@ -24,6 +27,8 @@ use std::time::{Duration, Instant};
 
 /// How often programs and cluster MAC are looked at: what is removed by hand is back within 100 ms.
 const TICK: Duration = Duration::from_millis(50);
+/// How often an interface that could not be followed is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How often everything is looked at even though the kernel reported no change.
 const FULL_LOOK: Duration = Duration::from_secs(5);
 /// How often sockets are scanned. The kernel part bridges the time in between by itself (SYN_MEMORY_SECS).
@@ -86,7 +91,9 @@ pub struct Guests {
 pub struct Warden {
     /// The kernel part, for its attachments.
     pub kernel: Kernel,
-    /// What each VIP needs on its interface.
+    /// Where the interfaces are now.
+    pub follower: Follower,
+    /// What each VIP needs on its interface, of those whose interfaces are there.
     pub stages: Vec<Stage>,
     /// What was changed on this host.
     pub journal: Journal,
@@ -115,17 +122,44 @@ impl Warden {
         while !self.stop.load(Ordering::Relaxed) {
             let changed = wait(&mut watch)?;
             let now = Instant::now();
-            complaint.about(self.ensure_programs());
             if changed || now >= next_look {
-                complaint.about(self.ensure_stages(&mut netlink));
-                next_look = now + FULL_LOOK;
+                let followed = self.follow(&mut netlink);
+                next_look = now + if followed.is_ok() { FULL_LOOK } else { LOOK_AGAIN };
+                complaint.about(followed);
             } else {
+                complaint.about(self.ensure_programs());
                 complaint.about(self.rejoin_macs(&mut netlink));
             }
             if now >= next_scan {
                 complaint.about(self.scan());
                 next_scan = now + SCAN;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes sure of everything where the interfaces are now: programs first, then addresses, then beats. What can be done
+    /// is done also where something else fails.
+    fn follow(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        let anew = self.follower.look(netlink)?;
+        let attached = self.attach();
+        let programs = self.ensure_programs();
+        self.stages = self.follower.stages();
+        let staged = self.ensure_stages(netlink, anew);
+        self.follower.publish();
+        attached.and(programs).and(staged)
+    }
+
+    /// Attaches the programs to interfaces that are new, and forgets those that are gone.
+    fn attach(&mut self) -> anyhow::Result<()> {
+        let unattached = self.follower.unattached();
+        for (index, name, accelerate) in &unattached {
+            self.kernel.attach(name, early_drop(*accelerate))?;
+            // One that was made anew once more just now is attached to once more: the kernel has told of it already.
+            self.follower.attached(*index, name);
+        }
+        if !unattached.is_empty() {
+            self.kernel.detach_all_but(&self.follower.names())?;
         }
         Ok(())
     }
@@ -137,10 +171,15 @@ impl Warden {
         Ok(())
     }
 
-    fn ensure_stages(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {
+    /// On an interface that was made anew nobody has removed anything.
+    fn ensure_stages(&mut self, netlink: &mut Netlink, anew: bool) -> anyhow::Result<()> {
         for stage in &self.stages {
             for missing in stage.ensure(netlink, &mut self.journal)? {
-                tracing::warn!("somebody removed {missing}; it is back");
+                if anew {
+                    tracing::info!("set up {missing}");
+                } else {
+                    tracing::warn!("somebody removed {missing}; it is back");
+                }
             }
         }
         Ok(())

@@ -123,9 +123,7 @@ impl Stage {
 /// There is none; the message lists those there are.
 pub fn find_link(netlink: &mut Netlink, name: &str) -> anyhow::Result<Link> {
     let links = netlink.links().context("cannot list the interfaces of this host")?;
-    if let Some(link) =
-        links.iter().find(|link| link.name == name || link.altnames.iter().any(|alt| alt == name))
-    {
+    if let Some(link) = links.iter().find(|link| link.is_called(name)) {
         return Ok(link.clone());
     }
     let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();

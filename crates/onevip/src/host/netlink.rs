@@ -32,8 +32,17 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether its driver reports a carrier; one that is down has none.
+    pub carrier: bool,
     /// What kind of virtual interface it is, as `ip -d link` names it; none for a real one.
     pub kind: Option<String>,
+}
+
+impl Link {
+    /// Whether this is its name, be it the first one or an alternative one.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|alt| alt == name)
+    }
 }
 
 /// An IP address of an interface.
@@ -391,6 +400,7 @@ fn link(message: LinkMessage) -> Link {
         altnames: Vec::new(),
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         kind: None,
     };
     for attribute in message.attributes {

@@ -111,6 +111,10 @@ fn clocks(facts: &[(&str, &NodeFacts)], me: &str) -> Vec<Finding> {
 }
 
 fn membership(vip: &Vip) -> Vec<Finding> {
+    // Who cannot hear has learnt nothing about others.
+    if vip.trouble.is_some() {
+        return Vec::new();
+    }
     let Some(membership) = &vip.membership else { return Vec::new() };
     let mut findings = Vec::new();
     if let Some(hint) = &membership.hint {

@@ -3,6 +3,7 @@
 use super::{Finding, Patient};
 use crate::config::Membership;
 use crate::daemon::keys;
+use crate::status::Vip;
 use onevip_bpf::KernelFeatures;
 use std::fs;
 
@@ -18,18 +19,28 @@ pub(super) fn daemon(patient: &Patient<'_>) -> Vec<Finding> {
             "`systemctl start onevip`, and `journalctl -u onevip` if that fails",
         )];
     };
-    let lapsed = !status.lease.live && status.lease.left_ms != 0;
-    lapsed
-        .then(|| {
-            Finding::new(
-                "lease",
-                "the lease of this node ran out",
-                "it answers nobody new until others acknowledge its beats again",
-                "`onevip status` says whom it hears; a daemon that does not run in time needs its real-time rights",
-            )
-        })
-        .into_iter()
-        .collect()
+    let interfaces = status.vips.iter().filter_map(interface);
+    let lapsed = |vip: &Vip| vip.trouble.is_none() && !vip.lease.live && vip.lease.left_ms != 0;
+    let lease = status.vips.iter().any(lapsed).then(|| {
+        Finding::new(
+            "lease",
+            "the lease of this node ran out",
+            "it answers nobody new until others acknowledge its beats again",
+            "`onevip status` says whom it hears; a daemon that does not run in time needs its real-time rights",
+        )
+    });
+    interfaces.chain(lease).collect()
+}
+
+fn interface(vip: &Vip) -> Option<Finding> {
+    let trouble = vip.trouble.as_ref()?;
+    Some(Finding::new(
+        "interface",
+        format!("{}: {trouble}", vip.name),
+        "no packet and no beat passes: this node serves nobody there, and the others have to",
+        "`ip -d link` and `ip address` show it, the log of the network manager says why; the node serves again by itself \
+         when it is back. For an address that is not to come back, restart the daemon",
+    ))
 }
 
 pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
