@@ -4,7 +4,7 @@
 //! something failed, 2 when the command line or the configuration is wrong; a subcommand may have more of them.
 
 use crate::cmd;
-use crate::config::Diagnostics;
+use crate::config::{Diagnostics, UnknownNode};
 use crate::daemon::control::Request;
 use clap::{Parser, Subcommand};
 use onevip_core::Prefix;
@@ -212,6 +212,10 @@ fn report(error: &anyhow::Error) -> ExitCode {
     // Nothing can be done about an error stream that is gone.
     if let Some(mistakes) = error.downcast_ref::<Diagnostics>() {
         let _ = writeln!(err, "{}", mistakes.render(colour(&err)));
+        return ExitCode::from(EXIT_WRONG);
+    }
+    if let Some(unknown) = error.downcast_ref::<UnknownNode>() {
+        let _ = writeln!(err, "onevip: {unknown}");
         return ExitCode::from(EXIT_WRONG);
     }
     let is_broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;

@@ -15,6 +15,7 @@ mod frugality;
 mod idle;
 mod import;
 mod ipv6;
+mod late;
 mod lease;
 mod mapping;
 mod mapping_ipv6;

@@ -133,7 +133,11 @@ pub fn listen(path: &Path, group: Option<&str>) -> anyhow::Result<UnixListener> 
     Ok(listener)
 }
 
-fn group_id(name: &str) -> anyhow::Result<Gid> {
+/// The group of that name.
+///
+/// # Errors
+/// There is none on this host, or it cannot be looked up.
+pub(super) fn group_id(name: &str) -> anyhow::Result<Gid> {
     match Group::from_name(name).with_context(|| format!("cannot look up the group {name}"))? {
         Some(group) => Ok(group.gid),
         None => bail!(

@@ -5,7 +5,7 @@
 //! served; the *witness* sees whether other nodes serve theirs; *news* writes the log; *control* answers commands, the *desk* other nodes'
 //! questions, *bans* tells of bans and ends them, *refusals* answers those who are over a limit, *heirs* asks for the counts of
 //! sources that moved here. The main thread sets
-//! everything up, waits for a signal and ends the others. What must survive the
+//! everything up (after [waiting] for what is late), waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
@@ -30,16 +30,17 @@ pub mod realtime;
 pub mod run_dir;
 pub mod steward;
 pub mod vip_loop;
+pub mod waiting;
 pub mod warden;
 pub mod wire;
 
 use crate::bans::keeper::Keeper;
 use crate::bans::spread::Wake;
-use crate::config::{Accelerate, Config, Membership, Node};
+use crate::config::{Accelerate, Config, Membership};
 use crate::health::board::Board;
 use crate::host::journal::Journal;
 use crate::host::netlink::Netlink;
-use crate::host::{Stage, cgroup, probe, sockets};
+use crate::host::{Stage, cgroup, sockets};
 use crate::limits::tally;
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
@@ -60,6 +61,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 use vip_loop::{Decider, VipLoop};
+use waiting::Ready;
 use warden::{Scanned, Warden};
 
 /// Stack of the beat loop and the other threads, in bytes. Only touched pages are locked in memory.
@@ -76,22 +78,28 @@ pub struct Paths {
     pub state_dir: PathBuf,
 }
 
-/// Serves the VIPs of `node` until a signal ends it.
+/// Serves the VIPs of this host, the node of that name or else the one of the hostname, until a signal ends it. What is late
+/// is waited for.
 ///
 /// # Errors
-/// Anything that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
-pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
+/// Anything else that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
+pub fn run(name: Option<&str>, paths: &Paths) -> anyhow::Result<()> {
     require_root()?;
     let run_dir = &paths.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
-    let plan = Plan::new(config, node)?;
+    // Blocked before any thread starts, so that all of them leave signals to the main thread.
+    let signals = blocked_signals()?;
+    // Rights do not come with time: what takes them fails before anything is waited for.
+    let sender = wire::Sender::open().context("cannot open a packet socket")?;
+    let Some(Ready { config, node, plan }) = waiting::until_ready(name, paths, &signals)? else {
+        return Ok(());
+    };
+    let (config, node) = (&config, &node);
     let founding = match config.membership {
         Membership::Static => None,
         Membership::Living => Some(Founding::new(config, &paths.state_dir)?),
     };
-    // Blocked before any thread starts, so that all of them leave signals to the main thread.
-    let signals = blocked_signals()?;
     let memory_locked = realtime::lock_memory().inspect_err(|error| {
         tracing::warn!("cannot lock memory ({error}): beats may be late when this host swaps");
     });
@@ -126,7 +134,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
         words: kernel.words(),
         beats: kernel.beats()?,
-        sender: wire::Sender::open().context("cannot open a packet socket")?,
+        sender,
         inbox,
         notices,
         prober: to_prober.clone(),
@@ -278,7 +286,6 @@ pub fn require_root() -> anyhow::Result<()> {
 /// Kernel part first, then the address: no packet for the VIP ever meets a host without a verdict.
 fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal) -> anyhow::Result<Kernel> {
     let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
-    refuse_strangers(plan, &mut netlink)?;
     onevip_bpf::ensure_bpffs(&run_dir.pins())?;
     let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
     match origin {
@@ -346,29 +353,6 @@ fn clear_away(stages: &[Stage], kernel: &mut Kernel, journal: &mut Journal) -> a
     }
     let interfaces: Vec<&str> = stages.iter().map(|stage| stage.interface.as_str()).collect();
     Ok(kernel.detach_all_but(&interfaces)?)
-}
-
-/// A VIP that is not here yet may be somebody else's. One that is here already is ours: an earlier daemon's, or the
-/// administrator's.
-fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
-    let present = netlink.addresses().context("cannot list the addresses of this host")?;
-    for vip in &plan.vips {
-        for address in vip.vip.addresses.iter().filter(|ip| !present.iter().any(|known| known.ip == **ip)) {
-            let stranger = probe::find_stranger(&vip.link, *address, vip.vip.mac.0)
-                .with_context(|| format!("cannot probe for {address} on {}", vip.link.name))?;
-            if let Some(mac) = stranger {
-                bail!(
-                    "vip {}: {address} is already used on the LAN of {} by the host with MAC {}, which is not of this \
-                     cluster (whose MAC is {}); take the address away there, or choose another",
-                    vip.vip.name,
-                    vip.link.name,
-                    crate::config::MacAddr(mac),
-                    vip.vip.mac
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {

@@ -145,6 +145,7 @@ mod tests {
             altnames: Vec::new(),
             mac: Some([2; 6]),
             up: true,
+            carrier: true,
             kind: None,
         };
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();

@@ -32,6 +32,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether it has a link: a cable with somebody at the other end.
+    pub carrier: bool,
     /// What kind of virtual interface it is, as `ip -d link` names it; none for a real one.
     pub kind: Option<String>,
 }
@@ -391,6 +393,7 @@ fn link(message: LinkMessage) -> Link {
         altnames: Vec::new(),
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         kind: None,
     };
     for attribute in message.attributes {
