@@ -40,6 +40,8 @@ enum Command {
     /// Serve the VIPs on this host
     Run,
     /// Remove every trace of onevip from this host
+    ///
+    /// Its sessions to the VIPs are reset; `onevip drain --wait`, before the daemon is stopped, lets them end first.
     Teardown,
     /// Check a configuration: all mistakes at once
     Check {

@@ -6,12 +6,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
 mod answers;
 mod arp;
 mod common;
 mod flood;
 mod fragments;
 mod frugality;
+mod given_up;
 mod idle;
 mod import;
 mod ipv6;
@@ -24,6 +26,7 @@ mod mtu;
 mod nat;
 mod repair;
 mod router;
+mod second_nic;
 mod services;
 mod sessions;
 mod stale;

@@ -37,9 +37,9 @@ use crate::bans::keeper::Keeper;
 use crate::bans::spread::Wake;
 use crate::config::{Accelerate, Config, Membership, Node};
 use crate::health::board::Board;
-use crate::host::journal::Journal;
+use crate::host::journal::{Change, Journal};
 use crate::host::netlink::Netlink;
-use crate::host::{Stage, cgroup, probe, sockets};
+use crate::host::{Stage, cgroup, others, probe, reset, sockets};
 use crate::limits::tally;
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
@@ -53,6 +53,7 @@ use plan::Plan;
 use prober::Prober;
 use run_dir::RunDir;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -279,6 +280,7 @@ pub fn require_root() -> anyhow::Result<()> {
 fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal) -> anyhow::Result<Kernel> {
     let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
     refuse_strangers(plan, &mut netlink)?;
+    refuse_silence(stages, journal)?;
     onevip_bpf::ensure_bpffs(&run_dir.pins())?;
     let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
     match origin {
@@ -291,15 +293,17 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     if kernel.config().is_some_and(|old| old != wanted) {
         expect_guests_everywhere(&kernel);
     }
+    give_up_addresses(stages, journal)?;
     kernel.set_config(&wanted)?;
     for (interface, accelerate) in plan.attachments() {
         let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
     }
     guard_ports(plan, run_dir)?;
+    others::ensure(stages, &mut netlink, journal)?;
     for stage in stages {
-        for done in stage.ensure(&mut netlink, journal)? {
-            tracing::info!("set up {done}");
+        for repair in stage.ensure(&mut netlink, journal)? {
+            tracing::info!("{}", repair.at_start());
         }
     }
     clear_away(stages, &mut kernel, journal)?;
@@ -338,22 +342,52 @@ fn guard_ports(plan: &Plan, run_dir: &RunDir) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes VIPs from this host that the configuration no longer has, while the kernel part still judges their packets, and
+/// resets their sessions: without the address no reset gets out.
+fn give_up_addresses(stages: &[Stage], journal: &mut Journal) -> anyhow::Result<()> {
+    let serves = |address: &IpAddr| stages.iter().any(|stage| stage.addresses.contains(address));
+    let given_up: Vec<_> = journal.addresses().into_iter().filter(|address| !serves(address)).collect();
+    reset::sessions_of(&given_up, |said| tracing::warn!("addresses that the file no longer has: {said}"));
+    let stays = |change: &Change| !matches!(change, Change::Address { address, .. } if !serves(address));
+    for change in journal.undo_unless(stays)? {
+        tracing::info!("the configuration no longer asks for {change}: undone");
+    }
+    Ok(())
+}
+
 /// Takes away what an earlier configuration has left on this host: the address first, then the kernel part that judged
 /// its packets.
 fn clear_away(stages: &[Stage], kernel: &mut Kernel, journal: &mut Journal) -> anyhow::Result<()> {
-    for change in journal.undo_unless(|change| stages.iter().any(|stage| stage.needs(change)))? {
+    let needed =
+        |change: &Change| stages.iter().any(|stage| stage.needs(change)) || others::needs(stages, change);
+    for change in journal.undo_unless(needed)? {
         tracing::info!("the configuration no longer asks for {change}: undone");
     }
     let interfaces: Vec<&str> = stages.iter().map(|stage| stage.interface.as_str()).collect();
     Ok(kernel.detach_all_but(&interfaces)?)
 }
 
-/// A VIP that is not here yet may be somebody else's. One that is here already is ours: an earlier daemon's, or the
-/// administrator's.
+/// Where the kernel was told not to answer ARP for a VIP, its clients would wait for ever.
+fn refuse_silence(stages: &[Stage], journal: &Journal) -> anyhow::Result<()> {
+    for stage in stages {
+        if let Some(setting) = stage.silenced_by(journal) {
+            bail!(
+                "{setting} keeps this host from answering ARP for the VIP on {}; `sysctl -w` it to 0, 1 or 2, and in \
+                 /etc/sysctl.d",
+                stage.interface
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A VIP that is not here yet may be somebody else's, and so may one that duplicate address detection found elsewhere. Any
+/// other that is here already is ours: an earlier daemon's, or the administrator's.
 fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
     let present = netlink.addresses().context("cannot list the addresses of this host")?;
     for vip in &plan.vips {
-        for address in vip.vip.addresses.iter().filter(|ip| !present.iter().any(|known| known.ip == **ip)) {
+        let is_ours = |ip: &&IpAddr| present.iter().any(|known| known.ip == **ip && !known.is_contested());
+        for address in vip.vip.addresses.iter().filter(|ip| !is_ours(ip)) {
             let stranger = probe::find_stranger(&vip.link, *address, vip.vip.mac.0)
                 .with_context(|| format!("cannot probe for {address} on {}", vip.link.name))?;
             if let Some(mac) = stranger {

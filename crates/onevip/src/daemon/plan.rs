@@ -146,6 +146,8 @@ mod tests {
             mac: Some([2; 6]),
             up: true,
             kind: None,
+            speaks_arp: true,
+            master: None,
         };
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let node = |addresses: &[&str]| Node {
@@ -154,7 +156,7 @@ mod tests {
             addresses: addresses.iter().map(|text| ip(text)).collect(),
             weight: 100,
         };
-        let on = |link, text| Address { link, ip: ip(text), prefix_len: 64 };
+        let on = |link, text| Address::new(link, ip(text), 64);
         let present = [
             on(1, "::1"),
             on(2, "fe80::1"),

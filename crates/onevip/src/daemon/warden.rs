@@ -10,6 +10,7 @@ use super::plan::Plan;
 use crate::host::Stage;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
+use crate::host::others;
 use crate::host::sockets::{self, Bound, Connection};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -139,11 +140,11 @@ impl Warden {
 
     fn ensure_stages(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {
         for stage in &self.stages {
-            for missing in stage.ensure(netlink, &mut self.journal)? {
-                tracing::warn!("somebody removed {missing}; it is back");
+            for repair in stage.ensure(netlink, &mut self.journal)? {
+                tracing::warn!("{}", repair.later());
             }
         }
-        Ok(())
+        others::ensure(&self.stages, netlink, &mut self.journal)
     }
 
     fn rejoin_macs(&self, netlink: &mut Netlink) -> anyhow::Result<()> {
