@@ -24,6 +24,7 @@ use anyhow::{Context, bail};
 use cluster_mac::Way;
 use journal::{Change, Journal};
 use netlink::{Address, Link, Netlink};
+use std::io;
 use std::net::IpAddr;
 
 /// Something that was not as it must be on this host, and is now.
@@ -124,9 +125,15 @@ impl Stage {
             })?;
         }
         if right.is_empty() {
-            netlink
-                .add_address(&wanted)
-                .with_context(|| format!("cannot add {address} to interface {}", self.interface))?;
+            match netlink.add_address(&wanted) {
+                // Somebody was faster; how, the next look finds.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    let interface = &self.interface;
+                    return Err(error)
+                        .with_context(|| format!("cannot add {address} to interface {interface}"));
+                }
+                _ => {}
+            }
         }
         Ok((right.is_empty() || !wrong.is_empty())
             .then(|| Repair { what: format!("address {address} on {}", self.interface), was }))
