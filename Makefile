@@ -4,6 +4,8 @@
 SHELL := /bin/sh
 CARGO ?= cargo
 PREFIX ?= /usr/local
+UNITS ?= /etc/systemd/system
+VMS ?= 6.1 6.12
 
 ifneq ($(shell id -u),0)
 SUDO := sudo -E
@@ -12,7 +14,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test lint bench failover health load simulate fuzz install clean
+.PHONY: help build demo test lint bench failover health load simulate fuzz vms install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -75,8 +77,16 @@ fuzz:            ## beats and frames as hostile input, FUZZ_SECONDS each
 		target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=1500 -len_control=0 \
 			-artifact_prefix=artifacts/ corpus/$$target || exit 1; done
 
-install: build   ## onevip into $(PREFIX)/sbin
+vms:             ## the units under a real systemd, in two virtual hosts, on Linux 6.1 and 6.12 (about an hour, emulated; VMS="6.12" for one)
+	@scripts/deps vms
+	$(CARGO) build --locked --release -p onevip
+	$(SUDO) scripts/vms/run target/release/onevip $(VMS)
+
+install: build   ## onevip into $(PREFIX)/sbin, its units into $(UNITS)
 	$(SUDO) install -D -m 755 target/release/onevip $(DESTDIR)$(PREFIX)/sbin/onevip
+	$(SUDO) install -d $(DESTDIR)$(UNITS)
+	for unit in packaging/systemd/*; do \
+		sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' $$unit | $(SUDO) tee $(DESTDIR)$(UNITS)/$$(basename $$unit) > /dev/null || exit 1; done
 
 clean:           ## what was built
 	$(CARGO) clean

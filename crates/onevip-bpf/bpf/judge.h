@@ -137,6 +137,9 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 		if (tcp->rst || (tcp->ack && bpf_ntohl(tcp->ack_seq) == socket.sent_isn + 1))
 			return ONEVIP_TCP_HALF_OPEN;
 		return ONEVIP_TCP_HALF_OPEN_STALE;
+	case SOCKET_REQUEST_UNREAD:
+		/* To drop it would be to let nobody in. */
+		return ONEVIP_TCP_HALF_OPEN;
 	case SOCKET_TIME_WAIT:
 		/* A reused 4-tuple that another node serves must not get our stale ACKs. */
 		return tcp->fin || claimed(on->vip, flags) ? ONEVIP_TCP_TIME_WAIT : ONEVIP_TCP_TIME_WAIT_FOREIGN;

@@ -3,7 +3,9 @@
 //! Nothing here ends with the process: links are pinned, clsact filters belong to the interface. Replacing a program
 //! is atomic in each way (`bpf_link_update`, filter replace), so no packet meets an interface without one.
 
+use crate::chain::{self, Neighbour, Other};
 use crate::error::{Error, Result};
+use crate::first::{Contest, Held};
 use crate::netlink::{Side, TrafficControl};
 use crate::object::Programs;
 use crate::pins::{self, Hook, Survey};
@@ -92,18 +94,44 @@ impl AttachPreference {
     }
 }
 
-/// Something that was missing and has been put back.
+/// Something that was not as it should be and has been put right.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Repair {
     /// The interface.
     pub interface: String,
-    /// What had to be attached again: "ingress program", "egress program", "XDP program".
+    /// What it is about: "ingress program", "egress program", "XDP program".
     pub what: &'static str,
+    /// What had happened to it.
+    pub cause: Cause,
+}
+
+/// What had happened to a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It, or the pin that keeps it, was removed.
+    Removed,
+    /// This program of somebody else's was put before it.
+    Displaced(Neighbour),
+    /// Besides ours there was one of another onevip, which runs no more.
+    LeftBehind,
 }
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} from {}", self.what, self.interface)
+        let Self { interface, what, cause } = self;
+        match cause {
+            Cause::Removed => write!(f, "somebody removed the {what} from {interface}; it is back"),
+            Cause::Displaced(by) => write!(
+                f,
+                "{by} was put before the {what} of {interface}, which then sees only what that passes on; onevip's is \
+                 first again"
+            ),
+            Cause::LeftBehind => write!(
+                f,
+                "programs of another onevip, which runs no more, were still on {interface} and would have dropped what \
+                 this one lets in; taken off"
+            ),
+        }
     }
 }
 
@@ -113,8 +141,11 @@ pub(crate) struct Attached {
     pub name: String,
     pub ifindex: u32,
     pub mode: AttachMode,
-    /// tcx and XDP links that should be alive, with the pins that keep them.
-    links: Vec<(Hook, OwnedFd)>,
+    /// tcx and XDP links.
+    links: Vec<Held>,
+    contest: Contest,
+    /// What [`Attacher::repair`] has to tell of what was found at attaching.
+    news: Vec<Repair>,
 }
 
 pub(crate) const INGRESS_NAME: &str = "onevip_ingress";
@@ -127,7 +158,7 @@ const fn side_name(side: Side) -> &'static str {
     }
 }
 
-const fn what(hook: Hook) -> &'static str {
+pub(crate) const fn what(hook: Hook) -> &'static str {
     match hook {
         Hook::Ingress => "ingress program",
         Hook::Egress => "egress program",
@@ -155,12 +186,18 @@ pub(crate) struct Attacher<'a> {
 }
 
 impl Attacher<'_> {
-    /// Attaches all programs, in place of older ones.
-    pub(crate) fn attach(&self, accelerate: Accelerate, preference: AttachPreference) -> Result<Attached> {
-        let mut links = Vec::new();
+    /// Attaches all programs, in place of older ones, and takes those of `others` off.
+    pub(crate) fn attach(
+        &self,
+        accelerate: Accelerate,
+        preference: AttachPreference,
+        others: Option<&Other>,
+    ) -> Result<Attached> {
+        let (mut links, mut news) = (Vec::new(), Vec::new());
         let tc = match preference {
-            AttachPreference::Clsact => TcMode::Clsact,
-            AttachPreference::Auto => self.attach_tcx(&mut links)?,
+            // Where others use tcx, clsact comes too late.
+            AttachPreference::Clsact if self.before_clsact()?.is_none() => TcMode::Clsact,
+            _ => self.attach_tcx(&mut links, &mut news)?,
         };
         // The new way first, then the old one goes: for a moment both judge, which changes nothing.
         match tc {
@@ -171,21 +208,47 @@ impl Attacher<'_> {
                 remove_link(self.dir, Hook::Egress, self.ifindex)?;
             }
         }
+        if let Some(others) = others {
+            let action = format!("take another onevip's programs off {}", self.name);
+            others.take_off().map_err(Error::system(action))?;
+            news.push(self.repair_of("ingress program", Cause::LeftBehind));
+        }
         self.attach_xdp(accelerate, &mut links)?;
         let mode = AttachMode { tc, xdp: accelerate };
-        Ok(Attached { name: self.name.to_owned(), ifindex: self.ifindex, mode, links })
+        let (name, ifindex) = (self.name.to_owned(), self.ifindex);
+        Ok(Attached { name, ifindex, mode, links, contest: Contest::default(), news })
+    }
+
+    pub(crate) fn repair_of(&self, what: &'static str, cause: Cause) -> Repair {
+        Repair { interface: self.name.to_owned(), what, cause }
     }
 
     /// The guard goes first: no ARP answer may leave before it stands.
-    fn attach_tcx(&self, links: &mut Vec<(Hook, OwnedFd)>) -> Result<TcMode> {
+    fn attach_tcx(&self, links: &mut Vec<Held>, news: &mut Vec<Repair>) -> Result<TcMode> {
         for hook in [Hook::Egress, Hook::Ingress] {
-            match self.attach_link(hook) {
-                Ok(link) => links.push((hook, link)),
+            match self.hold(hook) {
+                Ok((held, before)) => {
+                    links.push(held);
+                    news.extend(before.map(|by| self.repair_of(what(hook), Cause::Displaced(by))));
+                }
                 Err(error) if lacks_tcx(&error) && links.is_empty() => return Ok(TcMode::Clsact),
                 Err(error) => return Err(self.failed(hook, error)),
             }
         }
         Ok(TcMode::Tcx)
+    }
+
+    /// A tcx program of somebody else's, which sees every packet before any clsact filter does.
+    fn before_clsact(&self) -> Result<Option<Neighbour>> {
+        for side in Side::BOTH {
+            let chain = chain::tcx(self.ifindex, side);
+            let chain = chain.map_err(Error::system(format!("list the programs of {}", self.name)))?;
+            let mut theirs = chain.iter().map(|place| Neighbour::of(place.program));
+            if let Some(first) = theirs.find(|neighbour| neighbour.name != side_name(side)) {
+                return Ok(Some(first));
+            }
+        }
+        Ok(None)
     }
 
     fn attach_clsact(&self) -> Result<()> {
@@ -206,7 +269,7 @@ impl Attacher<'_> {
         }
         self.mark(Hook::Clsact)?;
         for side in Side::BOTH {
-            tc.filter_replace(self.ifindex, side, self.side_program(side), side_name(side))
+            tc.filter_put_first(self.ifindex, side, self.side_program(side), side_name(side))
                 .map_err(failed)?;
         }
         Ok(())
@@ -219,7 +282,7 @@ impl Attacher<'_> {
             .map_err(Error::system(format!("pin {}", path.display())))
     }
 
-    fn attach_xdp(&self, accelerate: Accelerate, links: &mut Vec<(Hook, OwnedFd)>) -> Result<()> {
+    fn attach_xdp(&self, accelerate: Accelerate, links: &mut Vec<Held>) -> Result<()> {
         let wanted = match accelerate {
             Accelerate::Off => None,
             Accelerate::Xdp => Some(Hook::XdpNative),
@@ -232,13 +295,13 @@ impl Attacher<'_> {
             }
         }
         if let Some(hook) = wanted {
-            links.push((hook, self.attach_link(hook).map_err(|error| self.failed(hook, error))?));
+            links.push(self.hold(hook).map_err(|error| self.failed(hook, error))?.0);
         }
         Ok(())
     }
 
     /// Our program on a pinned link: the one that is pinned already, if it lives on this interface, else a new one.
-    fn attach_link(&self, hook: Hook) -> io::Result<OwnedFd> {
+    pub(crate) fn attach_link(&self, hook: Hook) -> io::Result<OwnedFd> {
         let path = hook.path(self.dir, self.ifindex);
         if let Ok(link) = sys::open(&path) {
             let info = sys::link_info(link.as_fd())?;
@@ -251,7 +314,7 @@ impl Attacher<'_> {
         }
         let (at, flags) = match hook {
             Hook::Ingress => (AttachPoint::TcxIngress, sys::BEFORE_ALL),
-            Hook::Egress => (AttachPoint::TcxEgress, 0),
+            Hook::Egress => (AttachPoint::TcxEgress, sys::BEFORE_ALL),
             Hook::XdpNative => (AttachPoint::Xdp, sys::XDP_NATIVE),
             Hook::XdpGeneric => (AttachPoint::Xdp, sys::XDP_GENERIC),
             Hook::Clsact | Hook::Qdisc => return Err(io::ErrorKind::InvalidInput.into()),
@@ -261,7 +324,7 @@ impl Attacher<'_> {
         Ok(link)
     }
 
-    fn program(&self, hook: Hook) -> BorrowedFd<'_> {
+    pub(crate) fn program(&self, hook: Hook) -> BorrowedFd<'_> {
         match hook {
             Hook::Ingress | Hook::Clsact | Hook::Qdisc => self.programs.ingress.as_fd(),
             Hook::Egress => self.programs.egress.as_fd(),
@@ -276,7 +339,7 @@ impl Attacher<'_> {
         }
     }
 
-    fn failed(&self, hook: Hook, source: io::Error) -> Error {
+    pub(crate) fn failed(&self, hook: Hook, source: io::Error) -> Error {
         let hint = match (hook, source.raw_os_error()) {
             (Hook::XdpNative | Hook::XdpGeneric, Some(libc::EBUSY | libc::EEXIST)) => format!(
                 "; another XDP program is there: remove it (ip link set dev {} xdp off), or set accelerate = \"off\"",
@@ -291,58 +354,67 @@ impl Attacher<'_> {
         Error::Attach { what: format!("the {}", what(hook)), interface: self.name.to_owned(), source, hint }
     }
 
-    /// Whether nothing is missing of `attached`; in as few calls as possible, since this is asked all the time.
+    /// Whether everything of `attached` is as it should be; in as few calls as possible, since this is asked all the time.
     pub(crate) fn is_whole(&self, attached: &Attached) -> Result<bool> {
-        let lives = |(hook, link): &(Hook, OwnedFd)| {
-            sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == self.ifindex)
-                && hook.path(self.dir, self.ifindex).exists()
-        };
-        let filters = || Ok(attached.mode.tc != TcMode::Clsact || self.filters_missing()?.is_empty());
-        if attached.links.iter().all(lives) { filters() } else { Ok(false) }
+        if !attached.news.is_empty() || !attached.links.iter().all(|held| self.is_in_place(held)) {
+            return Ok(false);
+        }
+        Ok(attached.mode.tc != TcMode::Clsact
+            || (self.filters_amiss()?.is_empty() && self.before_clsact()?.is_none()))
     }
 
-    /// Puts back what is missing of `attached`, which is on this very interface.
-    pub(crate) fn repair(&self, attached: &mut Attached) -> Result<Vec<&'static str>> {
-        let mut repaired = Vec::new();
-        for (hook, link) in &mut attached.links {
-            let alive = sys::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == self.ifindex);
-            if alive && hook.path(self.dir, self.ifindex).exists() {
-                continue;
-            }
-            if alive {
-                // Only the pin is gone. Without it the program would leave with the process.
-                let path = hook.path(self.dir, self.ifindex);
-                sys::pin_over(link.as_fd(), &path).map_err(|error| self.failed(*hook, error))?;
-            } else {
-                *link = self.attach_link(*hook).map_err(|error| self.failed(*hook, error))?;
-            }
-            repaired.push(what(*hook));
+    /// Puts right what is amiss with `attached`, which is on this very interface, and takes the programs of `others` off.
+    pub(crate) fn repair(&self, attached: &mut Attached, others: Option<&Other>) -> Result<Vec<Repair>> {
+        let mut repairs = std::mem::take(&mut attached.news);
+        if attached.mode.tc == TcMode::Clsact
+            && let Some(by) = self.before_clsact()?
+        {
+            *attached = self.attach(attached.mode.xdp, AttachPreference::Auto, others)?;
+            repairs.push(self.repair_of("ingress program", Cause::Displaced(by)));
+            return Ok(repairs);
+        }
+        if let Some(others) = others {
+            let action = format!("take another onevip's programs off {}", self.name);
+            others.take_off().map_err(Error::system(action))?;
+            repairs.push(self.repair_of("ingress program", Cause::LeftBehind));
+        }
+        let Attached { links, contest, .. } = attached;
+        for held in links.iter_mut().filter(|held| !self.is_in_place(held)) {
+            let cause = self.put_in_place(held, contest)?;
+            repairs.extend(cause.map(|cause| self.repair_of(what(held.hook), cause)));
         }
         if attached.mode.tc == TcMode::Clsact {
-            let missing = self.filters_missing()?;
-            if !missing.is_empty() {
+            let amiss = self.filters_amiss()?;
+            if !amiss.is_empty() {
                 self.attach_clsact()?;
             }
-            repaired.extend(missing);
+            repairs.extend(amiss);
         }
-        Ok(repaired)
+        Ok(repairs)
     }
 
-    /// Which of our filters are not there, or hold another program than ours.
-    fn filters_missing(&self) -> Result<Vec<&'static str>> {
+    /// Which of our filters are not there, hold another program than ours, or have another before them.
+    fn filters_amiss(&self) -> Result<Vec<Repair>> {
         let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
-        let mut missing = Vec::new();
+        let mut amiss = Vec::new();
         for (side, hook) in [(Side::Egress, Hook::Egress), (Side::Ingress, Hook::Ingress)] {
             let program = sys::program_info(self.side_program(side))
                 .map_err(Error::system("look at a loaded program"))?;
-            let found = tc
-                .filter(self.ifindex, side)
+            let filters = tc
+                .filters(self.ifindex, side)
                 .map_err(Error::system(format!("list the filters of {}", self.name)))?;
-            if found.is_none_or(|filter| filter.program_id != program.id) {
-                missing.push(what(hook));
-            }
+            let ours = filters.iter().position(|f| f.is_ours() && f.program_id == program.id);
+            let cause = match ours {
+                Some(0) => continue,
+                None => Cause::Removed,
+                Some(_) => Cause::Displaced(Neighbour {
+                    name: filters[0].name.clone(),
+                    program_id: filters[0].program_id,
+                }),
+            };
+            amiss.push(self.repair_of(what(hook), cause));
         }
-        Ok(missing)
+        Ok(amiss)
     }
 }
 
@@ -393,8 +465,9 @@ pub(crate) fn detach_clsact(dir: &Path, ifindex: u32) -> Result<()> {
     let failed = |source| Error::System { action: format!("remove filters of interface {ifindex}"), source };
     let mut tc = TrafficControl::open().map_err(failed)?;
     for side in Side::BOTH {
-        if tc.filter(ifindex, side).map_err(failed)?.is_some_and(|filter| filter.name == side_name(side)) {
-            tc.filter_remove(ifindex, side).map_err(failed)?;
+        let filters = tc.filters(ifindex, side).map_err(failed)?;
+        for filter in filters.iter().filter(|filter| filter.is_ours() && filter.name == side_name(side)) {
+            tc.filter_remove(ifindex, side, filter).map_err(failed)?;
         }
     }
     let marker = Hook::Qdisc.path(dir, ifindex);

@@ -74,6 +74,31 @@ pub enum Error {
         /// The likely cause and its remedy, or empty.
         hint: String,
     },
+    /// Another onevip that lives serves on the interface.
+    #[error(
+        "another onevip ({keeper}) already runs on {interface}, with another run directory; stop it first: of two on one \
+         interface each would drop what the other lets in"
+    )]
+    Rival {
+        /// Name of the interface.
+        interface: String,
+        /// Its process id in words, or why that is not known.
+        keeper: String,
+    },
+    /// Another program takes the first place again and again.
+    #[error(
+        "{by} takes the place before the {what} of {interface} again and again, though onevip takes it back each time: \
+         this node hears and answers only what that program passes on; let it attach behind onevip, or take it off \
+         {interface} (bpftool net show dev {interface})"
+    )]
+    Contested {
+        /// Name of the interface.
+        interface: String,
+        /// "ingress program" or "egress program".
+        what: &'static str,
+        /// The other program.
+        by: crate::Neighbour,
+    },
     /// Any other refusal by the system.
     #[error("cannot {action}: {source}{}", privilege_hint(.source))]
     System {

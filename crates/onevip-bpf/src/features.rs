@@ -21,6 +21,14 @@ const NEEDED: &[Feature] = &[
     Feature { name: "pointers as arguments of global BPF functions", since: (5, 12) },
 ];
 
+/// Where the kernel says how far it is locked down, the mode in force in brackets.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+/// Whether programs may read the kernel's memory: not where it keeps its secrets even from root.
+pub(crate) fn may_read_kernel() -> bool {
+    std::fs::read_to_string(LOCKDOWN).map_or(true, |modes| !modes.contains("[confidentiality]"))
+}
+
 /// Where the kernel describes its own types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 

@@ -1,10 +1,11 @@
 //! The kernel part in the hands of the daemon: [`Kernel`]; and under the eyes of everybody else: [`PinnedView`].
 
 use crate::attach::{
-    self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Repair, interface_index,
+    self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Cause, Repair, interface_index,
 };
 use crate::bans::Bans;
 use crate::beats::Beats;
+use crate::chain::{Other, Own};
 use crate::config::KernelConfig;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
@@ -24,6 +25,11 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longer than any lease: what a killed daemon's is waited for.
+const LEASE_ENDS_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What [`Kernel::open`] found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,9 +98,7 @@ impl Kernel {
     fn build(dir: &Path, guests_everywhere: bool) -> Result<Kernel> {
         let kernel = Self::assemble(dir, object::load(None)?, false)?;
         if guests_everywhere {
-            for vip in 0..crate::layout::VIPS_MAX {
-                Bucket::all().for_each(|bucket| kernel.maps.set_flags(vip, bucket, Flags::GUESTS));
-            }
+            kernel.maps.expect_guests_everywhere();
         }
         Ok(kernel)
     }
@@ -180,20 +184,63 @@ impl Kernel {
     }
 
     /// Attaches the programs to an interface, atomically in place of older ones of ours, and pins everything, so that
-    /// it outlives the process. Programs of others on the interface are left alone. May be called again, e.g. with
-    /// another `accelerate`.
+    /// it outlives the process. Programs of others on the interface are left alone, but come after ours; those of another
+    /// onevip that runs no more are taken off. May be called again, e.g. with another `accelerate`.
     ///
     /// # Errors
-    /// When there is no such interface, or the kernel refuses; the message says what is in the way.
+    /// When there is no such interface, another onevip serves on it (which takes up to three seconds to be sure of), or the
+    /// kernel refuses; the message says what is in the way.
     pub fn attach(&mut self, ifname: &str, accelerate: Accelerate) -> Result<AttachMode> {
         let ifindex = interface_index(ifname)?;
+        let others = self.wait_for_others(ifname, ifindex)?;
+        if others.is_some() {
+            self.maps.expect_guests_everywhere();
+        }
         let attacher = Attacher { dir: &self.dir, programs: &self.programs, name: ifname, ifindex };
-        let attached = attacher.attach(accelerate, self.preference)?;
+        let attached = attacher.attach(accelerate, self.preference, others.as_ref())?;
         let mode = attached.mode;
         self.interfaces.retain(|other| other.name != ifname && other.ifindex != ifindex);
         self.interfaces.push(attached);
         self.pin_all()?;
         Ok(mode)
+    }
+
+    /// The programs of another onevip on an interface, once nobody keeps them alive any more: one that was killed is waited
+    /// for, since its lease outlives it by a moment.
+    fn wait_for_others(&self, name: &str, ifindex: u32) -> Result<Option<Other>> {
+        let until = Instant::now() + LEASE_ENDS_WITHIN;
+        loop {
+            match self.others(name, ifindex) {
+                Err(Error::Rival { .. }) if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
+                found => return found,
+            }
+        }
+    }
+
+    /// The programs of another onevip on an interface. Refused when somebody keeps them alive.
+    fn others(&self, name: &str, ifindex: u32) -> Result<Option<Other>> {
+        let found = Other::find(ifindex, &self.own(ifindex)?);
+        let found = found.map_err(Error::system(format!("list the programs of {name}")))?;
+        match found.keeper() {
+            Some(keeper) => Err(Error::Rival { interface: name.to_owned(), keeper: keeper.to_string() }),
+            None => Ok((!found.is_empty()).then_some(found)),
+        }
+    }
+
+    fn own(&self, ifindex: u32) -> Result<Own> {
+        let maps = self.map_fds.values().map(|map| sys::map_info(map.as_fd()).map(|info| info.id));
+        let maps = maps.collect::<std::io::Result<_>>().map_err(Error::system("look at a BPF map"))?;
+        let (mut programs, mut links) = (Vec::new(), Vec::new());
+        let pinned = PROGRAMS.map(|name| self.dir.join(name));
+        for path in pinned.into_iter().chain(Hook::ALL.map(|hook| hook.path(&self.dir, ifindex))) {
+            let Some(fd) = pins::open(&path)? else { continue };
+            match sys::kind(fd.as_fd()) {
+                sys::Kind::Link => links.extend(sys::link_info(fd.as_fd()).map(|info| info.id)),
+                sys::Kind::Program => programs.extend(sys::program_info(fd.as_fd()).map(|info| info.id)),
+                sys::Kind::Map | sys::Kind::Other => {}
+            }
+        }
+        Ok(Own { maps, programs, links })
     }
 
     /// Detaches the programs from every interface that is not one of `ifnames`: what a changed configuration leaves
@@ -217,38 +264,42 @@ impl Kernel {
         Ok(())
     }
 
-    /// Looks whether everything is still attached and puts back what is not: detached by hand, or gone with an
-    /// interface that was made anew under the same name. A few microseconds per interface when nothing is amiss.
+    /// Looks whether everything is still attached, and first, and puts back what is not: detached by hand, displaced by
+    /// another program, or gone with an interface that was made anew under the same name. A few microseconds per interface when nothing is amiss.
     /// An interface that is gone altogether is left for later.
     ///
     /// # Errors
     /// When something is missing and cannot be put back.
     pub fn ensure_attached(&mut self) -> Result<Vec<Repair>> {
         let mut repairs = Vec::new();
-        for attached in &mut self.interfaces {
-            let (name, ifindex) = (attached.name.as_str(), attached.ifindex);
-            if (Attacher { dir: &self.dir, programs: &self.programs, name, ifindex }).is_whole(attached)? {
-                continue;
-            }
-            let Ok(ifindex) = if_nametoindex(attached.name.as_str()) else { continue };
-            let name = attached.name.clone();
-            let attacher = Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };
-            let mut repaired = Vec::new();
-            if ifindex != attached.ifindex {
-                let old = attached.ifindex;
-                *attached = attacher.attach(attached.mode.xdp, self.preference)?;
-                for hook in Hook::ALL {
-                    let path = hook.path(&self.dir, old);
-                    sys::remove_if_there(&path)
-                        .map_err(Error::system(format!("remove the pin {}", path.display())))?;
-                }
-                repaired.push("everything: the interface was made anew");
-            } else {
-                repaired = attacher.repair(attached)?;
-            }
-            repairs.extend(repaired.into_iter().map(|what| Repair { interface: name.clone(), what }));
+        let mut interfaces = std::mem::take(&mut self.interfaces);
+        let done = interfaces.iter_mut().try_for_each(|attached| {
+            repairs.extend(self.ensure(attached)?);
+            Ok(())
+        });
+        self.interfaces = interfaces;
+        done.map(|()| repairs)
+    }
+
+    fn ensure(&self, attached: &mut Attached) -> Result<Vec<Repair>> {
+        let (name, old) = (attached.name.clone(), attached.ifindex);
+        let attacher = |ifindex| Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };
+        if attacher(old).is_whole(attached)? {
+            return Ok(Vec::new());
         }
-        Ok(repairs)
+        let Ok(ifindex) = if_nametoindex(name.as_str()) else { return Ok(Vec::new()) };
+        let others = self.others(&name, ifindex)?;
+        let attacher = attacher(ifindex);
+        if ifindex == old {
+            return attacher.repair(attached, others.as_ref());
+        }
+        *attached = attacher.attach(attached.mode.xdp, self.preference, others.as_ref())?;
+        for hook in Hook::ALL {
+            let path = hook.path(&self.dir, old);
+            sys::remove_if_there(&path)
+                .map_err(Error::system(format!("remove the pin {}", path.display())))?;
+        }
+        Ok(vec![attacher.repair_of("everything: the interface was made anew", Cause::Removed)])
     }
 
     /// How each interface is attached.

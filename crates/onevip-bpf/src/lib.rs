@@ -12,6 +12,7 @@
 mod attach;
 mod bans;
 mod beats;
+mod chain;
 mod config;
 mod counters;
 #[doc(hidden)]
@@ -19,6 +20,7 @@ mod encoding;
 mod error;
 mod explain;
 mod features;
+mod first;
 mod flows;
 mod kernel;
 pub mod layout;
@@ -34,9 +36,10 @@ mod sys;
 mod trace;
 mod words;
 
-pub use attach::{Accelerate, AttachMode, AttachPreference, Repair, TcMode};
+pub use attach::{Accelerate, AttachMode, AttachPreference, Cause, Repair, TcMode};
 pub use bans::Bans;
 pub use beats::{Beat, Beats};
+pub use chain::{Neighbour, before_ours};
 pub use config::{KernelConfig, VipConfig};
 pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};

@@ -260,6 +260,13 @@ impl Maps {
         self.flags.word32(word(vip, bucket)).store(flags.bits(), Ordering::Release);
     }
 
+    /// Marks all buckets GUESTS, so that sessions of which nothing is known live on until a scan has found them.
+    pub(crate) fn expect_guests_everywhere(&self) {
+        for word in 0..WORDS {
+            self.flags.word32(word).fetch_or(Flags::GUESTS.bits(), Ordering::AcqRel);
+        }
+    }
+
     pub(crate) fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
         Flags::from_bits(self.flags.word32(word(vip, bucket)).load(Ordering::Acquire))
     }

@@ -16,6 +16,13 @@ pub(crate) enum Side {
 impl Side {
     pub(crate) const BOTH: [Side; 2] = [Side::Egress, Side::Ingress];
 
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Side::Ingress => "ingress",
+            Side::Egress => "egress",
+        }
+    }
+
     /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS or _EGRESS)`.
     const fn parent(self) -> u32 {
         match self {
@@ -27,8 +34,9 @@ impl Side {
 
 /// Ours is the first filter that sees a packet: beats must reach the daemon before any firewall.
 const PREFERENCE: u32 = 1;
-/// "onev": nobody chooses this by accident.
-const HANDLE: u32 = 0x6f6e_6576;
+/// "onev" and "onew": nobody chooses these by accident. Two, because of several filters of one preference the newest is
+/// the first: to be first again one is added under the other handle before the old one goes.
+const HANDLES: [u32; 2] = [0x6f6e_6576, 0x6f6e_6577];
 const ALL_PROTOCOLS: u16 = 0x0003u16.to_be();
 const CLSACT_PARENT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
@@ -44,12 +52,24 @@ const DIRECT_ACTION: u32 = 1;
 
 const HEADER_LEN: usize = 16;
 const TCMSG_LEN: usize = 20;
+const IFINFOMSG_LEN: usize = 16;
+const IFLA_XDP: u16 = 43;
+/// `IFLA_XDP_PROG_ID`, and where there are several modes at once `IFLA_XDP_DRV_PROG_ID` and `IFLA_XDP_SKB_PROG_ID`.
+const IFLA_XDP_IDS: [u16; 3] = [4, 5, 6];
 
-/// A filter as the kernel describes it.
+/// A BPF filter of our preference, as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Filter {
+    handle: u32,
     pub name: String,
     pub program_id: u32,
+}
+
+impl Filter {
+    /// Whether an onevip put it there.
+    pub(crate) fn is_ours(&self) -> bool {
+        HANDLES.contains(&self.handle)
+    }
 }
 
 /// A socket to the kernel's traffic control, in the namespace of the thread that opened it.
@@ -90,43 +110,72 @@ impl TrafficControl {
         self.run(request).map(drop)
     }
 
-    /// Puts `program` into our filter, in place of whatever is in it, without a gap.
-    pub(crate) fn filter_replace(
+    /// Makes `program` the first filter of its side, in place of what is ours there, without a gap.
+    pub(crate) fn filter_put_first(
         &mut self,
         ifindex: u32,
         side: Side,
         program: BorrowedFd<'_>,
         name: &str,
     ) -> io::Result<()> {
-        let mut request = Request::filter(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, ifindex, side);
+        let filters = self.filters(ifindex, side)?;
+        // A filter that is replaced keeps its place; one under a new handle becomes the first.
+        let handle = match filters.first() {
+            Some(first) if first.is_ours() => first.handle,
+            _ => {
+                let free = HANDLES.into_iter().find(|handle| filters.iter().all(|f| f.handle != *handle));
+                free.unwrap_or(HANDLES[0])
+            }
+        };
+        let mut request = Request::filter(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, ifindex, side, handle);
         request.attribute(TCA_KIND, b"bpf\0");
         let options = request.nest_begin(TCA_OPTIONS);
         request.attribute(TCA_BPF_FD, &(program.as_raw_fd() as u32).to_ne_bytes());
         request.attribute(TCA_BPF_NAME, &[name.as_bytes(), b"\0"].concat());
         request.attribute(TCA_BPF_FLAGS, &DIRECT_ACTION.to_ne_bytes());
         request.nest_end(options);
-        self.run(request).map(drop)
+        self.run(request)?;
+        for old in filters.iter().filter(|filter| filter.is_ours() && filter.handle != handle) {
+            self.filter_remove(ifindex, side, old)?;
+        }
+        Ok(())
     }
 
-    /// Our filter, if it is there.
-    pub(crate) fn filter(&mut self, ifindex: u32, side: Side) -> io::Result<Option<Filter>> {
-        match self.run(Request::filter(libc::RTM_GETTFILTER, 0, ifindex, side)) {
-            Ok(answers) => Ok(answers.iter().find_map(|answer| filter_read(answer))),
-            // No qdisc, no filter of this preference, no filter of this handle, no interface.
+    /// The BPF filters of our preference in the order in which they see a packet: nothing comes before them.
+    pub(crate) fn filters(&mut self, ifindex: u32, side: Side) -> io::Result<Vec<Filter>> {
+        let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
+        request.tcmsg(0, side.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
+        match self.run(request) {
+            Ok(answers) => Ok(answers.iter().filter_map(|answer| filter_read(answer)).collect()),
+            // No qdisc, no interface.
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT | libc::ENODEV)) =>
             {
-                Ok(None)
+                Ok(Vec::new())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Removes our filter.
-    pub(crate) fn filter_remove(&mut self, ifindex: u32, side: Side) -> io::Result<()> {
-        let mut request = Request::filter(libc::RTM_DELTFILTER, 0, ifindex, side);
+    /// Removes a filter of ours.
+    pub(crate) fn filter_remove(&mut self, ifindex: u32, side: Side, filter: &Filter) -> io::Result<()> {
+        let mut request = Request::filter(libc::RTM_DELTFILTER, 0, ifindex, side, filter.handle);
         request.attribute(TCA_KIND, b"bpf\0");
         self.run(request).map(drop)
+    }
+
+    /// The ids of the XDP programs on an interface: one, or one of each mode.
+    pub(crate) fn xdp_programs(&mut self, ifindex: u32) -> io::Result<Vec<u32>> {
+        let mut request = Request::new(libc::RTM_GETLINK, 0, ifindex);
+        request.ifinfomsg();
+        let answers = self.run(request)?;
+        let body = answers.first().and_then(|answer| answer.get(IFINFOMSG_LEN..)).unwrap_or_default();
+        let xdp = attributes(body).find(|(kind, _)| *kind == IFLA_XDP).map_or(&[][..], |(_, xdp)| xdp);
+        let ids = attributes(xdp).filter(|(kind, id)| IFLA_XDP_IDS.contains(kind) && id.len() >= 4);
+        let mut ids: Vec<u32> = ids.map(|(_, id)| word(id, 0)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Whether anybody has a filter on this side.
@@ -185,17 +234,17 @@ impl TrafficControl {
     }
 }
 
-/// Reads name and program of our own filter from an answer.
+/// Reads a filter from an answer; `None` for what is no BPF filter.
 fn filter_read(body: &[u8]) -> Option<Filter> {
-    if word(body.get(..TCMSG_LEN)?, 8) != HANDLE {
-        return None;
-    }
+    let handle = word(body.get(..TCMSG_LEN)?, 8);
     let options = attributes(&body[TCMSG_LEN..]).find(|(kind, _)| *kind == TCA_OPTIONS)?.1;
     let value = |wanted| attributes(options).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
-    let name = value(TCA_BPF_NAME)?.split(|&byte| byte == 0).next()?;
+    // Those of the old kind of BPF have neither.
+    let name = value(TCA_BPF_NAME).and_then(|name| name.split(|&byte| byte == 0).next()).unwrap_or_default();
     Some(Filter {
+        handle,
         name: String::from_utf8_lossy(name).into_owned(),
-        program_id: value(TCA_BPF_ID).filter(|id| id.len() >= 4).map(|id| word(id, 0))?,
+        program_id: value(TCA_BPF_ID).filter(|id| id.len() >= 4).map_or(0, |id| word(id, 0)),
     })
 }
 
@@ -231,15 +280,22 @@ impl Request {
         Self { bytes, ifindex }
     }
 
-    /// A request about our own filter.
-    fn filter(kind: u16, flags: i32, ifindex: u32, side: Side) -> Self {
+    /// A request about a filter of ours.
+    fn filter(kind: u16, flags: i32, ifindex: u32, side: Side, handle: u32) -> Self {
         let mut request = Self::new(kind, flags, ifindex);
-        request.tcmsg(HANDLE, side.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
+        request.tcmsg(handle, side.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
         request
     }
 
     fn tcmsg(&mut self, handle: u32, parent: u32, info: u32) {
         for field in [0, self.ifindex, handle, parent, info] {
+            self.bytes.extend(field.to_ne_bytes());
+        }
+    }
+
+    /// `struct ifinfomsg`.
+    fn ifinfomsg(&mut self) {
+        for field in [0, self.ifindex, 0, 0] {
             self.bytes.extend(field.to_ne_bytes());
         }
     }

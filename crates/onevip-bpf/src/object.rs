@@ -14,6 +14,10 @@ use std::path::Path;
 /// Lines of the verifier's log that an error message shows; the refusal is at its end.
 const LOG_LINES: usize = 24;
 
+/// How often the loading of a program is tried: the verifier gives up with EAGAIN when a signal is pending (libbpf tries
+/// as often).
+const LOAD_TRIES: usize = 5;
+
 /// What clang made of `bpf/`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/onevip.bpf.o"));
 
@@ -72,6 +76,8 @@ pub(crate) fn load_guards<const N: usize>(
 fn open_object(object: &[u8], pinned: Option<&Path>) -> Result<Ebpf> {
     let names = MAPS.map(|map| format!("onevip_{map}"));
     let mut loader = EbpfLoader::new();
+    let may_read = u8::from(crate::features::may_read_kernel());
+    loader.override_global("onevip_may_read_kernel", &may_read, false);
     if let Some(dir) = pinned {
         for (map, name) in MAPS.iter().zip(&names) {
             loader.map_pin_path(name, dir.join(map));
@@ -104,15 +110,27 @@ fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<MapData> {
 fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd> {
     let missing = || Error::Load { reason: format!("the object has no program {name}"), hint: String::new() };
     let program = ebpf.program_mut(name).ok_or_else(missing)?;
-    let loaded = match program {
-        Program::SchedClassifier(program) => program.load(),
-        Program::Xdp(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
-        _ => return Err(missing()),
+    let mut load = || match program {
+        Program::SchedClassifier(program) => Some(program.load()),
+        Program::Xdp(program) => Some(program.load()),
+        Program::CgroupSockAddr(program) => Some(program.load()),
+        _ => None,
     };
+    let mut loaded = load().ok_or_else(missing)?;
+    for _ in 1..LOAD_TRIES {
+        if !loaded.as_ref().is_err_and(was_interrupted) {
+            break;
+        }
+        loaded = load().ok_or_else(missing)?;
+    }
     loaded.map_err(|error| program_error(name, error))?;
     let fd = program.fd().map_err(|error| program_error(name, error))?;
     fd.as_fd().try_clone_to_owned().map_err(Error::system(format!("keep the program {name}")))
+}
+
+/// Whether the verifier gave up because something wanted the thread's attention.
+fn was_interrupted(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn load_error(error: EbpfError) -> Error {

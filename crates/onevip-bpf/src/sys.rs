@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -20,9 +20,14 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_MAP_GET_FD_BY_ID: libc::c_long = 14;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_GET_NEXT_ID: libc::c_long = 31;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// `enum bpf_attach_type`: where a link attaches.
@@ -201,6 +206,111 @@ pub(crate) fn link_info(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut link = LinkInfo::default();
     info(fd, &mut link)?;
     Ok(link)
+}
+
+/// One program of a chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub program: u32,
+    /// Of its link; 0 when it was attached without one.
+    pub link: u32,
+}
+
+/// `BPF_MPROG_MAX`: no chain is longer.
+const CHAIN_MAX: usize = 64;
+
+#[repr(C)]
+struct QueryAttr {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    program_ids: u64,
+    count: u32,
+    padding: u32,
+    program_flags: u64,
+    link_ids: u64,
+    link_flags: u64,
+    revision: u64,
+}
+
+/// The programs that tcx runs there, the first first. ENOENT when there are none, EINVAL when the kernel has no tcx.
+pub(crate) fn chain(ifindex: u32, at: AttachPoint) -> io::Result<Vec<Place>> {
+    let (mut programs, mut links) = ([0u32; CHAIN_MAX], [0u32; CHAIN_MAX]);
+    let mut attr = QueryAttr {
+        ifindex,
+        attach_type: at as u32,
+        query_flags: 0,
+        attach_flags: 0,
+        program_ids: programs.as_mut_ptr() as u64,
+        count: CHAIN_MAX as u32,
+        padding: 0,
+        program_flags: 0,
+        link_ids: links.as_mut_ptr() as u64,
+        link_flags: 0,
+        revision: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attr)?;
+    let places = programs.iter().zip(&links).map(|(&program, &link)| Place { program, link });
+    Ok(places.take(attr.count as usize).collect())
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+fn by_id(command: libc::c_long, id: u32) -> io::Result<OwnedFd> {
+    bpf_fd(command, &mut IdAttr { id, ..IdAttr::default() })
+}
+
+/// Opens a program, whoever loaded it.
+pub(crate) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    by_id(BPF_PROG_GET_FD_BY_ID, id)
+}
+
+/// Opens a map, whoever made it.
+pub(crate) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    by_id(BPF_MAP_GET_FD_BY_ID, id)
+}
+
+/// Opens a link, whoever made it.
+pub(crate) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    by_id(BPF_LINK_GET_FD_BY_ID, id)
+}
+
+/// The ids of a program's maps, up to 64 of them.
+pub(crate) fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; 64];
+    let mut head = ProgramInfo {
+        map_count: ids.len() as u32,
+        map_ids: ids.as_mut_ptr() as u64,
+        ..ProgramInfo::default()
+    };
+    info(program, &mut head)?;
+    ids.truncate(head.map_count as usize);
+    Ok(ids)
+}
+
+/// The id of the link by which an XDP program is on an interface of this network namespace; 0 when it has none. All links
+/// of all namespaces are gone through, so the program must be known to be there.
+pub(crate) fn xdp_link_of(program_id: u32, ifindex: u32) -> io::Result<u32> {
+    let mut attr = IdAttr::default();
+    loop {
+        match bpf(BPF_LINK_GET_NEXT_ID, &mut attr) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other?,
+        };
+        attr = IdAttr { id: attr.next_id, ..IdAttr::default() };
+        // It may be gone by now.
+        let info = link_by_id(attr.id).and_then(|link| link_info(link.as_fd()));
+        if info.is_ok_and(|i| i.kind == LINK_XDP && i.program_id == program_id && i.ifindex == ifindex) {
+            return Ok(attr.id);
+        }
+    }
 }
 
 /// A name as the kernel keeps it, up to its NUL.
@@ -424,11 +534,46 @@ struct ProgramLoadAttr {
     license: u64,
 }
 
+#[repr(C)]
+struct MapCreateAttr {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+}
+
+/// A tc program that does what another does, by a tail call: the kernel refuses to have one program twice in a chain.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    pub program: OwnedFd,
+    /// The other program is taken out of it when the last descriptor is closed.
+    _calls: OwnedFd,
+}
+
+/// Makes a stand-in for a tc program.
+pub(crate) fn stand_in(program: BorrowedFd<'_>) -> io::Result<StandIn> {
+    const BPF_MAP_CREATE: libc::c_long = 0;
+    const PROG_ARRAY: u32 = 3;
+    const SCHED_CLS: u32 = 3;
+    let mut array = MapCreateAttr { kind: PROG_ARRAY, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+    let calls = bpf_fd(BPF_MAP_CREATE, &mut array)?;
+    map_put(calls.as_fd(), &0u32, &(program.as_raw_fd() as u32))?;
+    let map = (calls.as_raw_fd() as u64) << 32;
+    // r2 = the map; r3 = 0; bpf_tail_call, which does not return; or else r0 = TCX_NEXT; exit. (r1 is the packet.)
+    let instructions = [0x1218 | map, 0, 0x3b7, 0x85 | 12 << 32, 0xb7 | u64::from(u32::MAX) << 32, 0x95];
+    let program = load(SCHED_CLS, &instructions)?;
+    Ok(StandIn { program, _calls: calls })
+}
+
 /// Loads a program that does nothing but return `result`, to measure what running any program costs. `kind` is a
 /// `BPF_PROG_TYPE_*`: 3 for tc, 6 for XDP.
 pub fn load_empty(kind: u32, result: i32) -> io::Result<OwnedFd> {
     // mov64 r0, result; exit.
-    let instructions = [0xb7u64 | (result as u32 as u64) << 32, 0x95];
+    load(kind, &[0xb7u64 | (result as u32 as u64) << 32, 0x95])
+}
+
+fn load(kind: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     let mut attr = ProgramLoadAttr {
         kind,
         instruction_count: instructions.len() as u32,

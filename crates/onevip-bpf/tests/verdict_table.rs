@@ -46,7 +46,7 @@ fn tcp_that_opens() {
 
 #[test]
 fn tcp_of_a_session() {
-    with_tables(|t, host| {
+    with_tables_of_all_listeners(|t, host| {
         let data = frame::tcp(t.ip(HELD), PORT, SSH, ACK);
         t.row("a session of our bucket goes on", MINE, &data, TcpHeld);
         t.row("a session stays where it is when its bucket moves away", GUESTS, &data, TcpHeld);
@@ -109,7 +109,7 @@ fn tcp_of_a_session() {
 
 #[test]
 fn tcp_that_is_half_open() {
-    with_tables(|t, _| {
+    with_tables_of_all_listeners(|t, _| {
         t.client(t.ip(HALF_OPEN));
         let Some(Socket::Request { sent_isn }) = t.known.sockets.get(&flow(t.ip(HALF_OPEN), PORT)).copied()
         else {
@@ -136,7 +136,7 @@ fn tcp_that_is_half_open() {
 
 #[test]
 fn tcp_in_time_wait() {
-    with_tables(|t, _| {
+    with_tables_of_all_listeners(|t, _| {
         t.client(t.ip(WAITING));
         let (data, fin) =
             (frame::tcp(t.ip(WAITING), PORT, SSH, ACK), frame::tcp(t.ip(WAITING), PORT, SSH, FIN | ACK));
@@ -155,7 +155,7 @@ fn tcp_in_time_wait() {
 
 #[test]
 fn tcp_with_a_syn_cookie() {
-    with_tables(|t, host| {
+    with_tables_of_all_listeners(|t, host| {
         common::host::sysctl("net/ipv4/tcp_syncookies", "2");
         let cookie = host.half_open(t.ip(COOKIE), PORT);
         assert_eq!(common::host::state_of(t.ip(COOKIE), PORT), None, "a cookie leaves no socket");

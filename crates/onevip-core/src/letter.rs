@@ -153,6 +153,11 @@ impl Post {
         self.ciphers = keyring.accept().iter().map(cipher).collect();
     }
 
+    /// Writes as a later life of this node from now on: see [`crate::membership::Engine::begin_anew`].
+    pub fn begin_anew(&mut self, incarnation: Incarnation) {
+        (self.incarnation, self.written) = (incarnation, 0);
+    }
+
     /// The UDP payload that carries a letter of this node. A text that is too long is cut.
     pub fn seal(&mut self, to: NodeId, id: u64, kind: Kind, text: &[u8]) -> Vec<u8> {
         self.written += 1;
@@ -316,6 +321,9 @@ mod tests {
         let (mut two, early) = (post(2, 7, 9), post(1, 7, 5).seal(node(2), 1, QUESTION, b""));
         assert!(two.open(&post(1, 7, 6).seal(node(2), 2, QUESTION, b"")).is_ok());
         assert_eq!(two.open(&early), Err(Returned::Copy));
+        let mut one = post(1, 7, 5);
+        one.begin_anew(Incarnation(7));
+        assert!(two.open(&one.seal(node(2), 3, QUESTION, b"")).is_ok(), "it is believed at once");
     }
 
     #[test]

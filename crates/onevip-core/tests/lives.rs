@@ -115,3 +115,18 @@ fn votes_that_leave_nobody_to_serve_are_found() {
 fn forgotten_guests_are_found() {
     is_found(Mutation::ForgetsGuests, &["I6"]);
 }
+
+#[test]
+fn trust_in_the_silence_of_those_who_never_answered_is_found() {
+    is_found(Mutation::TrustsSilence, &["I6"]);
+}
+
+#[test]
+fn claiming_alone_among_nodes_that_reject_our_beats_is_found() {
+    is_found(Mutation::AloneAmongStrangers, &["I8"]);
+}
+
+#[test]
+fn claiming_though_no_beat_can_be_sent_is_found() {
+    is_found(Mutation::ClaimsThoughMute, &["I8"]);
+}

@@ -44,6 +44,16 @@ struct Segment {
     both_families: bool,
     /// The segment withholds this family from these nodes.
     withheld: Option<(Family, &'static [u8])>,
+    /// The kernels of these nodes live, daemon or not.
+    kernels: &'static [u8],
+    /// The kernels of these answer no questions.
+    unaskable: &'static [u8],
+    /// The questions of these cannot be sent.
+    cannot_ask: &'static [u8],
+    /// The beats of these cannot be sent.
+    cannot_send: &'static [u8],
+    /// Nobody takes the beats of these.
+    rejected: &'static [u8],
 }
 
 impl Segment {
@@ -61,6 +71,11 @@ impl Segment {
             dice: 1,
             both_families: false,
             withheld: None,
+            kernels: &[],
+            unaskable: &[],
+            cannot_ask: &[],
+            cannot_send: &[],
+            rejected: &[],
         }
     }
 
@@ -91,11 +106,16 @@ impl Segment {
     /// Carries out everything that is to be done at this instant.
     fn flush(&mut self) {
         loop {
-            let mut sent = Vec::new();
+            let (mut sent, mut asked) = (Vec::new(), Vec::new());
             for (index, engine) in self.engines.iter_mut().enumerate() {
                 while let Some(output) = engine.as_mut().and_then(Engine::poll_output) {
                     match output {
-                        Output::Send(beat) => sent.push((index, *beat)),
+                        Output::Send(beat) => {
+                            let works = !self.cannot_send.contains(&(index as u8 + 1));
+                            engine.as_mut().unwrap().speaks(self.now, works);
+                            sent.extend(works.then_some((index, *beat)));
+                        }
+                        Output::Probe(node) => asked.push((index, node)),
                         Output::Event(event) => self.events.push((index, event)),
                         Output::Watch(buckets) => self.watches.push((index, buckets)),
                         Output::Settled(since) => self.settlings.push((index, self.now, since)),
@@ -103,12 +123,15 @@ impl Segment {
                     }
                 }
             }
-            if sent.is_empty() {
+            if sent.is_empty() && asked.is_empty() {
                 return;
+            }
+            for (from, node) in asked {
+                self.ask(from, node);
             }
             for (from, beat) in sent {
                 for to in (0..3).filter(|to| *to != from) {
-                    let lost = self.loses(from, to);
+                    let lost = self.loses(from, to) || self.rejected.contains(&(from as u8 + 1));
                     let (families, withheld) = (self.families(), self.withheld);
                     let Some(engine) = self.engines[to].as_mut().filter(|_| !lost) else { continue };
                     for &family in families {
@@ -121,6 +144,22 @@ impl Segment {
                 }
                 self.tape.push(beat);
             }
+        }
+    }
+
+    /// A question for a node's kernel: whether it leaves, and whether it is answered.
+    fn ask(&mut self, from: usize, node: NodeId) {
+        let (now, number) = (self.now, node.get());
+        let Some(engine) = self.engines[from].as_mut() else { return };
+        if self.cannot_ask.contains(&(from as u8 + 1)) {
+            return;
+        }
+        engine.kernel_asked(now, node);
+        let cut =
+            self.loss.is_some_and(|(of, percent)| percent == 100 && [from as u8 + 1, number].contains(&of));
+        let lives = self.engines[node.index()].is_some() || self.kernels.contains(&number);
+        if lives && !cut && !self.unaskable.contains(&number) {
+            self.engines[from].as_mut().unwrap().kernel_answered(now, node);
         }
     }
 
@@ -305,12 +344,16 @@ fn recordings_from_before_a_restart_change_nothing() {
     segment.engines = (0..3).map(|_| None).collect();
     segment.run(40);
     segment.start(1, 11);
+    segment.tell(1, |engine, _| engine.expect_answers(NodeSet::from_word(7)));
     // An attacker plays back what nodes 2 and 3 said, over and over; nobody but node 1 lives.
     for beat in tape.iter().rev().take(100).rev() {
         segment.run(1);
         segment.tell(1, |engine, now| engine.beat_received(now, Family::V4, beat));
+        assert!(segment.engine(1).alive().len() == 1, "nobody is believed to live");
     }
-    assert_eq!(segment.claims()[0], 1024);
+    assert_eq!(segment.claims()[0], 0, "for as long as it lasts, somebody seems to be there");
+    segment.run(6);
+    assert_eq!(segment.claims()[0], 1024, "and not for longer");
     let now = segment.now;
     let status = segment.engine(1).status(now);
     assert!(status.peers.iter().all(|peer| !peer.heard && !peer.alive && peer.kernel_gone), "{status:#?}");
@@ -597,4 +640,181 @@ fn a_vote_ends_with_whoever_cast_it() {
     segment.engines[1] = None;
     segment.run(20);
     assert_eq!(segment.claims()[2], 1024, "nobody is left who says so, and nobody else who serves");
+}
+
+/// The daemon of node 3 stops after 60 beats, its kernel lives; what the others make of it after 100 more.
+fn daemon_of_3_stops(mut segment: Segment) -> Segment {
+    segment.kernels = &[3];
+    for number in 1..=3 {
+        segment.start(number, 10);
+    }
+    segment.run(60);
+    segment.engines[2] = None;
+    segment.run(100);
+    segment
+}
+
+fn told(segment: &Segment, wanted: &Event) -> usize {
+    segment.events.iter().filter(|(_, event)| event == wanted).count()
+}
+
+#[test]
+fn who_cannot_be_asked_is_never_found_gone() {
+    let mut segment = daemon_of_3_stops(Segment { unaskable: &[3], ..Segment::new() });
+    assert_eq!(told(&segment, &Event::KernelGone(node(3))), 0);
+    for number in [1, 2] {
+        assert!(!segment.engine(number).kernel_gone(node(3)));
+        assert!(!segment.engine(number).elsewhere().is_empty(), "its sessions are kept");
+    }
+    assert_eq!(told(&segment, &Event::Askable(node(3), false)), 2, "said once by each, and beforehand");
+    let now = segment.now;
+    let askable = |segment: &mut Segment| {
+        segment.engine(1).status(now).peers.iter().map(|p| p.askable).collect::<Vec<_>>()
+    };
+    assert_eq!(askable(&mut segment), [Some(true), Some(false)]);
+
+    segment.unaskable = &[];
+    segment.run(40);
+    assert_eq!(told(&segment, &Event::Askable(node(3), true)), 2);
+    segment.kernels = &[];
+    segment.run(40);
+    assert!(segment.engine(1).kernel_gone(node(3)), "now its silence means something");
+}
+
+#[test]
+fn a_question_that_could_not_be_sent_is_no_unanswered_one() {
+    let mut segment = settled();
+    segment.cannot_ask = &[1];
+    segment.kernels = &[3];
+    segment.engines[2] = None;
+    segment.run(100);
+    assert!(!segment.engine(1).kernel_gone(node(3)));
+    segment.kernels = &[];
+    segment.run(40);
+    assert!(segment.engine(2).kernel_gone(node(3)));
+    assert!(!segment.engine(1).kernel_gone(node(3)));
+    segment.cannot_ask = &[];
+    segment.run(20);
+    assert!(segment.engine(1).kernel_gone(node(3)));
+}
+
+#[test]
+fn a_filter_that_comes_later_is_noticed_while_the_node_is_well() {
+    let mut segment = settled();
+    segment.unaskable = &[3];
+    segment.run(700);
+    assert_eq!(told(&segment, &Event::Askable(node(3), false)), 2);
+    segment.kernels = &[3];
+    segment.engines[2] = None;
+    segment.run(100);
+    assert!(!segment.engine(1).kernel_gone(node(3)));
+}
+
+#[test]
+fn a_node_never_heard_is_found_gone_only_if_an_earlier_life_knew_it_to_answer() {
+    for known in [false, true] {
+        let mut segment = Segment::new();
+        segment.start(1, 10);
+        if known {
+            segment.tell(1, |engine, _| engine.expect_answers(NodeSet::EMPTY.with(node(2)).with(node(3))));
+        }
+        segment.run(40);
+        assert_eq!([2, 3].map(|n| segment.engine(1).kernel_gone(node(n))), [known; 2]);
+        assert_eq!(segment.engine(1).elsewhere().is_empty(), known);
+    }
+}
+
+#[test]
+fn who_is_forgotten_by_order_is_remembered_when_it_comes_back() {
+    let mut segment = daemon_of_3_stops(Segment { unaskable: &[3], ..Segment::new() });
+    let now = segment.now;
+    assert!(!segment.engine(1).forget(now, node(2)), "it lives");
+    assert!(segment.engine(1).forget(now, node(3)));
+    segment.run(10);
+    assert!(segment.engine(1).kernel_gone(node(3)) && segment.engine(1).elsewhere().len() < 1024);
+    segment.start(3, 11);
+    segment.run(2);
+    assert!(!segment.engine(1).kernel_gone(node(3)));
+}
+
+#[test]
+fn who_cannot_speak_claims_nothing_and_finds_nobody_gone() {
+    let mut segment = settled();
+    segment.cannot_send = &[1, 2, 3];
+    segment.run(60);
+    assert_eq!(segment.claims(), [0, 0, 0]);
+    let now = segment.now;
+    assert_eq!(segment.engine(1).status(now).why_out, Some(WhyOut::Mute));
+    segment.unaskable = &[1, 2, 3];
+    segment.run(60);
+    assert!(!segment.engine(1).kernel_gone(node(2)));
+    (segment.unaskable, segment.cannot_send) = (&[], &[]);
+    segment.run(20);
+    assert!(segment.claims().iter().all(|&claims| claims > 300), "{:?}", segment.claims());
+}
+
+#[test]
+fn a_full_queue_now_and_then_is_no_failure() {
+    let mut segment = Segment::new();
+    segment.start(1, 10);
+    segment.run(10);
+    for _ in 0..50 {
+        segment.cannot_send = &[1];
+        segment.run(1);
+        segment.cannot_send = &[];
+        segment.run(1);
+        assert_eq!(segment.claims()[0], 1024);
+    }
+}
+
+#[test]
+fn who_is_heard_by_nobody_and_hears_others_claims_nothing() {
+    let mut segment = settled();
+    segment.engines[1] = None;
+    segment.run(20);
+    segment.rejected = &[2];
+    segment.start(2, 11);
+    for _ in 0..100 {
+        segment.run(1);
+        assert_eq!(segment.claims()[1], 0);
+    }
+    assert_eq!(segment.claims().iter().sum::<usize>(), 1024);
+    let now = segment.now;
+    assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Ignored));
+    segment.rejected = &[];
+    segment.run(40);
+    assert!(segment.claims()[1] > 300);
+}
+
+#[test]
+fn who_learns_of_a_later_life_of_its_own_begins_anew() {
+    for number in [5, 10] {
+        let mut segment = settled();
+        segment.engines[1] = None;
+        segment.run(20);
+        segment.start(2, number);
+        segment.run(3);
+        assert_eq!(told(&segment, &Event::Outlived(Incarnation(10))), 1, "said once");
+        assert!(
+            segment.events.iter().all(|(index, event)| *index == 1 || !matches!(event, Event::Outlived(_)))
+        );
+        segment.run(20);
+        assert_eq!(segment.claims()[1], 0);
+        segment.tell(2, |engine, now| engine.begin_anew(now, Incarnation(11)));
+        segment.run(40);
+        assert!(segment.claims().iter().all(|&claims| claims > 300), "{:?}", segment.claims());
+        assert_eq!(told(&segment, &Event::Outlived(Incarnation(10))), 1);
+    }
+}
+
+#[test]
+fn what_people_said_holds_in_another_life() {
+    let mut segment = settled();
+    segment.tell(2, |engine, now| engine.drain(now));
+    segment.run(10);
+    segment.tell(2, |engine, now| engine.begin_anew(now, Incarnation(11)));
+    segment.run(60);
+    let now = segment.now;
+    assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Drained));
+    assert_eq!(segment.claims()[1], 0);
 }

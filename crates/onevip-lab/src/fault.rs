@@ -48,6 +48,10 @@ pub enum Fault {
     Mute(u8),
     /// The node hears nothing.
     Deaf(u8),
+    /// The node's interface is deleted. Healing makes it anew under its name, with the node's own addresses.
+    NoInterface(u8),
+    /// The node's interface has another MAC ([`Plan::other_mac`](crate::plan::Plan::other_mac)).
+    OtherMac(u8),
     /// So many percent (1 to 100) of all frames to the node, and of all frames from it, are lost.
     Loss {
         /// Percent of frames lost in each direction.
@@ -91,6 +95,8 @@ impl Fault {
             "cut" => Fault::Cut(node()?),
             "mute" => Fault::Mute(node()?),
             "deaf" => Fault::Deaf(node()?),
+            "no-interface" => Fault::NoInterface(node()?),
+            "other-mac" => Fault::OtherMac(node()?),
             "split" => Fault::Split(sides(target.unwrap_or_default())?),
             "snoop" => Fault::Snoop,
             _ => match kind.strip_prefix("loss=") {
@@ -98,7 +104,7 @@ impl Fault {
                 None => bail!(
                     "there is no fault {kind:?}; there are: power-off, freeze, freeze-onevip, freeze-sshd, \
                      kill-onevip, kill-sshd, sshd-slow, sshd-maxstartups, nologin, fork-bomb, memory-hog, cpu-hog, disk-full, cut, \
-                     mute, deaf, loss=PERCENT, split, snoop"
+                     mute, deaf, no-interface, other-mac, loss=PERCENT, split, snoop"
                 ),
             },
         })
@@ -123,6 +129,8 @@ impl Fault {
             | Fault::Cut(node)
             | Fault::Mute(node)
             | Fault::Deaf(node)
+            | Fault::NoInterface(node)
+            | Fault::OtherMac(node)
             | Fault::Loss { node, .. } => Some(node),
             Fault::Split(_) | Fault::Snoop => None,
         }
@@ -147,6 +155,8 @@ impl Fault {
             Fault::Cut(_) => "cut",
             Fault::Mute(_) => "mute",
             Fault::Deaf(_) => "deaf",
+            Fault::NoInterface(_) => "no-interface",
+            Fault::OtherMac(_) => "other-mac",
             Fault::Loss { .. } => "loss",
             Fault::Split(_) => "split",
             Fault::Snoop => "snoop",
@@ -161,6 +171,7 @@ impl Fault {
             Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => true,
             Fault::Nologin(_) | Fault::DiskFull(_) => false,
             Fault::PowerOff(_) | Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => false,
+            Fault::NoInterface(_) | Fault::OtherMac(_) => false,
             Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => false,
         }
     }
@@ -235,7 +246,7 @@ mod tests {
         let words = "power-off unix1, freeze unix2, freeze-onevip unix3, freeze-sshd unix4, kill-onevip unix1, \
                      cut unix2, mute unix3, deaf unix4, loss=30 unix1, snoop, kill-sshd unix1, sshd-slow unix2, \
                      sshd-maxstartups unix3, nologin unix4, fork-bomb unix1, memory-hog unix2, cpu-hog unix3, \
-                     disk-full unix4";
+                     disk-full unix4, no-interface unix1, other-mac unix2";
         let split = "split unix1,unix2|unix3,unix4,client2";
         for text in words.split(", ").chain([split]) {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 
 use crate::fault::Fault;
 use crate::lab::{Lab, lock};
-use crate::net::ip_batch;
-use crate::plan::Host;
+use crate::net::{INTERFACE, ip_batch};
+use crate::plan::{Host, Plan};
 use crate::process::{is_alive, signal, wait_until};
 use crate::{ailment, cgroup, cleanup, net, ssh, switch};
 
@@ -32,7 +32,11 @@ impl Lab {
         let _lock = lock(self.name())?;
         let mut faults = self.faults();
         self.check(fault, &faults)?;
-        let off = |other: &Fault| matches!(fault, Fault::PowerOff(_)) && other.is_of_processes();
+        // A node that boots has its interface as it should be.
+        let boots_away = |other: &Fault| {
+            other.is_of_processes() || matches!(other, Fault::NoInterface(_) | Fault::OtherMac(_))
+        };
+        let off = |other: &Fault| matches!(fault, Fault::PowerOff(_)) && boots_away(other);
         faults.retain(|other| !(fault.replaces(other) || other.node() == fault.node() && off(other)));
         faults.push(fault.clone());
         match *fault {
@@ -47,6 +51,10 @@ impl Lab {
             }
             Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => ailment::begin(self, fault)?,
             Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => self.apply_to_switch(&faults)?,
+            Fault::NoInterface(id) => {
+                ip_batch(self.name(), Host::Node(id), &format!("link del {INTERFACE}\n"))?;
+            }
+            Fault::OtherMac(id) => self.set_mac(id, &Plan::other_mac(Host::Node(id)))?,
             Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => self.apply_to_switch(&faults)?,
         }
         self.write_faults(&faults)
@@ -81,6 +89,11 @@ impl Lab {
                 self.boot(id)?;
                 self.apply_to_switch(left)
             }
+            Fault::NoInterface(id) => {
+                net::plug(self.plan(), &[Host::Node(id)])?;
+                self.apply_to_switch(left)
+            }
+            Fault::OtherMac(id) => self.set_mac(id, &Plan::mac(Host::Node(id))),
             Fault::Freeze(id) => cgroup::freeze(self.name(), Host::Node(id), false),
             Fault::FreezeOnevip(id) => {
                 self.node(id).onevip().into_iter().for_each(|pid| signal(pid, Signal::SIGCONT));
@@ -126,15 +139,21 @@ impl Lab {
     /// First the link, so that no dying process and no closing socket gets a last word out; then the processes,
     /// mounts and the namespace with all its sockets.
     fn power_off(&self, id: u8) -> Result<()> {
-        ip_batch(self.name(), Host::Switch, &format!("link set {} down\n", Host::Node(id)))?;
+        if net::is_plugged(self.name(), Host::Node(id))? {
+            ip_batch(self.name(), Host::Switch, &format!("link set {} down\n", Host::Node(id)))?;
+        }
         cleanup::remove_host(self.name(), Host::Node(id))?;
         net::unplug(self.name(), Host::Node(id))
     }
 
     fn apply_to_switch(&self, faults: &[Fault]) -> Result<()> {
-        let plugged = |id: &u8| crate::netns::netns_path(self.name(), Host::Node(*id)).exists();
+        let plugged = |id: &u8| net::is_plugged(self.name(), Host::Node(*id)).unwrap_or(false);
         let ports: Vec<u8> = self.plan().node_ids().filter(plugged).collect();
         switch::apply(self.name(), &ports, faults)
+    }
+
+    fn set_mac(&self, id: u8, mac: &str) -> Result<()> {
+        ip_batch(self.name(), Host::Node(id), &format!("link set {INTERFACE} address {mac}\n"))
     }
 
     fn onevip_of(&self, id: u8) -> Result<i32> {

@@ -39,6 +39,8 @@ Kinds:
   cut             the node's link is down
   mute            nothing the node sends arrives
   deaf            the node hears nothing
+  no-interface    the node's interface is deleted; healing makes it anew, with the node's own addresses
+  other-mac       the node's interface has another MAC; healing gives it its own again
   loss=PERCENT    so many percent of all frames are lost, in each direction
   split           hosts on different sides do not hear each other: split 'unix1,unix2|unix3,unix4';
                   client is on the first side and client2 on the second, unless named elsewhere

@@ -62,6 +62,15 @@ pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
     for &host in stations {
         netns::inside(name, host, settle)??;
     }
+    plug(plan, stations)
+}
+
+/// Plugs stations that have no interface into the switch: one each, with the host's addresses.
+///
+/// # Errors
+/// When a port of that name exists.
+pub fn plug(plan: &Plan, stations: &[Host]) -> Result<()> {
+    let name = &plan.name;
     let mut ports = String::new();
     for &host in stations {
         let (netns, mac) = (name.netns(host), Plan::mac(host));
@@ -126,14 +135,21 @@ pub fn remove_netns(name: &Name, host: Host) -> Result<()> {
 /// # Errors
 /// When the port stays.
 pub fn unplug(name: &Name, host: Host) -> Result<()> {
-    let port = || netns::inside(name, Host::Switch, || if_nametoindex(host.to_string().as_str()).is_ok());
-    if port()?
+    if is_plugged(name, host)?
         && let Err(error) = ip_batch(name, Host::Switch, &format!("link del {host}\n"))
     {
         // It may have gone by itself between the look and the command.
-        ensure!(!port()?, "{error:#}");
+        ensure!(!is_plugged(name, host)?, "{error:#}");
     }
     Ok(())
+}
+
+/// Whether the switch has a port for this host.
+///
+/// # Errors
+/// When there is no switch.
+pub fn is_plugged(name: &Name, host: Host) -> Result<bool> {
+    netns::inside(name, Host::Switch, || if_nametoindex(host.to_string().as_str()).is_ok())
 }
 
 /// Runs `ip` commands, one a line, in a host's namespace; the first that fails ends the batch.

@@ -260,6 +260,11 @@ impl Plan {
         }
     }
 
+    /// Another MAC for a host's interface, which tells as well whose it is: the fault `other-mac`.
+    pub fn other_mac(host: Host) -> String {
+        Self::mac(host).replacen("02:00:00:00", "02:00:00:99", 1)
+    }
+
     /// The host named so, if this lab has it.
     ///
     /// # Errors

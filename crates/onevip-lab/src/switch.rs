@@ -53,6 +53,7 @@ fn ruleset(faults: &[Fault]) -> String {
             Fault::Split(sides) => split(&mut across, &with_clients(sides)),
             Fault::PowerOff(_) | Fault::Freeze(_) | Fault::FreezeOnevip(_) | Fault::FreezeSshd(_) => {}
             Fault::KillOnevip(_) | Fault::Cut(_) | Fault::Snoop => {}
+            Fault::NoInterface(_) | Fault::OtherMac(_) => {}
             Fault::KillSshd(_) | Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) => {}
             Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) | Fault::DiskFull(_) => {}
         }

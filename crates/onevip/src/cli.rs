@@ -4,7 +4,7 @@
 //! something failed, 2 when the command line or the configuration is wrong; a subcommand may have more of them.
 
 use crate::cmd;
-use crate::config::Diagnostics;
+use crate::config::{Diagnostics, UnknownNode};
 use crate::daemon::control::Request;
 use clap::{Parser, Subcommand};
 use onevip_core::Prefix;
@@ -40,6 +40,8 @@ enum Command {
     /// Serve the VIPs on this host
     Run,
     /// Remove every trace of onevip from this host
+    ///
+    /// Its sessions to the VIPs are reset; `onevip drain --wait`, before the daemon is stopped, lets them end first.
     Teardown,
     /// Check a configuration: all mistakes at once
     Check {
@@ -108,6 +110,12 @@ enum Command {
     },
     /// Move buckets to where the table wants them now, busy ones included
     Rebalance,
+    /// Say that a silent node is gone, where its kernel cannot be asked: its sessions are reset until it is back
+    Forget {
+        /// Its name
+        #[arg(value_name = "NODE")]
+        whom: String,
+    },
     /// Read the configuration and the keys again
     Reload,
     /// Make the cluster's key file, or change its keys
@@ -191,6 +199,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             cmd::limits::run(&ctx)
         }
         Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
+        Command::Forget { whom } => cmd::order::run(&ctx, Request::Forget { node: whom }),
         Command::Reload => cmd::order::run(&ctx, Request::Reload),
         Command::Trace(args) => {
             ctx.json = args.json;
@@ -212,6 +221,10 @@ fn report(error: &anyhow::Error) -> ExitCode {
     // Nothing can be done about an error stream that is gone.
     if let Some(mistakes) = error.downcast_ref::<Diagnostics>() {
         let _ = writeln!(err, "{}", mistakes.render(colour(&err)));
+        return ExitCode::from(EXIT_WRONG);
+    }
+    if let Some(unknown) = error.downcast_ref::<UnknownNode>() {
+        let _ = writeln!(err, "onevip: {unknown}");
         return ExitCode::from(EXIT_WRONG);
     }
     let is_broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;

@@ -116,6 +116,9 @@ pub struct Vip {
     pub cluster_mac: String,
     /// The interface that bears it here.
     pub interface: String,
+    /// Why that interface cannot be used now, if so: it is not there, down, without a carrier.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// The hash mode.
     pub hash: String,
     /// Buckets that this node claims.
@@ -185,6 +188,9 @@ pub struct Peer {
     pub sessions: Option<u32>,
     /// Whether its kernel no longer answers.
     pub kernel_gone: bool,
+    /// Whether its kernel answers questions while it lives; only then can it be found gone. `None`: not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_askable: Option<bool>,
     /// Whether its configuration means something else than ours.
     pub config_differs: bool,
     /// Whether its SSH host keys are others than ours, as far as both are known.
@@ -342,6 +348,9 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &Vip) -> fmt::Result {
         vip.interface,
         vip.hash
     )?;
+    if let Some(trouble) = &vip.trouble {
+        writeln!(f, "  {trouble}: this node serves nobody here")?;
+    }
     if let Some(membership) = &vip.membership {
         writeln!(f, "  {}", membership_line(membership))?;
         if let Some(hint) = &membership.hint {
@@ -404,9 +413,15 @@ fn node_remark(vip: &Vip, node: &Node) -> String {
         (_, Some(_)) => {
             let why = peer.why_lost.as_deref().unwrap_or("not heard");
             remarks.push(format!("OUT for {}: {why}", duration(peer.since_seconds)));
-            let kernel = if peer.kernel_gone { "its kernel is gone" } else { "its kernel may hold sessions" };
-            remarks.push(kernel.to_owned());
+            remarks.push(match (peer.kernel_gone, peer.kernel_askable) {
+                (true, _) => "its kernel is gone".to_owned(),
+                (false, Some(false)) => format!("its kernel cannot be asked: `onevip forget {}`", node.name),
+                (false, _) => "its kernel may hold sessions".to_owned(),
+            });
         }
+    }
+    if peer.heard && peer.kernel_askable == Some(false) {
+        remarks.push("its kernel does not answer ARP or ND".to_owned());
     }
     if peer.heard && peer.loss_percent >= LOSS_WORTH_SAYING {
         remarks.push(format!("{} % of its beats are lost", peer.loss_percent));

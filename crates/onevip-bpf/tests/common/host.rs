@@ -98,9 +98,41 @@ pub struct Host {
     streams: Vec<TcpStream>,
 }
 
+/// What the host's server listens with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listener {
+    Tcp,
+    /// As programs in Go do by default, and whatever `mptcpize` starts. Clients of plain TCP are served as well.
+    Mptcp,
+}
+
+impl Listener {
+    fn open(self, address: IpAddr) -> TcpListener {
+        use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen};
+        const IPPROTO_MPTCP: libc::c_int = 262;
+        if self == Self::Tcp {
+            return TcpListener::bind((address, SSH)).unwrap();
+        }
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // SAFETY: plain system call without pointers.
+        let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, IPPROTO_MPTCP) };
+        assert!(fd >= 0, "MPTCP: {}", std::io::Error::last_os_error());
+        // SAFETY: the descriptor is new.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        bind(fd, &SockaddrStorage::from(SocketAddr::new(address, SSH))).unwrap();
+        listen(&socket, Backlog::new(16).unwrap()).unwrap();
+        TcpListener::from(socket)
+    }
+}
+
 impl Host {
     /// A host that listens on the VIP's port 22.
     pub fn new() -> Self {
+        Self::listening(Listener::Tcp)
+    }
+
+    /// A host that listens so on the VIP's port 22.
+    pub fn listening(listener: Listener) -> Self {
         veth();
         run(&format!("ip address add 198.51.100.1/24 dev {NODE}"));
         run(&format!("ip address add {VIP}/32 dev {NODE}"));
@@ -109,8 +141,7 @@ impl Host {
         for interface in ["all", NODE] {
             sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"), "0");
         }
-        let listeners =
-            [IpAddr::from(VIP), VIP6.into()].map(|address| TcpListener::bind((address, SSH)).unwrap());
+        let listeners = [IpAddr::from(VIP), VIP6.into()].map(|address| listener.open(address));
         Self { wire: Wire::open(), mac: mac_of(NODE), listeners, streams: Vec::new() }
     }
 

@@ -1,6 +1,7 @@
 //! What the tests here share: a namespace of their own, a configuration, frames.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod foreign;
 pub mod frame;
 pub mod host;
 pub mod reference;

@@ -1,6 +1,6 @@
 //! The verdict table at work: a host with sockets, rows that go through XDP, tc and the reference.
 
-use super::host::{Host, SSH};
+use super::host::{Host, Listener, SSH};
 use super::reference::{Known, all_agree, flow, kernel, renew, views};
 use super::{V, VIP, VIP6, bucket_of, config, isolated};
 use aya::maps::{Array, Map, MapData};
@@ -147,13 +147,30 @@ pub fn with_tables(test: impl Fn(&mut Table<'_>, &Host) + Send + Sync) {
     with_table(true, &test);
 }
 
+/// The same, whatever the host's server listens with.
+pub fn with_tables_of_all_listeners(test: impl Fn(&mut Table<'_>, &Host) + Send + Sync) {
+    with_tables(&test);
+    for v6 in [false, true] {
+        with_table_on(Listener::Mptcp, &config(), v6, &test);
+    }
+}
+
 pub fn with_table(v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
     with_table_of(&config(), v6, test);
 }
 
 pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Table<'_>, &Host) + Send) {
+    with_table_on(Listener::Tcp, config, v6, test);
+}
+
+fn with_table_on(
+    listener: Listener,
+    config: &KernelConfig,
+    v6: bool,
+    test: impl FnOnce(&mut Table<'_>, &Host) + Send,
+) {
     isolated(|dir| {
-        let mut host = Host::new();
+        let mut host = Host::listening(listener);
         let mut kernel = kernel(dir);
         kernel.set_config(config).unwrap();
         kernel.attach("lo", Accelerate::Off).unwrap();
@@ -182,6 +199,11 @@ pub fn with_table_of(config: &KernelConfig, v6: bool, test: impl FnOnce(&mut Tab
         let (views, bucket) = (views(config), bucket_of(held));
         let mut table = Table { v6, known, views, bucket, last_syn, orphans, failures: Vec::new() };
         test(&mut table, &host);
-        assert!(table.failures.is_empty(), "IPv{}\n{}", if v6 { 6 } else { 4 }, table.failures.join("\n"));
+        assert!(
+            table.failures.is_empty(),
+            "IPv{}, {listener:?}\n{}",
+            if v6 { 6 } else { 4 },
+            table.failures.join("\n")
+        );
     });
 }

@@ -39,6 +39,14 @@ pub enum Event {
     KernelGone(NodeId),
     /// The kernel of a node without a daemon answers: its sessions live.
     KernelAnswers(NodeId),
+    /// The kernel of this node answers none of our questions though it lives, or was never known to: it cannot be found
+    /// gone; or (true) it answers now.
+    Askable(NodeId, bool),
+    /// Somebody said that this silent node is gone, so orphans of its sessions may be reset.
+    Forgotten(NodeId),
+    /// Others know a later life of this node: they take our beats for recordings. We have to begin anew with a larger
+    /// incarnation than this, see [`super::Engine::begin_anew`].
+    Outlived(Incarnation),
     /// We entered this state.
     State(NodeState),
     /// We claim so many buckets now.

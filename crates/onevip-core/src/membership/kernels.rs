@@ -3,33 +3,53 @@
 //! A node whose daemon is silent still has a kernel full of live sessions. So `ELSEWHERE` is about kernels: it is set
 //! for what a node said it holds until that node says otherwise, or until its kernel no longer answers for its own
 //! address.
+//!
+//! Silence is evidence only from a kernel that is known to answer. So while a node beats, its kernel is asked now and
+//! then: one that answers is *askable*, and only an askable one can be found gone. And only questions that are known to
+//! have left count as unanswered ones, and only while something arrives here and our own beats go out.
 
 use super::{Engine, Event, Output};
-use crate::ids::{BucketSet, NodeId};
+use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::time::Time;
 
-use super::timing::PROBES;
+use super::timing::{ASKS, PROBES};
 
-/// What we know of a silent node's kernel.
+/// What we know of a node's kernel.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Kernel {
-    /// It left this many questions in a row unanswered.
+    /// It left this many questions in a row unanswered since its daemon fell silent.
     unanswered: u32,
     /// When it is to be asked next, if its daemon is silent.
     next_probe: Time,
     /// It is not there.
     pub gone: bool,
+    /// Whether it answers while it lives; `None`: that is not known yet.
+    pub askable: Option<bool>,
+    /// It left this many questions in a row unanswered while its daemon spoke.
+    ignored: u32,
+    /// When it is to be asked next while its daemon speaks.
+    next_ask: Time,
 }
 
 impl Kernel {
     /// Nothing is known yet.
     pub fn unknown(now: Time) -> Self {
-        Self { unanswered: 0, next_probe: now, gone: false }
+        Self { unanswered: 0, next_probe: now, gone: false, askable: None, ignored: 0, next_ask: now }
     }
 
     /// Its daemon speaks, so it lives.
     pub fn alive(&mut self, now: Time) {
-        *self = Self::unknown(now);
+        (self.unanswered, self.next_probe, self.gone) = (0, now, false);
+    }
+
+    /// Its daemon has begun to speak: whether it answers is to be found out now.
+    pub fn ask_soon(&mut self, now: Time) {
+        (self.ignored, self.next_ask) = (0, now);
+    }
+
+    /// Its silence means that it is not there.
+    fn is_found_gone(&self) -> bool {
+        self.unanswered >= PROBES && self.askable == Some(true)
     }
 }
 
@@ -39,13 +59,77 @@ impl Engine {
         self.elsewhere
     }
 
-    /// The kernel of `node` answered a question.
-    pub(super) fn kernel_lives(&mut self, now: Time, node: NodeId) {
-        let again = self.config.timing.probe_again;
+    /// Earlier lives of this daemon had answers from the kernels of these nodes. Call it once, before anything else;
+    /// without it, the kernel of a node that is silent from the start is never found gone.
+    pub fn expect_answers(&mut self, nodes: NodeSet) {
+        for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(**node)) {
+            peer.kernel.askable = Some(true);
+        }
+    }
+
+    /// These nodes have other addresses from now on: whether those answer is not known.
+    pub fn ask_anew(&mut self, now: Time, nodes: NodeSet) {
+        for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(**node)) {
+            peer.kernel.askable = None;
+            peer.kernel.unanswered = 0;
+            peer.kernel.ask_soon(now);
+        }
+    }
+
+    /// The question of the newest [`Output::Probe`] for `node` has left this host.
+    pub fn kernel_asked(&mut self, now: Time, node: NodeId) {
+        self.wake(now);
+        let silence_means_something = self.silence_means_something(now);
+        let after = self.config.timing.probe_after;
+        if let Some(peer) = self.peers.get_mut(&node) {
+            if now < peer.arrived + after {
+                peer.kernel.ignored += 1;
+            } else if silence_means_something {
+                peer.kernel.unanswered += 1;
+            } else {
+                peer.kernel.unanswered = 0;
+            }
+        }
+        if !self.is_settled(now) {
+            self.settle(now);
+        }
+    }
+
+    /// The kernel of `node` answered a question of ours for one of its addresses.
+    pub fn kernel_answered(&mut self, now: Time, node: NodeId) {
+        self.wake(now);
+        if let Some(peer) = self.peers.get_mut(&node) {
+            let kernel = &mut peer.kernel;
+            (kernel.ignored, kernel.next_ask) = (0, now + self.config.timing.ask_again);
+            if kernel.askable.replace(true) == Some(false) {
+                self.outputs.push_back(Output::Event(Event::Askable(node, true)));
+            }
+        }
+        self.kernel_lives(now, node);
+        self.settle(now);
+    }
+
+    /// The kernel of `node` said something of its own accord: it lives, but whether it answers is another question.
+    pub fn kernel_spoke(&mut self, now: Time, node: NodeId) {
+        self.wake(now);
+        self.kernel_lives(now, node);
+        self.settle(now);
+    }
+
+    /// Whether answers would reach us, and questions those whom we ask.
+    fn silence_means_something(&self, now: Time) -> bool {
+        self.can_speak(now) && !self.doubts_its_ears(now)
+    }
+
+    fn kernel_lives(&mut self, now: Time, node: NodeId) {
+        let timing = self.config.timing;
         if self.kernel_gone(node) {
             self.settle_anew(now);
         }
         let Some(peer) = self.peers.get_mut(&node) else { return };
+        if now < peer.arrived + timing.probe_after {
+            return; // Its daemon says so, too.
+        }
         if peer.kernel.gone {
             self.outputs.push_back(Output::Event(Event::KernelAnswers(node)));
         }
@@ -54,12 +138,39 @@ impl Engine {
             // It was out of reach for a while, and may have claimed anything meanwhile.
             peer.known_guests = BucketSet::FULL;
         }
-        peer.kernel = Kernel { unanswered: 0, next_probe: now + again, gone: false };
+        (peer.kernel.unanswered, peer.kernel.next_probe) = (0, now + timing.probe_again);
+        peer.kernel.gone = false;
+    }
+
+    /// Asks the kernels of nodes that speak now and then, so that their silence means something one day.
+    fn ask_the_living(&mut self, now: Time) {
+        let timing = self.config.timing;
+        let due = |peer: &super::Peer| {
+            peer.heard && now < peer.arrived + timing.probe_after && now >= peer.kernel.next_ask
+        };
+        for (node, peer) in self.peers.iter_mut().filter(|(_, peer)| due(peer)) {
+            let kernel = &mut peer.kernel;
+            if kernel.ignored < ASKS {
+                kernel.next_ask = now + timing.beat;
+                self.outputs.push_back(Output::Probe(*node));
+                continue;
+            }
+            (kernel.ignored, kernel.next_ask) = (0, now + timing.ask_again);
+            if kernel.askable.replace(false) != Some(false) {
+                self.outputs.push_back(Output::Event(Event::Askable(*node, false)));
+            }
+        }
     }
 
     /// Asks the kernels of silent nodes.
     pub(super) fn ask_kernels(&mut self, now: Time) {
+        self.ask_the_living(now);
         let timing = self.config.timing;
+        #[cfg(feature = "sim")]
+        let trusts_silence = self.is(super::Mutation::TrustsSilence);
+        #[cfg(not(feature = "sim"))]
+        let trusts_silence = false;
+        let silence_means_something = self.silence_means_something(now);
         let mut gone_since = None;
         let mut watched = BucketSet::EMPTY;
         for (node, peer) in &mut self.peers {
@@ -72,16 +183,17 @@ impl Engine {
             if now < peer.kernel.next_probe {
                 continue;
             }
-            if peer.kernel.gone {
-                peer.kernel.next_probe = now + timing.probe_gone;
-            } else if peer.kernel.unanswered >= PROBES {
-                peer.kernel.gone = true;
-                peer.kernel.next_probe = now + timing.probe_gone;
+            let kernel = &mut peer.kernel;
+            let rests = kernel.gone || kernel.unanswered >= PROBES;
+            kernel.next_probe = now + if rests { timing.probe_gone } else { timing.probe_every };
+            let is_found_gone = silence_means_something && kernel.is_found_gone() || trusts_silence && rests;
+            if !kernel.gone && is_found_gone {
+                kernel.gone = true;
                 gone_since = gone_since.max(Some(peer.arrived + timing.probe_after));
                 self.outputs.push_back(Output::Event(Event::KernelGone(*node)));
-            } else {
-                peer.kernel.unanswered += 1;
-                peer.kernel.next_probe = now + timing.probe_every;
+            } else if rests && kernel.askable.is_none() {
+                kernel.askable = Some(false);
+                self.outputs.push_back(Output::Event(Event::Askable(*node, false)));
             }
             self.outputs.push_back(Output::Probe(*node));
         }
@@ -159,6 +271,26 @@ impl Engine {
             return self.guests;
         }
         self.released.iter().fold(self.guests, |guests, (_, buckets)| guests.or(buckets))
+    }
+
+    /// Somebody knows that `node` is gone for good, though its kernel cannot be found gone: its orphans are reset until it
+    /// is heard again, or its kernel answers. False: it lives, as far as this node can tell, or was known to be gone.
+    pub fn forget(&mut self, now: Time, node: NodeId) -> bool {
+        self.wake(now);
+        let (alive, after) = (self.alive(), self.config.timing.probe_after);
+        let silent = |peer: &&mut super::Peer| now >= peer.arrived + after && !alive.contains(node);
+        let forgotten = match self.peers.get_mut(&node).filter(silent) {
+            Some(peer) if !peer.kernel.gone => {
+                peer.kernel.gone = true;
+                self.guests_news = true;
+                self.settle_anew(now);
+                self.outputs.push_back(Output::Event(Event::Forgotten(node)));
+                true
+            }
+            _ => false,
+        };
+        self.settle(now);
+        forgotten
     }
 
     /// Whether `node`'s kernel was found to be gone.

@@ -27,6 +27,40 @@ impl Engine {
         }
         self.woke = now;
         self.is_spoken_to(now);
+        if self.is_ignored(self.expected) {
+            self.ignored_at = now;
+        }
+    }
+
+    /// A beat was to be sent: whether at least one copy of it left this host. Call it after each attempt, also in the
+    /// middle of the outputs; what follows from it is drawn at the next input.
+    ///
+    /// Who cannot speak is heard by nobody, so it is never alone and finds nobody gone. A full queue may refuse one beat;
+    /// two in a row are a failure that lasts, and the next beat that leaves ends it.
+    pub fn speaks(&mut self, now: Time, works: bool) {
+        match (works, self.mute_since) {
+            (true, _) => self.mute_since = None,
+            (false, None) => self.mute_since = Some(now),
+            (false, Some(_)) => {}
+        }
+    }
+
+    /// Whether our beats leave this host.
+    pub(super) fn can_speak(&self, now: Time) -> bool {
+        #[cfg(feature = "sim")]
+        if self.is(super::Mutation::ClaimsThoughMute) {
+            return true;
+        }
+        self.mute_since.is_none_or(|since| now < since + self.config.timing.doubt)
+    }
+
+    /// Whether others go on speaking who do not know us.
+    pub(super) fn is_ignored(&self, now: Time) -> bool {
+        #[cfg(feature = "sim")]
+        if self.is(super::Mutation::AloneAmongStrangers) {
+            return false;
+        }
+        self.ignored_at != Time::ZERO && now < self.ignored_at + self.config.timing.death
     }
 
     /// A lapsed lease voids all claims, before anything could renew it.
@@ -45,11 +79,12 @@ impl Engine {
     }
 
     /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own
-    /// cable may be out, and when it is in again, the first clients that it hears are others'.
+    /// cable may be out, and when it is in again, the first clients that it hears are others'. Nor is who hears others that
+    /// do not take its beats, or cannot send any.
     pub(super) fn is_alone(&self, now: Time) -> bool {
         let timing = &self.config.timing;
         let hears = self.peers.is_empty() || self.ears_since.is_some_and(|since| now >= since + timing.beat);
-        hears && now >= self.spoken_to + timing.alone
+        hears && now >= self.spoken_to + timing.alone && !self.is_ignored(now) && self.can_speak(now)
     }
 
     /// Renews the lease from the newest acknowledgement, or alone when nobody is there who could acknowledge.

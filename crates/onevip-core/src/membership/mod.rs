@@ -11,6 +11,7 @@
 //! [`Engine::poll_output`] returns, in that order, before the next input. One engine serves one VIP; several VIPs
 //! have one engine each.
 
+mod anew;
 mod claims;
 mod event;
 mod families;
@@ -109,12 +110,18 @@ pub enum Mutation {
     DefiesVotes,
     /// Being voted out it takes no share at all, though nobody may be left who does.
     VotesEmptyTheCluster,
+    /// A kernel that never answered is found gone by its silence.
+    TrustsSilence,
+    /// Heard, but never acknowledged, for whatever reason the peers reject its beats, it takes itself for alone.
+    AloneAmongStrangers,
+    /// Goes on as if its beats were sent.
+    ClaimsThoughMute,
 }
 
 #[cfg(feature = "sim")]
 impl Mutation {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ClaimBeforeRelease,
         Self::LeaseLongerThanDeath,
         Self::NoFreshness,
@@ -127,6 +134,9 @@ impl Mutation {
         Self::ForgetsGuests,
         Self::DefiesVotes,
         Self::VotesEmptyTheCluster,
+        Self::TrustsSilence,
+        Self::AloneAmongStrangers,
+        Self::ClaimsThoughMute,
     ];
 }
 
@@ -171,6 +181,12 @@ pub struct Engine {
     /// Something says that we must not begin to serve: a twin with our number, or beats we cannot read.
     held_until: Time,
 
+    /// When another host last beat with our number.
+    twin_heard: Time,
+    /// The latest life of ours that others know, if it is later than this one, and when we said so.
+    outlived_by: Option<Incarnation>,
+    outlived_told: Time,
+
     seq: Seq,
     /// When our newest beats were sent, oldest first; bounded by age and by [`send::SENT_MAX`].
     sent: VecDeque<(Seq, Time)>,
@@ -183,6 +199,10 @@ pub struct Engine {
     peers: BTreeMap<NodeId, Peer>,
     /// When somebody who knows this incarnation last spoke, or our own silence ended.
     spoken_to: Time,
+    /// When somebody last spoke who goes on speaking and does not know us.
+    ignored_at: Time,
+    /// Since when our beats cannot be sent.
+    mute_since: Option<Time>,
     /// Since when we know that frames of others have arrived after that: our ears work.
     ears_since: Option<Time>,
     /// End of our last stall.
@@ -248,8 +268,29 @@ impl Engine {
     /// `incarnation` must be larger than any this node ever had. `guests` are the buckets in which the kernel holds
     /// sessions already (after a restart of the daemon).
     pub fn new(config: Config, incarnation: Incarnation, guests: BucketSet, now: Time) -> Self {
+        let mut engine = Self::blank(config, incarnation, guests, now);
+        engine.begin(now);
+        engine
+    }
+
+    /// Which life of this node it is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The kernel's claims and lease are cleared, whatever they were.
+    fn begin(&mut self, now: Time) {
+        self.outputs.push_back(Output::Release(BucketSet::FULL));
+        self.outputs.push_back(Output::Lease(Time::ZERO));
+        self.outputs.push_back(Output::Settled(now));
+        self.outputs.push_back(Output::Watch(BucketSet::EMPTY));
+        self.outputs.push_back(Output::Elsewhere(BucketSet::FULL));
+        self.settle(now);
+    }
+
+    fn blank(config: Config, incarnation: Incarnation, guests: BucketSet, now: Time) -> Self {
         let nodes = config.nodes.without(config.me);
-        let mut engine = Self {
+        Self {
             incarnation,
             state: NodeState::Joining,
             state_since: now,
@@ -265,6 +306,9 @@ impl Engine {
             defiant: NodeSet::EMPTY,
             started: now,
             held_until: now,
+            twin_heard: Time::ZERO,
+            outlived_by: None,
+            outlived_told: now,
             seq: Seq(0),
             sent: VecDeque::new(),
             next_periodic: now,
@@ -273,6 +317,8 @@ impl Engine {
             last_sent: Time::ZERO,
             peers: nodes.iter().map(|node| (node, Peer::unheard(now))).collect(),
             spoken_to: now,
+            ignored_at: Time::ZERO,
+            mute_since: None,
             ears_since: None,
             woke: Time::ZERO,
             quiet_until: now,
@@ -310,14 +356,7 @@ impl Engine {
             config,
             #[cfg(feature = "sim")]
             mutation: Mutation::None,
-        };
-        engine.outputs.push_back(Output::Release(BucketSet::FULL));
-        engine.outputs.push_back(Output::Lease(Time::ZERO));
-        engine.outputs.push_back(Output::Settled(now));
-        engine.outputs.push_back(Output::Watch(BucketSet::EMPTY));
-        engine.outputs.push_back(Output::Elsewhere(BucketSet::FULL));
-        engine.settle(now);
-        engine
+        }
     }
 
     /// A beat arrived whose seal and number are right (see [`crate::beat::Receiver`]).
@@ -429,13 +468,6 @@ impl Engine {
         self.settle(now);
     }
 
-    /// The kernel of `node` answered for its own address.
-    pub fn kernel_answered(&mut self, now: Time, node: NodeId) {
-        self.wake(now);
-        self.kernel_lives(now, node);
-        self.settle(now);
-    }
-
     /// Whether it should be found out if anything at all arrives here: nobody who knows us has spoken for a while, and
     /// that may be our own fault.
     pub fn doubts_its_ears(&self, now: Time) -> bool {
@@ -466,6 +498,13 @@ impl Engine {
     #[cfg(feature = "sim")]
     pub fn mutate(&mut self, mutation: Mutation) {
         self.mutation = mutation;
+    }
+
+    /// The newest beat of `node` that was taken.
+    #[cfg(feature = "sim")]
+    pub(crate) fn newest_of(&self, node: NodeId) -> Option<(Incarnation, Seq)> {
+        let newest = self.peers.get(&node)?.newest.as_ref()?;
+        Some((newest.incarnation, newest.seq))
     }
 
     #[cfg(feature = "sim")]
@@ -556,7 +595,11 @@ impl Engine {
 
     /// A beat with our own number that is not ours.
     fn hear_twin(&mut self, now: Time, beat: &Beat) {
-        if beat.host != self.config.host && self.state == NodeState::Joining {
+        if beat.host == self.config.host {
+            return;
+        }
+        self.twin_heard = now;
+        if self.state == NodeState::Joining {
             self.hold(now, Event::Twin { host: beat.host });
         }
     }

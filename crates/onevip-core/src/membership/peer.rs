@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub since: Time,
     /// Why it is not heard.
     pub why_lost: Option<WhyLost>,
+    /// When a beat last came that did not know this incarnation of us.
+    pub unproven: Time,
     /// Since when its beats do not acknowledge what they should.
     pub stale_since: Option<Time>,
     /// When we last said that another host has its number.
@@ -58,6 +60,7 @@ impl Peer {
             heard: false,
             since: now,
             why_lost: None,
+            unproven: Time::ZERO,
             stale_since: None,
             duplicate_told: Time::ZERO,
             acked: Seq(0),
@@ -121,8 +124,11 @@ impl Engine {
     /// Takes in a beat that is newer than what we had.
     fn take_in(&mut self, now: Time, beat: &Beat) {
         let gone = beat.standing.state == NodeState::Leaving && beat.claims.is_empty();
-        let acked = beat
-            .report(self.config.me)
+        let report = beat.report(self.config.me);
+        if let Some(report) = report {
+            self.look_for_later_life(now, report);
+        }
+        let acked = report
             .filter(|report| report.incarnation == self.incarnation && report.seq <= self.seq)
             .map(|report| report.seq);
         let fresh = acked.is_some_and(|seq| self.is_fresh(now, seq));
@@ -200,11 +206,19 @@ impl Engine {
 
     /// A beat whose sender does not know this incarnation of us. It may be a recording from before our start, so it
     /// changes nothing but what we acknowledge; if its sender lives, its next beat knows us.
+    ///
+    /// If it does not, and goes on, somebody is there who does not take our beats for whatever reason: then we are not
+    /// alone. Whoever plays a recording of several beats back has us for as long as it lasts; it goes only forward, once.
     fn note_unproven(&mut self, now: Time, beat: &Beat) {
         self.set_heard(now, beat.from, false, Some(WhyLost::DoesNotHearUs));
         if let Some(peer) = self.peers.get_mut(&beat.from) {
             peer.acked = Seq(0);
             peer.newest = Some(Box::new(beat.clone()));
+            let goes_on = peer.unproven != Time::ZERO && now < peer.unproven + self.config.timing.death;
+            peer.unproven = now;
+            if goes_on {
+                self.ignored_at = now;
+            }
         }
     }
 
@@ -247,6 +261,7 @@ impl Engine {
         peer.since = now;
         (self.news, self.recheck, self.guests_news, self.urgent) = (true, true, true, true);
         if heard {
+            peer.kernel.ask_soon(now);
             self.heard.insert(node);
             let incarnation = peer.newest.as_ref().map(|beat| beat.incarnation).unwrap_or_default();
             self.outputs.push_back(Output::Event(Event::Heard { node, incarnation }));

@@ -108,6 +108,9 @@ impl Engine {
         if self.spoken_to + timing.alone > now {
             next = next.min(self.spoken_to + timing.alone);
         }
+        if self.ignored_at + timing.death > now {
+            next = next.min(self.ignored_at + timing.death);
+        }
         if let Some(since) = self.ears_since.filter(|since| *since + timing.beat > now) {
             next = next.min(since + timing.beat);
         }

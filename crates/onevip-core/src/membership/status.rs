@@ -30,6 +30,10 @@ pub enum WhyOut {
     NoWeight,
     /// One family of the VIP does not reach it.
     Deaf(Family),
+    /// Its beats cannot be sent.
+    Mute,
+    /// Others speak, but do not take its beats.
+    Ignored,
     /// Nobody acknowledges its beats.
     NoLease,
 }
@@ -51,6 +55,8 @@ pub struct PeerStatus {
     pub why_lost: Option<WhyLost>,
     /// Whether its kernel no longer answers.
     pub kernel_gone: bool,
+    /// Whether its kernel answers questions while it lives; `None`: that is not known yet.
+    pub askable: Option<bool>,
     /// Its newest incarnation, and what it said of itself; `None` if it never spoke.
     pub said: Option<(Incarnation, Standing, Facts)>,
     /// How many buckets it claims, as far as we know.
@@ -138,8 +144,16 @@ impl Engine {
                 Some(self.deaf_to().map_or(held_back, WhyOut::Deaf))
             }
             NodeState::Serving if !self.is_member() => Some(WhyOut::Unhealthy),
-            NodeState::Serving if now >= self.lease_until => Some(WhyOut::NoLease),
+            NodeState::Serving if now >= self.lease_until => Some(self.why_no_lease(now)),
             NodeState::Serving => None,
+        }
+    }
+
+    fn why_no_lease(&self, now: Time) -> WhyOut {
+        match (self.can_speak(now), self.is_ignored(now)) {
+            (false, _) => WhyOut::Mute,
+            (true, true) => WhyOut::Ignored,
+            (true, false) => WhyOut::NoLease,
         }
     }
 
@@ -157,6 +171,7 @@ impl Engine {
             since: peer.since,
             why_lost: peer.why_lost,
             kernel_gone: peer.kernel.gone,
+            askable: peer.kernel.askable,
             said: peer.newest.as_ref().map(|beat| (beat.incarnation, beat.standing, beat.facts)),
             claims: peer.claims().len(),
             lost: peer.quality.lost(),

@@ -28,10 +28,14 @@ pub struct Timing {
     pub probe_again: Duration,
     /// A kernel that did not is asked again after this: 20 beats.
     pub probe_gone: Duration,
+    /// A kernel that answered while its daemon spoke is asked again after this, and so is one that answered none of
+    /// [`ASKS`] questions: 600 beats.
+    pub ask_again: Duration,
     /// A segment that no kernel seems to want is reset only if one of its flow came this long before, too: 3 beats. By
     /// then a kernel that has just come back into reach has said so, and a retransmission takes longer (0.2 s).
     pub orphan_wait: Duration,
-    /// Nobody who knows us has spoken for this long: it is to be found out whether we hear anything. 1.5 beats.
+    /// Nobody who knows us has spoken for this long: it is to be found out whether we hear anything. And none of our beats
+    /// could be sent for this long: we cannot speak. 1.5 beats.
     pub doubt: Duration,
     /// Nobody who knows us has spoken for this long: we are alone, and renew our lease without them. 3 beats.
     pub alone: Duration,
@@ -60,6 +64,10 @@ pub struct Timing {
 /// How many questions in a row a kernel leaves unanswered before it counts as gone.
 pub const PROBES: u32 = 12;
 
+/// How many questions in a row, one a beat, a kernel leaves unanswered while its daemon speaks before its silence counts
+/// for nothing. With 30 % of the frames lost, one kernel in 200 is taken for such by mistake, until it is asked again.
+pub const ASKS: u32 = 8;
+
 impl Timing {
     /// The timers for this beat time (10 ms to 1 s make sense).
     pub const fn new(beat: Duration) -> Self {
@@ -73,6 +81,7 @@ impl Timing {
             probe_every: times(beat, 1, 2),
             probe_again: times(beat, 5, 1),
             probe_gone: times(beat, 20, 1),
+            ask_again: times(beat, 600, 1),
             orphan_wait: times(beat, 3, 1),
             doubt: times(beat, 3, 2),
             alone: times(beat, 3, 1),

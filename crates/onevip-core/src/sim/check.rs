@@ -13,7 +13,7 @@ use crate::time::Time;
 /// What went wrong first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `I1` to `I7`.
+    /// `I1` to `I8`.
     pub invariant: &'static str,
     /// When, in nanoseconds.
     pub at: u64,
@@ -36,6 +36,8 @@ pub struct Checker {
     overlap: Vec<Vec<Option<u64>>>,
     /// Since when somebody who was voted out has claimed something.
     unjust_since: Option<u64>,
+    /// `beside[a][b]`: since when the first, who hears nobody, has claimed what the second one claims and says.
+    beside: Vec<Vec<Option<u64>>>,
     /// Steps looked at.
     pub steps: u64,
     /// Longest overlap of two nodes that heard each other, in nanoseconds.
@@ -52,6 +54,7 @@ impl Checker {
             timing,
             overlap: vec![vec![None; nodes]; nodes],
             unjust_since: None,
+            beside: vec![vec![None; nodes]; nodes],
             steps: 0,
             overlap_max: 0,
         }
@@ -79,6 +82,41 @@ impl Checker {
             }
         }
         self.elsewhere(now, nodes, net);
+        self.alone(now, nodes, net);
+    }
+
+    /// I8: nobody claims alone who cannot speak, or who hears others that claim the same.
+    fn alone(&mut self, now: u64, nodes: &[Node], net: &Net) {
+        for (a, node) in nodes.iter().enumerate() {
+            let answers = node.answers(now);
+            let mute_since = node.mute_since.map(|since| since.max(node.running_since));
+            if mute_since.is_some_and(|since| now > since + self.beats(10))
+                && node.runs()
+                && !answers.is_empty()
+            {
+                self.violated("I8", now, format!("n{} cannot speak and claims {answers:?}", a + 1));
+            }
+            let alone = node.runs() && node.engine.as_ref().is_some_and(|engine| engine.alive().len() == 1);
+            for (b, other) in nodes.iter().enumerate().filter(|(b, _)| *b != a) {
+                let both = if alone && other.runs() && net.passes(b, a) && takes_beats(node, other, b) {
+                    answers.and(&other.answers(now))
+                } else {
+                    BucketSet::EMPTY
+                };
+                if both.is_empty() {
+                    self.beside[a][b] = None;
+                    continue;
+                }
+                let since = *self.beside[a][b].get_or_insert(now);
+                if now - since > self.beats(10) {
+                    self.violated(
+                        "I8",
+                        now,
+                        format!("n{} claims {both:?} alone and hears n{}", a + 1, b + 1),
+                    );
+                }
+            }
+        }
     }
 
     /// I1.
@@ -274,6 +312,13 @@ fn heard_for(now: u64, nodes: &[Node], a: usize, b: usize, span: std::time::Dura
     let status = nodes[a].engine.as_ref().map(|engine| engine.status(local));
     let peer = status.and_then(|status| status.peers.into_iter().find(|peer| peer.node == engine_id(b)));
     peer.is_some_and(|peer| peer.heard && local.since(peer.since) >= span)
+}
+
+/// Whether `node` takes the beats of `other`, and not for recordings of an earlier life: those are no evidence, since
+/// anybody could play them for ever.
+fn takes_beats(node: &Node, other: &Node, index: usize) -> bool {
+    let (Some(engine), Some(other)) = (&node.engine, &other.engine) else { return false };
+    engine.newest_of(engine_id(index)) <= Some((other.incarnation(), other.seq()))
 }
 
 /// Whether a part hears nodes outside that do not hear it: it must fall silent rather than serve.

@@ -2,7 +2,7 @@
 
 use super::rng::Rng;
 use super::world::{Happening, World};
-use crate::beat::Health;
+use crate::beat::{Health, Incarnation};
 use crate::ids::BucketSet;
 use crate::table::Weight;
 
@@ -47,6 +47,12 @@ pub enum Fault {
     Rebalance(usize),
     /// The nodes whose bit is set find that this one does not serve, all others that it does.
     Blame(usize, u64),
+    /// Its kernel answers no questions, as behind a filter (or does again).
+    Unaskable(usize, bool),
+    /// Its beats cannot be sent, and its daemon is told so (or can again).
+    CannotSend(usize, bool),
+    /// The number of its life that it stored goes back.
+    Amnesia(usize),
 }
 
 impl World {
@@ -92,6 +98,12 @@ impl World {
             Fault::Loss(i, ppm) => self.net.loss_ppm[i] = ppm,
             Fault::Feel(i, level) => self.feel(i, Health::new(level)),
             Fault::Blame(i, by) => self.blame(i, by),
+            Fault::Unaskable(i, on) => self.nodes[i].unaskable = on,
+            Fault::CannotSend(i, on) => {
+                self.net.cannot_send[i] = on;
+                self.nodes[i].mute_since = on.then_some(self.now);
+            }
+            Fault::Amnesia(i) => self.nodes[i].incarnation = Incarnation(0),
             Fault::Drain(_)
             | Fault::Undrain(_)
             | Fault::Leave(_)
@@ -139,6 +151,7 @@ impl World {
         self.net.note_connections(self.now);
         for i in 0..self.nodes.len() {
             self.nodes[i].powered = true;
+            self.nodes[i].mute_since = None;
             if self.nodes[i].stopped_until.is_some() {
                 self.nodes[i].stopped_until = Some(self.now);
                 self.after(0, Happening::Continue(i));
@@ -242,6 +255,24 @@ pub fn blame(rng: &mut Rng, nodes: usize, beat: u64) -> Vec<(u64, Fault)> {
     let (i, span) = (rng.below(nodes as u64) as usize, beat / 10 + rng.below(beat * 30));
     let by = if rng.one_in(2) { u64::MAX } else { rng.number() };
     vec![(0, Fault::Blame(i, by)), (span, Fault::Blame(i, 0))]
+}
+
+/// What hosts are like that no lab has, and what befalls them: they lose their state, or their beats cannot be sent, or
+/// others do not take them from the beginning; and what ends it. Without `links` frames always pass.
+pub fn odd(rng: &mut Rng, nodes: usize, beat: u64, links: bool) -> Vec<(u64, Fault)> {
+    let (i, span) = (rng.below(nodes as u64) as usize, beat / 10 + rng.below(beat * 30));
+    match rng.below(if links { 4 } else { 1 }) {
+        0 => vec![(0, Fault::Crash(i)), (0, Fault::Amnesia(i)), (rng.below(beat * 12), Fault::Start(i))],
+        1 => {
+            let begin = [(0, Fault::Crash(i)), (0, Fault::Mute(i, true)), (beat * 2, Fault::Start(i))];
+            begin.into_iter().chain([(beat * 10 + span, Fault::Mute(i, false))]).collect()
+        }
+        2 => vec![(0, Fault::CannotSend(i, true)), (span, Fault::CannotSend(i, false))],
+        _ => {
+            let all = |on, after| (0..nodes).map(move |i| (after, Fault::CannotSend(i, on)));
+            all(true, 0).chain(all(false, span)).collect()
+        }
+    }
 }
 
 fn link_fault(rng: &mut Rng, i: usize, nodes: usize, span: u64) -> Vec<(u64, Fault)> {

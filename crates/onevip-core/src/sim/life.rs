@@ -1,7 +1,7 @@
 //! One random life of one random cluster, from its seed.
 
 use super::check::Violation;
-use super::faults::{Fault, Kind, blame};
+use super::faults::{Fault, Kind, blame, odd};
 use super::rng::Rng;
 use super::world::{Setup, World};
 use crate::membership::{Failback, Mutation};
@@ -9,6 +9,8 @@ use std::ops::RangeInclusive;
 
 /// Makes the dice of the votes another one.
 const VOTES: u64 = 0x766f_7465;
+/// And those of hosts as no lab has them.
+const ODDITIES: u64 = 0x6f64_6421;
 
 /// How long a bucket may be on its way from one node to another: a message takes at most 0.6 ms here. Two nodes that do
 /// not hear each other need a third to pass it on, at the speed of quick beats.
@@ -87,7 +89,13 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
     // A dice of its own: whatever else happens in a life does not depend on whether somebody is suspected.
     let mut votes = Rng::new(seed ^ VOTES);
     let mut votes = votes.one_in(3).then_some(votes);
-    schedule(&mut world, &mut rng, kind, votes.as_mut());
+    let mut odds = Rng::new(seed ^ ODDITIES);
+    let mut odds = odds.one_in(3).then_some(odds);
+    for i in (0..nodes).filter(|_| odds.as_mut().is_some_and(|dice| dice.one_in(3))) {
+        world.inflict(Fault::Unaskable(i, true));
+    }
+    let extras = [votes.as_mut(), odds.as_mut()];
+    schedule(&mut world, &mut rng, kind, extras);
     if world.check.violation.is_none() {
         finish(&mut world, &mut rng, kind, votes.as_mut());
     }
@@ -117,7 +125,7 @@ fn size(rng: &mut Rng, range: &RangeInclusive<usize>) -> usize {
 }
 
 /// Starts the nodes and lets faults happen, and their ends.
-fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, mut votes: Option<&mut Rng>) {
+fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, [mut votes, mut odds]: [Option<&mut Rng>; 2]) {
     let (beat, nodes) = (world.beat_ns(), world.nodes.len());
     let together = rng.one_in(2);
     for i in 0..nodes {
@@ -132,6 +140,12 @@ fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, mut votes: Option<&mut
             last = last.max(at + span);
         }
         for (span, fault) in votes.as_deref_mut().map(|dice| blame(dice, nodes, beat)).unwrap_or_default() {
+            world.plan(at + span, fault);
+            last = last.max(at + span);
+        }
+        let links = kind != Kind::Hosts;
+        for (span, fault) in odds.as_deref_mut().map(|dice| odd(dice, nodes, beat, links)).unwrap_or_default()
+        {
             world.plan(at + span, fault);
             last = last.max(at + span);
         }

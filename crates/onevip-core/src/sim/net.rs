@@ -17,6 +17,8 @@ pub struct Net {
     pub loss_ppm: Vec<u32>,
     /// Nothing it sends arrives.
     pub mute: Vec<bool>,
+    /// It cannot send.
+    pub cannot_send: Vec<bool>,
     /// It hears nothing.
     pub deaf: Vec<bool>,
     /// Its cable is out: mute and deaf.
@@ -39,6 +41,7 @@ impl Net {
             late_ppm: 0,
             loss_ppm: vec![0; nodes],
             mute: vec![false; nodes],
+            cannot_send: vec![false; nodes],
             deaf: vec![false; nodes],
             unplugged: vec![false; nodes],
             side: vec![0; nodes],
@@ -49,7 +52,7 @@ impl Net {
 
     /// Whether frames get from `from` to `to` at all.
     pub fn passes(&self, from: usize, to: usize) -> bool {
-        let speaks = !self.mute[from] && !self.unplugged[from];
+        let speaks = !self.mute[from] && !self.cannot_send[from] && !self.unplugged[from];
         speaks && self.hears(to) && self.side[from] == self.side[to] && !self.blocked[from][to]
     }
 
@@ -87,6 +90,7 @@ impl Net {
     /// Ends all faults but the loss that is part of the segment's nature.
     pub fn heal(&mut self) {
         self.mute.fill(false);
+        self.cannot_send.fill(false);
         self.deaf.fill(false);
         self.unplugged.fill(false);
         self.side.fill(0);

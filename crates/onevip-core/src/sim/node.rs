@@ -66,8 +66,12 @@ pub enum Input {
     Beat(Rc<Beat>),
     /// A beat as it travels, by the IPv6 VIP or by the IPv4 one.
     Datagram(Rc<Vec<u8>>, Family),
+    /// The question to a node's kernel was sent.
+    KernelAsked(NodeId),
     /// A node's kernel answered.
     KernelAnswered(NodeId),
+    /// A larger incarnation was stored.
+    BeginAnew(Incarnation),
 }
 
 /// One host.
@@ -83,6 +87,12 @@ pub struct Node {
     pub incarnation: Incarnation,
     /// Whom it found not to serve; `None`: it has looked at nobody.
     pub suspects: Option<NodeSet>,
+    /// Whose kernels are known to answer, over all lives of the daemon.
+    pub askable: NodeSet,
+    /// Its kernel answers no questions.
+    pub unaskable: bool,
+    /// Since when its beats cannot be sent.
+    pub mute_since: Option<u64>,
     /// Its kernel.
     pub kernel: Kernel,
     /// Its clock.

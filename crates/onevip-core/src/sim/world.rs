@@ -130,6 +130,9 @@ impl World {
                 receiver: None,
                 incarnation: Incarnation(100),
                 suspects: None,
+                askable: NodeSet::EMPTY,
+                unaskable: false,
+                mute_since: None,
                 kernel: Kernel::booted(),
                 clock: Clock {
                     rate_ppm: 1_000_000 - setup.clock_ppm + rng.below(2 * setup.clock_ppm + 1),
@@ -249,6 +252,7 @@ impl World {
         let local = n.clock.local(self.now);
         let mut engine = Engine::new(n.config.clone(), n.incarnation, n.kernel.held, local);
         engine.mutate(self.setup.mutation);
+        engine.expect_answers(n.askable);
         n.engine = Some(engine);
         n.receiver = self.setup.wire.then(|| Receiver::new(self.sealer.clone()));
         if self.setup.trace {
@@ -306,6 +310,7 @@ impl World {
                 Output::Send(beat) => self.send(node, *beat),
                 Output::Probe(whom) => self.probe(node, whom),
                 Output::Event(event) => {
+                    self.take_down(node, &event);
                     self.losses += u64::from(matches!(event, Event::Lost { .. }));
                     self.lapses += u64::from(matches!(event, Event::Lapsed));
                     if self.setup.trace {
@@ -327,6 +332,20 @@ impl World {
         }
     }
 
+    /// What a daemon writes into its state directory.
+    fn take_down(&mut self, node: usize, event: &Event) {
+        match event {
+            Event::Askable(whom, false) => self.nodes[node].askable = self.nodes[node].askable.without(*whom),
+            Event::Outlived(known) => {
+                let (next, disk) =
+                    (Incarnation(known.0 + 1), self.beat_ns() / 10 + self.rng.below(self.beat_ns()));
+                self.nodes[node].incarnation = self.nodes[node].incarnation.max(next);
+                self.after(disk, Happening::Arrive(node, Input::BeginAnew(next)));
+            }
+            _ => {}
+        }
+    }
+
     fn set_timer(&mut self, node: usize) {
         let Some(engine) = &self.nodes[node].engine else { return };
         let due = self.nodes[node].clock.true_time(engine.poll_timeout()).max(self.now);
@@ -341,6 +360,11 @@ impl World {
 
     fn send(&mut self, from: usize, beat: Beat) {
         self.beats += 1;
+        let n = &mut self.nodes[from];
+        let (local, works) = (n.clock.local(self.now), n.mute_since.is_none());
+        if let Some(engine) = n.engine.as_mut() {
+            engine.speaks(local, works);
+        }
         let inputs = if self.setup.wire {
             let datagram = Rc::new(self.sealer.seal(&beat));
             self.beat_bytes_max = self.beat_bytes_max.max(datagram.len());
@@ -363,7 +387,9 @@ impl World {
     fn probe(&mut self, from: usize, whom: NodeId) {
         let to = whom.index();
         let lost = self.net.loses(from, to, &mut self.rng) || self.net.loses(to, from, &mut self.rng);
-        let lives = self.nodes[to].powered && self.nodes[to].paused_until.is_none();
+        self.after(0, Happening::Arrive(from, Input::KernelAsked(whom)));
+        let asked = &self.nodes[to];
+        let lives = asked.powered && asked.paused_until.is_none() && !asked.unaskable;
         if lives && self.net.connected(from, to) && !lost {
             let span = 2 * self.net.delay(0, &mut self.rng);
             self.after(span, Happening::Arrive(from, Input::KernelAnswered(whom)));
@@ -372,6 +398,11 @@ impl World {
 
     fn arrive(&mut self, to: usize, input: Input) {
         let n = &mut self.nodes[to];
+        if n.paused_until.is_some() && matches!(input, Input::BeginAnew(_)) {
+            // It comes from the host itself, so it waits.
+            let span = self.beat_ns();
+            return self.after(span, Happening::Arrive(to, input));
+        }
         if !n.powered || n.paused_until.is_some() || n.engine.is_none() {
             return;
         }
@@ -386,7 +417,19 @@ impl World {
         match input {
             Input::Beat(beat) => self.act(to, |engine, now| engine.beat_received(now, Family::V4, &beat)),
             Input::Datagram(datagram, family) => self.open(to, family, &datagram),
-            Input::KernelAnswered(node) => self.act(to, |engine, now| engine.kernel_answered(now, node)),
+            Input::KernelAsked(node) => self.act(to, |engine, now| engine.kernel_asked(now, node)),
+            Input::KernelAnswered(node) => {
+                self.nodes[to].askable.insert(node);
+                self.act(to, |engine, now| engine.kernel_answered(now, node));
+            }
+            Input::BeginAnew(incarnation) => {
+                // Unless it was started again meanwhile.
+                self.act(to, |engine, now| {
+                    if engine.incarnation() < incarnation {
+                        engine.begin_anew(now, incarnation);
+                    }
+                });
+            }
         }
     }
 

@@ -7,7 +7,9 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket};
 use nix::sys::time::{TimeVal, TimeValLike};
-use onevip_lab::{Lab, Options, wait_until};
+use onevip_lab::load::segment::{Segment, flag};
+use onevip_lab::plan::Plan;
+use onevip_lab::{Fault, Host, Lab, Options, wait_until};
 
 use super::{PATIENCE, clients_of, must_be_root, said};
 
@@ -90,4 +92,29 @@ fn a_refusal_can_be_a_reset_or_silence() {
     let client = clients_of(&lab, 1, lab.clients(), 1)[0];
     assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())));
     assert!(super::is_kept_out(&lab, client));
+}
+
+/// The answer to a refused connection leaves through the interface, and from the MAC, that the node has by then.
+#[test]
+fn refusals_follow_an_interface_that_changes() {
+    let lab = limited("lim-anew", "tcp-reset");
+    let busy = clients_of(&lab, 2, lab.clients(), 1)[0];
+    let tap = lab.tap("client", "eth0").unwrap();
+    // The MAC from which a refusal came, if the connection was refused at once.
+    let refused_from = || {
+        while tap.read_now(Segment::parse).unwrap().is_some() {}
+        (knock(&lab, busy) == Err(Errno::ECONNREFUSED)).then(|| {
+            let reset = |frame: &[u8]| Segment::parse(frame).filter(|segment| segment.has(flag::RST));
+            let segment = tap.read_now(reset).unwrap().expect("it was refused");
+            segment.from_mac.map(|byte| format!("{byte:02x}")).join(":")
+        })
+    };
+    lab.fault(&Fault::NoInterface(2)).unwrap();
+    lab.heal(None).unwrap();
+    wait_until(PATIENCE, "unix2 to take its share", || lab.node(2).claims() >= Some(512)).unwrap();
+    let own = Plan::mac(Host::Node(2));
+    wait_until(PATIENCE, "a refusal", || refused_from() == Some(own.clone())).unwrap();
+    lab.fault(&Fault::OtherMac(2)).unwrap();
+    let other = Plan::other_mac(Host::Node(2));
+    wait_until(PATIENCE, "a refusal from the new MAC", || refused_from() == Some(other.clone())).unwrap();
 }

@@ -55,6 +55,11 @@ pub fn finds_nothing(lab: &Lab, node: u8) {
 /// Puts another `sshd` in the place of a node's, with its configuration edited.
 pub fn replace_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
     stop_sshd(lab, node);
+    start_sshd(lab, node, edit);
+}
+
+/// Starts one where none runs.
+pub fn start_sshd(lab: &Lab, node: u8, edit: impl Fn(String) -> String) {
     let path = lab.node(node).dir().join("sshd_config");
     let text = edit(fs::read_to_string(&path).unwrap());
     fs::write(&path, text).unwrap();

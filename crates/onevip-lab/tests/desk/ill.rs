@@ -42,7 +42,7 @@ fn an_sshd_that_is_slow_or_frozen_is_named() {
     let client = clients_of(&lab, 2, 1)[0];
     for fault in [Fault::SshdSlow(2), Fault::FreezeSshd(2)] {
         lab.fault(&fault).unwrap();
-        let waits = lab.inside("client", || bound_connect(client)(lab.vip_for(client))).unwrap();
+        let waits = lab.inside("client", || bound_connect(client, 22)(lab.vip_for(client))).unwrap();
         finds(&lab, 2, "health", &["unix2 is ill: sshd: ", "systemctl restart ssh"]);
         finds(&lab, 1, "node-ill", &["unix2 is ill: sshd: "]);
         drop(waits);

@@ -7,6 +7,7 @@
 mod doctor;
 mod drain;
 mod ill;
+mod impostor;
 mod orders;
 #[path = "../common/terminal.rs"]
 mod terminal;

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use onevip_lab::{Fault, Lab, Options, wait_until};
+use onevip_lab::{Fault, Lab, Options, margins, wait_until};
 
 use super::{PATIENCE, clients_of, onevip, said, stdout};
 
@@ -75,6 +77,89 @@ fn without_a_word_in_the_file_nothing_listens_and_on_loopback_only_if_told() {
     let listening = lab.exec_ok("unix1", &["ss", "-Htln"]).unwrap();
     let daemons: Vec<&str> = listening.lines().filter(|line| !line.contains(":22 ")).collect();
     assert!(daemons.len() == 1 && daemons[0].contains("127.0.0.1:9108"), "{listening}");
+}
+
+/// Connects to a node's metrics and says something; what is not taken is not said.
+fn says(lab: &Lab, words: &[u8]) -> TcpStream {
+    let connect = || {
+        let mut stream = TcpStream::connect("127.0.0.1:9108").unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        let _ = stream.write_all(words);
+        stream
+    };
+    lab.inside("unix1", connect).unwrap()
+}
+
+#[test]
+fn whoever_connects_to_the_metrics_cannot_keep_others_from_them() {
+    let lab = lab("dkrude", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
+    let daemon = lab.node(1).onevip().unwrap();
+    let is_served = |after: &str| {
+        let page = margins::scrape(&lab, 1).unwrap_or_else(|error| panic!("after {after}: {error:#}"));
+        assert!(page.contains("\nonevip_lease_live"), "after {after}: {page}");
+    };
+    is_served("nothing");
+    let mut held = Vec::new();
+    let endless = [b"GET /metrics HTTP/1.1\r\n".to_vec(), b"a: b\r\n".repeat(200_000)].concat();
+    for (what, words) in [
+        ("half a request", &b"GET /metrics HT"[..]),
+        ("a head without an end", &endless),
+        ("a body that never comes", b"POST /metrics HTTP/1.1\r\nContent-Length: 1000\r\n\r\n"),
+        (
+            "a body that would not fit",
+            b"GET /metrics HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1000000000000\r\n\r\n",
+        ),
+        ("rubbish", b"\x00\xff\x16\x03\r\n\r\n"),
+        ("a page that nobody reads", b"GET /metrics HTTP/1.1\r\n\r\n"),
+    ] {
+        // One of a kind may be nothing: several.
+        held.extend((0..20).map(|_| says(&lab, words)));
+        is_served(what);
+    }
+    held.extend((0..200).map(|_| says(&lab, b"")));
+    is_served("200 that say nothing");
+    // With something unread, closing is a reset.
+    drop(held);
+    is_served("their sudden end");
+    assert_eq!(lab.node(1).onevip(), Some(daemon), "it is the same daemon");
+}
+
+#[test]
+fn without_descriptors_the_daemon_neither_ends_nor_spins() {
+    let metrics = "[metrics]\nlisten = \"127.0.0.1:9108\"\n";
+    let options = Options::test("dkfull").nodes(2).clients(2).env("ONEVIP_LOG", "onevip=debug");
+    let lab = Lab::up(options.edit_config(|text| format!("{text}\n{metrics}")).unwrap()).unwrap();
+    let daemon = lab.node(1).onevip().unwrap();
+    let limit = |soft: &str| {
+        lab.exec_ok("unix1", &["prlimit", &format!("--pid={daemon}"), &format!("--nofile={soft}:")]).unwrap();
+    };
+    let limits = fs::read_to_string(format!("/proc/{daemon}/limits")).unwrap();
+    let files: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    let (soft, hard): (u64, u64) = (files[3].parse().unwrap(), files[4].parse().unwrap());
+    assert!(soft >= 4096.min(hard), "{files:?}");
+
+    let is_free = |fd: &u64| !Path::new(&format!("/proc/{daemon}/fd/{fd}")).exists();
+    let lowest_free = (0..soft).find(is_free).unwrap();
+    let begun = Instant::now();
+    limit(&lowest_free.to_string());
+    let refused = |by: &str| {
+        let log = lab.node(1).onevip_log();
+        let count = log.lines().filter(|line| line.contains(by) && line.contains("os error 24")).count();
+        // Ten times a second.
+        let most = begun.elapsed().as_millis() as usize / 100 + 1;
+        assert!(count <= most, "{count} lines of {by} in {:?}", begun.elapsed());
+        count >= 5
+    };
+    let asked = UnixStream::connect(lab.node(1).run_dir().join("control.sock")).unwrap();
+    wait_until(PATIENCE, "no descriptor for the control socket", || refused("control connection")).unwrap();
+    let held: Vec<TcpStream> = (0..20).map(|_| says(&lab, b"")).collect();
+    wait_until(PATIENCE, "no descriptor for the metrics", || refused("metrics")).unwrap();
+    limit(&soft.to_string());
+    drop((held, asked));
+    assert!(margins::scrape(&lab, 1).unwrap().contains("\nonevip_lease_live"));
+    wait_until(PATIENCE, "the daemon to answer", || lab.node(1).onevip_status().is_ok()).unwrap();
+    assert_eq!(lab.node(1).onevip(), Some(daemon), "it is the same daemon");
 }
 
 #[test]

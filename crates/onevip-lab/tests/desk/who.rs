@@ -70,7 +70,7 @@ fn a_long_answer_arrives_whole_over_a_link_that_loses_frames() {
     let vip = lab.vip_for(client);
     let connections: Vec<std::net::TcpStream> = lab
         .inside("client", || {
-            let source = bound_connect(client);
+            let source = bound_connect(client, 22);
             (0..60).map(|_| source(vip)).collect()
         })
         .unwrap();
@@ -83,16 +83,16 @@ fn a_long_answer_arrives_whole_over_a_link_that_loses_frames() {
     wait_until(PATIENCE, "a whole answer", || count() == Some(connections.len())).unwrap();
 }
 
-/// Connects from an address.
-pub fn bound_connect(from: std::net::IpAddr) -> impl Fn(std::net::IpAddr) -> std::net::TcpStream {
+/// Connects from an address to a port.
+pub fn bound_connect(from: std::net::IpAddr, port: u16) -> impl Fn(std::net::IpAddr) -> std::net::TcpStream {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
     use std::os::fd::AsRawFd;
     move |to| {
         let any = SockaddrStorage::from(std::net::SocketAddr::new(from, 0));
-        let ssh = SockaddrStorage::from(std::net::SocketAddr::new(to, 22));
+        let server = SockaddrStorage::from(std::net::SocketAddr::new(to, port));
         let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(fd.as_raw_fd(), &any).unwrap();
-        connect(fd.as_raw_fd(), &ssh).unwrap();
+        connect(fd.as_raw_fd(), &server).unwrap();
         fd.into()
     }
 }

@@ -6,24 +6,30 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
 mod answers;
 mod arp;
 mod common;
 mod flood;
 mod fragments;
 mod frugality;
+mod given_up;
 mod idle;
 mod import;
 mod ipv6;
+mod late;
 mod lease;
 mod mapping;
 mod mapping_ipv6;
 mod mistakes;
 mod mosh;
+mod mptcp;
 mod mtu;
 mod nat;
+mod neighbours;
 mod repair;
 mod router;
+mod second_nic;
 mod services;
 mod sessions;
 mod stale;

@@ -5,13 +5,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use onevip_lab::plan::Plan;
 use onevip_lab::process::{run, run_ok};
-use onevip_lab::{Host, Lab, daemon};
+use onevip_lab::{Lab, daemon};
 
 use crate::common::{
-    Mode, PATIENCE, Session, VIP, VIP6, Watch, bpf, client_of, complaint, config, in_every_mode, kill_daemon,
-    landed, onevip, status, wait,
+    Mode, PATIENCE, Session, Watch, bpf, client_of, complaint, in_every_mode, kill_daemon, landed, onevip,
+    status, wait,
 };
 
 in_every_mode!(damaged_maps_are_rebuilt_without_touching_sessions);
@@ -64,37 +63,6 @@ fn who_is_not_root_is_told_so() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(wanted), "{said}");
     }
-}
-
-#[test]
-fn an_interface_that_is_missing_or_down_is_named_with_what_there_is() {
-    let name = "e2e-iface";
-    let text = config(name, 1, "").replace("\"eth0\"", "\"eth7\"");
-    let lab = Lab::up(Mode::Tcx.options(name, 1, 3).config(text).no_onevip()).unwrap();
-    let said = complaint(&lab, 1, &["run"]);
-    assert!(
-        said.contains("interface eth7 (vip.interface) does not exist; this host has: lo, eth0"),
-        "{said}"
-    );
-    fs::write(lab.dir().join("onevip.toml"), config(name, 1, "")).unwrap();
-    lab.exec_ok("unix1", &["ip", "link", "set", "eth0", "down"]).unwrap();
-    let said = complaint(&lab, 1, &["run"]);
-    assert!(said.contains("interface eth0 is down; `ip link set eth0 up` first"), "{said}");
-}
-
-#[test]
-fn a_stranger_who_has_the_vip_is_found_first() {
-    let lab = one_node("e2e-strange");
-    for vip in [VIP.to_string(), VIP6.to_string()] {
-        lab.exec_ok("client2", &["ip", "addr", "add", &vip, "dev", "eth0"]).unwrap();
-        let before = addresses(&lab, "unix1");
-        let said = complaint(&lab, 1, &["run"]);
-        let mac = Plan::mac(Host::Client2);
-        assert!(said.contains(&format!("{vip} is already used")) && said.contains(&mac), "{said}");
-        assert_eq!(addresses(&lab, "unix1"), before);
-        lab.exec_ok("client2", &["ip", "addr", "del", &vip, "dev", "eth0"]).unwrap();
-    }
-    lab.node(1).start_onevip().unwrap();
 }
 
 /// Other nodes of the cluster that already serve the VIP are no strangers, nor is an address that is here already.

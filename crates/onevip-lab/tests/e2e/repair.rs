@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use onevip::host::cluster_mac;
 use onevip::host::netlink::Netlink;
 use onevip_lab::net::ip_batch;
-use onevip_lab::plan::Plan;
+use onevip_lab::plan::{Plan, v6 as v6_of};
 use onevip_lab::{Host, Lab};
 
 use crate::common::{
-    CLUSTER_MAC, Mode, Session, VIP, VIP6, Watch, bpf, client_of, in_every_mode, landed, pings, status, wait,
+    CLUSTER_MAC, Mode, Session, VIP, VIP6, Watch, bpf, client_of, client_of_each_family, in_every_mode,
+    landed, pings, status, wait,
 };
 
-in_every_mode!(what_is_removed_by_hand_is_back_at_once);
+in_every_mode!(what_is_removed_by_hand_is_back_at_once, an_interface_made_anew_gets_everything_again);
 
 /// What is promised is 100 ms; a busy machine may take its time before a test fails.
 const LATE: Duration = Duration::from_secs(1);
@@ -146,11 +147,12 @@ fn a_link_that_was_down_comes_back_with_everything() {
     assert_eq!(resets.seen(), []);
 }
 
-#[test]
-fn an_interface_made_anew_gets_everything_again() {
-    let lab = Mode::Tcx.lab("e2e-anew", 2, 20);
-    let (client, old_index) = (client_of(&lab, 1), interface_index(&lab));
-    let mut session = Session::open(&lab, client);
+/// With fixed nodes, and the IPv6 address a while after the other one: each family is served when it can be.
+fn an_interface_made_anew_gets_everything_again(mode: Mode) {
+    let lab = mode.lab("e2e-anew", 2, 20);
+    let ([v4, v6], old_index) = (client_of_each_family(&lab, 1), interface_index(&lab));
+    let mut sessions = [v4, v6].map(|client| Session::open(&lab, client));
+    let resets = Watch::resets(&lab);
     lab.exec_ok("unix1", &["ip", "link", "del", "eth0"]).unwrap();
     let (netns, mac) = (lab.name().netns(Host::Node(1)), Plan::mac(Host::Node(1)));
     let port = format!(
@@ -160,8 +162,14 @@ fn an_interface_made_anew_gets_everything_again() {
     let station = format!("addr add {}/24 dev eth0\nlink set eth0 up\n", lab.node(1).address());
     ip_batch(lab.name(), Host::Node(1), &station).unwrap();
     assert_ne!(interface_index(&lab), old_index);
-    wait("an answer", || pings(&lab, client));
-    assert!(session.echoes());
-    assert_eq!(landed(&lab, client), "unix1");
-    assert_eq!(status(&lab, 1)["attached"][0]["interface"], "eth0");
+    wait("an answer", || pings(&lab, v4));
+    assert!(sessions[0].echoes());
+    assert_eq!(landed(&lab, v4), "unix1");
+    ip_batch(lab.name(), Host::Node(1), &format!("addr add {}/64 dev eth0 nodad\n", v6_of(11))).unwrap();
+    wait("an answer by IPv6", || pings(&lab, v6));
+    assert!(sessions[1].echoes());
+    assert_eq!(landed(&lab, v6), "unix1");
+    let attached = &status(&lab, 1)["attached"];
+    assert_eq!((attached.as_array().unwrap().len(), &attached[0]["interface"]), (1, &"eth0".into()));
+    assert_eq!(resets.seen(), []);
 }

@@ -1,4 +1,5 @@
-//! `onevip teardown` leaves a host exactly as it was, however the daemon ended and whatever the administrator had there.
+//! `onevip teardown` leaves a host exactly as it was, however the daemon ended and whatever the administrator had there
+//! (but for a VIP of their own: see `addresses`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,9 +33,7 @@ fn teardown_restores_the_host_exactly(mode: Mode) {
         lab.exec_ok("unix1", &words.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     }
     comes_and_goes(&lab, |lab| lab.node(1).stop_onevip());
-    // Even the VIP and the cluster MAC, when they were there first.
-    let vip = format!("{VIP}/32");
-    lab.exec_ok("unix1", &["ip", "addr", "add", &vip, "dev", "eth0"]).unwrap();
+    // Even the cluster MAC, when it was there first. (Not the VIP: see `addresses`.)
     lab.exec_ok("unix1", &["ip", "maddr", "add", CLUSTER_MAC, "dev", "eth0"]).unwrap();
     comes_and_goes(&lab, |lab| kill_daemon(lab, 1));
 }

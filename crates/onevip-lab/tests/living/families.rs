@@ -48,10 +48,11 @@ fn wait(what: &str, condition: impl FnMut() -> bool) {
 }
 
 /// A session with `cat` at its other end.
-struct Session(Child);
+pub struct Session(Child);
 
 impl Session {
-    fn open(lab: &Lab, from: IpAddr) -> Self {
+    /// Logs in from this address.
+    pub fn open(lab: &Lab, from: IpAddr) -> Self {
         let mut command: Command = lab.ssh_command(lab.vip_for(from), Some(from)).unwrap();
         let session = command.arg("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut session = Self(session);
@@ -60,7 +61,7 @@ impl Session {
     }
 
     /// Types a line and waits until it comes back.
-    fn echoes(&mut self) {
+    pub fn echoes(&mut self) {
         use std::io::Read;
         self.0.stdin.as_mut().unwrap().write_all(b"still there?\n").unwrap();
         let mut line = [0; 13];
@@ -141,7 +142,7 @@ fn nodes_without_an_ipv6_address_in_the_file_beat_from_the_links_own() {
 }
 
 /// The family by which a node does not hear the others, one by one.
-fn missing(lab: &Lab, node: u8) -> [Option<String>; 2] {
+pub fn missing(lab: &Lab, node: u8) -> [Option<String>; 2] {
     let status = lab.node(node).onevip_status().unwrap();
     let nodes = status["vips"][0]["nodes"].as_array().unwrap().clone();
     let peers = nodes.iter().filter(|other| other["peer"].is_object());

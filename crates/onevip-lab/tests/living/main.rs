@@ -10,8 +10,10 @@ mod families;
 mod faults;
 mod flood;
 mod hostile;
+mod interface;
 mod planned;
 mod pools;
+mod strangeness;
 mod strangers;
 
 use std::net::Ipv4Addr;

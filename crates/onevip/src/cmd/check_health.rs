@@ -25,13 +25,14 @@ enum Level {
 
 /// Looks, and says it. Without `--icinga` the exit code is 0 or 1.
 pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
-    let asked = Conversation::begin(&RunDir::new(&ctx.run_dir).control(), Request::Status);
+    let run_dir = RunDir::new(&ctx.run_dir);
+    let asked = Conversation::begin(&run_dir.control(), Request::Status);
     let (code, line) = match asked {
         Ok(Some((_, Response::Status(status)))) => {
             let (level, words) = judge(&status);
             (level as u8, format!("{words}{}", if args.icinga { figures(&status) } else { String::new() }))
         }
-        Ok(None) => (2, "no onevip daemon runs here".to_owned()),
+        Ok(None) => (2, run_dir.no_daemon()),
         Ok(Some(_)) => (3, "the daemon answered something else; is it of another version?".to_owned()),
         Err(error) => (3, format!("{error:#}")),
     };
@@ -52,6 +53,11 @@ fn judge(status: &Status) -> (Level, String) {
     }
     for vip in &status.vips {
         let name = &vip.name;
+        if let Some(trouble) = &vip.trouble {
+            // Who cannot hear has learnt nothing about others.
+            found.push((Level::Critical, format!("{name}: {trouble}")));
+            continue;
+        }
         if let Some(membership) = &vip.membership {
             match &membership.why_out {
                 Some(why) if membership.state == "draining" => {

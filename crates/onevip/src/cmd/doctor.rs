@@ -17,7 +17,7 @@ use std::process::ExitCode;
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     crate::daemon::require_root()?;
     let config = Config::load(&ctx.config)?;
-    let plan = Plan::new(&config, config.this_node(ctx.node.as_deref())?)?;
+    let plan = Plan::to_look_at(&config, config.this_node(ctx.node.as_deref())?)?;
     let control = RunDir::new(&ctx.run_dir).control();
     let status = status(&control)?;
     let replies = if status.is_some() { replies(&control) } else { Vec::new() };

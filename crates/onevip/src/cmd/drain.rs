@@ -86,7 +86,7 @@ fn verdict(left: &[Session], vip: Option<&str>, stays: &str) -> ExitCode {
 
 fn plan(ctx: &Context) -> anyhow::Result<Plan> {
     let config = Config::load(&ctx.config)?;
-    Plan::new(&config, config.this_node(ctx.node.as_deref())?)
+    Plan::to_look_at(&config, config.this_node(ctx.node.as_deref())?)
 }
 
 /// The name of a node, if it is another one than this.

@@ -22,9 +22,9 @@ pub fn ask(ctx: &Context, request: Request) -> anyhow::Result<String> {
 
 /// Asks the daemon, which must be there.
 pub fn conversation(ctx: &Context, request: Request) -> anyhow::Result<Response> {
-    let control = RunDir::new(&ctx.run_dir).control();
-    let (_, response) = Conversation::begin(&control, request)?
-        .with_context(|| format!("no onevip daemon runs here ({} is not there)", control.display()))?;
+    let run_dir = RunDir::new(&ctx.run_dir);
+    let (_, response) =
+        Conversation::begin(&run_dir.control(), request)?.with_context(|| run_dir.no_daemon())?;
     Ok(response)
 }
 

@@ -7,17 +7,19 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// Reads the configuration and becomes the daemon.
+/// Becomes the daemon. Mistakes of the file or the command line end it at once; what may be mended by waiting does not.
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     log_to_stderr();
     let config = Config::load(&ctx.config)?;
-    let node = config.this_node(ctx.node.as_deref())?;
+    if ctx.node.is_some() {
+        config.this_node(ctx.node.as_deref())?;
+    }
     let paths = Paths {
         config: ctx.config.clone(),
         run_dir: RunDir::new(&ctx.run_dir),
         state_dir: ctx.state_dir.clone(),
     };
-    daemon::run(&config, node, &paths)?;
+    daemon::run(ctx.node.as_deref(), &paths)?;
     Ok(ExitCode::SUCCESS)
 }
 

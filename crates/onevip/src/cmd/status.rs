@@ -26,6 +26,9 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn without_daemon(ctx: &Context, run_dir: &RunDir) -> anyhow::Result<Status> {
+    if let Some(words) = run_dir.waits_for() {
+        anyhow::bail!(words);
+    }
     let config = Config::load(&ctx.config)?;
     let node = config.this_node(ctx.node.as_deref())?;
     if !run_dir.pins().exists() {
@@ -34,6 +37,6 @@ fn without_daemon(ctx: &Context, run_dir: &RunDir) -> anyhow::Result<Status> {
             run_dir.pins().display()
         );
     }
-    let plan = Plan::new(&config, node)?;
+    let plan = Plan::to_look_at(&config, node)?;
     Gatherer::without_daemon(&config, &plan, run_dir)?.gather(&[])
 }

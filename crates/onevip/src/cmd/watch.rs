@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 /// Prints a line per event until the daemon ends.
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
-    let control = RunDir::new(&ctx.run_dir).control();
-    let (mut lines, _) = Conversation::begin(&control, Request::Watch)?
-        .with_context(|| format!("no onevip daemon runs here ({} is not there)", control.display()))?;
+    let run_dir = RunDir::new(&ctx.run_dir);
+    let (mut lines, _) =
+        Conversation::begin(&run_dir.control(), Request::Watch)?.with_context(|| run_dir.no_daemon())?;
     lines.be_patient()?;
     let mut out = std::io::stdout();
     while let Some(line) = lines.next_line::<Line>()? {

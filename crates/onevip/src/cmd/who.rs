@@ -85,5 +85,5 @@ fn here(ctx: &Context) -> anyhow::Result<Vec<Session>> {
 fn without_daemon(ctx: &Context) -> anyhow::Result<Vec<Session>> {
     let config = Config::load(&ctx.config)?;
     let node = config.this_node(ctx.node.as_deref())?;
-    sessions::look(&Plan::new(&config, node)?)
+    sessions::look(&Plan::to_look_at(&config, node)?)
 }

@@ -6,6 +6,7 @@
 //! kernel part has one writer.
 
 use super::desk::Slot;
+use super::ears::Ears;
 use super::mailbox::{Inbox, Mailbox};
 use super::margin::Margin;
 use super::prober::Question;
@@ -17,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::SigSet;
 use nix::sys::time::TimeSpec;
 use onevip_bpf::{Beats, Words};
-use onevip_core::beat::{Facts, Health, Sealer};
+use onevip_core::beat::{Facts, Health, Incarnation, Sealer};
 use onevip_core::membership::{Config as EngineConfig, Event, Status, View};
 use onevip_core::{BucketSet, NodeId, NodeSet, Time};
 use std::os::fd::AsFd;
@@ -43,8 +44,23 @@ pub enum Command {
         /// What to tell the other nodes about this one.
         facts: Facts,
     },
-    /// The kernel of this node answered for its own address.
+    /// The question for this node's kernel, which the engine of a VIP had, has left.
+    KernelAsked {
+        /// Index of the VIP.
+        vip: usize,
+        /// Which node.
+        node: NodeId,
+    },
+    /// The kernel of this node answered a question for its own address.
     KernelAnswered(NodeId),
+    /// The kernel of this node said something to others, or to all.
+    KernelSpoke(NodeId),
+    /// These nodes have other addresses from now on.
+    AskAnew(NodeSet),
+    /// This silent node is gone, somebody says. The answer goes there: at how many VIPs that was news.
+    Forget(NodeId, mpsc::Sender<usize>),
+    /// Others know a later life of this node: begin anew with this incarnation, which was stored.
+    BeginAnew(Incarnation),
     /// How the node feels.
     Feel {
         /// What it announces.
@@ -66,6 +82,15 @@ pub enum Command {
         config: Box<EngineConfig>,
         /// What the VIP's beats are sealed with.
         sealer: Box<Sealer>,
+    },
+    /// The interface of a VIP is another one, or has another MAC or address.
+    Routes {
+        /// Index of the VIP.
+        vip: usize,
+        /// Where its beats go from now on.
+        routes: Vec<wire::Route>,
+        /// What listens on the interface.
+        ears: Box<Ears>,
     },
     /// Look at the connections in exactly these buckets.
     Sample {
@@ -118,6 +143,13 @@ pub enum Notice {
         vip: usize,
         /// Why.
         error: std::io::Error,
+    },
+    /// A kernel answered for this address, for the first time in this daemon's life.
+    Answers {
+        /// On which interface.
+        interface: String,
+        /// Which address.
+        address: std::net::IpAddr,
     },
     /// A check found something else than before. From the health threads, by the same way.
     Health {
@@ -218,8 +250,24 @@ impl BeatLoop {
                         vip.guests_scanned(now, &guests, as_of, facts, outside)
                     });
                 }
+                Command::KernelAsked { vip, node } => self.with_vip(vip, |vip, outside| {
+                    vip.with_engine(|engine| engine.kernel_asked(now, node), outside);
+                }),
                 Command::KernelAnswered(node) => {
                     self.for_each_engine(|engine| engine.kernel_answered(now, node))
+                }
+                Command::KernelSpoke(node) => self.for_each_engine(|engine| engine.kernel_spoke(now, node)),
+                Command::AskAnew(nodes) => self.for_each_engine(|engine| engine.ask_anew(now, nodes)),
+                Command::Forget(node, to) => {
+                    let forgotten = std::cell::Cell::new(0);
+                    self.for_each_engine(|engine| {
+                        forgotten.set(forgotten.get() + usize::from(engine.forget(now, node)));
+                    });
+                    // Nobody waits for it any more: no harm.
+                    let _ = to.send(forgotten.get());
+                }
+                Command::BeginAnew(incarnation) => {
+                    self.for_each_engine(|engine| engine.begin_anew(now, incarnation));
                 }
                 Command::Feel { health, percent } => {
                     self.for_each_vip(|vip, outside| vip.feel(now, health, percent, outside));
@@ -229,6 +277,9 @@ impl BeatLoop {
                 Command::Rebalance => self.for_each_engine(|engine| engine.rebalance(now)),
                 Command::Reconfigure { vip, config, sealer } => {
                     self.with_vip(vip, |vip, outside| vip.reconfigure(now, *config, *sealer, outside));
+                }
+                Command::Routes { vip, routes, ears } => {
+                    self.with_vip(vip, |vip, _| vip.reroute(routes, *ears));
                 }
                 Command::Sample { vip, buckets } => {
                     self.with_vip(vip, |vip, outside| vip.sample(*buckets, outside));

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long one side of a conversation may take to speak.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// After a connection could not be accepted, none is for so long.
+const REST: Duration = Duration::from_millis(100);
 /// The longest request that is read, in bytes.
 const REQUEST_MAX: u64 = 4096;
 
@@ -51,6 +53,11 @@ pub enum Request {
     },
     /// Move now what is planned to move.
     Rebalance,
+    /// This silent node is gone: reset its orphans. Only root may.
+    Forget {
+        /// Which node.
+        node: String,
+    },
     /// Read the configuration again.
     Reload,
     /// Tell what happens as it happens.
@@ -133,7 +140,11 @@ pub fn listen(path: &Path, group: Option<&str>) -> anyhow::Result<UnixListener> 
     Ok(listener)
 }
 
-fn group_id(name: &str) -> anyhow::Result<Gid> {
+/// The group of that name.
+///
+/// # Errors
+/// There is none on this host, or it cannot be looked up.
+pub(super) fn group_id(name: &str) -> anyhow::Result<Gid> {
     match Group::from_name(name).with_context(|| format!("cannot look up the group {name}"))? {
         Some(group) => Ok(group.gid),
         None => bail!(
@@ -145,7 +156,14 @@ fn group_id(name: &str) -> anyhow::Result<Gid> {
 /// Answers requests for ever. `handle` is told whether root asks.
 pub fn serve(listener: &UnixListener, handle: impl Fn(&Request, bool) -> anyhow::Result<Outcome>) {
     for stream in listener.incoming() {
-        let outcome = stream.context("accepting").and_then(|stream| converse(stream, &handle));
+        let outcome = match stream {
+            Ok(stream) => converse(stream, &handle),
+            Err(error) => {
+                // Too many descriptors are open; whoever waits is still there when there are fewer.
+                std::thread::sleep(REST);
+                Err(error).context("accepting")
+            }
+        };
         if let Err(error) = outcome {
             tracing::debug!("control connection: {error:#}");
         }

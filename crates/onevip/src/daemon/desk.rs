@@ -4,16 +4,18 @@
 //! never makes it wait, and knows nothing else of letters. One page is asked for at a time and asked for again when it
 //! does not come, so a lost letter costs a moment and a long answer never floods the LAN.
 
+use super::interfaces::Interfaces;
 use super::living;
 use super::plan::Plan;
-use super::wire::{Route, Sender};
+use super::wire::Sender;
 use crate::config::Config;
 use crate::desk::question::{Answer, Question};
 use anyhow::Context;
 use onevip_core::NodeId;
-use onevip_core::beat::Keyring;
+use onevip_core::beat::{Incarnation, Keyring};
 use onevip_core::letter::{Kind, Letter, Post, TEXT_MAX};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -54,6 +56,8 @@ pub enum Mail {
     },
     /// Other keys.
     Rekey(Keyring),
+    /// This node began another life.
+    BeginAnew(Incarnation),
     /// End.
     Stop,
 }
@@ -75,6 +79,11 @@ impl Slot {
         onevip_core::letter::is_letter(payload)
     }
 
+    /// Puts something through, and waits until there is room; false when the desk is closed.
+    pub fn deliver(&self, mail: Mail) -> bool {
+        self.queue.send(mail).is_ok()
+    }
+
     /// Puts something through; false when too much mail waits, or the desk is closed.
     pub fn post(&self, mail: Mail) -> bool {
         match self.queue.try_send(mail) {
@@ -94,6 +103,7 @@ pub fn slot(me: NodeId) -> (Slot, Receiver<Mail>) {
 pub struct Desk {
     mail: Receiver<Mail>,
     sender: Sender,
+    interfaces: Arc<Interfaces>,
     counters: Vec<Counter>,
     names: (String, Vec<String>),
     open: HashMap<u64, Open>,
@@ -105,7 +115,6 @@ pub struct Desk {
 /// What belongs to one VIP.
 struct Counter {
     post: Post,
-    routes: Vec<Route>,
     nodes: onevip_core::NodeSet,
 }
 
@@ -130,24 +139,26 @@ struct Kept {
 }
 
 impl Desk {
-    /// Opens the desk. `founding` has keys and incarnation.
+    /// Opens the desk. `founding` has keys and incarnation, `interfaces` the ways that letters take.
     ///
     /// # Errors
-    /// No packet socket, or no way to beat.
+    /// No packet socket.
     pub fn new(
         config: &Config,
         plan: &Plan,
         founding: &living::Founding,
+        interfaces: Arc<Interfaces>,
         mail: Receiver<Mail>,
     ) -> anyhow::Result<Self> {
         let counters = plan.vips.iter().map(|vip| {
             let post = founding.post(config, plan, vip);
-            Ok(Counter { post, routes: living::routes(plan, vip)?, nodes: vip.vip.nodes })
+            Counter { post, nodes: vip.vip.nodes }
         });
         Ok(Self {
             mail,
             sender: Sender::open().context("cannot open a packet socket")?,
-            counters: counters.collect::<anyhow::Result<_>>()?,
+            interfaces,
+            counters: counters.collect(),
             names: (config.cluster.clone(), plan.vips.iter().map(|vip| vip.vip.name.clone()).collect()),
             open: HashMap::new(),
             kept: VecDeque::new(),
@@ -166,6 +177,9 @@ impl Desk {
                 Ok(Mail::Arrived { vip, payload }) => self.arrived(vip, &payload, &answer),
                 Ok(Mail::Ask { node, question, to }) => self.ask(node, &question, to),
                 Ok(Mail::Rekey(keyring)) => self.rekey(&keyring),
+                Ok(Mail::BeginAnew(incarnation)) => {
+                    self.counters.iter_mut().for_each(|counter| counter.post.begin_anew(incarnation));
+                }
                 Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -200,7 +214,7 @@ impl Desk {
     fn write(&mut self, vip: usize, node: NodeId, id: u64, kind: Kind, text: &[u8]) {
         let Some(counter) = self.counters.get_mut(vip) else { return };
         let sealed = counter.post.seal(node, id, kind, text);
-        for route in &counter.routes {
+        for route in &self.interfaces.routes(vip) {
             // By each family, since a switch may withhold one of them; a second copy is returned unread, and what none
             // takes now is asked for again.
             let _ = self.sender.send(route, &sealed);

@@ -41,11 +41,20 @@ impl Ears {
         }
     }
 
-    /// Whether anything has arrived since this was first called after [`Ears::rest`]. Where that cannot be found out, it
-    /// is taken for granted.
+    /// Whether anything has arrived since this was first called after [`Ears::rest`]. Where the kernel does not tell, it
+    /// is taken for granted; on an interface that is not there nothing arrives, and one that was made anew counts anew.
     pub fn hear_anything(&mut self) -> bool {
-        let Some(count) = self.received() else { return true };
-        *self.before.get_or_insert(count) != count
+        let mut text = [0; ROOM];
+        let Some(counts) = self.read(&mut text) else { return true };
+        let Some(count) = frames_of(counts, &self.interface) else {
+            self.before = None;
+            return false;
+        };
+        let before = *self.before.get_or_insert(count);
+        if count < before {
+            self.before = Some(count);
+        }
+        count > before
     }
 
     /// Whether it is time to ask somebody to make themselves heard.
@@ -63,10 +72,10 @@ impl Ears {
         (self.before, self.asked) = (None, 0);
     }
 
-    fn received(&self) -> Option<u64> {
-        let mut text = [0; ROOM];
-        let length = self.counts.as_ref()?.read_at(&mut text, 0).ok()?;
-        frames_of(std::str::from_utf8(&text[..length]).ok()?, &self.interface)
+    /// The kernel's counts of all interfaces.
+    fn read<'a>(&self, text: &'a mut [u8; ROOM]) -> Option<&'a str> {
+        let length = self.counts.as_ref()?.read_at(text, 0).ok()?;
+        std::str::from_utf8(&text[..length]).ok()
     }
 }
 
@@ -106,7 +115,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_found_out_is_taken_for_granted() {
-        assert!(Ears::new("no-such-interface").hear_anything());
+        let mut ears = Ears::new("lo");
+        ears.counts = None;
+        assert!(ears.hear_anything());
+    }
+
+    #[test]
+    fn on_an_interface_that_is_not_there_nothing_arrives_and_one_made_anew_counts_anew() {
+        let mut ears = Ears::new("no-such-interface");
+        assert!(!ears.hear_anything() && !ears.hear_anything());
+        let mut ears = Ears::new("lo");
+        ears.before = Some(u64::MAX);
+        assert!(!ears.hear_anything(), "a lower count says that it is another interface");
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:9").unwrap();
+        assert!(ears.hear_anything());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Gathers what `onevip status` shows: from the pinned maps, the sockets and, where there is one, the daemon.
 
 use super::beat_loop::VipReport;
+use super::interfaces::{self, Interfaces};
 use super::plan::{Plan, VipPlan};
 use super::run_dir::RunDir;
 use crate::config::{Config, Delivery};
@@ -36,6 +37,8 @@ pub struct Running {
     pub witness: Tools,
     /// Sessions by VIP, from the newest scan.
     pub sessions: Vec<Arc<AtomicUsize>>,
+    /// What their interfaces are like.
+    pub interfaces: Arc<Interfaces>,
 }
 
 /// Knows where to look.
@@ -188,11 +191,13 @@ impl Gatherer {
         };
         let vip = &plan.vip;
         let engine = report.and_then(|report| report.membership.as_ref());
+        let trouble = self.trouble(index, plan);
         Vip {
             name: vip.name.clone(),
             addresses: vip.addresses.clone(),
             cluster_mac: vip.mac.to_string(),
             interface: plan.link.name.clone(),
+            trouble: trouble.clone(),
             hash: vip.hash_word().to_owned(),
             claims: flagged(Flags::MINE).len(),
             guests: flagged(Flags::GUESTS).len(),
@@ -202,7 +207,17 @@ impl Gatherer {
             nodes: self.nodes(index, vip, engine),
             membership: report
                 .zip(engine)
-                .map(|(report, engine)| membership(report, engine, vip.delivery, self.why_out(engine))),
+                .map(|(report, engine)| membership(report, engine, vip.delivery, self.why_out(engine)))
+                .map(|said| if trouble.is_some() { for_want_of_an_interface(said, trouble) } else { said }),
+        }
+    }
+
+    /// Why the interface of a VIP cannot be used now.
+    fn trouble(&self, index: usize, plan: &VipPlan) -> Option<String> {
+        match &self.running {
+            Some(running) => running.interfaces.trouble(index),
+            None if plan.link.index == 0 => Some(interfaces::not_there(&plan.link.name)),
+            None => interfaces::trouble(&plan.link),
         }
     }
 
@@ -266,6 +281,7 @@ impl Gatherer {
             claims: status.claims,
             sessions: said.map(|(.., facts)| facts.sessions),
             kernel_gone: status.kernel_gone,
+            kernel_askable: status.askable,
             config_differs: said.is_some_and(|(.., facts)| facts.config_digest != ours),
             host_keys_differ: said.is_some_and(|(.., facts)| self.has_other_keys(facts.host_keys_digest)),
             in_file: status.in_file,
@@ -320,7 +336,7 @@ fn hint(engine: &membership::Status, delivery: Delivery) -> Option<&'static str>
     let (mut silent, mut answering) = (0, 0);
     for peer in known.clone() {
         silent += usize::from(peer.silent_for.is_none_or(|span| span > SILENCE));
-        answering += usize::from(!peer.kernel_gone);
+        answering += usize::from(peer.askable == Some(true) && !peer.kernel_gone);
     }
     (silent > 0 && silent == known.count() && answering > 0).then_some(match delivery {
         Delivery::Multicast => {
@@ -353,6 +369,12 @@ fn membership(
         beats_received: report.received,
         beats_rejected: report.rejected.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
     }
+}
+
+/// Without an interface, silence says nothing about others.
+fn for_want_of_an_interface(said: Membership, trouble: Option<String>) -> Membership {
+    let why_out = if said.why_out.is_some() { trouble } else { None };
+    Membership { hint: None, why_out, ..said }
 }
 
 /// The families by which copies of a peer's beats stay away.

@@ -6,10 +6,10 @@
 
 use super::news::{Line, Watchers};
 use crate::config::Hook;
+use crate::host::programs::ordinary;
 use anyhow::Context;
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,20 +70,17 @@ fn run(hook: &Hook, line: &Line) -> anyhow::Result<()> {
 
 fn begin(hook: &Hook, line: &Line) -> anyhow::Result<Child> {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &hook.command]).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+    command.args(["-c", &hook.command]).stdin(Stdio::null()).stdout(Stdio::null());
     command.env("ONEVIP_EVENT", &line.event).env("ONEVIP_VIP", &line.vip).env("ONEVIP_TEXT", &line.text);
     command.env("ONEVIP_NODE", line.node.as_deref().unwrap_or_default());
     command.env("ONEVIP_TIME", line.time.to_string());
-    // The daemon's threads block the signals that end it; a hook shall end by them.
-    let unblock = || SigSet::empty().thread_set_mask().map_err(std::io::Error::from);
-    // SAFETY: the closure makes one system call, which is async-signal-safe, and allocates nothing.
-    unsafe { command.pre_exec(unblock) };
-    command.spawn().context("cannot start /bin/sh")
+    ordinary(&mut command).spawn().context("cannot start /bin/sh")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::SigSet;
 
     fn hook(command: &str, timeout: Duration) -> Hook {
         Hook { on: vec!["node-out".into()], command: command.into(), timeout }

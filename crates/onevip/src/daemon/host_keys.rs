@@ -1,8 +1,8 @@
 //! The public host keys of this node's `sshd`, and their digest for the beats.
 
+use crate::config::Config;
 use crate::daemon::plan::Plan;
 use crate::desk::sshd::{self, Sshd};
-use crate::host::talkers::{self, Listener};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,26 +16,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(300);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// The keys, by type. Asks `sshd` for its configuration, which takes some milliseconds and a process.
-pub fn look(plan: &Plan) -> BTreeMap<String, String> {
-    let listeners = talkers::listeners().unwrap_or_default();
-    let served = |listener: &&Listener| {
-        let services = plan.vips.iter().flat_map(|vip| &vip.vip.services);
-        services.into_iter().any(|service| service.ports.contains(&listener.port))
-    };
-    let sshd = Sshd::behind(listeners.iter().filter(served));
-    sshd.and_then(|sshd| sshd.effective()).map(|effective| effective.host_keys()).unwrap_or_default()
+pub fn look(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
+    let effective = Sshd::of(config, plan).and_then(|sshd| sshd.effective());
+    effective.map(|effective| effective.host_keys()).unwrap_or_default()
 }
 
 /// Keeps their digest up to date for as long as the daemon runs.
 ///
 /// # Errors
 /// No thread can be started.
-pub fn watch(plan: &Plan) -> anyhow::Result<Arc<AtomicU64>> {
+pub fn watch(config: &Config, plan: &Plan) -> anyhow::Result<Arc<AtomicU64>> {
     let digest = Arc::new(AtomicU64::new(0));
-    let (plan, kept) = (plan.clone(), Arc::clone(&digest));
+    let (config, plan, kept) = (config.clone(), plan.clone(), Arc::clone(&digest));
     super::spawn("host-keys", move || {
         loop {
-            let digest = sshd::digest(&look(&plan));
+            let digest = sshd::digest(&look(&config, &plan));
             kept.store(digest, Ordering::Relaxed);
             thread::sleep(if digest == 0 { LOOK_AGAIN } else { LOOK_EVERY });
         }

@@ -8,15 +8,33 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The file in the state directory.
+const FILE: &str = "incarnation";
+
 /// Takes the next incarnation and stores it in `state_dir` before it is used.
 ///
 /// It is the time in seconds since 1970, or one more than the last one where the clock says less.
 ///
 /// # Errors
-/// The directory or the file in it cannot be read or written durably.
+/// The directory or the file in it cannot be read or written durably, or there is no larger number.
 pub fn next(state_dir: &Path) -> anyhow::Result<Incarnation> {
+    // A clock beyond 2106 says nothing; counting goes on.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = u32::try_from(seconds).unwrap_or(0);
+    take(state_dir, |last| Some(now.max(last.checked_add(1)?)))
+}
+
+/// Takes and stores an incarnation larger than `known`, which others know of this node, and than the last one stored.
+///
+/// # Errors
+/// As [`next`].
+pub fn beyond(state_dir: &Path, known: Incarnation) -> anyhow::Result<Incarnation> {
+    take(state_dir, |last| last.max(known.0).checked_add(1))
+}
+
+fn take(state_dir: &Path, choose: impl Fn(u32) -> Option<u32>) -> anyhow::Result<Incarnation> {
     fs::create_dir_all(state_dir).with_context(|| format!("cannot create {}", state_dir.display()))?;
-    let path = state_dir.join("incarnation");
+    let path = state_dir.join(FILE);
     let last = match fs::read_to_string(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         text => {
@@ -30,17 +48,23 @@ pub fn next(state_dir: &Path) -> anyhow::Result<Incarnation> {
             })?
         }
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
-    let incarnation = now.max(last.saturating_add(1));
-    store(&path, incarnation).with_context(|| format!("cannot write {}", path.display()))?;
+    let incarnation = choose(last).with_context(|| {
+        format!(
+            "the numbers of this node's lives are used up ({}), because a clock was once far in the future: stop the \
+             daemons of all nodes, remove {} here, and start them again",
+            u32::MAX,
+            path.display()
+        )
+    })?;
+    store(&path, &format!("{incarnation}\n")).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Incarnation(incarnation))
 }
 
-/// Durably: after a power loss the number must not be an older one.
-fn store(path: &Path, incarnation: u32) -> std::io::Result<()> {
+/// Replaces a file durably: after a power loss it has the new text, or the old one if this had not returned.
+pub(super) fn store(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = fs::File::create(&draft)?;
-    writeln!(file, "{incarnation}")?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     match path.parent() {
@@ -60,6 +84,11 @@ mod tests {
         assert!(next(&dir).unwrap() > first, "twice within a second");
         fs::write(dir.join("incarnation"), "4000000000\n").unwrap();
         assert_eq!(next(&dir).unwrap(), Incarnation(4_000_000_001), "the clock was set back by decades");
+        assert_eq!(beyond(&dir, Incarnation(7)).unwrap(), Incarnation(4_000_000_002), "nor what others say");
+        assert_eq!(beyond(&dir, Incarnation(4_100_000_000)).unwrap(), Incarnation(4_100_000_001));
+        assert!(beyond(&dir, Incarnation(u32::MAX)).unwrap_err().to_string().contains("used up"));
+        fs::write(dir.join("incarnation"), format!("{}\n", u32::MAX)).unwrap();
+        assert!(next(&dir).unwrap_err().to_string().contains("used up"), "it does not wrap");
         fs::write(dir.join("incarnation"), "yesterday\n").unwrap();
         assert!(next(&dir).unwrap_err().to_string().contains("yesterday"));
         fs::remove_dir_all(&dir).unwrap();

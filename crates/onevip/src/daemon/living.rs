@@ -3,6 +3,7 @@
 use super::beat_loop::now;
 use super::ears::Ears;
 use super::plan::{Plan, VipPlan};
+use super::records::{self, Answering};
 use super::vip_loop::{Decider, Living};
 use super::wire::{Ends, Route};
 use super::{incarnation, keys};
@@ -11,7 +12,7 @@ use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
 use onevip_core::letter::Post;
 use onevip_core::membership::{self, Engine, Family, Timing};
-use onevip_core::{BucketSet, Time, Weight};
+use onevip_core::{BucketSet, NodeSet, Time, Weight};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::net::IpAddr;
@@ -21,6 +22,8 @@ use std::path::Path;
 pub struct Founding {
     keyring: Keyring,
     incarnation: Incarnation,
+    /// What answered to earlier daemons.
+    answering: Answering,
 }
 
 impl Founding {
@@ -30,7 +33,8 @@ impl Founding {
     /// Either fails.
     pub fn new(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
         let keyring = keys::read(&keys::location(&config.key_file))?.keyring();
-        Ok(Self { keyring, incarnation: incarnation::next(state_dir)? })
+        let (incarnation, answering) = (incarnation::next(state_dir)?, records::answering(state_dir));
+        Ok(Self { keyring, incarnation, answering })
     }
 
     /// Writes and opens this node's letters at one VIP.
@@ -57,6 +61,7 @@ impl Founding {
         if has(Family::V4) && has(Family::V6) {
             engine.expect_both_families();
         }
+        engine.expect_answers(self.answering_nodes(config, plan));
         Ok(Decider::Living(Box::new(Living {
             engine,
             config: engine_config,
@@ -71,6 +76,17 @@ impl Founding {
             sent: 0,
             left: false,
         })))
+    }
+}
+
+impl Founding {
+    /// The nodes of which an address answered to an earlier daemon, on an interface that is still used.
+    fn answering_nodes(&self, config: &Config, plan: &Plan) -> NodeSet {
+        let asked_on = |interface: &String| plan.vips.iter().any(|vip| vip.link.name == *interface);
+        let answered =
+            |address: &IpAddr| self.answering.iter().any(|(on, known)| known == address && asked_on(on));
+        let nodes = config.nodes.iter().filter(|node| node.addresses.iter().any(answered));
+        nodes.map(|node| node.id).collect()
     }
 }
 

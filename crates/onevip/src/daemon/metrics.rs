@@ -4,12 +4,13 @@
 //! the kernel part, the beat loop and the news. No label has a client's address, so their number is bounded.
 
 use super::beat_loop::VipReport;
+use super::http::{self, Answer, Door};
 use super::margin::{Margin, Snapshot};
 use super::news::{KINDS, Watchers};
 use super::steward::Steward;
 use crate::config::Listen;
 use crate::status::{Health, Status, Vip};
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use nix::unistd::{Group, chown};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -18,11 +19,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fs::{self, Permissions};
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tiny_http::{Header, Method, Request, Response, Server};
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge>;
@@ -44,61 +46,48 @@ pub struct Source {
 /// # Errors
 /// The address or path cannot be used.
 pub fn start(listen: &Listen, group: Option<&str>, source: Source) -> anyhow::Result<()> {
-    let server = match listen {
+    let door = match listen {
         Listen::Tcp(address) => {
-            Server::http(address).map_err(|why| anyhow!("cannot listen on {address} ([metrics]): {why}"))?
+            let listener = TcpListener::bind(address);
+            Door::tcp(listener.with_context(|| format!("cannot listen on {address} ([metrics])"))?)
         }
-        Listen::Unix(path) => unix(path, group)?,
+        Listen::Unix(path) => Door::unix(unix(path, group)?),
     };
-    super::spawn("metrics", move || {
-        for request in server.incoming_requests() {
-            if let Err(error) = answer(request, &source) {
-                tracing::debug!("metrics: {error}");
-            }
-        }
-    })
-    .map(drop)
+    let door = door.context("cannot serve metrics")?;
+    super::spawn("metrics", move || http::serve(&door, |path| page(path, &source))).map(drop)
 }
 
-fn unix(path: &Path, group: Option<&str>) -> anyhow::Result<Server> {
+fn unix(path: &Path, group: Option<&str>) -> anyhow::Result<UnixListener> {
     let shown = path.display();
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         fs::remove_file(path).with_context(|| format!("cannot replace {shown} ([metrics])"))?;
     }
-    let server =
-        Server::http_unix(path).map_err(|why| anyhow!("cannot listen on {shown} ([metrics]): {why}"))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen on {shown} ([metrics])"))?;
     let gid = group.and_then(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid);
     if gid.is_some() {
         chown(path, None, gid).with_context(|| format!("cannot give {shown} to control_group"))?;
     }
     let mode = Permissions::from_mode(if gid.is_some() { 0o660 } else { 0o600 });
     fs::set_permissions(path, mode).with_context(|| format!("cannot set the mode of {shown}"))?;
-    Ok(server)
+    Ok(listener)
 }
 
-fn answer(request: Request, source: &Source) -> std::io::Result<()> {
-    let known = ["/metrics", "/status"].contains(&request.url());
-    if !known {
-        return request
-            .respond(Response::from_string("there are /metrics and /status\n").with_status_code(404));
-    }
-    if !matches!(request.method(), Method::Get | Method::Head) {
-        return request.respond(Response::from_string("only to be read\n").with_status_code(405));
+fn page(path: &str, source: &Source) -> Answer {
+    if !["/metrics", "/status"].contains(&path) {
+        return Answer::words("404 Not Found", "there are /metrics and /status\n");
     }
     let (status, reports) = match source.steward.look() {
         Ok(found) => found,
-        Err(error) => {
-            return request.respond(Response::from_string(format!("{error:#}\n")).with_status_code(503));
-        }
+        Err(error) => return Answer::words("503 Service Unavailable", format!("{error:#}\n")),
     };
-    let (kind, text) = if request.url() == "/status" {
+    let (kind, body) = if path == "/status" {
         ("application/json", serde_json::to_string_pretty(&status).unwrap_or_default())
     } else {
         let text = render(&status, &reports, &source.margin.snapshot(), &source.watchers);
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
     };
-    let header = Header::from_bytes("Content-Type", kind).map_err(|()| std::io::Error::other("a header"))?;
-    request.respond(Response::from_string(text).with_header(header))
+    Answer { status: "200 OK", kind, body }
 }
 
 /// Everything, in the OpenMetrics text format.

@@ -5,7 +5,7 @@
 //! served; the *witness* sees whether other nodes serve theirs; *news* writes the log; *control* answers commands, the *desk* other nodes'
 //! questions, *bans* tells of bans and ends them, *refusals* answers those who are over a limit, *heirs* asks for the counts of
 //! sources that moved here. The main thread sets
-//! everything up, waits for a signal and ends the others. What must survive the
+//! everything up (after [waiting] for what is late), waits for a signal and ends the others. What must survive the
 //! daemon (programs, maps, address, cluster MAC) stays when it ends.
 
 pub mod beat_loop;
@@ -15,7 +15,9 @@ pub mod ears;
 pub mod gather;
 pub mod hooks;
 pub mod host_keys;
+pub mod http;
 pub mod incarnation;
+pub mod interfaces;
 pub mod keys;
 pub mod living;
 pub mod mailbox;
@@ -24,25 +26,29 @@ pub mod metrics;
 pub mod news;
 pub mod notify;
 pub mod orders;
+pub mod panics;
 pub mod plan;
 pub mod prober;
 pub mod realtime;
+pub mod records;
 pub mod run_dir;
 pub mod steward;
 pub mod vip_loop;
+pub mod waiting;
 pub mod warden;
 pub mod wire;
 
 use crate::bans::keeper::Keeper;
 use crate::bans::spread::Wake;
-use crate::config::{Accelerate, Config, Membership, Node};
+use crate::config::{Accelerate, Config, Membership};
 use crate::health::board::Board;
-use crate::host::journal::Journal;
+use crate::host::journal::{Change, Journal};
 use crate::host::netlink::Netlink;
-use crate::host::{Stage, cgroup, probe, sockets};
+use crate::host::{Stage, cgroup, descriptors, others, reset, sockets};
 use crate::limits::tally;
 use anyhow::{Context, bail};
 use beat_loop::{BeatLoop, Command};
+use interfaces::{Follower, Interfaces};
 use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
@@ -51,8 +57,9 @@ use onevip_core::beat::Facts;
 use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
 use prober::Prober;
+use records::Records;
 use run_dir::RunDir;
-use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +67,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 use vip_loop::{Decider, VipLoop};
+use waiting::Ready;
 use warden::{Scanned, Warden};
 
 /// Stack of the beat loop and the other threads, in bytes. Only touched pages are locked in memory.
@@ -72,26 +80,36 @@ pub struct Paths {
     pub config: PathBuf,
     /// What need not survive a reboot.
     pub run_dir: RunDir,
-    /// What must: the incarnation.
+    /// What must: the incarnation, and whose kernels answer.
     pub state_dir: PathBuf,
 }
 
-/// Serves the VIPs of `node` until a signal ends it.
+/// Serves the VIPs of this host, the node of that name or else the one of the hostname, until a signal ends it. What is late
+/// is waited for.
 ///
 /// # Errors
-/// Anything that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
-pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
+/// Anything else that keeps this node from serving; everything that was set up before stays, `teardown` removes it.
+pub fn run(name: Option<&str>, paths: &Paths) -> anyhow::Result<()> {
     require_root()?;
+    panics::end_the_process();
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!("cannot raise the number of descriptors: {error}");
+    }
     let run_dir = &paths.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
-    let plan = Plan::new(config, node)?;
+    // Blocked before any thread starts, so that all of them leave signals to the main thread.
+    let signals = blocked_signals()?;
+    // Rights do not come with time: what takes them fails before anything is waited for.
+    let sender = wire::Sender::open().context("cannot open a packet socket")?;
+    let Some(Ready { config, node, plan }) = waiting::until_ready(name, paths, &signals)? else {
+        return Ok(());
+    };
+    let (config, node) = (&config, &node);
     let founding = match config.membership {
         Membership::Static => None,
         Membership::Living => Some(Founding::new(config, &paths.state_dir)?),
     };
-    // Blocked before any thread starts, so that all of them leave signals to the main thread.
-    let signals = blocked_signals()?;
     let memory_locked = realtime::lock_memory().inspect_err(|error| {
         tracing::warn!("cannot lock memory ({error}): beats may be late when this host swaps");
     });
@@ -100,33 +118,39 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stages: Vec<Stage> = plan.vips.iter().map(plan::VipPlan::stage).collect();
     let kernel = set_up(&plan, &stages, run_dir, &mut journal)?;
     let scanned = Scanned::of(&plan);
-    let host_keys = host_keys::watch(&plan)?;
+    let host_keys = host_keys::watch(config, &plan)?;
+    let interfaces = Arc::new(Interfaces::of(&plan, founding.is_some())?);
     let (notices, news) = mpsc::channel();
+    let prober_notices = notices.clone();
+    let board = Arc::new(Board::new(notices.clone()));
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),
         since: Instant::now(),
         realtime: Arc::new(AtomicBool::new(false)),
         memory_locked: memory_locked.is_ok(),
-        health: Arc::new(Board::new(notices.clone())),
+        health: Arc::clone(&board),
         witness: crate::witness::Tools {
             flows: kernel.flows(),
             findings: Arc::default(),
             news: notices.clone(),
         },
         sessions: scanned.iter().map(|vip| Arc::clone(&vip.sessions)).collect(),
+        interfaces: Arc::clone(&interfaces),
     };
 
     let (to_loop, inbox) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (to_prober, questions) = mailbox::mailbox().context("cannot make a mailbox")?;
     let (slot, mail) = desk::slot(node.id);
-    let desk =
-        founding.as_ref().map(|founding| desk::Desk::new(config, &plan, founding, mail)).transpose()?;
+    let desk = founding
+        .as_ref()
+        .map(|founding| desk::Desk::new(config, &plan, founding, Arc::clone(&interfaces), mail))
+        .transpose()?;
     let margin = Arc::new(margin::Margin::default());
     let beat_loop = BeatLoop {
         vips: vip_loops(config, &plan, &scanned, founding.as_ref(), &kernel.words())?,
         words: kernel.words(),
         beats: kernel.beats()?,
-        sender: wire::Sender::open().context("cannot open a packet socket")?,
+        sender,
         inbox,
         notices,
         prober: to_prober.clone(),
@@ -134,7 +158,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         margin: Arc::clone(&margin),
         realtime: Arc::clone(&running.realtime),
     };
-    let prober = Prober::new(config, &plan, questions, to_loop.clone())?;
+    let prober = Prober::new(config, &plan, questions, to_loop.clone(), prober_notices)?;
+    let records = Records::new(&paths.state_dir, to_loop.clone(), slot.clone());
     let watchers = Watchers::default();
     let (wake, wakes) = mpsc::channel();
     let bans = Keeper::new(config, node.id, kernel.bans()?, &paths.state_dir, watchers.clone(), wake.clone());
@@ -144,6 +169,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let ways = steward::Ways {
         beat_loop: to_loop.clone(),
         letters: slot.clone(),
+        prober: to_prober.clone(),
         watchers: watchers.clone(),
         bans: Arc::clone(&bans),
         sources: kernel.sources(),
@@ -152,8 +178,18 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let kernel_refusals = kernel.refusals()?;
     let facts = Facts { config_digest: u64::from_be_bytes(config.digest()), ..Facts::default() };
+    let follower = Follower::new(
+        plan.clone(),
+        founding.is_some(),
+        Arc::clone(&interfaces),
+        to_loop.clone(),
+        to_prober.clone(),
+    );
     let warden = Warden {
+        board,
+        contested: None,
         kernel,
+        follower,
         stages,
         journal,
         scanned,
@@ -170,7 +206,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
     let config_of_news = config.clone();
     let watchers_of_metrics = watchers.clone();
     let watchers_of_heirs = watchers.clone();
-    let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers))?;
+    let news = spawn("news", move || news::run(&config_of_news, &vip_names, &news, &watchers, records))?;
     let steward_of_signals = Arc::new(steward);
     let steward_of_control = Arc::clone(&steward_of_signals);
     spawn("control", move || {
@@ -189,7 +225,8 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
         crate::bans::spread(&bans, &wakes, &slot_of_bans, me, || steward_of_bans.heard());
     })?;
 
-    let of_limits = start_limits(&plan, kernel_refusals, &steward_of_signals, &watchers_of_heirs, &stop)?;
+    let of_limits =
+        start_limits(&plan, kernel_refusals, interfaces, &steward_of_signals, &watchers_of_heirs, &stop)?;
     if let Some(listen) = &config.metrics {
         let source = metrics::Source {
             steward: Arc::clone(&steward_of_signals),
@@ -225,6 +262,7 @@ pub fn run(config: &Config, node: &Node, paths: &Paths) -> anyhow::Result<()> {
 fn start_limits(
     plan: &Plan,
     mut refusals: Refusals,
+    interfaces: Arc<Interfaces>,
     steward: &Arc<steward::Steward>,
     watchers: &Watchers,
     stop: &Arc<AtomicBool>,
@@ -232,12 +270,10 @@ fn start_limits(
     if tally::limits(plan).is_empty() {
         return Ok(Vec::new());
     }
-    let macs: HashMap<u32, [u8; 6]> =
-        plan.vips.iter().filter_map(|vip| Some((vip.link.index, vip.link.mac?))).collect();
     let answers = wire::Sender::open().context("cannot open a packet socket")?;
     let (stop_of_answers, stop_of_heirs, steward) = (Arc::clone(stop), Arc::clone(stop), Arc::clone(steward));
     let refusals = spawn("refusals", move || {
-        crate::limits::answer(&mut refusals, &macs, &answers, &stop_of_answers);
+        crate::limits::answer(&mut refusals, &interfaces, &answers, &stop_of_answers);
     })?;
     let claims = watchers.join().context("nobody can watch the claims")?;
     let heirs = spawn("heirs", move || {
@@ -278,7 +314,6 @@ pub fn require_root() -> anyhow::Result<()> {
 /// Kernel part first, then the address: no packet for the VIP ever meets a host without a verdict.
 fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal) -> anyhow::Result<Kernel> {
     let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
-    refuse_strangers(plan, &mut netlink)?;
     onevip_bpf::ensure_bpffs(&run_dir.pins())?;
     let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
     match origin {
@@ -291,15 +326,17 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     if kernel.config().is_some_and(|old| old != wanted) {
         expect_guests_everywhere(&kernel);
     }
+    give_up_addresses(stages, journal)?;
     kernel.set_config(&wanted)?;
     for (interface, accelerate) in plan.attachments() {
         let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
     }
     guard_ports(plan, run_dir)?;
+    others::ensure(stages, &mut netlink, journal)?;
     for stage in stages {
-        for done in stage.ensure(&mut netlink, journal)? {
-            tracing::info!("set up {done}");
+        for repair in stage.ensure(&mut netlink, journal)? {
+            tracing::info!("{}", repair.at_start());
         }
     }
     clear_away(stages, &mut kernel, journal)?;
@@ -338,40 +375,32 @@ fn guard_ports(plan: &Plan, run_dir: &RunDir) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes VIPs from this host that the configuration no longer has, while the kernel part still judges their packets, and
+/// resets their sessions: without the address no reset gets out.
+fn give_up_addresses(stages: &[Stage], journal: &mut Journal) -> anyhow::Result<()> {
+    let serves = |address: &IpAddr| stages.iter().any(|stage| stage.addresses.contains(address));
+    let given_up: Vec<_> = journal.addresses().into_iter().filter(|address| !serves(address)).collect();
+    reset::sessions_of(&given_up, |said| tracing::warn!("addresses that the file no longer has: {said}"));
+    let stays = |change: &Change| !matches!(change, Change::Address { address, .. } if !serves(address));
+    for change in journal.undo_unless(stays)? {
+        tracing::info!("the configuration no longer asks for {change}: undone");
+    }
+    Ok(())
+}
+
 /// Takes away what an earlier configuration has left on this host: the address first, then the kernel part that judged
 /// its packets.
 fn clear_away(stages: &[Stage], kernel: &mut Kernel, journal: &mut Journal) -> anyhow::Result<()> {
-    for change in journal.undo_unless(|change| stages.iter().any(|stage| stage.needs(change)))? {
+    let needed =
+        |change: &Change| stages.iter().any(|stage| stage.needs(change)) || others::needs(stages, change);
+    for change in journal.undo_unless(needed)? {
         tracing::info!("the configuration no longer asks for {change}: undone");
     }
     let interfaces: Vec<&str> = stages.iter().map(|stage| stage.interface.as_str()).collect();
     Ok(kernel.detach_all_but(&interfaces)?)
 }
 
-/// A VIP that is not here yet may be somebody else's. One that is here already is ours: an earlier daemon's, or the
-/// administrator's.
-fn refuse_strangers(plan: &Plan, netlink: &mut Netlink) -> anyhow::Result<()> {
-    let present = netlink.addresses().context("cannot list the addresses of this host")?;
-    for vip in &plan.vips {
-        for address in vip.vip.addresses.iter().filter(|ip| !present.iter().any(|known| known.ip == **ip)) {
-            let stranger = probe::find_stranger(&vip.link, *address, vip.vip.mac.0)
-                .with_context(|| format!("cannot probe for {address} on {}", vip.link.name))?;
-            if let Some(mac) = stranger {
-                bail!(
-                    "vip {}: {address} is already used on the LAN of {} by the host with MAC {}, which is not of this \
-                     cluster (whose MAC is {}); take the address away there, or choose another",
-                    vip.vip.name,
-                    vip.link.name,
-                    crate::config::MacAddr(mac),
-                    vip.vip.mac
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
-fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
+pub(super) fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
     match accelerate {
         Accelerate::Off => onevip_bpf::Accelerate::Off,
         Accelerate::Xdp => onevip_bpf::Accelerate::Xdp,

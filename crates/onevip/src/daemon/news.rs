@@ -4,6 +4,7 @@
 //! loop has one way out.
 
 use super::beat_loop::Notice;
+use super::records::Records;
 use crate::bans::keeper::{BANNED, UNBANNED};
 use crate::config::Config;
 use onevip_core::membership::{Event, WhyLost, WhyOut};
@@ -25,6 +26,10 @@ pub const KINDS: &[&str] = &[
     "node-out",
     "kernel-gone",
     "kernel-answers",
+    "askable",
+    "unaskable",
+    "forgotten",
+    "outlived",
     "state",
     "health",
     "claims",
@@ -99,13 +104,20 @@ impl Watchers {
 }
 
 /// Passes news on until the beat loop has ended.
-pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: &Watchers) {
+pub fn run(
+    config: &Config,
+    vips: &[String],
+    news: &Receiver<Notice>,
+    watchers: &Watchers,
+    mut records: Records,
+) {
     for notice in news {
         match notice {
             Notice::Left => return,
             Notice::CannotSend { vip, error } => {
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }
+            Notice::Answers { interface, address } => records.answers(interface, address),
             Notice::Health { check, text, good } => {
                 if good {
                     tracing::info!("{text}");
@@ -127,6 +139,11 @@ pub fn run(config: &Config, vips: &[String], news: &Receiver<Notice>, watchers: 
                 let line = line(config, &name(vips, vip), &event);
                 log(&event, &line);
                 watchers.tell(&line);
+                match event {
+                    Event::Askable(node, false) => records.ignores(addresses(config, node)),
+                    Event::Outlived(known) => records.outlived(known),
+                    _ => {}
+                }
             }
         }
     }
@@ -166,6 +183,10 @@ fn called(config: &Config, id: NodeId) -> String {
     config.node(id).map_or_else(|| format!("node {id}"), |node| node.name.clone())
 }
 
+fn addresses(config: &Config, id: NodeId) -> &[std::net::IpAddr] {
+    config.node(id).map_or(&[], |node| &node.addresses)
+}
+
 /// The names of nodes.
 pub fn names(config: &Config, nodes: NodeSet) -> Vec<String> {
     nodes.iter().map(|node| called(config, node)).collect()
@@ -187,6 +208,8 @@ fn log(event: &Event, line: &Line) {
         | Event::State(_)
         | Event::Claims(_)
         | Event::KernelGone(_)
+        | Event::Askable(_, true)
+        | Event::Forgotten(_)
         | Event::KernelAnswers(_) => tracing::info!("{text}"),
         Event::Lost { why: WhyLost::Silent | WhyLost::DoesNotHearUs, .. }
         | Event::Lossy(true)
@@ -196,6 +219,8 @@ fn log(event: &Event, line: &Line) {
         | Event::Lapsed
         | Event::Stalled(_)
         | Event::NotInFile(_)
+        | Event::Askable(_, false)
+        | Event::Outlived(_)
         | Event::Unreadable => tracing::warn!("{text}"),
         Event::Twin { .. } | Event::Duplicate { .. } => tracing::error!("{text}"),
     }
@@ -216,6 +241,25 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             let text = format!("the kernel of {} answers: its sessions live", called(*node));
             ("kernel-answers", Some(*node), text)
         }
+        Event::Askable(node, true) => {
+            ("askable", Some(*node), format!("the kernel of {} answers questions now", called(*node)))
+        }
+        Event::Askable(node, false) => {
+            ("unaskable", Some(*node), unaskable(&called(*node), addresses(config, *node)))
+        }
+        Event::Forgotten(node) => {
+            let text = format!("{} is gone by order: its sessions are reset until it is back", called(*node));
+            ("forgotten", Some(*node), text)
+        }
+        Event::Outlived(known) => (
+            "outlived",
+            None,
+            format!(
+                "other nodes know a later life of this node (incarnation {}) and reject its beats as old: its state \
+                 directory or its clock went back, or a second daemon ran as this node",
+                known.0
+            ),
+        ),
         Event::State(state) => ("state", None, format!("this node is {}", state_word(*state))),
         Event::Claims(count) => ("claims", None, format!("this node claims {count} buckets")),
         Event::Lapsed => {
@@ -286,6 +330,15 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
     Line { time: unix_time(), vip, event, node: node.map(called), check: None, text }
 }
 
+/// Why nobody will find a node gone.
+pub fn unaskable(node: &str, addresses: &[std::net::IpAddr]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    format!(
+        "{node}'s kernel does not answer for {}: if it falls silent, its sessions are kept until it is back",
+        addresses.join(", ")
+    )
+}
+
 /// The word for a state.
 pub fn state_word(state: onevip_core::beat::NodeState) -> &'static str {
     use onevip_core::beat::NodeState;
@@ -322,6 +375,8 @@ pub fn why_out(why: WhyOut) -> &'static str {
         WhyOut::VotedOut => "other nodes found that it does not answer its clients",
         WhyOut::Unhealthy => "others feel better",
         WhyOut::NoWeight => "its weight is 0",
+        WhyOut::Mute => "its beats cannot be sent",
+        WhyOut::Ignored => "other nodes beat, but do not take its beats",
         WhyOut::NoLease => "nobody acknowledges its beats",
     }
 }
@@ -346,6 +401,10 @@ mod tests {
             Event::Lost { node, why: WhyLost::Silent },
             Event::KernelGone(node),
             Event::KernelAnswers(node),
+            Event::Askable(node, true),
+            Event::Askable(node, false),
+            Event::Forgotten(node),
+            Event::Outlived(Incarnation(7)),
             Event::State(NodeState::Serving),
             Event::Claims(1),
             Event::Lapsed,

@@ -1,4 +1,4 @@
-//! What the daemon tells systemd: that it serves, that it still does, that it ends (sd_notify(3)).
+//! What the daemon tells systemd: what it waits for, that it serves, that it still does, that it ends (sd_notify(3)).
 //!
 //! The watchdog is fed only while the beat loop answers: a process that merely exists is no sign of life.
 
@@ -15,7 +15,8 @@ use std::time::Duration;
 /// # Errors
 /// No thread can be started.
 pub fn start(steward: &Arc<Steward>) -> anyhow::Result<()> {
-    say("READY=1");
+    // Whatever it waited for is past.
+    say("READY=1\nSTATUS=");
     let Some(period) = watchdog(|name| std::env::var(name).ok(), std::process::id()) else { return Ok(()) };
     let steward = Arc::clone(steward);
     super::spawn("watchdog", move || {

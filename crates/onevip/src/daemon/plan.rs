@@ -20,6 +20,8 @@ pub struct Plan {
     pub vips: Vec<VipPlan>,
     /// How long an orphan waits before it is reset: follows from the beat time.
     orphan_wait_ms: u16,
+    /// The addresses of all VIPs of the file: never a node's own.
+    shared: Vec<IpAddr>,
 }
 
 /// One VIP on this host.
@@ -39,12 +41,33 @@ impl Plan {
     /// # Errors
     /// The node serves no VIP, or an interface is missing, down, or not Ethernet.
     pub fn new(config: &Config, node: &Node) -> anyhow::Result<Self> {
+        Self::with(config, node, vip_link)
+    }
+
+    /// For commands that look at this host: an interface that is missing or down is no error, but what they are asked
+    /// about. One that is missing has the index 0.
+    ///
+    /// # Errors
+    /// The node serves no VIP.
+    pub fn to_look_at(config: &Config, node: &Node) -> anyhow::Result<Self> {
+        Self::with(config, node, |netlink, vip| {
+            let first = *vip.addresses.first().context("has no address")?;
+            let found = resolve_interface(netlink, vip.interface.as_deref(), first);
+            Ok(found.unwrap_or_else(|_| missing(vip.interface.as_deref().unwrap_or("(not found)"))))
+        })
+    }
+
+    fn with(
+        config: &Config,
+        node: &Node,
+        find: impl Fn(&mut Netlink, &Vip) -> anyhow::Result<Link>,
+    ) -> anyhow::Result<Self> {
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
         let served = config.vips.iter().filter(|vip| vip.nodes.contains(node.id));
         let shared: Vec<IpAddr> = config.vips.iter().flat_map(|vip| vip.addresses.clone()).collect();
         let vips = served
             .map(|vip| {
-                let link = vip_link(&mut netlink, vip).with_context(|| format!("vip {}", vip.name))?;
+                let link = find(&mut netlink, vip).with_context(|| format!("vip {}", vip.name))?;
                 let present = netlink.addresses().context("cannot list the addresses of this host")?;
                 let own = own_addresses(node, &link, &present, &shared);
                 Ok(VipPlan { vip: vip.clone(), link, own })
@@ -55,7 +78,19 @@ impl Plan {
         }
         // The beat time is at most a second, so this fits.
         let orphan_wait_ms = Timing::new(config.beat).orphan_wait.as_millis() as u16;
-        Ok(Self { node: node.clone(), vips, orphan_wait_ms })
+        Ok(Self { node: node.clone(), vips, orphan_wait_ms, shared })
+    }
+
+    /// The interface of a VIP is now like this.
+    pub fn place(&mut self, vip: usize, link: &Link, present: &[Address]) {
+        let own = own_addresses(&self.node, link, present, &self.shared);
+        let plan = &mut self.vips[vip];
+        (plan.link, plan.own) = (link.clone(), own);
+    }
+
+    /// Whether it is an address of a VIP, of this node or not.
+    pub fn is_shared(&self, address: IpAddr) -> bool {
+        self.shared.contains(&address)
     }
 
     /// What the programs have to know.
@@ -113,10 +148,25 @@ fn own_addresses(node: &Node, link: &Link, present: &[Address], shared: &[IpAddr
     [IpAddr::is_ipv4, IpAddr::is_ipv6].into_iter().filter_map(of_family).collect()
 }
 
-fn is_link_local(ip: &IpAddr) -> bool {
+/// Whether an address is good on its link alone.
+pub fn is_link_local(ip: &IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn missing(name: &str) -> Link {
+    Link {
+        index: 0,
+        name: name.to_owned(),
+        altnames: Vec::new(),
+        mac: None,
+        up: false,
+        carrier: false,
+        kind: None,
+        speaks_arp: true,
+        master: None,
     }
 }
 
@@ -145,7 +195,10 @@ mod tests {
             altnames: Vec::new(),
             mac: Some([2; 6]),
             up: true,
+            carrier: true,
             kind: None,
+            speaks_arp: true,
+            master: None,
         };
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let node = |addresses: &[&str]| Node {
@@ -154,7 +207,7 @@ mod tests {
             addresses: addresses.iter().map(|text| ip(text)).collect(),
             weight: 100,
         };
-        let on = |link, text| Address { link, ip: ip(text), prefix_len: 64 };
+        let on = |link, text| Address::new(link, ip(text), 64);
         let present = [
             on(1, "::1"),
             on(2, "fe80::1"),

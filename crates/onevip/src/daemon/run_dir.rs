@@ -39,6 +39,38 @@ impl RunDir {
         self.0.join("control.sock")
     }
 
+    /// Where a daemon that does not serve yet says what it waits for.
+    pub fn waiting(&self) -> PathBuf {
+        self.0.join("waiting")
+    }
+
+    /// A daemon waits for nothing any more.
+    ///
+    /// # Errors
+    /// What it said cannot be removed.
+    pub fn waits_no_more(&self) -> anyhow::Result<()> {
+        gone_is_fine(fs::remove_file(self.waiting()))
+            .with_context(|| format!("cannot remove {}", self.waiting().display()))
+    }
+
+    /// What the daemon that lives here waits for before it serves, in words; `None` when it waits for nothing, or when none
+    /// lives.
+    pub fn waits_for(&self) -> Option<String> {
+        // What a killed daemon has left behind is no news: only the lock says that one lives.
+        let lock = File::open(self.lock_file()).ok()?;
+        Flock::lock(lock, FlockArg::LockSharedNonblock).err()?;
+        let what = fs::read_to_string(self.waiting()).ok()?;
+        let pid = fs::read_to_string(self.lock_file()).unwrap_or_default();
+        Some(format!("the onevip daemon (pid {}) waits, and does not serve yet: {what}", pid.trim()))
+    }
+
+    /// Why no daemon answers here, in words: the one that lives waits for something, or none lives.
+    pub fn no_daemon(&self) -> String {
+        self.waits_for().unwrap_or_else(|| {
+            format!("no onevip daemon runs here ({} is not there)", self.control().display())
+        })
+    }
+
     /// Makes sure that the directory exists, open to its owner and, for the control socket, to its group.
     ///
     /// # Errors
@@ -62,8 +94,7 @@ impl RunDir {
             match self.try_lock() {
                 Ok(None) if Instant::now() < until => thread::sleep(LOOK_EVERY),
                 Ok(None) => bail!(
-                    "another onevip (pid {}) already runs here with the run directory {}; stop it first, or give this \
-                     one a --run-dir of its own",
+                    "another onevip (pid {}) already runs here with the run directory {}; stop it first",
                     fs::read_to_string(self.lock_file()).unwrap_or_default().trim(),
                     self.0.display()
                 ),
@@ -105,7 +136,7 @@ impl RunDir {
     /// # Errors
     /// Something of ours cannot be removed.
     pub fn remove(&self) -> anyhow::Result<()> {
-        for name in ["control.sock", "lock"] {
+        for name in ["control.sock", "waiting", "lock"] {
             gone_is_fine(fs::remove_file(self.0.join(name)))
                 .with_context(|| format!("cannot remove {name} in {}", self.0.display()))?;
         }

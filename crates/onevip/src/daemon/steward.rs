@@ -13,6 +13,7 @@ use super::mailbox::Mailbox;
 use super::news::{Line, Watchers};
 use super::orders::Permits;
 use super::plan::Plan;
+use super::prober;
 use crate::bans::keeper::Keeper;
 use crate::bans::wire::Listed;
 use crate::config::{Config, Membership, Node, RemoteDrain};
@@ -43,6 +44,7 @@ pub struct Steward {
     paths: Paths,
     beat_loop: Mailbox<Command>,
     letters: Slot,
+    prober: Mailbox<prober::Question>,
     permits: Permits,
     watchers: Watchers,
     bans: Arc<Keeper>,
@@ -61,6 +63,8 @@ pub struct Ways {
     pub beat_loop: Mailbox<Command>,
     /// The desk, for letters to other nodes.
     pub letters: Slot,
+    /// Who asks kernels.
+    pub prober: Mailbox<prober::Question>,
     /// Those who watch.
     pub watchers: Watchers,
     /// The list of bans.
@@ -121,7 +125,7 @@ impl Steward {
         ways: Ways,
         running: Running,
     ) -> anyhow::Result<Self> {
-        let Ways { beat_loop, letters, watchers, bans, sources } = ways;
+        let Ways { beat_loop, letters, prober, watchers, bans, sources } = ways;
         let (board, tools) = (Arc::clone(&running.health), running.witness.clone());
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
         let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
@@ -130,6 +134,7 @@ impl Steward {
             paths: paths.clone(),
             beat_loop,
             letters,
+            prober,
             permits: Permits::default(),
             watchers,
             bans,
@@ -173,6 +178,7 @@ impl Steward {
                 self.order(Command::Rebalance)?;
                 Ok(Outcome::Done("buckets move to where the table wants them, busy ones included".to_owned()))
             }
+            Request::Forget { node } => self.forget(node, by_root).map(Outcome::Done),
             Request::Ban(order) => self.bans.ban(order).map(|words| self.spread(words)),
             Request::Unban { prefix } => {
                 let (lifted, words) = self.bans.unban(prefix)?;
@@ -216,6 +222,13 @@ impl Steward {
                 self.beat_loop.send(Command::Reconfigure { vip: index, config, sealer: Box::new(sealer) });
             }
         }
+        let (before, after) = (prober::others(old, plan.node.id), prober::others(&new, plan.node.id));
+        if before != after {
+            let moved =
+                before.iter().chain(&after).filter(|one| !(before.contains(one) && after.contains(one)));
+            self.beat_loop.send(Command::AskAnew(moved.map(|(node, _)| *node).collect()));
+            self.prober.send(prober::Question::Nodes(after));
+        }
         if old.health != new.health || old.checks != new.checks {
             let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
             // The old one first: two must not speak for the node.
@@ -232,6 +245,32 @@ impl Steward {
         gatherer.reconfigure(&new, &plan);
         self.bans.reconfigure(&new);
         Ok(changes)
+    }
+
+    /// Takes a silent node for gone, on this node.
+    fn forget(&self, name: &str, by_root: bool) -> anyhow::Result<String> {
+        if !by_root {
+            bail!("only root may say that a node is gone: its sessions are reset if it is not");
+        }
+        let node = {
+            let gatherer = self.gatherer();
+            let (config, plan) = gatherer.configuration();
+            let node = config.node_by_name(name);
+            let node = node.with_context(|| format!("there is no node {name} in the configuration"))?.id;
+            if node == plan.node.id {
+                bail!("{name} is this node");
+            }
+            node
+        };
+        let (to, forgotten) = channel();
+        self.order(Command::Forget(node, to))?;
+        if forgotten.recv_timeout(PATIENCE).context("the beat loop does not answer")? == 0 {
+            bail!("{name} is alive as far as this node can tell, or is known to be gone: nothing is done");
+        }
+        Ok(format!(
+            "{name} is taken for gone: this node resets its sessions when their clients speak, until {name} is heard or its \
+             kernel answers; say it on the other nodes, too"
+        ))
     }
 
     /// Drains this node, or ends that.
@@ -335,7 +374,8 @@ impl Steward {
             }
             Question::Facts => {
                 // Before the lock: sshd may take a moment.
-                let host_keys = super::host_keys::look(&plan);
+                let config = self.gatherer().configuration().0.clone();
+                let host_keys = super::host_keys::look(&config, &plan);
                 Answer::Facts(self.gatherer().facts(host_keys))
             }
             Question::Permit | Question::Order { .. } => self.obey_other(from, question)?,

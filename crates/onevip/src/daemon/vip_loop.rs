@@ -209,9 +209,18 @@ impl VipLoop {
     pub fn reconfigure(&mut self, now: Time, config: EngineConfig, sealer: Sealer, outside: &Outside<'_>) {
         if let Decider::Living(living) = &mut self.decider {
             living.receiver.rekey(sealer);
+            // The host's number stays for the life of a daemon, though the MAC that it was made from may have changed.
+            let config = EngineConfig { host: living.config.host, ..config };
             living.engine.reconfigure(now, shedding(&config, living.percent));
             living.config = config;
             self.carry_out(outside);
+        }
+    }
+
+    /// The beats go another way from now on, and others may be heard there.
+    pub fn reroute(&mut self, routes: Vec<Route>, ears: Ears) {
+        if let Decider::Living(living) = &mut self.decider {
+            (living.routes, living.ears) = (routes, ears);
         }
     }
 
@@ -278,8 +287,11 @@ impl VipLoop {
                 Output::Settled(since) => outside.words.set_settled_ns(self.index, since.nanos()),
                 Output::Lease(until) => self.set_lease(until, outside),
                 Output::Send(beat) => living.send(self.index, &beat, outside),
+                Output::Probe(node) => {
+                    let since = super::beat_loop::now();
+                    outside.prober.send(Question::Ask { vip: self.index, node, since });
+                }
                 // The receiver of notices ends after this loop.
-                Output::Probe(node) => drop(outside.prober.send(Question::Ask(node))),
                 Output::Event(event) => drop(outside.notices.send(Notice::Event { vip: self.index, event })),
                 Output::Left => living.left = true,
             }
@@ -347,9 +359,13 @@ impl Living {
     fn send(&mut self, vip: usize, beat: &onevip_core::beat::Beat, outside: &Outside<'_>) {
         let sealed = self.receiver.sealer().seal(beat);
         let mut outcome: io::Result<()> = Ok(());
+        let mut left = false;
         for route in &self.routes {
-            outcome = outcome.and(outside.sender.send(route, &sealed));
+            let sent = outside.sender.send(route, &sealed);
+            left |= sent.is_ok();
+            outcome = outcome.and(sent);
         }
+        self.engine.speaks(super::beat_loop::now(), left);
         self.sent += 1;
         match outcome {
             Ok(()) => self.could_send = true,

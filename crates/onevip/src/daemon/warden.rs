@@ -1,15 +1,21 @@
 //! The warden: keeps on this host what others remove, and looks at its sockets.
 //!
-//! Addresses and links are watched over netlink and put back when they change. Programs and the cluster MAC can vanish
+//! Addresses and links are watched over netlink and put back when they change; an interface that was made anew gets
+//! everything again, in the order in which it was first set up: programs, then addresses, then beats. Programs and the cluster MAC can vanish
 //! without a word from the kernel, so they are looked at every [`TICK`]. All of it may wait for the kernel's network
 //! lock, which is why none of it happens in the beat loop.
 
 use super::beat_loop::{Command, now};
+use super::early_drop;
+use super::interfaces::Follower;
 use super::mailbox::Mailbox;
 use super::plan::Plan;
+use crate::health::board::{Board, PROGRAMS};
+use crate::health::toll::{DEAD, Finding, Toll};
 use crate::host::Stage;
 use crate::host::journal::Journal;
 use crate::host::netlink::{Netlink, Watch};
+use crate::host::others;
 use crate::host::sockets::{self, Bound, Connection};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,10 +30,14 @@ use std::time::{Duration, Instant};
 
 /// How often programs and cluster MAC are looked at: what is removed by hand is back within 100 ms.
 const TICK: Duration = Duration::from_millis(50);
+/// How often an interface that could not be followed is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How often everything is looked at even though the kernel reported no change.
 const FULL_LOOK: Duration = Duration::from_secs(5);
 /// How often sockets are scanned. The kernel part bridges the time in between by itself (SYN_MEMORY_SECS).
 const SCAN: Duration = Duration::from_secs(2);
+/// How long nobody may have been before this node's programs until it is well again.
+const CONTEST_OVER: Duration = Duration::from_secs(60);
 /// How long to wait before saying again that a repair failed.
 const COMPLAIN_AGAIN: Duration = Duration::from_secs(30);
 
@@ -86,7 +96,9 @@ pub struct Guests {
 pub struct Warden {
     /// The kernel part, for its attachments.
     pub kernel: Kernel,
-    /// What each VIP needs on its interface.
+    /// Where the interfaces are now.
+    pub follower: Follower,
+    /// What each VIP needs on its interface, of those whose interfaces are there.
     pub stages: Vec<Stage>,
     /// What was changed on this host.
     pub journal: Journal,
@@ -98,6 +110,10 @@ pub struct Warden {
     pub facts: Facts,
     /// Digest of the SSH host keys.
     pub host_keys: Arc<AtomicU64>,
+    /// Where it is said when other programs hide packets from this node's.
+    pub board: Arc<Board>,
+    /// When they last did.
+    pub contested: Option<Instant>,
     /// Set when the daemon ends.
     pub stop: Arc<AtomicBool>,
 }
@@ -115,11 +131,12 @@ impl Warden {
         while !self.stop.load(Ordering::Relaxed) {
             let changed = wait(&mut watch)?;
             let now = Instant::now();
-            complaint.about(self.ensure_programs());
             if changed || now >= next_look {
-                complaint.about(self.ensure_stages(&mut netlink));
-                next_look = now + FULL_LOOK;
+                let followed = self.follow(&mut netlink);
+                next_look = now + if followed.is_ok() { FULL_LOOK } else { LOOK_AGAIN };
+                complaint.about(followed);
             } else {
+                complaint.about(self.ensure_programs());
                 complaint.about(self.rejoin_macs(&mut netlink));
             }
             if now >= next_scan {
@@ -130,20 +147,67 @@ impl Warden {
         Ok(())
     }
 
-    fn ensure_programs(&mut self) -> anyhow::Result<()> {
-        for repair in self.kernel.ensure_attached().context("cannot attach the kernel part again")? {
-            tracing::warn!("somebody removed {repair}; it is back");
+    /// Makes sure of everything where the interfaces are now: programs first, then addresses, then beats. What can be done
+    /// is done also where something else fails.
+    fn follow(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        let anew = self.follower.look(netlink)?;
+        let attached = self.attach();
+        let programs = self.ensure_programs();
+        self.stages = self.follower.stages();
+        let staged = self.ensure_stages(netlink, anew);
+        self.follower.publish();
+        attached.and(programs).and(staged)
+    }
+
+    /// Attaches the programs to interfaces that are new, and forgets those that are gone.
+    fn attach(&mut self) -> anyhow::Result<()> {
+        let unattached = self.follower.unattached();
+        for (index, name, accelerate) in &unattached {
+            self.kernel.attach(name, early_drop(*accelerate))?;
+            // One that was made anew once more just now is attached to once more: the kernel has told of it already.
+            self.follower.attached(*index, name);
+        }
+        if !unattached.is_empty() {
+            self.kernel.detach_all_but(&self.follower.names())?;
         }
         Ok(())
     }
 
-    fn ensure_stages(&mut self, netlink: &mut Netlink) -> anyhow::Result<()> {
-        for stage in &self.stages {
-            for missing in stage.ensure(netlink, &mut self.journal)? {
-                tracing::warn!("somebody removed {missing}; it is back");
-            }
+    fn ensure_programs(&mut self) -> anyhow::Result<()> {
+        let ensured = self.kernel.ensure_attached();
+        self.note_contest(ensured.as_ref().err());
+        for repair in ensured.context("cannot attach the kernel part again")? {
+            tracing::warn!("{repair}");
         }
         Ok(())
+    }
+
+    /// A node whose programs do not see every packet is ill, until they have seen all for a while.
+    fn note_contest(&mut self, error: Option<&onevip_bpf::Error>) {
+        if let Some(error @ onevip_bpf::Error::Contested { .. }) = error {
+            if self.contested.is_none() {
+                let finding = Finding::ill(Toll::Out(DEAD), error.to_string());
+                self.board.post(PROGRAMS, finding, Duration::MAX);
+            }
+            self.contested = Some(Instant::now());
+        } else if self.contested.is_some_and(|last| last.elapsed() >= CONTEST_OVER) {
+            self.board.post(PROGRAMS, Finding::well("onevip's see every packet"), Duration::MAX);
+            self.contested = None;
+        }
+    }
+
+    /// On an interface that was made anew nobody has removed anything.
+    fn ensure_stages(&mut self, netlink: &mut Netlink, anew: bool) -> anyhow::Result<()> {
+        for stage in &self.stages {
+            for repair in stage.ensure(netlink, &mut self.journal)? {
+                if anew {
+                    tracing::info!("{}", repair.at_start());
+                } else {
+                    tracing::warn!("{}", repair.later());
+                }
+            }
+        }
+        others::ensure(&self.stages, netlink, &mut self.journal)
     }
 
     fn rejoin_macs(&self, netlink: &mut Netlink) -> anyhow::Result<()> {

@@ -52,9 +52,9 @@ fn is_there(holder: &Holder, processes: &Processes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command};
+    use std::process::Command;
 
-    fn session(child: &Child, program: &str, began: u64) -> Session {
+    fn session(holders: Vec<Holder>) -> Session {
         Session {
             node: "unix1".into(),
             vip: "login".into(),
@@ -62,22 +62,23 @@ mod tests {
             address: "198.51.100.101".parse().unwrap(),
             port: 50022,
             service: 22,
-            program: Some(program.into()),
+            program: Some("sshd".into()),
             since: None,
             idle_seconds: None,
             terminals: Vec::new(),
-            holders: vec![Holder { pid: child.id() as i32, began }],
+            holders,
         }
     }
 
     #[test]
-    fn only_sessions_loginsd_and_only_the_very_process_are_ended() {
+    fn only_logins_and_only_the_very_process_are_ended() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let began = Processes::look().get(child.id() as i32).unwrap().began;
-        assert_eq!(end(&[session(&child, "other", began)]), 0);
-        end(&[session(&child, "sshd", began + 1)]);
-        assert!(child.try_wait().unwrap().is_none(), "it lives");
-        assert_eq!(end(&[session(&child, "sshd", began)]), 1);
+        let holder = |began| vec![Holder { pid: child.id() as i32, began }];
+        assert_eq!(end(&[session(Vec::new())]), 0);
+        end(&[session(holder(began + 1))]);
+        assert!(Processes::look().get(child.id() as i32).is_some_and(|p| p.began == began), "it lives");
+        assert_eq!(end(&[session(holder(began))]), 1);
         assert!(!child.wait().unwrap().success());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides about packets, and nothing here runs on the beat loop's thread.
 
+pub mod accounts;
 pub mod doctor;
 pub mod ending;
 pub mod keytab;

@@ -2,12 +2,26 @@
 //!
 //! Works without systemd, logind or utmp. The links in `/proc/PID/fd` of other users' processes can be read with
 //! `CAP_SYS_PTRACE` only; without it sessions are still told, but not whose they are.
+//!
+//! Anybody can give a process any name, title and environment, and make them long. So nothing follows from a name
+//! alone: what matters is asked of the kernel, above all [`is_of_root`]; and no file is read beyond a bound.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The most processes that are looked at.
 const PROCESSES_MAX: usize = 65_536;
+
+/// The most that is read of a file of a process, in bytes. How long some are (`environ`, `cmdline`) is up to its user: a
+/// quarter of the stack limit, 2 MB by default; and our memory is locked. What `sshd` writes there has less than one
+/// kilobyte.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// The most descriptors of a process that are looked at. A server with that many connections is none of people's logins.
+const DESCRIPTORS_MAX: usize = 65_536;
 
 /// Majors of the pseudo terminals (`Documentation/admin-guide/devices.txt`), 256 of them each.
 const PTS_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
@@ -77,36 +91,77 @@ impl Processes {
     }
 }
 
-/// The first `sshd` that has one of these sockets. The one that listens is older than those that serve somebody, so that the
-/// search mostly ends soon, and it keeps nothing.
-pub fn sshd_with(inodes: &HashSet<u32>) -> Option<i32> {
-    let mut sshds = all().filter(|process| is_sshd(&process.name)).map(|process| process.pid);
-    sshds.find(|pid| sockets_of(*pid).any(|inode| inodes.contains(&inode)))
+/// The processes of root that have one of these sockets. Whoever listens is older than those that serve somebody, so
+/// that a search mostly ends soon, and it keeps nothing.
+pub fn of_root_with(inodes: &HashSet<u32>) -> impl Iterator<Item = Process> {
+    let has_one = |pid| sockets_of(pid).any(|inode| inodes.contains(&inode));
+    all().filter(move |process| is_of_root(process.pid) && has_one(process.pid))
 }
 
-/// Whether a process of this name is one of OpenSSH's server: since 9.8 there are `sshd-session` and `sshd-auth`, too.
+/// Whether a process is root's through and through, by its real, effective and saved user: nobody else can have started
+/// it, or tell it what to do. (Who owns its directory in `/proc` says nothing: any process can make that root.)
+pub fn is_of_root(pid: i32) -> bool {
+    file(pid, "status").is_some_and(|status| is_status_of_root(&String::from_utf8_lossy(&status)))
+}
+
+/// The number of the user that a process belongs to: its real one.
+pub fn user_of(pid: i32) -> Option<u32> {
+    let status = file(pid, "status")?;
+    let status = String::from_utf8_lossy(&status);
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// A name with a line break in it is written as `\n` there (proc_pid_status(5)), so it cannot forge a line.
+fn is_status_of_root(status: &str) -> bool {
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    users.is_some_and(|users| {
+        users.split_whitespace().count() == 4 && users.split_whitespace().all(|user| user == "0")
+    })
+}
+
+/// Whether a process runs the program in this very file.
+pub fn runs(pid: i32, program: &Path) -> bool {
+    let place = |file: fs::Metadata| (file.dev(), file.ino());
+    match (fs::metadata(format!("/proc/{pid}/exe")), fs::metadata(program)) {
+        (Ok(running), Ok(program)) => place(running) == place(program),
+        _ => false,
+    }
+}
+
+/// Whether OpenSSH's server gives its processes this name: since 9.8 there are `sshd-session` and `sshd-auth`, too.
 pub fn is_sshd(name: &str) -> bool {
     name == "sshd" || name.starts_with("sshd-")
 }
 
-/// Whether a process of this name serves a session of mosh.
+/// Whether mosh's server gives its processes this name.
 pub fn is_mosh(name: &str) -> bool {
     name == "mosh-server"
 }
 
-/// What a variable in the environment of a process said when it began.
+/// What a variable in the environment of a process said when it began; `None` also when that stands beyond the bound.
 pub fn variable(pid: i32, name: &str) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut bytes = file(pid, "environ")?;
+    if bytes.len() as u64 == FILE_MAX {
+        // What is cut off in the middle would be another value.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == 0)?);
+    }
     let pairs =
         bytes.split(|byte| *byte == 0).filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
     pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
-/// What a process calls itself: its command line, which `sshd` overwrites.
+/// What a process calls itself: its command line, which `sshd` overwrites; the beginning of a very long one.
 pub fn title(pid: i32) -> String {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let bytes = file(pid, "cmdline").unwrap_or_default();
     let words = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect::<Vec<_>>();
     words.join(" ").trim().to_owned()
+}
+
+/// The beginning of a file that the kernel keeps of a process, at most [`FILE_MAX`] bytes.
+pub fn file(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{pid}/{name}")).ok()?.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The number of ticks in a second by which the kernel counts process times.
@@ -122,7 +177,8 @@ fn all() -> impl Iterator<Item = Process> {
 }
 
 fn read(pid: i32) -> Option<Process> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // A name may be any bytes, and must not hide its process.
+    parse(&String::from_utf8_lossy(&file(pid, "stat")?))
 }
 
 /// Reads `/proc/PID/stat` (proc_pid_stat(5)). The name may itself contain blanks and brackets.
@@ -148,7 +204,7 @@ fn pts_number(device: u32) -> Option<u32> {
 
 fn sockets_of(pid: i32) -> impl Iterator<Item = u32> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
+    entries.take(DESCRIPTORS_MAX).filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
         target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
     })
@@ -187,7 +243,64 @@ mod tests {
         let me = std::process::id() as i32;
         let inodes = HashSet::from([inode]);
         assert!(processes.holders(&inodes)[&inode].contains(&me));
-        assert_eq!(sshd_with(&inodes), None, "its holder is no sshd");
+        let by_root = of_root_with(&inodes).any(|process| process.pid == me);
+        assert_eq!(by_root, nix::unistd::geteuid().is_root());
         assert!(processes.get(me).is_some_and(|process| process.parent != 0));
+    }
+
+    #[test]
+    fn only_a_process_that_is_roots_in_every_way_is_roots() {
+        let of = |users: &str| is_status_of_root(&format!("Name:\tx\nUid:\t{users}\nGid:\t0\t0\t0\t0\n"));
+        assert!(of("0\t0\t0\t0"));
+        for user in ["1000\t0\t0\t0", "0\t1000\t0\t0", "0\t0\t1000\t0", "0\t0", ""] {
+            assert!(!of(user), "{user}");
+        }
+        assert!(!is_status_of_root("Name:\t\\nUid:\t0\t0\t0\t0\nUid:\t1000\t1000\t1000\t1000\n"));
+        assert_eq!(is_of_root(std::process::id() as i32), nix::unistd::getuid().is_root());
+        assert!(!is_of_root(i32::MAX));
+        assert_eq!(user_of(std::process::id() as i32), Some(nix::unistd::getuid().as_raw()));
+    }
+
+    /// A process that was started just now has neither yet.
+    fn until_it_has(pid: i32, name: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while file(pid, name).is_none_or(|bytes| bytes.is_empty()) {
+            assert!(std::time::Instant::now() < deadline, "{pid} has no {name}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_huge_environment_is_read_to_a_bound_and_yields_no_half_values() {
+        let long = "x".repeat(50_000);
+        let mut sleep = std::process::Command::new("sleep");
+        sleep.arg("60").env_clear();
+        // They stand in the order of their names.
+        for name in ["LOGNAME", "MIDDLE", "NEXT"].into_iter().chain(["Z0", "Z1", "Z2", "Z3", "Z4", "Z5"]) {
+            sleep.env(name, if name == "LOGNAME" { "anna" } else { &long });
+        }
+        let mut child = sleep.spawn().unwrap();
+        let pid = child.id() as i32;
+        until_it_has(pid, "environ");
+        let found =
+            ["LOGNAME", "MIDDLE", "NEXT", "Z5"].map(|name| variable(pid, name).map(|value| value.len()));
+        let read = file(pid, "environ").unwrap().len();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, [Some(4), Some(50_000), None, None]);
+        assert_eq!(read as u64, FILE_MAX);
+    }
+
+    #[test]
+    fn a_huge_command_line_is_read_to_a_bound() {
+        let word = "x".repeat(100_000);
+        let script = ["-c", "sleep 60; true"];
+        let mut child = std::process::Command::new("/bin/sh").args(script).args([&word; 12]).spawn().unwrap();
+        until_it_has(child.id() as i32, "cmdline");
+        let title = title(child.id() as i32);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(title.starts_with("/bin/sh -c sleep 60; true xxx"), "{title}");
+        assert!(title.len() as u64 <= FILE_MAX);
     }
 }

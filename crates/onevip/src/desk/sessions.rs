@@ -4,9 +4,11 @@
 //! its user logged in.
 //!
 //! From the socket to the process that has it, from that to its user: `sshd` names the user in its title. No name
-//! service is asked, because one that hangs must not hang `who`.
+//! service is asked, because one that hangs must not hang `who`. Who only calls himself `sshd` is not believed: one that logs
+//! people in has a process of root's.
 
-use super::processes::{self, Processes};
+use super::accounts::name_of;
+use super::processes::{self, Process, Processes};
 use crate::daemon::plan::Plan;
 use crate::host::sockets::{self, Bound};
 use crate::host::talkers::{self, Talker};
@@ -42,7 +44,8 @@ pub struct Session {
     pub idle_seconds: Option<u64>,
     /// Its terminals, as `pts/3`.
     pub terminals: Vec<String>,
-    /// The processes that have its socket; only of use on its own node.
+    /// The processes of `sshd` or `mosh-server` that have its socket, none where somebody else has it; only of use on its
+    /// own node.
     #[serde(skip)]
     pub holders: Vec<Holder>,
 }
@@ -57,14 +60,9 @@ pub struct Holder {
 }
 
 impl Session {
-    /// Whether OpenSSH's server has it.
-    pub fn is_ssh(&self) -> bool {
-        self.program.as_deref().is_some_and(processes::is_sshd)
-    }
-
-    /// Whether somebody is logged in by it: the server is OpenSSH's or mosh's.
+    /// Whether somebody is logged in by it: the server is OpenSSH's or mosh's. Only of use on its own node.
     pub fn is_login(&self) -> bool {
-        self.is_ssh() || self.program.as_deref().is_some_and(processes::is_mosh)
+        !self.holders.is_empty()
     }
 
     /// Whether it is what somebody who asks for `whom`, a user or an address, means.
@@ -141,15 +139,16 @@ pub fn own(sessions: &[Session]) -> Option<&Session> {
 
 fn session(node: &str, vip: &str, talker: &Talker, pids: &[i32], processes: &Processes) -> Session {
     let known: Vec<_> = pids.iter().filter_map(|pid| processes.get(*pid)).collect();
-    let program = known.first().map(|process| process.name.clone());
-    let is_ssh = program.as_deref().is_some_and(processes::is_sshd);
-    let titles: Vec<String> =
-        if is_ssh { pids.iter().map(|pid| processes::title(*pid)).collect() } else { Vec::new() };
+    let sshds = sshds(&known, processes::is_of_root);
+    let titles: Vec<Title> = sshds
+        .iter()
+        .map(|process| Title::new(&processes::title(process.pid), processes::is_of_root(process.pid)))
+        .collect();
     let mut pts: Vec<u32> = processes.children(pids).filter_map(|child| child.pts).collect();
     pts.sort_unstable();
     pts.dedup();
     // Another program's process may have begun long before its connection.
-    let began = known.iter().map(|process| process.began).min().filter(|_| is_ssh);
+    let began = sshds.iter().map(|process| process.began).min();
     let typed = pts.iter().filter_map(|pts| since_input(*pts)).min();
     Session {
         node: node.to_owned(),
@@ -158,19 +157,30 @@ fn session(node: &str, vip: &str, talker: &Talker, pids: &[i32], processes: &Pro
         address: talker.flow.remote,
         port: talker.flow.remote_port,
         service: talker.flow.local_port,
-        program,
+        program: sshds.first().or(known.first()).map(|process| process.name.clone()),
         since: began.and_then(when),
         idle_seconds: typed.or(talker.silent_for).map(|span| span.as_secs()),
         terminals: pts.iter().map(|pts| format!("pts/{pts}")).collect(),
-        holders: known.iter().map(|process| Holder { pid: process.pid, began: process.began }).collect(),
+        holders: sshds.iter().map(|process| Holder { pid: process.pid, began: process.began }).collect(),
     }
 }
 
-/// The session that lives on a UDP socket: whose it is says the environment that `sshd` gave its server.
+/// Those of the processes with a socket that are OpenSSH's: of this name and root's, and what these have started of this
+/// name, which talks to the client without root's rights.
+fn sshds<'a>(known: &[&'a Process], is_of_root: impl Fn(i32) -> bool) -> Vec<&'a Process> {
+    let named = || known.iter().copied().filter(|process| processes::is_sshd(&process.name));
+    let of_root: Vec<i32> = named().map(|process| process.pid).filter(|pid| is_of_root(*pid)).collect();
+    named().filter(|process| of_root.contains(&process.pid) || of_root.contains(&process.parent)).collect()
+}
+
+/// The session that lives on a UDP socket: where its client logged in says the environment that `sshd` gave its server. The
+/// user could have changed that, so whose it is says the kernel as well.
 fn roaming(node: &str, vip: &str, bound: &Bound, pids: &[i32], processes: &Processes) -> Session {
     let known: Vec<_> = pids.iter().filter_map(|pid| processes.get(*pid)).collect();
     let variable = |name| pids.iter().find_map(|pid| processes::variable(*pid, name));
     let from = variable("SSH_CONNECTION").as_deref().and_then(client_in);
+    let claimed = variable("LOGNAME").or_else(|| variable("USER"));
+    let user = pids.iter().find_map(|pid| processes::user_of(*pid)).and_then(|user| name_of(user, claimed));
     let mut pts: Vec<u32> = processes.children(pids).filter_map(|child| child.pts).collect();
     pts.sort_unstable();
     pts.dedup();
@@ -178,7 +188,7 @@ fn roaming(node: &str, vip: &str, bound: &Bound, pids: &[i32], processes: &Proce
     Session {
         node: node.to_owned(),
         vip: vip.to_owned(),
-        user: variable("LOGNAME").or_else(|| variable("USER")).filter(|user| !user.is_empty()),
+        user,
         address,
         port,
         service: bound.port,
@@ -186,7 +196,11 @@ fn roaming(node: &str, vip: &str, bound: &Bound, pids: &[i32], processes: &Proce
         since: known.iter().map(|process| process.began).min().and_then(when),
         idle_seconds: pts.iter().filter_map(|pts| since_input(*pts)).min().map(|span| span.as_secs()),
         terminals: pts.iter().map(|pts| format!("pts/{pts}")).collect(),
-        holders: known.iter().map(|process| Holder { pid: process.pid, began: process.began }).collect(),
+        holders: known
+            .iter()
+            .filter(|process| processes::is_mosh(&process.name))
+            .map(|process| Holder { pid: process.pid, began: process.began })
+            .collect(),
     }
 }
 
@@ -197,26 +211,39 @@ fn client_in(connection: &str) -> Option<(IpAddr, u16)> {
     Some((address.to_canonical(), words.next()?.parse().ok()?))
 }
 
-/// The user whom `sshd`'s processes name in their titles (`sshd.c`, `session.c` of OpenSSH); `None` before the login:
-/// then one of them is still the unprivileged half that talks to a stranger.
-fn user(titles: &[String]) -> Option<String> {
-    let said = |title: &String| {
-        let (program, said) = title.split_once(": ")?;
-        processes::is_sshd(program).then(|| (program.to_owned(), said.to_owned()))
-    };
-    let said: Vec<(String, String)> = titles.iter().filter_map(said).collect();
-    let stranger = |(program, said): &(String, String)| {
-        program == "sshd-auth" || ["[net]", "[accepted]", "[preauth]"].iter().any(|mark| said.contains(mark))
-    };
-    if said.iter().any(stranger) {
-        return None;
-    }
-    said.iter().map(|(_, said)| name_in(said)).find(|name| !name.is_empty() && name != "unknown")
+/// What a process of `sshd` says: `PROGRAM: SAID`.
+struct Title {
+    program: String,
+    said: String,
+    /// Whether root's process says it. What a user's process says of itself counts only against it.
+    by_root: bool,
 }
 
-/// `anna [priv]`, `anna@pts/0,pts/3`, `anna@notty`, `anna`; a name may itself contain an `@`.
+impl Title {
+    fn new(title: &str, by_root: bool) -> Self {
+        let (program, said) = title.split_once(": ").unwrap_or((title, ""));
+        Self { program: program.to_owned(), said: said.to_owned(), by_root }
+    }
+
+    /// Whether it is the unprivileged half that talks to somebody who has not logged in.
+    fn is_before_login(&self) -> bool {
+        let said = |mark| self.said.contains(mark);
+        self.program == "sshd-auth" || ["[net]", "[accepted]", "[preauth]"].into_iter().any(said)
+    }
+}
+
+/// The user whom `sshd`'s processes name in their titles (`sshd.c`, `session.c` of OpenSSH); `None` before the login.
+fn user(titles: &[Title]) -> Option<String> {
+    if titles.iter().any(Title::is_before_login) {
+        return None;
+    }
+    let told = titles.iter().filter(|title| title.by_root && processes::is_sshd(&title.program));
+    told.map(|title| name_in(&title.said)).find(|name| !name.is_empty() && name != "unknown")
+}
+
+/// `anna [priv]` (since 10.5 `anna [postauth]`), `anna@pts/0,pts/3`, `anna@notty`, `anna`; a name may itself contain an `@`.
 fn name_in(said: &str) -> String {
-    let said = said.strip_suffix(" [priv]").unwrap_or(said);
+    let said = said.strip_suffix(" [priv]").or_else(|| said.strip_suffix(" [postauth]")).unwrap_or(said);
     let is_place =
         |place: &str| place == "notty" || place.starts_with("pts/") || place.starts_with("internal-sftp");
     match said.rsplit_once('@') {
@@ -244,8 +271,10 @@ fn when(began: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// The first process is root's, and has started the others.
     fn user_of(titles: &[&str]) -> Option<String> {
-        user(&titles.iter().map(ToString::to_string).collect::<Vec<_>>())
+        let titles = titles.iter().enumerate().map(|(place, title)| Title::new(title, place == 0));
+        user(&titles.collect::<Vec<_>>())
     }
 
     #[test]
@@ -254,8 +283,11 @@ mod tests {
         assert_eq!(user_of(&["sshd: root@notty"]).as_deref(), Some("root"));
         assert_eq!(user_of(&["sshd-session: bob@pts/1,pts/2"]).as_deref(), Some("bob"));
         assert_eq!(user_of(&["sshd: bob"]).as_deref(), Some("bob"), "forwards ports only");
+        assert_eq!(user_of(&["sshd-session: bob [postauth]"]).as_deref(), Some("bob"));
         assert_eq!(user_of(&["sshd: c@example.org@pts/1"]).as_deref(), Some("c@example.org"));
         assert_eq!(user_of(&["sshd: c@example.org [priv]"]).as_deref(), Some("c@example.org"));
+        assert_eq!(user_of(&["sshd: anna [priv]", "sshd: root@pts/0"]).as_deref(), Some("anna"));
+        assert_eq!(user_of(&["sshd", "sshd: root@pts/0"]), None, "a user's own title is no proof");
     }
 
     #[test]
@@ -265,6 +297,26 @@ mod tests {
         assert_eq!(user_of(&["sshd: [accepted]"]), None);
         assert_eq!(user_of(&["sshd-session: anna [priv]", "sshd-auth: anna [net]"]), None);
         assert_eq!(user_of(&[]), None);
+    }
+
+    #[test]
+    fn a_process_is_sshds_by_root_and_by_descent_not_by_its_name() {
+        let process =
+            |pid, parent, name: &str| Process { pid, parent, name: name.into(), pts: None, began: 0 };
+        let [listener, monitor, child, forged, passed] = [
+            process(10, 1, "sshd"),
+            process(11, 10, "sshd-session"),
+            process(12, 11, "sshd-session"),
+            process(13, 12, "sshd"),
+            process(1, 0, "systemd"),
+        ];
+        let found = |known: &[&Process]| {
+            let sshds = sshds(known, |pid| pid <= 11);
+            sshds.iter().map(|process| process.pid).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[&passed, &monitor, &child]), [11, 12]);
+        assert_eq!(found(&[&listener]), [10]);
+        assert!(found(&[&child, &forged, &passed]).is_empty(), "a user's, and whoever was given the socket");
     }
 
     #[test]

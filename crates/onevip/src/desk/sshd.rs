@@ -1,26 +1,26 @@
-//! The `sshd` of this host: which one serves a port, how it is set up in effect, and with which host keys.
+//! The `sshd` of this host: which one serves users, how it is set up in effect, and with which host keys.
 //!
 //! `sshd -T` tells what its files mean, defaults and inclusions considered; which files those are, a running `sshd`
-//! tells in its title.
+//! tells in its title. That is run as root, so it matters whom we believe: anybody may listen on a port above 1023 and
+//! be called `sshd`. The program is one of those of this host that root alone can change ([`programs`]); a title counts
+//! only if its process is root's and runs that very program, and a file that it names only if root alone can change it.
 
 use super::processes;
-use crate::host::talkers::Listener;
+use crate::config::Config;
+use crate::daemon::plan::Plan;
+use crate::health::monitor;
+use crate::host::programs::{self, Program, complaint_of, output_of};
+use crate::host::talkers::{self, Listener};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// Where the program is, unless a running one tells.
-const PROGRAM: &str = "/usr/sbin/sshd";
-/// A program that has not said what it has to say by now will not.
-const SPEAKS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How to ask `sshd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sshd {
-    program: PathBuf,
+    program: Program,
     config: Option<PathBuf>,
 }
 
@@ -29,41 +29,45 @@ pub struct Sshd {
 pub struct Effective(BTreeMap<String, Vec<String>>);
 
 impl Sshd {
-    /// The one that has one of these listening sockets; with socket activation, where another program has them, the
-    /// usual one. `None` when nothing listens: then nobody can tell which it would be.
-    pub fn behind<'a>(listeners: impl Iterator<Item = &'a Listener>) -> Option<Self> {
-        let inodes: HashSet<u32> =
-            listeners.map(|listener| listener.inode).filter(|inode| *inode != 0).collect();
+    /// The one that users meet: it listens where `[health]` asks. `None` when it cannot be told for certain which it is, or
+    /// with which file it runs.
+    pub fn of(config: &Config, plan: &Plan) -> Option<Self> {
+        let target = monitor::ssh_target(&config.health, plan.vips.iter().map(|vip| &vip.vip))?;
+        Self::behind(target, &talkers::listeners().ok()?)
+    }
+
+    fn behind(target: SocketAddr, listeners: &[Listener]) -> Option<Self> {
+        let hears = |listener: &&Listener| listener.port == target.port() && listener.hears(target.ip());
+        let inodes = listeners.iter().filter(hears).map(|listener| listener.inode);
+        let inodes: HashSet<u32> = inodes.filter(|inode| *inode != 0).collect();
         if inodes.is_empty() {
             return None;
         }
-        Some(match processes::sshd_with(&inodes) {
-            Some(pid) => {
-                Self::of_title(&processes::title(pid), fs::read_link(format!("/proc/{pid}/exe")).ok())
+        let programs: Vec<Program> = programs::all("sshd").collect();
+        let mut for_others = false;
+        for process in processes::of_root_with(&inodes) {
+            if let Some(program) =
+                programs.iter().find(|program| processes::runs(process.pid, program.file()))
+            {
+                let config = match file_in(&processes::title(process.pid)) {
+                    None => None,
+                    Some(named) => Some(programs::of_root_alone(Path::new(named)).ok()?),
+                };
+                return Some(Self { program: program.clone(), config });
             }
-            None => Self { program: PROGRAM.into(), config: None },
-        })
-    }
-
-    /// From `sshd: /usr/sbin/sshd -D -f /etc/ssh/other [listener] 0 of 10-100 startups`.
-    fn of_title(title: &str, exe: Option<PathBuf>) -> Self {
-        let mut words = title.split(' ');
-        let mut config = None;
-        while let Some(word) = words.next() {
-            match word.strip_prefix("-f") {
-                Some("") => config = words.next().map(PathBuf::from),
-                Some(path) => config = Some(path.into()),
-                None => {}
+            if processes::is_sshd(&process.name) {
+                // Another one, or one whose program was replaced under it: what it reads is not ours to guess.
+                return None;
             }
+            for_others = true;
         }
-        // An upgrade replaces the program under the running one.
-        let program = exe.filter(|exe| exe.is_file()).unwrap_or_else(|| PROGRAM.into());
-        Self { program, config }
+        // With socket activation another program of root's listens, and starts the usual one.
+        for_others.then(|| Some(Self { program: programs.into_iter().next()?, config: None }))?
     }
 
     /// Asks it for its configuration; `None` where it does not tell (no root, a mistake in its file, no `sshd`).
     pub fn effective(&self) -> Option<Effective> {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program.command();
         command.arg("-T");
         if let Some(config) = &self.config {
             command.arg("-f").arg(config);
@@ -73,15 +77,27 @@ impl Sshd {
 
     /// Its version, from the banner that it prints with `-V` (OpenSSH ≥ 9.2) or complains with.
     pub fn version(&self) -> Option<(u32, u32)> {
-        let output = Command::new(&self.program).arg("-V").stdin(Stdio::null()).output().ok()?;
-        let text = [output.stderr, output.stdout].concat();
-        version_in(&String::from_utf8_lossy(&text))
+        version_in(&complaint_of(self.program.command().arg("-V"))?)
     }
 
     /// The file that a remedy should name.
     pub fn config_name(&self) -> String {
         self.config.as_deref().unwrap_or(Path::new("/etc/ssh/sshd_config")).display().to_string()
     }
+}
+
+/// The file in `sshd: /usr/sbin/sshd -D -f /etc/ssh/other [listener] 0 of 10-100 startups`.
+fn file_in(title: &str) -> Option<&str> {
+    let mut words = title.split(' ');
+    let mut file = None;
+    while let Some(word) = words.next() {
+        match word.strip_prefix("-f") {
+            Some("") => file = words.next(),
+            Some(path) => file = Some(path),
+            None => {}
+        }
+    }
+    file
 }
 
 impl Effective {
@@ -163,46 +179,17 @@ fn version_in(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// What a command prints, if it succeeds in time.
-pub fn output_of(command: &mut Command) -> Option<String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-    let mut pipe = child.stdout.take()?;
-    let reader = std::thread::Builder::new().spawn(move || {
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut pipe, &mut text).ok().map(|_| text)
-    });
-    let Ok(reader) = reader else {
-        // No thread can be made either: this host is full.
-        let _ = child.kill();
-        let _ = child.wait();
-        return None;
-    };
-    let until = Instant::now() + SPEAKS_WITHIN;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
-            _ => {
-                let _ = child.kill();
-                break child.wait().ok()?;
-            }
-        }
-    };
-    let text = reader.join().ok()??;
-    status.success().then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn the_title_of_a_running_sshd_names_its_file() {
-        let config = |title: &str| Sshd::of_title(title, None).config;
         let title = "sshd: /usr/sbin/sshd -D -e -f /etc/ssh/other [listener] 0 of 10-100 startups";
-        assert_eq!(config(title), Some("/etc/ssh/other".into()));
-        assert_eq!(config("sshd: /usr/sbin/sshd -f/x [listener]"), Some("/x".into()));
-        assert_eq!(config("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"), None);
+        assert_eq!(file_in(title), Some("/etc/ssh/other"));
+        assert_eq!(file_in("sshd: /usr/sbin/sshd -f/x [listener]"), Some("/x"));
+        assert_eq!(file_in("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"), None);
     }
 
     #[test]

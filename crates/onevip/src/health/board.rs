@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+/// Under what name the warden posts that this node's programs do not see every packet.
+pub const PROGRAMS: &str = "programs";
+
 /// What one check found.
 #[derive(Clone, Debug)]
 struct Entry {

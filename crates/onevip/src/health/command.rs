@@ -5,6 +5,7 @@ use super::judge::Judge;
 use super::toll::{DEAD, Finding, POORLY, Toll};
 use crate::config::health::Effect;
 use crate::config::{HealthSettings, UserCheck};
+use crate::host::programs::{self, ordinary};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
@@ -12,7 +13,6 @@ use nix::unistd::Pid;
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -100,14 +100,13 @@ impl CommandCheck {
             }
             self.undead = None;
         }
-        let mut child = Command::new("/bin/sh")
+        let mut command = Command::new("/bin/sh");
+        command
             .args(["-c", &format!("exec 2>&1; {}", self.check.command)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| format!("cannot be run: {error}"))?;
+            .stderr(Stdio::null());
+        let mut child = ordinary(&mut command).spawn().map_err(|error| format!("cannot be run: {error}"))?;
         let mut said = Said::new(child.stdout.take());
         let ended = wait(&mut child, &mut said, self.check.timeout, ends);
         // Also what a command that ended has left behind.
@@ -129,10 +128,14 @@ impl CommandCheck {
 /// host without the program cannot be asked, and is not ill for it.
 fn key_exchange_command(target: SocketAddr) -> String {
     let (address, port, wait) = (target.ip(), target.port(), KEX_WITHIN.as_secs());
+    // Its places are ours, and have nothing that means something to the shell.
+    let Some(keyscan) = programs::find("ssh-keyscan") else {
+        return "echo 'not asked: there is no ssh-keyscan'".to_owned();
+    };
+    let keyscan = keyscan.file().display();
     format!(
-        "command -v ssh-keyscan >/dev/null || {{ echo 'not asked: there is no ssh-keyscan'; exit 0; }}; \
-         for type in ed25519 ecdsa rsa; do \
-         set -- $(ssh-keyscan -T {wait} -t $type -p {port} {address} 2>/dev/null); \
+        "for type in ed25519 ecdsa rsa; do \
+         set -- $({keyscan} -T {wait} -t $type -p {port} {address} 2>/dev/null); \
          [ $# -lt 3 ] || {{ echo \"completed with $2\"; exit 0; }}; done; \
          echo 'no key exchange is completed'; exit 1"
     )

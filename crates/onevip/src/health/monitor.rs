@@ -1,6 +1,6 @@
 //! Runs the checks, each kind on threads of its own, and tells the beat loop how the node feels.
 
-use super::board::{Assessment, Board};
+use super::board::{Assessment, Board, PROGRAMS};
 use super::command::{self, CommandCheck};
 use super::host::watch::HostWatch;
 use super::ladder::Ladder;
@@ -72,6 +72,7 @@ impl Monitor {
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
         names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
+        names.push(PROGRAMS.to_owned());
         board.expect(names);
         if let Some(target) = exchange {
             let check = CommandCheck::key_exchange(settings, target, board);
@@ -180,13 +181,25 @@ struct Sshd {
 }
 
 fn sshd(settings: &HealthSettings, vips: &[Vip]) -> Option<Sshd> {
-    if settings.sshd == SshdCheck::Off {
-        return None;
-    }
+    if settings.sshd == SshdCheck::Off { None } else { where_users_find_it(settings, vips.iter()) }
+}
+
+/// Where the `sshd` is that `[health]` means, whether it is examined or not.
+pub fn ssh_target<'a>(
+    settings: &HealthSettings,
+    vips: impl Iterator<Item = &'a Vip> + Clone,
+) -> Option<SocketAddr> {
+    where_users_find_it(settings, vips).map(|sshd| sshd.target)
+}
+
+fn where_users_find_it<'a>(
+    settings: &HealthSettings,
+    mut vips: impl Iterator<Item = &'a Vip> + Clone,
+) -> Option<Sshd> {
     let serves_ssh = |vip: &&Vip| tcp_ports(vip).contains(&SSH);
-    let vip = vips.iter().find(serves_ssh).or_else(|| vips.iter().find(|vip| !tcp_ports(vip).is_empty()));
+    let vip = vips.clone().find(serves_ssh).or_else(|| vips.clone().find(|vip| !tcp_ports(vip).is_empty()));
     let port = settings.port.or_else(|| ssh_port(settings, vip?))?;
-    let addresses = vip.or(vips.first()).map_or_else(Vec::new, |vip| vip.addresses.clone());
+    let addresses = vip.or_else(|| vips.next()).map_or_else(Vec::new, |vip| vip.addresses.clone());
     let address = settings.address.or_else(|| addresses.first().copied())?;
     Some(Sshd { target: SocketAddr::new(address, port), addresses })
 }

@@ -11,6 +11,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+/// The operation of an answer.
+const REPLY: [u8; 2] = [0, 2];
+
 /// An ARP frame without padding: Ethernet header and message.
 const LEN: usize = 42;
 
@@ -49,7 +52,7 @@ impl ArpSocket {
         loop {
             let mut frame = [0; 128];
             match recv(self.fd.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                Ok(length) => match announcement(&frame[..length]) {
+                Ok(length) => match announcement(&frame[..length], self.own_mac) {
                     Some(found) if found.mac != self.own_mac => return Ok(Some(found)),
                     _ => {}
                 },
@@ -79,14 +82,15 @@ fn request(own_mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; LEN] {
 }
 
 /// What a frame says about its sender, where it is an ARP message that says anything.
-fn announcement(frame: &[u8]) -> Option<Announcement> {
+fn announcement(frame: &[u8], own_mac: [u8; 6]) -> Option<Announcement> {
     let arp = frame.get(14..LEN)?;
     if frame[12..14] != [8, 6] || arp[..6] != [0, 1, 8, 0, 6, 4] {
         return None;
     }
     let ip: [u8; 4] = arp[14..18].try_into().ok()?;
     let mac = arp[8..14].try_into().ok()?;
-    (ip != [0; 4]).then_some(Announcement { ip: IpAddr::from(ip), mac })
+    let asked = arp[6..8] == REPLY && arp[18..24] == own_mac;
+    (ip != [0; 4]).then_some(Announcement { ip: IpAddr::from(ip), mac, asked })
 }
 
 #[cfg(test)]
@@ -96,12 +100,18 @@ mod tests {
     #[test]
     fn an_announcement_is_read_and_a_probe_is_none() {
         let vip = Ipv4Addr::new(198, 51, 100, 10);
-        assert_eq!(announcement(&request([2; 6], Ipv4Addr::UNSPECIFIED, vip)), None);
+        assert_eq!(announcement(&request([2; 6], Ipv4Addr::UNSPECIFIED, vip), [4; 6]), None);
         let announced = request([2; 6], vip, vip);
-        assert_eq!(announcement(&announced), Some(Announcement { ip: vip.into(), mac: [2; 6] }));
-        assert_eq!(announcement(&announced[..LEN - 1]), None);
+        let found = Announcement { ip: vip.into(), mac: [2; 6], asked: false };
+        assert_eq!(announcement(&announced, [4; 6]), Some(found));
+        assert_eq!(announcement(&announced[..LEN - 1], [4; 6]), None);
+        let mut answer = announced;
+        answer[21] = 2;
+        answer[32..38].fill(4);
+        assert_eq!(announcement(&answer, [4; 6]), Some(Announcement { asked: true, ..found }));
+        assert_eq!(announcement(&answer, [5; 6]), Some(found), "somebody else's answer");
         let mut other = announced;
         other[13] = 0;
-        assert_eq!(announcement(&other), None, "not ARP");
+        assert_eq!(announcement(&other, [4; 6]), None, "not ARP");
     }
 }

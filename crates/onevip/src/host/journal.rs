@@ -16,12 +16,16 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum Change {
-    /// A VIP was added to an interface.
+    /// A VIP was added to an interface, or made there what it must be. It goes in any case: left on a host without
+    /// programs it would answer everybody, beside the nodes that serve it.
     Address {
         /// Name of the interface.
         interface: String,
         /// The VIP.
         address: IpAddr,
+        /// How and where it had been before, in words, where it was there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<String>,
     },
     /// An interface joined the cluster MAC.
     Mac {
@@ -49,20 +53,17 @@ impl Change {
     fn concerns_same(&self, other: &Change) -> bool {
         match (self, other) {
             (Change::Sysctl { key: a, .. }, Change::Sysctl { key: b, .. }) => a == b,
+            (
+                Change::Address { interface: a, address: of_a, .. },
+                Change::Address { interface: b, address: of_b, .. },
+            ) => (a, of_a) == (b, of_b),
             _ => self == other,
         }
     }
 
     fn undo(&self, netlink: &mut Netlink) -> io::Result<()> {
         match self {
-            Change::Address { interface, address } => {
-                match netlink.links()?.into_iter().find(|link| link.name == *interface) {
-                    None => Ok(()),
-                    Some(link) => netlink.remove_address(link.index, *address).or_else(|error| {
-                        if error.kind() == io::ErrorKind::AddrNotAvailable { Ok(()) } else { Err(error) }
-                    }),
-                }
-            }
+            Change::Address { interface, address, .. } => remove_vip(netlink, interface, *address),
             Change::Mac { interface, mac } => cluster_mac::leave(netlink, interface, *mac).or_else(gone),
             Change::Promiscuous { interface } => {
                 cluster_mac::unicast::set_promiscuous(interface, false).or_else(gone)
@@ -70,6 +71,13 @@ impl Change {
             Change::Sysctl { key, before } => fs::write(sysctl_path(key), before).or_else(gone),
         }
     }
+}
+
+/// Takes a VIP from an interface, in whatever state it is by now.
+fn remove_vip(netlink: &mut Netlink, interface: &str, vip: IpAddr) -> io::Result<()> {
+    let Some(link) = netlink.links()?.into_iter().find(|link| link.name == interface) else { return Ok(()) };
+    let there = netlink.addresses()?.into_iter().filter(|known| known.link == link.index && known.ip == vip);
+    there.into_iter().try_for_each(|address| netlink.remove_address(interface, &address))
 }
 
 /// Nothing to undo on an interface that no longer exists.
@@ -81,7 +89,15 @@ fn gone(error: io::Error) -> io::Result<()> {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Change::Address { interface, address } => write!(f, "address {address} on {interface}"),
+            Change::Address { interface, address, was } => {
+                write!(f, "address {address} on {interface}")?;
+                was.as_ref().map_or(Ok(()), |was| {
+                    write!(
+                        f,
+                        "; it had been there as {was}, and is not put back: this host alone would answer for it"
+                    )
+                })
+            }
             Change::Mac { interface, mac } => {
                 write!(f, "cluster MAC {} on {interface}", MacAddr(*mac))
             }
@@ -135,6 +151,33 @@ impl Journal {
         self.save()
     }
 
+    /// The VIPs that were put on this host.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let vip = |change: &Change| match change {
+            Change::Address { address, .. } => Some(*address),
+            _ => None,
+        };
+        self.changes.iter().filter_map(vip).collect()
+    }
+
+    /// What a kernel setting that we changed was before, if it is a number.
+    pub fn before(&self, wanted: &str) -> Option<u32> {
+        self.changes.iter().find_map(|change| match change {
+            Change::Sysctl { key, before } if key == wanted => before.parse().ok(),
+            _ => None,
+        })
+    }
+
+    /// Forgets what there is nothing left to undo of.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn forget(&mut self, is_gone: impl Fn(&Change) -> bool) -> anyhow::Result<()> {
+        let before = self.changes.len();
+        self.changes.retain(|change| !is_gone(change));
+        if self.changes.len() == before { Ok(()) } else { self.save() }
+    }
+
     /// Undoes everything, newest first, and removes the file. What cannot be undone stays in it; the others go on.
     ///
     /// # Errors
@@ -160,6 +203,8 @@ impl Journal {
         }
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
         let (mut undone, mut left, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+        // Addresses go first, also where settings were changed after them: those keep others from answering for them.
+        self.changes.sort_by_key(|change| matches!(change, Change::Address { .. }));
         while let Some(change) = self.changes.pop() {
             if wanted(&change) {
                 left.push(change);
@@ -205,6 +250,11 @@ pub fn set_sysctl(journal: &mut Journal, key: &str, value: &str) -> anyhow::Resu
     Ok(true)
 }
 
+/// The value of a kernel setting that is a number; none where there is no such setting.
+pub fn read_sysctl(key: &str) -> Option<u32> {
+    fs::read_to_string(sysctl_path(key)).ok()?.trim().parse().ok()
+}
+
 /// Interface names may contain dots, so keys are paths with slashes, never the dotted form.
 fn sysctl_path(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key)
@@ -225,6 +275,22 @@ mod tests {
         journal.note(Change::Mac { interface: "eth0".into(), mac: [1; 6] }).unwrap();
         let again = Journal::open(&dir).unwrap();
         assert_eq!(again.changes, [set("0"), Change::Mac { interface: "eth0".into(), mac: [1; 6] }]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_release_is_the_same_address() {
+        let dir = std::env::temp_dir().join(format!("onevip-journal-old-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let text = r#"[{"change": "address", "interface": "nowhere0", "address": "198.51.100.10"}]"#;
+        fs::write(dir.join("host.json"), text).unwrap();
+        let mut journal = Journal::open(&dir).unwrap();
+        let address: IpAddr = "198.51.100.10".parse().unwrap();
+        assert_eq!(journal.addresses(), [address]);
+        let was = Some("/32 scope global on nowhere0".to_owned());
+        journal.note(Change::Address { interface: "nowhere0".into(), address, was }).unwrap();
+        assert_eq!(journal.changes.len(), 1);
+        assert_eq!(journal.undo_all().unwrap().len(), 1, "nothing to undo where there is no such interface");
         fs::remove_dir_all(&dir).unwrap();
     }
 

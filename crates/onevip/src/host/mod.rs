@@ -4,15 +4,20 @@
 //! somebody undid it. Every change goes through the [`journal`], so that `teardown` leaves the host as it was.
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
+pub mod address;
 pub mod arp;
 pub mod cgroup;
 pub mod cluster_mac;
+pub mod descriptors;
 pub mod journal;
 pub mod nd;
 pub mod neighbours;
 pub mod netlink;
+pub mod others;
 mod packet_socket;
 pub mod probe;
+pub mod programs;
+pub mod reset;
 pub mod sockets;
 pub mod talkers;
 
@@ -23,6 +28,38 @@ use journal::{Change, Journal};
 use netlink::{Address, Link, Netlink};
 use std::io;
 use std::net::IpAddr;
+
+/// Something that was not as it must be on this host, and is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    what: String,
+    /// How it had been, where it was there.
+    was: Option<String>,
+}
+
+impl Repair {
+    fn missing(what: String) -> Self {
+        Self { what, was: None }
+    }
+
+    /// In words for the log, when a daemon starts.
+    pub fn at_start(&self) -> String {
+        match &self.was {
+            None => format!("set up {}", self.what),
+            Some(was) => {
+                format!("set up {}, which was there as {was}; `onevip teardown` removes it", self.what)
+            }
+        }
+    }
+
+    /// In words for the log, when it had been right before.
+    pub fn later(&self) -> String {
+        match &self.was {
+            None => format!("somebody removed {}; it is back", self.what),
+            Some(was) => format!("somebody made {} {was}; it is as it must be again", self.what),
+        }
+    }
+}
 
 /// What one VIP needs on its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,50 +73,101 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Makes sure of everything and returns what had been missing, in words for the log.
+    /// Makes sure of everything and returns what had been missing or otherwise.
     ///
     /// # Errors
     /// The interface is gone, or the kernel refuses a change.
-    pub fn ensure(&self, netlink: &mut Netlink, journal: &mut Journal) -> anyhow::Result<Vec<String>> {
+    pub fn ensure(&self, netlink: &mut Netlink, journal: &mut Journal) -> anyhow::Result<Vec<Repair>> {
         let link = find_link(netlink, &self.interface)?;
         let mut missing = Vec::new();
         // The kernel would otherwise name the VIP as the sender when it asks for a client's or the gateway's MAC.
-        let arp_announce = format!("net/ipv4/conf/{}/arp_announce", self.interface);
+        let arp_announce = self.arp_announce();
         if self.addresses.iter().any(IpAddr::is_ipv4) && journal::set_sysctl(journal, &arp_announce, "2")? {
-            missing.push(format!("setting {arp_announce} = 2"));
+            missing.push(Repair::missing(format!("setting {arp_announce} = 2")));
         }
         if self.ensure_mac(netlink, journal)? {
-            missing.push(format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface));
+            let mac = format!("cluster MAC {} on {}", MacAddr(self.cluster_mac), self.interface);
+            missing.push(Repair::missing(mac));
         }
         let present = netlink.addresses().context("cannot list the addresses of this host")?;
         for &address in &self.addresses {
-            if present.iter().any(|known| known.link == link.index && known.ip == address) {
-                continue;
-            }
-            journal.note(Change::Address { interface: self.interface.clone(), address })?;
-            match netlink.add_address(link.index, address) {
-                Ok(()) => missing.push(format!("address {address} on {}", self.interface)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot add {address} to interface {}", self.interface));
-                }
-            }
+            let here: Vec<&Address> = present.iter().filter(|known| known.ip == address).collect();
+            missing.extend(self.ensure_address(&link, address, &here, netlink, journal)?);
         }
         Ok(missing)
+    }
+
+    /// Makes sure that a VIP is on the interface exactly as it has to be, and nowhere else on this host; `here` is how it
+    /// is now. Its sessions live on: no kernel ends them with an address, and for an instant without it segments are lost.
+    fn ensure_address(
+        &self,
+        link: &Link,
+        address: IpAddr,
+        here: &[&Address],
+        netlink: &mut Netlink,
+        journal: &mut Journal,
+    ) -> anyhow::Result<Option<Repair>> {
+        let wanted = Address::vip(link.index, address);
+        let (right, wrong): (Vec<&Address>, Vec<&Address>) =
+            here.iter().partition(|known| known.link == link.index && known.is_as_vip());
+        let names = if wrong.is_empty() { Vec::new() } else { netlink.links()? };
+        let name = |index| names.iter().find(|link| link.index == index).map(|link| link.name.as_str());
+        let states =
+            wrong.iter().filter_map(|wrong| Some(format!("{} on {}", wrong.state(), name(wrong.link)?)));
+        let was = Some(states.collect::<Vec<_>>().join(", ")).filter(|states| !states.is_empty());
+        // Also of one that an earlier release found as it is: it would answer alone after a teardown.
+        let interface = self.interface.clone();
+        let was_ours = journal.addresses().contains(&address);
+        let before = was.clone().filter(|_| !was_ours);
+        journal.note(Change::Address { interface, address, was: before })?;
+        for wrong in &wrong {
+            let Some(interface) = name(wrong.link) else { continue };
+            netlink.remove_address(interface, wrong).with_context(|| {
+                format!("cannot remove {address} ({}) from interface {interface}", wrong.state())
+            })?;
+        }
+        if right.is_empty() {
+            match netlink.add_address(&wanted) {
+                // Somebody was faster; how, the next look finds.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    let interface = &self.interface;
+                    return Err(error)
+                        .with_context(|| format!("cannot add {address} to interface {interface}"));
+                }
+                _ => {}
+            }
+        }
+        Ok((right.is_empty() || !wrong.is_empty())
+            .then(|| Repair { what: format!("address {address} on {}", self.interface), was }))
+    }
+
+    /// The setting, if any, by which the kernel does not answer ARP for the VIP: `arp_ignore` is 8, or 3 (no answer for
+    /// addresses of its scope). The greater one of the interface's own and that of `all` is in force. What we set while the
+    /// interface bore no VIP counts as it was: it is undone.
+    pub fn silenced_by(&self, journal: &Journal) -> Option<String> {
+        let settings =
+            ["all", self.interface.as_str()].map(|name| format!("net/ipv4/conf/{name}/arp_ignore"));
+        let value = |key: &str| journal.before(key).or_else(|| journal::read_sysctl(key));
+        let (value, key) = settings.iter().map(|key| (value(key).unwrap_or(0), key)).max()?;
+        let silent = self.addresses.iter().any(IpAddr::is_ipv4) && matches!(value, 3 | 8);
+        silent.then(|| format!("{key} = {value}"))
+    }
+
+    fn arp_announce(&self) -> String {
+        format!("net/ipv4/conf/{}/arp_announce", self.interface)
     }
 
     /// Whether it needs this change of the host, so that it must not be undone.
     pub fn needs(&self, change: &Change) -> bool {
         match change {
-            Change::Address { interface, address } => {
+            Change::Address { interface, address, .. } => {
                 *interface == self.interface && self.addresses.contains(address)
             }
             Change::Mac { interface, mac } => *interface == self.interface && *mac == self.cluster_mac,
             Change::Promiscuous { interface } => {
                 *interface == self.interface && !MacAddr(self.cluster_mac).is_multicast()
             }
-            Change::Sysctl { key, .. } => key.split('/').any(|part| part == self.interface),
+            Change::Sysctl { key, .. } => *key == self.arp_announce(),
         }
     }
 
@@ -123,9 +211,7 @@ impl Stage {
 /// There is none; the message lists those there are.
 pub fn find_link(netlink: &mut Netlink, name: &str) -> anyhow::Result<Link> {
     let links = netlink.links().context("cannot list the interfaces of this host")?;
-    if let Some(link) =
-        links.iter().find(|link| link.name == name || link.altnames.iter().any(|alt| alt == name))
-    {
+    if let Some(link) = links.iter().find(|link| link.is_called(name)) {
         return Ok(link.clone());
     }
     let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();

@@ -19,6 +19,8 @@ const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const SOURCE_LINK_ADDRESS: u8 = 1;
 const TARGET_LINK_ADDRESS: u8 = 2;
+/// The flag of an advertisement that answers a solicitation.
+const SOLICITED: u8 = 0x40;
 /// Only who is on the LAN can send this.
 const HOP_LIMIT: u8 = 255;
 
@@ -57,7 +59,7 @@ impl NdSocket {
         loop {
             let mut frame = [0; 256];
             match recv(self.fd.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-                Ok(length) => match advertisement(&frame[..length]) {
+                Ok(length) => match advertisement(&frame[..length], self.own_mac) {
                     Some(found) if found.mac != self.own_mac => return Ok(Some(found)),
                     _ => {}
                 },
@@ -123,7 +125,7 @@ fn solicitation(own_mac: [u8; 6], sender: Ipv6Addr, target: Ipv6Addr) -> Vec<u8>
 
 /// What a frame says, where it is a neighbour advertisement. One that was asked for in unicast may leave the MAC out;
 /// then the frame's own source is as good.
-fn advertisement(frame: &[u8]) -> Option<Announcement> {
+fn advertisement(frame: &[u8], own_mac: [u8; 6]) -> Option<Announcement> {
     let message = frame.get(MESSAGE..OPTIONS)?;
     if frame[12..14] != [0x86, 0xdd] || frame[20] != ICMPV6 || frame[21] != HOP_LIMIT {
         return None;
@@ -132,8 +134,12 @@ fn advertisement(frame: &[u8]) -> Option<Announcement> {
         return None;
     }
     let target: [u8; 16] = message[8..].try_into().ok()?;
-    let mac = target_link_address(&frame[OPTIONS..]).or_else(|| frame[6..12].try_into().ok())?;
-    Some(Announcement { ip: IpAddr::from(target), mac })
+    let said = target_link_address(&frame[OPTIONS..]);
+    // The kernel's own questions go to the one neighbour whom it knows; Linux leaves the MAC out of its answers to those
+    // (`ndisc_recv_ns`), and RFC 4861 4.4 wants it in answers to questions to the group, as ours are.
+    let asked = message[4] & SOLICITED != 0 && frame[..6] == own_mac && said.is_some();
+    let mac = said.or_else(|| frame[6..12].try_into().ok())?;
+    Some(Announcement { ip: IpAddr::from(target), mac, asked })
 }
 
 fn target_link_address(mut options: &[u8]) -> Option<[u8; 6]> {
@@ -185,15 +191,27 @@ mod tests {
     #[test]
     fn an_answer_is_read_and_a_question_is_none() {
         let mut frame = solicitation([2; 6], SENDER, TARGET);
-        assert_eq!(advertisement(&frame), None);
+        assert_eq!(advertisement(&frame, [4; 6]), None);
         frame[MESSAGE] = ADVERTISEMENT;
-        let from_frame = Announcement { ip: TARGET.into(), mac: [2; 6] };
-        assert_eq!(advertisement(&frame), Some(from_frame), "without the option, the frame's source counts");
+        let from_frame = Announcement { ip: TARGET.into(), mac: [2; 6], asked: false };
+        assert_eq!(
+            advertisement(&frame, [4; 6]),
+            Some(from_frame),
+            "without the option, the frame's source counts"
+        );
         frame[OPTIONS] = TARGET_LINK_ADDRESS;
         frame[OPTIONS + 2..OPTIONS + 8].copy_from_slice(&[7; 6]);
-        assert_eq!(advertisement(&frame), Some(Announcement { ip: TARGET.into(), mac: [7; 6] }));
-        assert_eq!(advertisement(&frame[..OPTIONS - 1]), None);
+        assert_eq!(
+            advertisement(&frame, [4; 6]),
+            Some(Announcement { ip: TARGET.into(), mac: [7; 6], asked: false })
+        );
+        frame[MESSAGE + 4] = SOLICITED;
+        frame[..6].fill(4);
+        let answer = Announcement { ip: TARGET.into(), mac: [7; 6], asked: true };
+        assert_eq!(advertisement(&frame, [4; 6]), Some(answer));
+        assert_eq!(advertisement(&frame[..OPTIONS], [4; 6]).map(|found| found.asked), Some(false), "unicast");
+        assert_eq!(advertisement(&frame[..OPTIONS - 1], [4; 6]), None);
         frame[21] = 64;
-        assert_eq!(advertisement(&frame), None, "it came through a router");
+        assert_eq!(advertisement(&frame, [4; 6]), None, "it came through a router");
     }
 }

@@ -14,6 +14,8 @@ pub struct Announcement {
     pub ip: IpAddr,
     /// The MAC.
     pub mac: [u8; 6],
+    /// Whether it answers a question of this host, and was sent to it alone.
+    pub asked: bool,
 }
 
 /// A socket for the questions and answers of one family on one interface.

@@ -7,8 +7,8 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -18,6 +18,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+pub use super::address::Address;
 
 /// A network interface of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,39 +34,25 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether its driver reports a carrier; one that is down has none.
+    pub carrier: bool,
     /// What kind of virtual interface it is, as `ip -d link` names it; none for a real one.
     pub kind: Option<String>,
+    /// Whether hosts find each other on it by ARP: Ethernet, and not told otherwise.
+    pub speaks_arp: bool,
+    /// The bridge, bond or VRF that it belongs to.
+    pub master: Option<u32>,
 }
 
-/// An IP address of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Index of the interface.
-    pub link: u32,
-    /// The address.
-    pub ip: IpAddr,
-    /// Length of its prefix in bits.
-    pub prefix_len: u8,
-}
-
-impl Address {
-    /// Whether `ip` lies in this address's network.
-    pub fn network_contains(&self, ip: IpAddr) -> bool {
-        let shift = |width: u8| u32::from(width.saturating_sub(self.prefix_len));
-        match (self.ip, ip) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                (a.to_bits() ^ b.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                (a.to_bits() ^ b.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+impl Link {
+    /// Whether this is its name, be it the first one or an alternative one.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|alt| alt == name)
     }
 }
 
 /// A socket to ask and tell the kernel about the network of this namespace.
-pub struct Netlink(Socket);
+pub struct Netlink(pub(super) Socket);
 
 impl Netlink {
     /// Opens the socket.
@@ -169,7 +157,7 @@ impl Netlink {
         Ok(replies
             .into_iter()
             .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewAddress(message) => address(&message),
+                RouteNetlinkMessage::NewAddress(message) => Address::read(&message),
                 _ => None,
             })
             .collect())
@@ -191,35 +179,6 @@ impl Netlink {
             _ => None,
         });
         Ok(known.collect())
-    }
-
-    /// Gives the interface a VIP as /32 or /128.
-    ///
-    /// IPv6 without duplicate address detection (every node has it) and deprecated from the start, or the node would
-    /// choose the VIP as the source of its own traffic.
-    ///
-    /// # Errors
-    /// The kernel's answer; [`io::ErrorKind::AlreadyExists`] when the interface has that address already.
-    pub fn add_address(&mut self, link: u32, ip: IpAddr) -> io::Result<()> {
-        let mut message = host_address(link, ip);
-        if ip.is_ipv6() {
-            let mut lifetime = CacheInfo::default();
-            lifetime.ifa_preferred = 0;
-            lifetime.ifa_valid = u32::MAX;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
-        }
-        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        dialogue(&self.0, RouteNetlinkMessage::NewAddress(message), flags).map(drop)
-    }
-
-    /// Takes a VIP from the interface.
-    ///
-    /// # Errors
-    /// The kernel's answer; [`io::ErrorKind::AddrNotAvailable`] when the interface has no such address.
-    pub fn remove_address(&mut self, link: u32, ip: IpAddr) -> io::Result<()> {
-        let message = RouteNetlinkMessage::DelAddress(host_address(link, ip));
-        dialogue(&self.0, message, NLM_F_REQUEST | NLM_F_ACK).map(drop)
     }
 
     /// The index of the interface through which packets to `ip` leave; `None` when there is no route, or when the
@@ -334,7 +293,7 @@ pub(crate) fn connected(protocol: isize) -> io::Result<Socket> {
 }
 
 /// Sends `request` and collects what the kernel answers to it.
-fn dialogue<T>(socket: &Socket, request: T, flags: u16) -> io::Result<Vec<T>>
+pub(super) fn dialogue<T>(socket: &Socket, request: T, flags: u16) -> io::Result<Vec<T>>
 where
     T: NetlinkSerializable + NetlinkDeserializable,
 {
@@ -391,7 +350,11 @@ fn link(message: LinkMessage) -> Link {
         altnames: Vec::new(),
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         kind: None,
+        speaks_arp: message.header.link_layer_type == LinkLayerType::Ether
+            && !message.header.flags.contains(LinkFlags::Noarp),
+        master: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -404,6 +367,7 @@ fn link(message: LinkMessage) -> Link {
                 }));
             }
             LinkAttribute::LinkInfo(info) => link.kind = info.iter().find_map(kind),
+            LinkAttribute::Controller(master) => link.master = Some(master),
             _ => {}
         }
     }
@@ -414,36 +378,11 @@ fn kind(info: &LinkInfo) -> Option<String> {
     if let LinkInfo::Kind(kind) = info { Some(kind.to_string()) } else { None }
 }
 
-/// The kernel calls the address of this end IFA_LOCAL where the other end has one of its own.
-fn address(message: &AddressMessage) -> Option<Address> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(ip) => Some(*ip),
-        _ => None,
-    });
-    let ip = local.or_else(|| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(ip) => Some(*ip),
-            _ => None,
-        })
-    })?;
-    Some(Address { link: message.header.index, ip, prefix_len: message.header.prefix_len })
-}
-
-fn host_address(link: u32, ip: IpAddr) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = family(ip);
-    message.header.prefix_len = host_prefix(ip);
-    message.header.index = link;
-    message.attributes.push(AddressAttribute::Local(ip));
-    message.attributes.push(AddressAttribute::Address(ip));
-    message
-}
-
-fn family(ip: IpAddr) -> AddressFamily {
+pub(super) fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
-fn host_prefix(ip: IpAddr) -> u8 {
+pub(super) fn host_prefix(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { 32 } else { 128 }
 }
 

@@ -4,11 +4,11 @@
 //! checksum, which its carrier completes on the way out, wherever the program would have put something else by then. While
 //! no daemon runs, refused SYNs just disappear.
 
+use crate::daemon::interfaces::Interfaces;
 use crate::daemon::wire::Sender;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::{Refusals, Refused};
 use onevip_core::limit::Refusal;
-use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +23,8 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const RST_ACK: u8 = 0x14;
 
-/// Answers until told to stop. `macs` has the own MAC of each interface, by its index.
-pub fn answer(refusals: &mut Refusals, macs: &HashMap<u32, [u8; 6]>, sender: &Sender, stop: &AtomicBool) {
+/// Answers until told to stop, each from the own MAC that its interface has now.
+pub fn answer(refusals: &mut Refusals, interfaces: &Interfaces, sender: &Sender, stop: &AtomicBool) {
     let (mut second, mut left) = (Instant::now(), PER_SECOND);
     while !stop.load(Ordering::Relaxed) {
         let mut fds = [PollFd::new(refusals.as_fd(), PollFlags::POLLIN)];
@@ -34,8 +34,8 @@ pub fn answer(refusals: &mut Refusals, macs: &HashMap<u32, [u8; 6]>, sender: &Se
             (second, left) = (Instant::now(), PER_SECOND);
         }
         while let Some(refused) = refusals.next() {
-            let Some(own) = macs.get(&refused.ifindex).filter(|_| left > 0) else { continue };
-            let Some((ethertype, frame)) = frame(&refused, own) else { continue };
+            let Some(own) = interfaces.mac_of(refused.ifindex).filter(|_| left > 0) else { continue };
+            let Some((ethertype, frame)) = frame(&refused, &own) else { continue };
             left -= 1;
             // Whoever gets none tries again, and is refused again.
             let _ = sender.send_frame(refused.ifindex, ethertype, &frame);

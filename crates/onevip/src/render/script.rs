@@ -96,7 +96,8 @@ fn bring_up(plan: &Plan<'_>) -> String {
          sysctl -qw net.ipv4.conf.{interface}.arp_announce=2\n"
     );
     for address in &plan.address {
-        let _ = writeln!(out, "ip address replace {address}/32 dev {interface}");
+        // Of that scope it is never the source of the node's own traffic.
+        let _ = writeln!(out, "ip address replace {address}/32 dev {interface} scope host");
     }
     out
 }

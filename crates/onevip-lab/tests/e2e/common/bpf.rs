@@ -16,6 +16,49 @@ const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
 const LINK_DETACH: libc::c_long = 34;
 
+/// Where a program of somebody else's is put.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    Ingress = 46,
+    Egress = 47,
+}
+
+/// Loads a tc program of somebody else's that passes every packet on to the stack, and to no other program, and puts it
+/// before all others of an interface of this network namespace. It is there while both descriptors are open.
+pub fn put_first(name: &str, interface: &str, side: Side) -> [OwnedFd; 2] {
+    const PROG_LOAD: libc::c_long = 5;
+    const LINK_CREATE: libc::c_long = 28;
+    const SCHED_CLS: u32 = 3;
+    const BEFORE: u32 = 1 << 3;
+    // mov64 r0, TCX_PASS; exit.
+    let instructions = [0xb7u64, 0x95];
+    let mut padded = [0u8; 16];
+    padded[..name.len()].copy_from_slice(name.as_bytes());
+    let half = |at: usize| u64::from_ne_bytes(padded[at..at + 8].try_into().unwrap());
+    let (code, license) = (instructions.as_ptr() as u64, c"GPL".as_ptr() as u64);
+    let program = [low(SCHED_CLS, 2), code, license, 0, 0, 0, half(0), half(8)];
+    let ifindex = nix::net::if_::if_nametoindex(interface).unwrap();
+    let open = |command, mut attributes| {
+        let fd = call(command, &mut attributes).unwrap();
+        // SAFETY: the kernel has just given us this descriptor.
+        unsafe { OwnedFd::from_raw_fd(fd as i32) }
+    };
+    let program = open(PROG_LOAD, program);
+    let head = low(program.as_raw_fd() as u32, ifindex);
+    let link = open(LINK_CREATE, [head, low(side as u32, BEFORE), 0, 0, 0, 0, 0, 0]);
+    [program, link]
+}
+
+/// The id of the first program on a side of an interface of this network namespace.
+pub fn first_on(interface: &str, side: Side) -> u32 {
+    const PROG_QUERY: libc::c_long = 16;
+    let ifindex = nix::net::if_::if_nametoindex(interface).unwrap();
+    let mut programs = [0u32; 64];
+    let at = programs.as_mut_ptr() as u64;
+    call(PROG_QUERY, &mut [low(ifindex, side as u32), 0, at, 64, 0, 0, 0, 0]).unwrap();
+    programs[0]
+}
+
 /// What has an id in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

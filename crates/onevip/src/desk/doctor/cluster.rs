@@ -111,6 +111,10 @@ fn clocks(facts: &[(&str, &NodeFacts)], me: &str) -> Vec<Finding> {
 }
 
 fn membership(vip: &Vip) -> Vec<Finding> {
+    // Who cannot hear has learnt nothing about others.
+    if vip.trouble.is_some() {
+        return Vec::new();
+    }
     let Some(membership) = &vip.membership else { return Vec::new() };
     let mut findings = Vec::new();
     if let Some(hint) = &membership.hint {
@@ -148,6 +152,22 @@ fn membership(vip: &Vip) -> Vec<Finding> {
             format!("{}: {} is out: {why}", vip.name, node.name),
             "the others carry its share, and there is one node less to fail",
             format!("look at {}: does the host run, its daemon, its link?", node.name),
+        )
+    }));
+    let unaskable = |node: &&Node| {
+        node.peer.as_ref().is_some_and(|peer| peer.kernel_askable == Some(false) && !peer.kernel_gone)
+    };
+    findings.extend(vip.nodes.iter().filter(unaskable).map(|node| {
+        Finding::new(
+            "kernel-unaskable",
+            format!("{}: {}", vip.name, news::unaskable(&node.name, &node.addresses)),
+            "nobody can tell whether it is dead, so its users hang until their own timeouts instead of being reset",
+            format!(
+                "from here, `arping -I {} ADDRESS` (`ndisc6` for IPv6) must be answered: let ARP and neighbour discovery \
+                 pass on {}, and give in the configuration the address that it has on this LAN; if it is gone for good, \
+                 `onevip forget {}`",
+                vip.interface, node.name, node.name
+            ),
         )
     }));
     let strangers = vip.nodes.iter().filter(|node| node.peer.as_ref().is_some_and(|peer| !peer.in_file));

@@ -7,15 +7,14 @@ use super::nft::Ruleset;
 use super::question::Question;
 use super::{Finding, Patient, iptables};
 use crate::config::Protocol;
-use crate::desk::sshd::output_of;
+use crate::host::programs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
 pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let questions = questions(patient);
-    let listing = output_of(Command::new("nft").args(["-j", "list", "ruleset"]));
+    let listing = output_of("nft", &["-j", "list", "ruleset"]);
     let listing: Value = listing.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let ruleset = Ruleset::of(&listing);
     let mut findings = BTreeSet::new();
@@ -73,8 +72,11 @@ fn has_legacy_tables(v4: bool) -> bool {
 }
 
 fn saved(family: &str, kind: &str) -> Option<String> {
-    output_of(&mut Command::new(format!("{family}-{kind}-save")))
-        .or_else(|| output_of(&mut Command::new(format!("{family}-save"))))
+    output_of(&format!("{family}-{kind}-save"), &[]).or_else(|| output_of(&format!("{family}-save"), &[]))
+}
+
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
+    programs::output_of(programs::find(program)?.command().args(arguments))
 }
 
 /// Where connections to a port are lost.

@@ -3,7 +3,9 @@
 use super::{Finding, Patient};
 use crate::config::Membership;
 use crate::daemon::keys;
-use onevip_bpf::KernelFeatures;
+use crate::desk::processes;
+use crate::status::Vip;
+use onevip_bpf::{KernelFeatures, Neighbour};
 use std::fs;
 
 /// Linux has tcx since this version.
@@ -18,18 +20,28 @@ pub(super) fn daemon(patient: &Patient<'_>) -> Vec<Finding> {
             "`systemctl start onevip`, and `journalctl -u onevip` if that fails",
         )];
     };
-    let lapsed = !status.lease.live && status.lease.left_ms != 0;
-    lapsed
-        .then(|| {
-            Finding::new(
-                "lease",
-                "the lease of this node ran out",
-                "it answers nobody new until others acknowledge its beats again",
-                "`onevip status` says whom it hears; a daemon that does not run in time needs its real-time rights",
-            )
-        })
-        .into_iter()
-        .collect()
+    let interfaces = status.vips.iter().filter_map(interface);
+    let lapsed = |vip: &Vip| vip.trouble.is_none() && !vip.lease.live && vip.lease.left_ms != 0;
+    let lease = status.vips.iter().any(lapsed).then(|| {
+        Finding::new(
+            "lease",
+            "the lease of this node ran out",
+            "it answers nobody new until others acknowledge its beats again",
+            "`onevip status` says whom it hears; a daemon that does not run in time needs its real-time rights",
+        )
+    });
+    interfaces.chain(lease).collect()
+}
+
+fn interface(vip: &Vip) -> Option<Finding> {
+    let trouble = vip.trouble.as_ref()?;
+    Some(Finding::new(
+        "interface",
+        format!("{}: {trouble}", vip.name),
+        "no packet and no beat passes: this node serves nobody there, and the others have to",
+        "`ip -d link` and `ip address` show it, the log of the network manager says why; the node serves again by itself \
+         when it is back. For an address that is not to come back, restart the daemon",
+    ))
 }
 
 pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
@@ -37,6 +49,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     findings.extend(key(patient));
     findings.extend(rights(patient));
     findings.extend(kernel(patient, &KernelFeatures::probe()));
+    findings.extend(neighbours(patient));
     findings
 }
 
@@ -92,7 +105,7 @@ fn rights(patient: &Patient<'_>) -> Vec<Finding> {
 
 /// The file that keeps a process of a v1 cpu cgroup from real-time scheduling.
 fn realtime_cgroup(pid: u32) -> Option<String> {
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let cgroups = String::from_utf8(processes::file(pid.try_into().ok()?, "cgroup")?).ok()?;
     let path = cgroups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         parts.next()?.split(',').any(|controller| controller == "cpu").then(|| parts.next()).flatten()
@@ -136,6 +149,26 @@ fn kernel(patient: &Patient<'_>, kernel: &KernelFeatures) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whose programs come first. The daemon puts its own before them, so who is found here does the same.
+fn neighbours(patient: &Patient<'_>) -> Vec<Finding> {
+    let attached = patient.status.iter().flat_map(|status| &status.attached);
+    let finding = |interface: &str, side: &str, program: Neighbour| {
+        Finding::new(
+            "program-first",
+            format!("{program} sees the packets of {interface} before onevip does, at {side}"),
+            "what it does not pass on onevip neither judges (ingress) nor guards (egress): this host may answer \
+             everybody, or hear no node",
+            format!("let it attach behind onevip, or take it off: bpftool net show dev {interface}"),
+        )
+    };
+    attached
+        .flat_map(|attached| {
+            let before = onevip_bpf::before_ours(&attached.interface).unwrap_or_default();
+            before.into_iter().map(|(side, program)| finding(&attached.interface, side, program))
+        })
+        .collect()
 }
 
 #[cfg(test)]

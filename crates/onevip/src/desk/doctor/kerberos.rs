@@ -2,10 +2,10 @@
 
 use super::{Finding, Patient};
 use crate::desk::keytab;
-use crate::desk::sshd::{Effective, Sshd, output_of};
+use crate::desk::sshd::{Effective, Sshd};
+use crate::host::programs;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// MIT's default.
 const KEYTAB: &str = "/etc/krb5.keytab";
@@ -59,7 +59,8 @@ fn names(patient: &Patient<'_>) -> Vec<String> {
     let addresses = patient.plan.vips.iter().flat_map(|plan| &plan.vip.addresses);
     // A program that is killed when the name service does not answer.
     names.extend(addresses.filter_map(|address| {
-        let line = output_of(Command::new("getent").args(["hosts", &address.to_string()]))?;
+        let mut getent = programs::find("getent")?.command();
+        let line = programs::output_of(getent.args(["hosts", &address.to_string()]))?;
         let name = line.split_whitespace().nth(1)?.to_owned();
         // Kerberos knows hosts by their full names.
         name.contains('.').then_some(name)

@@ -15,11 +15,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     for plan in &patient.plan.vips {
         findings.extend(ports(&plan.vip).filter_map(|port| unheard(&listeners, &plan.vip.addresses, port)));
     }
-    let served = |listener: &&Listener| {
-        patient.plan.vips.iter().any(|plan| ports(&plan.vip).any(|port| port == listener.port))
-    };
-    let sshd = Sshd::behind(listeners.iter().filter(served));
-    if let Some(sshd) = sshd
+    if let Some(sshd) = Sshd::of(patient.config, patient.plan)
         && let Some(effective) = sshd.effective()
     {
         let named = sshd.config_name();

@@ -1,0 +1,172 @@
+//! The first place in a chain of tcx programs: demanded, looked after, and taken back.
+
+use crate::attach::{Attacher, Cause, what};
+use crate::chain::{self, Neighbour};
+use crate::error::{Error, Result};
+use crate::netlink::Side;
+use crate::pins::Hook;
+use crate::sys::{self, Place};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How often the first place is taken back at once; after that somebody else demands it as we do.
+const ROUNDS: u32 = 10;
+/// How often it is taken back then: often enough to hear a beat now and then, too seldom to be a burden.
+const PACE: Duration = Duration::from_secs(1);
+/// A contest is over when nobody has been before us for so long.
+const OVER_AFTER: Duration = Duration::from_secs(60);
+
+/// A link that should be alive, with the pin that keeps it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub hook: Hook,
+    pub link: OwnedFd,
+    id: u32,
+    /// Of tcx: the chain that begins with it, as it was when all was well; else empty.
+    chain: Vec<Place>,
+}
+
+impl Held {
+    fn new(hook: Hook, link: OwnedFd) -> io::Result<Self> {
+        let id = sys::link_info(link.as_fd())?.id;
+        Ok(Self { hook, link, id, chain: Vec::new() })
+    }
+
+    /// Of tcx, the side on which it is.
+    const fn side(&self) -> Option<Side> {
+        match self.hook {
+            Hook::Ingress => Some(Side::Ingress),
+            Hook::Egress => Some(Side::Egress),
+            Hook::XdpNative | Hook::XdpGeneric | Hook::Clsact | Hook::Qdisc => None,
+        }
+    }
+}
+
+/// How often the first place had to be taken back lately.
+#[derive(Debug, Default)]
+pub(crate) struct Contest {
+    rounds: u32,
+    last: Option<Instant>,
+}
+
+impl Contest {
+    /// Whether the place may be taken back now; if so, it counts.
+    fn may_take(&mut self, now: Instant) -> bool {
+        let quiet = self.last.map(|last| now - last);
+        if quiet.is_none_or(|quiet| quiet >= OVER_AFTER) {
+            self.rounds = 0;
+        }
+        if self.is_on() && quiet.is_some_and(|quiet| quiet < PACE) {
+            return false;
+        }
+        self.rounds = self.rounds.saturating_add(1);
+        self.last = Some(now);
+        true
+    }
+
+    fn is_on(&self) -> bool {
+        self.rounds > ROUNDS
+    }
+}
+
+impl Attacher<'_> {
+    /// Our program on a pinned link; in tcx, on the first of its chain. Says who was before it.
+    pub(crate) fn hold(&self, hook: Hook) -> io::Result<(Held, Option<Neighbour>)> {
+        let mut held = Held::new(hook, self.attach_link(hook)?)?;
+        let Some(side) = held.side() else { return Ok((held, None)) };
+        let first = chain::tcx(self.ifindex, side)?.first().copied();
+        let before = first.filter(|first| first.link != held.id);
+        if before.is_some() {
+            self.take_first(&mut held, side)?;
+        }
+        held.chain = self.good_chain(&held, side)?;
+        Ok((held, before.map(|first| Neighbour::of(first.program))))
+    }
+
+    /// Whether a link is where it should be. One call for tcx: the ids of the whole chain, which nobody has touched if they
+    /// are still the same.
+    pub(crate) fn is_in_place(&self, held: &Held) -> bool {
+        let alive = match held.side() {
+            Some(side) => chain::tcx(self.ifindex, side).is_ok_and(|chain| chain == held.chain),
+            None => self.is_alive(held),
+        };
+        alive && held.hook.path(self.dir, self.ifindex).exists()
+    }
+
+    fn is_alive(&self, held: &Held) -> bool {
+        sys::link_info(held.link.as_fd()).is_ok_and(|info| info.ifindex == self.ifindex)
+    }
+
+    /// Puts a link back where it should be; says what it took.
+    pub(crate) fn put_in_place(&self, held: &mut Held, contest: &mut Contest) -> Result<Option<Cause>> {
+        let hook = held.hook;
+        let failed = |error| self.failed(hook, error);
+        if !self.is_alive(held) {
+            *held = self.hold(hook).map_err(failed)?.0;
+            return Ok(Some(Cause::Removed));
+        }
+        let mut cause = None;
+        let path = hook.path(self.dir, self.ifindex);
+        if !path.exists() {
+            // Only the pin is gone. Without it the program would leave with the process.
+            sys::pin_over(held.link.as_fd(), &path).map_err(failed)?;
+            cause = Some(Cause::Removed);
+        }
+        let Some(side) = held.side() else { return Ok(cause) };
+        let first = chain::tcx(self.ifindex, side).map_err(failed)?.first().copied();
+        if let Some(first) = first.filter(|first| first.link != held.id) {
+            let by = Neighbour::of(first.program);
+            if contest.may_take(Instant::now()) {
+                self.take_first(held, side).map_err(failed)?;
+            }
+            if contest.is_on() {
+                return Err(Error::Contested { interface: self.name.to_owned(), what: what(hook), by });
+            }
+            cause = Some(Cause::Displaced(by));
+        }
+        held.chain = self.good_chain(held, side).map_err(failed)?;
+        Ok(cause)
+    }
+
+    /// The chain as it is, if it begins with this link; else none, which will be looked at again.
+    fn good_chain(&self, held: &Held, side: Side) -> io::Result<Vec<Place>> {
+        let chain = chain::tcx(self.ifindex, side)?;
+        let first = chain.first().is_some_and(|first| first.link == held.id);
+        Ok(if first { chain } else { Vec::new() })
+    }
+
+    /// Takes the first place of the chain, without a moment in which our program is not in it. A link cannot be moved, and
+    /// the kernel refuses to have one program twice in a chain: so a stand-in goes before all others, which calls our
+    /// program; the old link goes; and our program takes the stand-in's place. For a moment it may judge a packet twice,
+    /// which changes nothing.
+    fn take_first(&self, held: &mut Held, side: Side) -> io::Result<()> {
+        let program = self.program(held.hook);
+        let stand_in = sys::stand_in(program)?;
+        let new =
+            sys::link_create(stand_in.program.as_fd(), self.ifindex, chain::point(side), sys::BEFORE_ALL)?;
+        sys::link_detach(held.link.as_fd())?;
+        sys::link_update(new.as_fd(), program)?;
+        sys::pin_over(new.as_fd(), &held.hook.path(self.dir, self.ifindex))?;
+        *held = Held::new(held.hook, new)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_the_place_again_and_again_is_answered_more_slowly() {
+        let (start, mut contest) = (Instant::now(), Contest::default());
+        let at = |millis| start + Duration::from_millis(millis);
+        for round in 0..u64::from(ROUNDS) {
+            assert!(contest.may_take(at(50 * round)) && !contest.is_on(), "round {round}");
+        }
+        assert!(contest.may_take(at(500)) && contest.is_on());
+        assert!(!contest.may_take(at(1400)));
+        assert!(contest.may_take(at(1500)) && contest.is_on());
+        assert!(contest.may_take(at(70_000)) && !contest.is_on(), "a minute of quiet, and it is over");
+    }
+}
