@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use onevip_lab::process::run;
 use onevip_lab::{Lab, config, daemon, wait_until};
 
 use super::{PATIENCE, bare};
@@ -40,13 +39,6 @@ fn they_share_everything(lab: &Lab) {
     assert!(landed.status.success(), "{}", String::from_utf8_lossy(&landed.stderr));
 }
 
-/// What the daemon of unix3 says when it refuses to start.
-fn refusal(lab: &Lab) -> String {
-    let output = run(&mut lab.node(3).onevip_command("run").unwrap(), PATIENCE).unwrap();
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
-}
-
 /// Starts unix3's daemon and waits until a node's log has a word.
 fn start_until_said(lab: &Lab, by: u8, word: &str) {
     daemon::start(lab.name(), 3).unwrap();
@@ -59,21 +51,25 @@ fn a_missing_key_is_named_with_the_remedy() {
     let lab = bare("nokey");
     two_begin(&lab);
     let key = own_key(&lab);
-    let said = refusal(&lab);
-    assert!(said.contains(&key.display().to_string()) && said.contains("onevip keygen"), "{said}");
+    start_until_said(&lab, 3, "onevip keygen");
+    let said = lab.node(3).onevip_log();
+    assert!(said.contains("waits") && said.contains(&key.display().to_string()), "{said}");
     they_share_everything(&lab);
+    assert_eq!(lab.node(3).claims(), None, "it does not serve");
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused() {
+fn a_key_that_others_can_read_is_not_used() {
     let lab = bare("readable");
     two_begin(&lab);
     let key = own_key(&lab);
     fs::copy(config::key_path(lab.name()), &key).unwrap();
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-    let said = refusal(&lab);
-    assert!(said.contains("644") && said.contains("chmod 600"), "{said}");
+    start_until_said(&lab, 3, "chmod 600");
+    let said = lab.node(3).onevip_log();
+    assert!(said.contains("waits") && said.contains("644"), "{said}");
     they_share_everything(&lab);
+    assert_eq!(lab.node(3).claims(), None, "it does not serve");
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Seat {
 }
 
 impl Follower {
-    /// Follows the interfaces of a plan from what `interfaces` says on.
+    /// Follows the interfaces of a plan from what `interfaces` says on, with the programs attached.
     pub fn new(
         plan: Plan,
         living: bool,
@@ -136,7 +136,7 @@ impl Follower {
         let seat = |vip: &super::plan::VipPlan| Seat {
             name: vip.vip.interface.clone().unwrap_or_else(|| vip.link.name.clone()),
             there: true,
-            attached: None,
+            attached: Some((vip.link.index, vip.link.name.clone())),
             had: [false; 2],
             lacks: [false; 2],
         };
