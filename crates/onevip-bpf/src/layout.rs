@@ -210,7 +210,7 @@ pub struct RawService {
 pub struct RawVip {
     /// Seed of the hash.
     pub seed: u32,
-    /// `struct onevip_jhash`: [`jhash_begun`] of the seed.
+    /// `struct onevip_jhash`: `jhash_begun` of the seed.
     pub begun: [u32; 3],
     /// `enum onevip_hash_mode`.
     pub mode: u8,
