@@ -10,7 +10,7 @@ use crate::netlink::{Side, TrafficControl};
 use crate::sys::{self, AttachPoint, Place};
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 /// A program that is attached to an interface.
@@ -212,6 +212,9 @@ impl Lease {
     }
 }
 
+/// So many descriptors of a process are looked at: more than a daemon may have.
+const DESCRIPTORS_MAX: usize = 65_536;
+
 /// The process id of another `onevip run` that has this map open.
 fn daemon_with_map(map_id: u32) -> Option<u32> {
     let wanted = format!("map_id:\t{map_id}");
@@ -221,6 +224,7 @@ fn daemon_with_map(map_id: u32) -> Option<u32> {
     daemons.find(|pid| {
         let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
         files
+            .take(DESCRIPTORS_MAX)
             .filter_map(|file| fs::read_to_string(file.path()).ok())
             .any(|text| text.lines().any(|line| line == wanted))
     })
@@ -228,7 +232,19 @@ fn daemon_with_map(map_id: u32) -> Option<u32> {
 
 /// By its arguments: whoever lies there is told that it is running, and no more.
 fn is_daemon(pid: u32) -> bool {
-    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let arguments = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    comm.trim_end() == "onevip" && arguments().split(|&byte| byte == 0).any(|argument| argument == b"run")
+    let is_named_so = bounded(&format!("/proc/{pid}/comm")).trim_ascii_end() == b"onevip";
+    let runs =
+        || bounded(&format!("/proc/{pid}/cmdline")).split(|&byte| byte == 0).any(|word| word == b"run");
+    is_named_so && runs()
+}
+
+/// The beginning of a file of a process, which may be anybody's and as long as its owner likes: 4096 bytes have room for the
+/// arguments of a daemon.
+fn bounded(path: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        // What cannot be read says nothing, as a process that is gone.
+        let _ = file.take(4096).read_to_end(&mut bytes);
+    }
+    bytes
 }
