@@ -77,7 +77,7 @@ fuzz:            ## beats and frames as hostile input, FUZZ_SECONDS each
 		target/$(HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=1500 -len_control=0 \
 			-artifact_prefix=artifacts/ corpus/$$target || exit 1; done
 
-vms:             ## the units under a real systemd, in two virtual hosts, on Linux 6.1 and 6.12 (about an hour, emulated; VMS="6.12" for one)
+vms:             ## the units under a real systemd, in two virtual hosts, on Linux 6.1 and 6.12 (under half an hour, emulated; VMS="6.12" for one)
 	@scripts/deps vms
 	$(CARGO) build --locked --release -p onevip
 	$(SUDO) scripts/vms/run target/release/onevip $(VMS)
