@@ -11,6 +11,7 @@ pub mod hash;
 pub mod ids;
 pub mod letter;
 pub mod limit;
+mod mac;
 pub mod membership;
 pub mod packet;
 pub mod prefix;
@@ -25,6 +26,7 @@ pub mod witness;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
+pub use mac::{MacAddr, NotAMac};
 pub use packet::{Flow, Packet, VipView};
 pub use prefix::Prefix;
 pub use selector::{Answerer, Exception, Instead, Other, Ports, Selector, Service, Transport};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use onevip::config::MacAddr;
+use onevip_core::MacAddr;
 
 use crate::plan::{Host, Name, Plan, multicast_mac, vip4, vip6};
 

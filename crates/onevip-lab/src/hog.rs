@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use onevip::health::host::cgroup::Cgroup;
+use onevip_health::host::cgroup::Cgroup;
 
 use crate::ssh::SSHD;
 

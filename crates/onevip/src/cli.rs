@@ -4,9 +4,9 @@
 //! something failed, 2 when the command line or the configuration is wrong; a subcommand may have more of them.
 
 use crate::cmd;
-use crate::config::{Diagnostics, UnknownNode};
 use crate::daemon::control::Request;
 use clap::{Parser, Subcommand};
+use onevip_config::{Diagnostics, UnknownNode};
 use onevip_core::Prefix;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;

@@ -6,14 +6,9 @@
 pub mod bans;
 pub mod cli;
 mod cmd;
-pub mod config;
 pub mod daemon;
 pub mod desk;
-pub mod health;
-pub mod host;
-pub mod import;
 pub mod limits;
-pub mod render;
 pub mod sight;
 pub mod status;
 pub mod witness;

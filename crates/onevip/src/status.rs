@@ -4,6 +4,7 @@
 //! pinned maps, because that is when it is needed most.
 
 use onevip_core::Reason;
+use onevip_health::board::{Check, Report as Health};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,33 +66,6 @@ pub struct Lease {
     pub live: bool,
     /// Milliseconds until it runs out; negative since it has. 0 when there never was one.
     pub left_ms: i64,
-}
-
-/// How this node feels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Health {
-    /// 0 (well) to 3. Among the nodes only the least ill get new users.
-    pub illness: u8,
-    /// How much of its weight the node announces, in percent: less while it sheds load.
-    pub weight_percent: u8,
-    /// All checks by name.
-    pub checks: Vec<Check>,
-}
-
-/// One check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// Its name.
-    pub name: String,
-    /// `well`, `shed` or `out`.
-    pub state: String,
-    /// What it found last, in words.
-    pub finding: String,
-    /// Seconds since it is in that state.
-    pub since_seconds: u64,
-    /// How long the last answer took, in seconds.
-    #[serde(default)]
-    pub last_seconds: Option<f64>,
 }
 
 /// The programs on one interface.

@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use onevip::host::address::Address;
-use onevip::host::netlink::Netlink;
+use onevip_host::address::Address;
+use onevip_host::netlink::Netlink;
 use onevip_lab::{Lab, netns};
 
 use crate::common::router::ip;

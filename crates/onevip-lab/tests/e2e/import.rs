@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use onevip::config::Config;
+use onevip_config::Config;
 use onevip_lab::net::feed;
 use onevip_lab::{Lab, Options, daemon, process};
 

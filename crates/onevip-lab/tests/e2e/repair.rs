@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use onevip::host::cluster_mac;
-use onevip::host::netlink::Netlink;
+use onevip_host::cluster_mac;
+use onevip_host::netlink::Netlink;
 use onevip_lab::net::ip_batch;
 use onevip_lab::plan::{Plan, v6 as v6_of};
 use onevip_lab::{Host, Lab};

@@ -4,10 +4,10 @@ use super::never::{Never, too_wide};
 use super::spread::Wake;
 use super::store;
 use super::wire::{Listed, Order, Told};
-use crate::config::Config;
 use crate::daemon::beat_loop::now;
 use crate::daemon::news::{Line, Watchers};
 use anyhow::{Context, bail};
+use onevip_config::{Config, EventKind};
 use onevip_core::Prefix;
 use onevip_core::bans::{Book, Entry, Stamp};
 use onevip_core::{NodeId, Time};
@@ -20,10 +20,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const PART: usize = 2000;
 /// How often this host's gateways are looked up anew.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Kinds of news.
-pub const BANNED: &str = "banned";
-/// See [`BANNED`].
-pub const UNBANNED: &str = "unbanned";
 
 /// A node's list of bans, and what it is for.
 pub struct Keeper {
@@ -117,7 +113,7 @@ impl Keeper {
         state.carry_out(&prefix, now).context("noted, but not carried out")?;
         let words = ban_words(&prefix, how_long, &order.reason);
         drop(state);
-        self.tell(BANNED, None, words.clone());
+        self.tell(EventKind::Banned, None, words.clone());
         let _ = self.wake.send(Wake::Changed);
         Ok(words)
     }
@@ -136,7 +132,7 @@ impl Keeper {
         let covering = state.book.covering(&prefix, now).map(|(wider, _)| wider);
         drop(state);
         if lifted {
-            self.tell(UNBANNED, None, format!("{prefix} is not banned any more"));
+            self.tell(EventKind::Unbanned, None, format!("{prefix} is not banned any more"));
             let _ = self.wake.send(Wake::Changed);
         }
         match (lifted, covering) {
@@ -200,9 +196,9 @@ impl Keeper {
             let by = state.config.node(from).map(|node| node.name.clone());
             if until > now {
                 let how_long = (until != Time::NEVER).then(|| until.since(now));
-                self.tell(BANNED, by, ban_words(&prefix, how_long, &reason));
+                self.tell(EventKind::Banned, by, ban_words(&prefix, how_long, &reason));
             } else if was {
-                self.tell(UNBANNED, by, format!("{prefix} is not banned any more"));
+                self.tell(EventKind::Unbanned, by, format!("{prefix} is not banned any more"));
             }
         }
     }
@@ -238,13 +234,13 @@ impl Keeper {
         state.look_again(now());
     }
 
-    fn tell(&self, event: &str, node: Option<String>, text: String) {
+    fn tell(&self, event: EventKind, node: Option<String>, text: String) {
         tracing::info!("{text}");
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         self.watchers.tell(&Line {
             time,
             vip: String::new(),
-            event: event.to_owned(),
+            event: event.name().to_owned(),
             node,
             check: None,
             text,

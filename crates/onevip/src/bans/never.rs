@@ -1,6 +1,6 @@
 //! Who is never banned: what the administrator says, and what the cluster itself needs.
 
-use crate::config::Config;
+use onevip_config::Config;
 use onevip_core::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

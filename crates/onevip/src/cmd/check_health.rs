@@ -2,8 +2,8 @@
 
 use crate::cli::Context;
 use crate::daemon::control::{Conversation, Request, Response};
-use crate::daemon::run_dir::RunDir;
 use crate::status::Status;
+use onevip_host::run_dir::RunDir;
 use std::process::ExitCode;
 
 /// Options of `onevip check-health`.

@@ -1,13 +1,13 @@
 //! `onevip doctor`: everything that commonly goes wrong, with why it matters and what to do.
 
 use crate::cli::Context;
-use crate::config::Config;
 use crate::daemon::control::{Conversation, Request, Response};
 use crate::daemon::plan::Plan;
-use crate::daemon::run_dir::RunDir;
 use crate::desk::doctor::{self, Finding, Patient};
 use crate::desk::question::{Question, Reply};
 use crate::status::Status;
+use onevip_config::Config;
+use onevip_host::run_dir::RunDir;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;

@@ -2,13 +2,13 @@
 
 use super::order::{ask, conversation, not_understood};
 use crate::cli::Context;
-use crate::config::Config;
 use crate::daemon::control::{Request, Response};
 use crate::daemon::plan::Plan;
 use crate::desk::question::{Answer, Order, Question};
 use crate::desk::sessions::{self, Session};
 use crate::desk::{ending, show, terminals};
 use anyhow::{bail, ensure};
+use onevip_config::Config;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;

@@ -4,9 +4,10 @@
 //! and what was not.
 
 use crate::cli::{EXIT_WRONG, colour};
-use crate::config::{MacAddr, Source};
-use crate::import::{Answers, Imported, Member, import};
 use anyhow::{Context as _, bail};
+use onevip_config::Source;
+use onevip_config::import::{Answers, Imported, Member, import};
+use onevip_core::MacAddr;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;

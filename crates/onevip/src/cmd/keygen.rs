@@ -1,8 +1,8 @@
 //! `onevip keygen`: makes the cluster's key file, and changes its keys without an interruption.
 
 use crate::cli::Context;
-use crate::config::Config;
 use crate::daemon::keys;
+use onevip_config::Config;
 use onevip_core::beat::KeyFile;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,8 +2,8 @@
 
 use crate::cli::Context;
 use crate::daemon::control::{Conversation, Request, Response};
-use crate::daemon::run_dir::RunDir;
 use anyhow::Context as _;
+use onevip_host::run_dir::RunDir;
 use std::process::ExitCode;
 
 /// Asks the daemon and says what it said.

@@ -1,8 +1,8 @@
 //! `onevip render`: the configuration as a static rule set, for hosts that want no daemon and no eBPF.
 
 use crate::cli::{Context, EXIT_WRONG};
-use crate::config::{Config, Node};
-use crate::render::{Format, render};
+use onevip_config::render::{Format, render};
+use onevip_config::{Config, Node};
 use std::io::Write as _;
 use std::process::ExitCode;
 

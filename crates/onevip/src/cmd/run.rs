@@ -1,8 +1,9 @@
 //! `onevip run`: serves the VIPs on this host until SIGTERM.
 
 use crate::cli::Context;
-use crate::config::Config;
-use crate::daemon::{self, Paths, run_dir::RunDir};
+use crate::daemon::{self, Paths};
+use onevip_config::Config;
+use onevip_host::run_dir::RunDir;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;

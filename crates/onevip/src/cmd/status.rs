@@ -1,10 +1,11 @@
 //! `onevip status`: what this node does right now.
 
 use crate::cli::Context;
-use crate::config::Config;
 use crate::daemon::control::{Conversation, Request, Response};
-use crate::daemon::{gather::Gatherer, plan::Plan, run_dir::RunDir};
+use crate::daemon::{gather::Gatherer, plan::Plan};
 use crate::status::Status;
+use onevip_config::Config;
+use onevip_host::run_dir::RunDir;
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -4,12 +4,13 @@
 //! gone, which is when somebody wants it.
 
 use crate::cli::Context;
-use crate::daemon::{require_root, run_dir::RunDir};
-use crate::host::journal::Journal;
-use crate::host::reset;
+use crate::daemon::require_root;
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
 use onevip_bpf::Kernel;
+use onevip_host::journal::Journal;
+use onevip_host::reset;
+use onevip_host::run_dir::RunDir;
 use std::io::Write as _;
 use std::process::ExitCode;
 

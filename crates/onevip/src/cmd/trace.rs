@@ -4,8 +4,6 @@
 //! it does not need the daemon.
 
 use crate::cli::{Context, colour};
-use crate::config::Config;
-use crate::daemon::run_dir::RunDir;
 use crate::sight::{self, Sketch};
 use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -13,7 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use onevip_bpf::{Kernel, PinnedView, Scope, Trace, TracedBy, Tracer, boot_time_ns};
+use onevip_config::Config;
 use onevip_core::{Action, Flags, Packet, VipView};
+use onevip_host::run_dir::RunDir;
 use serde::Serialize;
 use std::io::Write;
 use std::net::IpAddr;
@@ -195,7 +195,7 @@ impl Eyes {
         }
     }
 
-    fn by_table(&self, vip: Option<&crate::config::Vip>, bucket: onevip_core::Bucket) -> Option<String> {
+    fn by_table(&self, vip: Option<&onevip_config::Vip>, bucket: onevip_core::Bucket) -> Option<String> {
         let (config, vip) = (self.config.as_ref()?, vip?);
         let owner = config.full_table(vip).owner(bucket)?;
         Some(config.node(owner)?.name.clone())

@@ -3,8 +3,8 @@
 use crate::cli::Context;
 use crate::daemon::control::{Conversation, Request};
 use crate::daemon::news::Line;
-use crate::daemon::run_dir::RunDir;
 use anyhow::Context as _;
+use onevip_host::run_dir::RunDir;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};

@@ -2,13 +2,13 @@
 
 use super::order::{conversation, not_understood};
 use crate::cli::Context;
-use crate::config::Config;
 use crate::daemon::control::{Conversation, Request, Response};
 use crate::daemon::plan::Plan;
-use crate::daemon::run_dir::RunDir;
 use crate::desk::question::{Answer, Question, Reply};
 use crate::desk::sessions::{self, Session};
 use crate::desk::show;
+use onevip_config::Config;
+use onevip_host::run_dir::RunDir;
 use std::io::Write;
 use std::process::ExitCode;
 

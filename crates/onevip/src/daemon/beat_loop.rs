@@ -152,14 +152,7 @@ pub enum Notice {
         address: std::net::IpAddr,
     },
     /// A check found something else than before. From the health threads, by the same way.
-    Health {
-        /// Which check.
-        check: String,
-        /// In words.
-        text: String,
-        /// Whether it is good news.
-        good: bool,
-    },
+    Health(onevip_health::board::Change),
     /// This node found that another one does not serve its clients, or does again. From the thread that watches.
     Witness {
         /// Index of the VIP.

@@ -3,16 +3,16 @@
 use super::beat_loop::VipReport;
 use super::interfaces::{self, Interfaces};
 use super::plan::{Plan, VipPlan};
-use super::run_dir::RunDir;
-use crate::config::{Config, Delivery};
 use crate::desk::question::{NodeFacts, Place};
-use crate::health::board::Board;
-use crate::host::sockets::{self, Stage};
 use crate::status::{Attached, Daemon, Lease, Membership, Node, Peer, Status, Vip};
 use crate::witness::Tools;
 use anyhow::Context;
 use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
+use onevip_config::{Config, Delivery};
 use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, NodeSet, Reason, Table, membership};
+use onevip_health::board::Board;
+use onevip_host::run_dir::RunDir;
+use onevip_host::sockets::{self, Stage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -225,7 +225,7 @@ impl Gatherer {
     fn nodes(
         &self,
         index: usize,
-        vip: &crate::config::Vip,
+        vip: &onevip_config::Vip,
         engine: Option<&membership::Status>,
     ) -> Vec<Node> {
         let table = match engine {
@@ -236,7 +236,7 @@ impl Gatherer {
             }
         };
         let peer_of = |id| engine.and_then(|engine| engine.peers.iter().find(|peer| peer.node == id));
-        let entry = |id: NodeId, configured: Option<&crate::config::Node>| {
+        let entry = |id: NodeId, configured: Option<&onevip_config::Node>| {
             let wants = table.owned_by(id).len();
             let said = peer_of(id).and_then(|peer| peer.said.as_ref());
             Node {

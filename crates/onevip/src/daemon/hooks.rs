@@ -5,11 +5,11 @@
 //! rest is left out, and the log says so.
 
 use super::news::{Line, Watchers};
-use crate::config::Hook;
-use crate::host::programs::ordinary;
 use anyhow::Context;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use onevip_config::Hook;
+use onevip_host::programs::ordinary;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};

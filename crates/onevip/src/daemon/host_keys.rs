@@ -1,8 +1,8 @@
 //! The public host keys of this node's `sshd`, and their digest for the beats.
 
-use crate::config::Config;
 use crate::daemon::plan::Plan;
 use crate::desk::sshd::{self, Sshd};
+use onevip_config::Config;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

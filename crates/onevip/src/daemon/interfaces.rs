@@ -13,10 +13,11 @@ use super::mailbox::Mailbox;
 use super::plan::{Plan, is_link_local};
 use super::prober::Question;
 use super::wire::Route;
-use crate::config::{Accelerate, MacAddr};
-use crate::host::Stage;
-use crate::host::netlink::{Address, Link, Netlink};
 use anyhow::Context;
+use onevip_config::Accelerate;
+use onevip_core::MacAddr;
+use onevip_host::Stage;
+use onevip_host::netlink::{Address, Link, Netlink};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

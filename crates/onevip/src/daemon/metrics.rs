@@ -6,12 +6,13 @@
 use super::beat_loop::VipReport;
 use super::http::{self, Answer, Door};
 use super::margin::{Margin, Snapshot};
-use super::news::{KINDS, Watchers};
+use super::news::Watchers;
 use super::steward::Steward;
-use crate::config::Listen;
-use crate::status::{Health, Status, Vip};
+use crate::status::{Status, Vip};
 use anyhow::Context;
 use nix::unistd::{Group, chown};
+use onevip_config::{EventKind, Listen};
+use onevip_health::board::Report as Health;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -285,7 +286,7 @@ impl Metrics {
             let count = |vip: &str, kind: &str| counts.get(&(vip.to_owned(), kind.to_owned())).copied();
             // What concerns the whole node concerns each of its VIPs.
             let of = |kind: &str| count(&vip.name, kind).unwrap_or(0) + count("", kind).unwrap_or(0);
-            for kind in KINDS {
+            for kind in EventKind::ALL.map(EventKind::name) {
                 self.count("events", &[("vip", vip.name.as_str()), ("event", kind)], of(kind));
             }
             self.count("view_changes", &[("vip", vip.name.as_str())], of("node-heard") + of("node-out"));
@@ -375,7 +376,7 @@ mod tests {
     fn the_page_has_counters_gauges_and_the_histogram() {
         let metrics = Metrics::new();
         metrics.set("sessions", &[("vip", "login")], 3u64);
-        let check = |name: &str, state: &str, last_seconds| crate::status::Check {
+        let check = |name: &str, state: &str, last_seconds| onevip_health::board::Check {
             name: name.into(),
             state: state.into(),
             finding: "x".into(),

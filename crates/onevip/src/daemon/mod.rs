@@ -31,7 +31,6 @@ pub mod plan;
 pub mod prober;
 pub mod realtime;
 pub mod records;
-pub mod run_dir;
 pub mod steward;
 pub mod vip_loop;
 pub mod waiting;
@@ -40,25 +39,25 @@ pub mod wire;
 
 use crate::bans::keeper::Keeper;
 use crate::bans::spread::Wake;
-use crate::config::{Accelerate, Config, Membership};
-use crate::health::board::Board;
-use crate::host::journal::{Change, Journal};
-use crate::host::netlink::Netlink;
-use crate::host::{Stage, cgroup, descriptors, others, reset, sockets};
 use crate::limits::tally;
 use anyhow::{Context, bail};
-use beat_loop::{BeatLoop, Command};
+use beat_loop::{BeatLoop, Command, Notice};
 use interfaces::{Follower, Interfaces};
 use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
 use onevip_bpf::{Kernel, Origin, Refusals, Words};
+use onevip_config::{Accelerate, Config, Membership};
 use onevip_core::beat::Facts;
 use onevip_core::{Bucket, BucketSet, Flags};
+use onevip_health::board::Board;
+use onevip_host::journal::{Change, Journal};
+use onevip_host::netlink::Netlink;
+use onevip_host::run_dir::RunDir;
+use onevip_host::{Stage, cgroup, descriptors, others, reset, sockets};
 use plan::Plan;
 use prober::Prober;
 use records::Records;
-use run_dir::RunDir;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,7 +121,8 @@ pub fn run(name: Option<&str>, paths: &Paths) -> anyhow::Result<()> {
     let interfaces = Arc::new(Interfaces::of(&plan, founding.is_some())?);
     let (notices, news) = mpsc::channel();
     let prober_notices = notices.clone();
-    let board = Arc::new(Board::new(notices.clone()));
+    let of_checks = notices.clone();
+    let board = Arc::new(Board::new(move |change| drop(of_checks.send(Notice::Health(change)))));
     let running = gather::Running {
         host_keys: Arc::clone(&host_keys),
         since: Instant::now(),

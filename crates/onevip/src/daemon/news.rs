@@ -5,10 +5,10 @@
 
 use super::beat_loop::Notice;
 use super::records::Records;
-use crate::bans::keeper::{BANNED, UNBANNED};
-use crate::config::Config;
+use onevip_config::{Config, EventKind};
 use onevip_core::membership::{Event, WhyLost, WhyOut};
 use onevip_core::{NodeId, NodeSet};
+use onevip_health::board::Change;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -19,38 +19,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const BEHIND_MAX: usize = 1024;
 /// How many may watch at once.
 const WATCHERS_MAX: usize = 16;
-
-/// Every kind of event.
-pub const KINDS: &[&str] = &[
-    "node-heard",
-    "node-out",
-    "kernel-gone",
-    "kernel-answers",
-    "askable",
-    "unaskable",
-    "forgotten",
-    "outlived",
-    "state",
-    "health",
-    "claims",
-    "lapsed",
-    "lossy",
-    "steady",
-    "held-back",
-    "family-out",
-    "family-heard",
-    "stalled",
-    "twin",
-    "duplicate",
-    "not-in-file",
-    "unreadable",
-    BANNED,
-    UNBANNED,
-    "suspect",
-    "trust",
-    "voted-out",
-    "voted-in",
-];
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,7 +86,7 @@ pub fn run(
                 tracing::warn!("{}: cannot send beats: {error}", name(vips, vip));
             }
             Notice::Answers { interface, address } => records.answers(interface, address),
-            Notice::Health { check, text, good } => {
+            Notice::Health(Change { check, text, good }) => {
                 if good {
                     tracing::info!("{text}");
                 } else {
@@ -158,7 +126,7 @@ fn health_line(check: String, text: String) -> Line {
     Line {
         time: unix_time(),
         vip: String::new(),
-        event: "health".to_owned(),
+        event: EventKind::Health.name().to_owned(),
         node: None,
         check: Some(check),
         text,
@@ -167,7 +135,7 @@ fn health_line(check: String, text: String) -> Line {
 
 /// What this node found out about another one itself; what all make of it is an event of the engine.
 fn witness_line(config: &Config, vip: &str, node: NodeId, text: String, good: bool) -> Line {
-    let event = if good { "trust" } else { "suspect" }.to_owned();
+    let event = if good { EventKind::Trust } else { EventKind::Suspect }.name().to_owned();
     Line {
         time: unix_time(),
         vip: vip.to_owned(),
@@ -229,30 +197,34 @@ fn log(event: &Event, line: &Line) {
 fn line(config: &Config, vip: &str, event: &Event) -> Line {
     let called = |id: NodeId| called(config, id);
     let (kind, node, text) = match event {
-        Event::Heard { node, .. } => ("node-heard", Some(*node), format!("{} is heard", called(*node))),
+        Event::Heard { node, .. } => {
+            (EventKind::NodeHeard, Some(*node), format!("{} is heard", called(*node)))
+        }
         Event::Lost { node, why } => {
-            ("node-out", Some(*node), format!("{} is out: {}", called(*node), why_lost(*why)))
+            (EventKind::NodeOut, Some(*node), format!("{} is out: {}", called(*node), why_lost(*why)))
         }
         Event::KernelGone(node) => {
             let text = format!("the kernel of {} no longer answers: its sessions are reset", called(*node));
-            ("kernel-gone", Some(*node), text)
+            (EventKind::KernelGone, Some(*node), text)
         }
         Event::KernelAnswers(node) => {
             let text = format!("the kernel of {} answers: its sessions live", called(*node));
-            ("kernel-answers", Some(*node), text)
+            (EventKind::KernelAnswers, Some(*node), text)
         }
-        Event::Askable(node, true) => {
-            ("askable", Some(*node), format!("the kernel of {} answers questions now", called(*node)))
-        }
+        Event::Askable(node, true) => (
+            EventKind::Askable,
+            Some(*node),
+            format!("the kernel of {} answers questions now", called(*node)),
+        ),
         Event::Askable(node, false) => {
-            ("unaskable", Some(*node), unaskable(&called(*node), addresses(config, *node)))
+            (EventKind::Unaskable, Some(*node), unaskable(&called(*node), addresses(config, *node)))
         }
         Event::Forgotten(node) => {
             let text = format!("{} is gone by order: its sessions are reset until it is back", called(*node));
-            ("forgotten", Some(*node), text)
+            (EventKind::Forgotten, Some(*node), text)
         }
         Event::Outlived(known) => (
-            "outlived",
+            EventKind::Outlived,
             None,
             format!(
                 "other nodes know a later life of this node (incarnation {}) and reject its beats as old: its state \
@@ -260,27 +232,31 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
                 known.0
             ),
         ),
-        Event::State(state) => ("state", None, format!("this node is {}", state_word(*state))),
-        Event::Claims(count) => ("claims", None, format!("this node claims {count} buckets")),
-        Event::Lapsed => {
-            ("lapsed", None, "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned())
-        }
+        Event::State(state) => (EventKind::State, None, format!("this node is {}", state_word(*state))),
+        Event::Claims(count) => (EventKind::Claims, None, format!("this node claims {count} buckets")),
+        Event::Lapsed => (
+            EventKind::Lapsed,
+            None,
+            "the lease ran out: nobody acknowledged this node, or it was stopped".to_owned(),
+        ),
         Event::Lossy(true) => {
-            ("lossy", None, "every link of this node loses frames: others take its share".to_owned())
+            (EventKind::Lossy, None, "every link of this node loses frames: others take its share".to_owned())
         }
         Event::FamilyLost { node, family, lost: true } => (
-            "family-out",
+            EventKind::FamilyOut,
             Some(*node),
             format!(
                 "beats of {} come, but not by {family}: something on the way withholds {family} frames to the cluster MAC",
                 called(*node)
             ),
         ),
-        Event::FamilyLost { node, family, lost: false } => {
-            ("family-heard", Some(*node), format!("beats of {} come by {family} again", called(*node)))
-        }
+        Event::FamilyLost { node, family, lost: false } => (
+            EventKind::FamilyHeard,
+            Some(*node),
+            format!("beats of {} come by {family} again", called(*node)),
+        ),
         Event::Votes { node, by: Some(by) } => (
-            "voted-out",
+            EventKind::VotedOut,
             Some(*node),
             format!(
                 "{} is voted out by {}: it does not answer its clients",
@@ -289,26 +265,26 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             ),
         ),
         Event::Votes { node, by: None } => {
-            ("voted-in", Some(*node), format!("{} is no longer voted out", called(*node)))
+            (EventKind::VotedIn, Some(*node), format!("{} is no longer voted out", called(*node)))
         }
-        Event::Lossy(false) => ("steady", None, "this node's link is good again".to_owned()),
+        Event::Lossy(false) => (EventKind::Steady, None, "this node's link is good again".to_owned()),
         Event::HeldBack(span) => (
-            "held-back",
+            EventKind::HeldBack,
             None,
             format!("this node fell out too often: it takes no share for {} s", span.as_secs_f64()),
         ),
         Event::Stalled(span) => {
-            ("stalled", None, format!("the beat loop was stopped for {} ms", span.as_millis()))
+            (EventKind::Stalled, None, format!("the beat loop was stopped for {} ms", span.as_millis()))
         }
         Event::Twin { host } => (
-            "twin",
+            EventKind::Twin,
             None,
             format!(
                 "another host (number {host:08x}) beats with this node's number: one of them has a wrong `id`"
             ),
         ),
         Event::Duplicate { node, host } => (
-            "duplicate",
+            EventKind::Duplicate,
             Some(*node),
             format!(
                 "two hosts beat as {} (the newcomer's number is {host:08x}, ignored): check `id`",
@@ -316,17 +292,17 @@ fn line(config: &Config, vip: &str, event: &Event) -> Line {
             ),
         ),
         Event::NotInFile(node) => (
-            "not-in-file",
+            EventKind::NotInFile,
             Some(*node),
             format!("node {node} beats, but is not in this node's configuration"),
         ),
         Event::Unreadable => (
-            "unreadable",
+            EventKind::Unreadable,
             None,
             "beats of this cluster arrive that no key here opens: compare key files".to_owned(),
         ),
     };
-    let (vip, event) = (vip.to_owned(), kind.to_owned());
+    let (vip, event) = (vip.to_owned(), kind.name().to_owned());
     Line { time: unix_time(), vip, event, node: node.map(called), check: None, text }
 }
 
@@ -430,8 +406,9 @@ mod tests {
         let found = [true, false].map(|good| witness_line(&config, "login", node, String::new(), good).event);
         let of_engines = events().into_iter().map(|event| line(&config, "login", &event).event);
         let of_checks = health_line("sshd".into(), "nothing listens".into()).event;
+        let of_bans = [EventKind::Banned, EventKind::Unbanned].map(|kind| kind.name().to_owned());
         let told: std::collections::BTreeSet<String> =
-            of_engines.chain([of_checks, BANNED.to_owned(), UNBANNED.to_owned()]).chain(found).collect();
-        assert_eq!(told, KINDS.iter().map(|&kind| kind.to_owned()).collect());
+            of_engines.chain([of_checks]).chain(of_bans).chain(found).collect();
+        assert_eq!(told, EventKind::ALL.iter().map(|kind| kind.name().to_owned()).collect());
     }
 }

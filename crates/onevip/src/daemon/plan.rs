@@ -2,13 +2,13 @@
 //!
 //! A plan touches nothing. `run` carries it out, `status` and `teardown` read from it what to look at.
 
-use crate::config::{Accelerate, Config, Node, Vip};
-use crate::host::Stage;
-use crate::host::netlink::{Address, Link, Netlink};
-use crate::host::resolve_interface;
 use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
+use onevip_config::{Accelerate, Config, Node, Vip};
 use onevip_core::membership::Timing;
+use onevip_host::Stage;
+use onevip_host::netlink::{Address, Link, Netlink};
+use onevip_host::resolve_interface;
 use std::net::IpAddr;
 
 /// Everything this host has to do.

@@ -16,22 +16,22 @@ use super::plan::Plan;
 use super::prober;
 use crate::bans::keeper::Keeper;
 use crate::bans::wire::Listed;
-use crate::config::{Config, Membership, Node, RemoteDrain};
 use crate::desk::question::{Answer, Order, Question, Reply};
 use crate::desk::sessions::{self, Session};
-use crate::health::board::Board;
-use crate::health::monitor::{self, Monitor, Subject};
 use crate::limits::heirs::Replied;
 use crate::limits::tally;
 use crate::status::Status;
 use crate::witness::{Tools, Witness};
 use anyhow::{Context, bail};
 use onevip_bpf::Sources;
+use onevip_config::{Config, Membership, Node, RemoteDrain};
 use onevip_core::Prefix;
 use onevip_core::beat::NodeState;
 use onevip_core::membership::PeerStatus;
 use onevip_core::selector::Ports;
 use onevip_core::{Bucket, NodeId, NodeSet};
+use onevip_health::board::Board;
+use onevip_health::monitor::{self, Announce, Monitor, Subject};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +51,7 @@ pub struct Steward {
     sources: Sources,
     gatherer: Mutex<Gatherer>,
     board: Arc<Board>,
+    announce: Announce,
     /// None only after the threads of new checks could not be started.
     monitor: Mutex<Option<Monitor>>,
     tools: Mutex<Tools>,
@@ -128,7 +129,11 @@ impl Steward {
         let Ways { beat_loop, letters, prober, watchers, bans, sources } = ways;
         let (board, tools) = (Arc::clone(&running.health), running.witness.clone());
         let gatherer = Mutex::new(Gatherer::of_daemon(config, plan, &paths.run_dir, running)?);
-        let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &beat_loop)?));
+        let to_loop = beat_loop.clone();
+        let announce: Announce = Arc::new(move |health, percent| {
+            to_loop.send(Command::Feel { health, percent });
+        });
+        let monitor = Mutex::new(Some(Monitor::start(&subject(config, plan), &board, &announce)?));
         let witness = Mutex::new(Witness::start(config, plan, &tools, &beat_loop)?);
         Ok(Self {
             paths: paths.clone(),
@@ -141,6 +146,7 @@ impl Steward {
             sources,
             gatherer,
             board,
+            announce,
             monitor,
             tools: Mutex::new(tools),
             witness,
@@ -233,7 +239,7 @@ impl Steward {
             let mut monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner);
             // The old one first: two must not speak for the node.
             *monitor = None;
-            *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.beat_loop)?);
+            *monitor = Some(Monitor::start(&subject(&new, &plan), &self.board, &self.announce)?);
         }
         if old.health != new.health || old.nodes != new.nodes {
             let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,16 +7,17 @@
 //! anew, so what is mended there counts at once. Nothing of the host is changed before everything is there.
 
 use super::{Paths, control, keys, living, notify, plan};
-use crate::config::{Config, MacAddr, Membership, Node};
-use crate::host::address::Address;
-use crate::host::journal::Journal;
-use crate::host::netlink::Netlink;
-use crate::host::probe;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use onevip_config::{Config, Membership, Node};
+use onevip_core::MacAddr;
+use onevip_host::address::Address;
+use onevip_host::journal::Journal;
+use onevip_host::netlink::Netlink;
+use onevip_host::probe;
 use plan::Plan;
 use std::fs;
 use std::net::IpAddr;

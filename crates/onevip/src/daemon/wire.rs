@@ -4,9 +4,9 @@
 //! Sent on a packet socket, so that a beat takes exactly the way of a client's packet and no routing table or firewall
 //! of this host has a say. Received through the ingress program, which hands over whole datagrams.
 
-use crate::host::nd::transport_checksum;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use onevip_core::membership::Family;
+use onevip_host::nd::transport_checksum;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -10,10 +10,10 @@
 use super::accounts::name_of;
 use super::processes::{self, Process, Processes};
 use crate::daemon::plan::Plan;
-use crate::host::sockets::{self, Bound};
-use crate::host::talkers::{self, Talker};
 use anyhow::Context;
 use onevip_core::Flow;
+use onevip_host::sockets::{self, Bound};
+use onevip_host::talkers::{self, Talker};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;

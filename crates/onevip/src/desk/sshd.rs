@@ -6,11 +6,11 @@
 //! only if its process is root's and runs that very program, and a file that it names only if root alone can change it.
 
 use super::processes;
-use crate::config::Config;
 use crate::daemon::plan::Plan;
-use crate::health::monitor;
-use crate::host::programs::{self, Program, complaint_of, output_of};
-use crate::host::talkers::{self, Listener};
+use onevip_config::Config;
+use onevip_health::monitor;
+use onevip_host::programs::{self, Program, complaint_of, output_of};
+use onevip_host::talkers::{self, Listener};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

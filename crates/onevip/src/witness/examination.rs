@@ -5,8 +5,8 @@
 //! now and then, a connection that is reset before the handshake is complete, of which `sshd` never hears. A node that
 //! refuses touches (its `sshd` listens at the VIP alone) cannot be judged from here, and we have no say about it.
 
-use crate::health::sshd::course::Pace;
-use crate::health::sshd::probe::Answer;
+use onevip_health::sshd::course::Pace;
+use onevip_health::sshd::probe::Answer;
 use std::time::{Duration, Instant};
 
 /// How often a node is touched.

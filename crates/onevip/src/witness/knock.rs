@@ -1,10 +1,10 @@
 //! Connections from a node's own address to another's: a touch, and a call.
 
-use crate::health::sshd::probe::{Answer, Call};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
+use onevip_health::sshd::probe::{Answer, Call};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ fn delay_acks(stream: &TcpStream) -> nix::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::sshd::sight::Eye;
+    use onevip_health::sshd::sight::Eye;
     use std::net::TcpListener;
 
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

@@ -12,14 +12,14 @@ pub mod examination;
 mod knock;
 pub mod stand;
 
-use crate::config::{Config, Membership};
 use crate::daemon::beat_loop::{Command, Notice};
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::plan::Plan;
-use crate::health::monitor;
 use anyhow::Context;
 use onevip_bpf::Flows;
+use onevip_config::{Config, Membership};
 use onevip_core::NodeId;
+use onevip_health::monitor;
 use stand::Stand;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

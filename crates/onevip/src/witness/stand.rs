@@ -3,17 +3,17 @@
 use super::examination::{Examination, Step};
 use super::knock::{self, Touch};
 use super::{Finding, JURY, Tools};
-use crate::config::Config;
 use crate::daemon::beat_loop::{Command, Notice, now as boot_now};
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::plan::{Plan, VipPlan};
-use crate::health::monitor;
-use crate::health::sshd::course::Pace;
-use crate::health::sshd::probe::Call;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use onevip_config::Config;
 use onevip_core::membership::View;
 use onevip_core::witness::{Owners, Sampler, Tally, judge};
 use onevip_core::{BucketSet, NodeId, NodeSet};
+use onevip_health::monitor;
+use onevip_health::sshd::course::Pace;
+use onevip_health::sshd::probe::Call;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +65,7 @@ impl Stand {
     /// For one VIP of the plan, whose `sshd` listens on `port`.
     pub fn new(vip: usize, port: u16, config: &Config, plan: &Plan, of: &VipPlan) -> Self {
         let others = config.nodes_of(&of.vip).filter(|node| node.id != plan.node.id);
-        let way = |node: &crate::config::Node| {
+        let way = |node: &onevip_config::Node| {
             let ways = node.addresses.iter().filter_map(|to| Some((of.own_for(*to)?, *to)));
             // An address of the link alone would need to be told which link.
             let mut ways = ways.filter(|(from, to)| !is_link_local(from) && !is_link_local(to));

@@ -13,8 +13,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Output;
 use std::time::Duration;
 
-use onevip::config::Config;
 use onevip_bpf::{Kernel, Origin, Words};
+use onevip_config::Config;
 use onevip_core::{Bucket, Flags, Reason};
 use onevip_lab::process::run;
 use onevip_lab::{Lab, Options, daemon, wait_until};

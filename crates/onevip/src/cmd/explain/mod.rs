@@ -5,12 +5,12 @@ mod frame;
 mod question;
 
 use crate::cli::{Context, colour};
-use crate::config::Config;
-use crate::daemon::run_dir::RunDir;
 use crate::sight::{self, Sketch};
 use anyhow::{Context as _, anyhow, bail};
 use onevip_bpf::{Explainer, Kernel, KernelConfig, PinnedView, boot_time_ns};
+use onevip_config::Config;
 use onevip_core::{Action, Flags, Packet, Reason};
+use onevip_host::run_dir::RunDir;
 use question::Question;
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::now::Now;
-use crate::config::{Config, Instead, Protocol, Service, Vip, nodelist};
+use onevip_config::{Config, Instead, Protocol, Service, Vip, nodelist};
 use onevip_core::{BUCKETS, HashMode, Ports, Selector, Transport};
 use serde::Serialize;
 use std::net::IpAddr;

@@ -8,10 +8,10 @@ mod client;
 mod now;
 
 use crate::cli::{Context, colour};
-use crate::config::{Config, Vip, nearest};
 use answer::Answer;
 use anyhow::bail;
 use client::Client;
+use onevip_config::{Config, Vip, nearest};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;

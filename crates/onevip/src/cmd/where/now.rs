@@ -2,8 +2,8 @@
 
 use crate::cli::Context;
 use crate::daemon::control::{Conversation, Request, Response};
-use crate::daemon::run_dir::RunDir;
 use crate::desk::question::{Answer, Question, Reply};
+use onevip_host::run_dir::RunDir;
 use serde::Serialize;
 use std::net::IpAddr;
 

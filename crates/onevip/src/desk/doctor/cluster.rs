@@ -1,10 +1,10 @@
 //! What nodes can only find out together.
 
 use super::{Finding, Patient};
-use crate::config::MacAddr;
 use crate::daemon::news;
 use crate::desk::question::{Answer, NodeFacts};
 use crate::status::{Node, Status, Vip};
+use onevip_core::MacAddr;
 use onevip_core::membership::WhyOut;
 use std::collections::{BTreeMap, BTreeSet};
 

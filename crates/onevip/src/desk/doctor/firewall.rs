@@ -6,8 +6,8 @@
 use super::nft::Ruleset;
 use super::question::Question;
 use super::{Finding, Patient, iptables};
-use crate::config::Protocol;
-use crate::host::programs;
+use onevip_config::Protocol;
+use onevip_host::programs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,7 +51,7 @@ pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
 fn questions(patient: &Patient<'_>) -> Vec<Question> {
     let mut all = Vec::new();
     for plan in &patient.plan.vips {
-        let single = |service: &&crate::config::Service| {
+        let single = |service: &&onevip_config::Service| {
             service.protocol == Protocol::Tcp && service.ports.start() == service.ports.end()
         };
         for service in plan.vip.services.iter().filter(single) {

@@ -2,7 +2,7 @@
 
 use super::{Finding, Patient};
 use crate::desk::question::Answer;
-use crate::status::Check;
+use onevip_health::board::Check;
 
 pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let Some(health) = patient.status.and_then(|status| status.health.as_ref()) else { return Vec::new() };
@@ -74,12 +74,12 @@ fn remedy(check: &Check) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::host::watch::HostWatch;
+    use onevip_health::host::watch::HostWatch;
     use std::path::Path;
 
     #[test]
     fn every_check_of_a_host_has_a_remedy_of_its_own() {
-        let names = HostWatch::new(&crate::config::HealthSettings::default(), Path::new("/")).names();
+        let names = HostWatch::new(&onevip_config::HealthSettings::default(), Path::new("/")).names();
         let check = |name: &str| Check {
             name: name.to_owned(),
             state: "out".into(),

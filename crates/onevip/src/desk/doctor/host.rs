@@ -1,11 +1,11 @@
 //! This host: its daemon, its rights, its kernel, its key.
 
 use super::{Finding, Patient};
-use crate::config::Membership;
 use crate::daemon::keys;
 use crate::desk::processes;
 use crate::status::Vip;
 use onevip_bpf::{KernelFeatures, Neighbour};
+use onevip_config::Membership;
 use std::fs;
 
 /// Linux has tcx since this version.

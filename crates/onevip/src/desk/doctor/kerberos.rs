@@ -3,7 +3,7 @@
 use super::{Finding, Patient};
 use crate::desk::keytab;
 use crate::desk::sshd::{Effective, Sshd};
-use crate::host::programs;
+use onevip_host::programs;
 use std::fs;
 use std::path::PathBuf;
 

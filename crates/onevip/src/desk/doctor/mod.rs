@@ -14,9 +14,9 @@ mod rules;
 mod service;
 
 use super::question::Reply;
-use crate::config::Config;
 use crate::daemon::plan::Plan;
 use crate::status::Status;
+use onevip_config::Config;
 use serde::Serialize;
 
 /// Something that is wrong.

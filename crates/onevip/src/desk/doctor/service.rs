@@ -1,9 +1,9 @@
 //! What the VIP is for: does anything listen on it, and is `sshd` set up for a share of everybody.
 
 use super::{Finding, Patient, kerberos};
-use crate::config::{Protocol, Vip};
 use crate::desk::sshd::{Effective, Sshd};
-use crate::host::talkers::{self, Listener};
+use onevip_config::{Protocol, Vip};
+use onevip_host::talkers::{self, Listener};
 use std::net::IpAddr;
 
 /// OpenSSH's own default.

@@ -1,0 +1,268 @@
+//! `nft list ruleset`: rules that choose by `jhash`.
+//!
+//! A rule is a line, as nft prints it. Only what has to do with the choice is read: the hash, the address, the interface,
+//! the node, and the ARP rule that names the cluster MAC.
+
+use super::found::{Found, Scheme};
+use super::iptables::understand;
+use super::words::{Word, lines, number, place_of_line, words};
+use crate::{Diagnostic, Place, Protocol, Source};
+use onevip_core::MacAddr;
+use onevip_core::{AddressOrder, HashMode, NODES_MAX};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Reads a file.
+pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
+    let sets = sets(source);
+    let mut device = None;
+    for (start, line) in lines(source) {
+        let words = words(source, start, line, "{},");
+        let place = place_of_line(source, start, line);
+        let word = |text: &str| words.iter().position(|word| word.text == text);
+        if words.first().is_some_and(|word| word.text.starts_with('#')) {
+            continue;
+        }
+        if word("hook").is_some() {
+            device = word("device").and_then(|at| words.get(at + 1)).map(|word| word.text.clone());
+        } else if let Some(at) = word("jhash") {
+            let rule = Rule { words: &words, sets: &sets, place: &place };
+            rule.read(at, device.clone(), found);
+        } else if word("symhash").is_some() || word("numgen").is_some() {
+            let reason = "this rule chooses by chance or by the whole flow";
+            found.out.mistake(
+                &place,
+                reason,
+                "no other system could choose the same; onevip has no such mapping",
+            );
+        } else {
+            arp(&words, &place, found);
+        }
+    }
+}
+
+/// The elements of the sets of addresses, by name.
+fn sets(source: &Arc<Source>) -> BTreeMap<String, Vec<IpAddr>> {
+    let (mut sets, mut name) = (BTreeMap::new(), None);
+    for (start, line) in lines(source) {
+        let words = words(source, start, line, "{},");
+        match words.first().map(|word| word.text.as_str()) {
+            Some("set") => name = words.get(1).map(|word| word.text.clone()),
+            Some("chain" | "map" | "table") => name = None,
+            _ => {}
+        }
+        if let (Some(name), true) = (&name, words.iter().any(|word| word.text == "elements")) {
+            let addresses: Vec<IpAddr> = words.iter().filter_map(|word| word.text.parse().ok()).collect();
+            sets.insert(name.clone(), addresses);
+        }
+    }
+    sets
+}
+
+/// `arp saddr ip A arp saddr ether set M`, in whatever order.
+fn arp(words: &[Word], place: &Place, found: &mut Found) {
+    let after = |names: &[&str]| {
+        let at = words
+            .windows(names.len())
+            .position(|window| window.iter().zip(names).all(|(word, name)| word.text == *name))?;
+        words.get(at + names.len())
+    };
+    let Some(word) = after(&["arp", "saddr", "ether", "set"]) else { return };
+    let Ok(mac) = word.text.parse::<MacAddr>() else {
+        found.refuse(word, "this is no MAC", "write six bytes in hex, like 01:00:5e:33:64:0a");
+        return;
+    };
+    let address = after(&["arp", "saddr", "ip"]).and_then(|word| word.text.parse().ok());
+    found.understand(place, format!("the cluster MAC is {mac}"));
+    found.macs.push((address, mac, place.clone()));
+}
+
+struct Rule<'a> {
+    words: &'a [Word],
+    sets: &'a BTreeMap<String, Vec<IpAddr>>,
+    place: &'a Place,
+}
+
+/// What stands behind `jhash`.
+struct Hash {
+    v6: bool,
+    modulus: u32,
+    seed: Option<u32>,
+    offset: u32,
+    /// Index of the first word behind it.
+    end: usize,
+}
+
+impl Rule<'_> {
+    fn text(&self, at: usize) -> &str {
+        self.words.get(at).map_or("", |word| word.text.as_str())
+    }
+
+    fn after(&self, names: &[&str]) -> Option<&Word> {
+        let at = self
+            .words
+            .windows(names.len())
+            .position(|window| window.iter().zip(names).all(|(word, name)| word.text == *name))?;
+        self.words.get(at + names.len())
+    }
+
+    fn read(&self, at: usize, device: Option<String>, found: &mut Found) {
+        let Some(hash) = self.hash(at, found) else { return };
+        if hash.modulus > NODES_MAX as u32 {
+            let reason = format!("the rule deals to {} nodes; onevip has at most {NODES_MAX}", hash.modulus);
+            let remedy = "if these are the 1024 buckets of `onevip render`, use the configuration that it was rendered from";
+            found.out.mistake(self.place, reason, remedy);
+            return;
+        }
+        if hash.seed.is_none() {
+            let reason = "the rule has no seed, so the kernel chose one by chance and does not tell it";
+            let remedy = "nobody can keep this mapping, it changes with every load; to go on with some mapping say --seed 0";
+            found.out.push(Diagnostic::advice(self.place, reason, remedy));
+        }
+        let addresses = self.addresses(hash.v6);
+        let scheme = Scheme {
+            origin: "nftables jhash",
+            addresses,
+            interface: self.interface().or(device),
+            mac: None,
+            total: Some(hash.modulus as u8),
+            local: self.local(&hash),
+            seed: hash.seed,
+            mode: HashMode::SourceIp,
+            order: AddressOrder::Memory,
+            services: self.services(),
+            place: self.place.clone(),
+        };
+        understand(&scheme, found);
+        found.schemes.push(scheme);
+    }
+
+    /// `jhash ip saddr mod 4 seed 0xdeadbeef offset 1`; a hash of anything else is refused.
+    fn hash(&self, at: usize, found: &mut Found) -> Option<Hash> {
+        let Some(of) = (at..self.words.len()).find(|&at| self.text(at) == "mod") else {
+            found.out.mistake(
+                self.place,
+                "jhash without `mod`",
+                "nft prints one; look where this rule comes from",
+            );
+            return None;
+        };
+        let hashed: Vec<&str> = (at + 1..of).map(|at| self.text(at)).collect();
+        let v6 = match hashed.as_slice() {
+            ["ip", "saddr"] | ["ct", "original", "ip", "saddr"] | ["ct", "original", "saddr"] => false,
+            ["ip6", "saddr"] | ["ct", "original", "ip6", "saddr"] => true,
+            // What chooses who answers ARP is the same choice.
+            ["arp", "saddr", "ip"] => false,
+            other if other.contains(&".") => {
+                let reason = format!("the rule hashes `{}`", other.join(" "));
+                let remedy = "nft hashes ports in the order of the wire, onevip as numbers: clients could not keep their nodes";
+                found.refuse(&self.words[at], reason, remedy);
+                return None;
+            }
+            other => {
+                let reason = format!("the rule hashes `{}`", other.join(" "));
+                found.refuse(
+                    &self.words[at],
+                    reason,
+                    "onevip hashes the source address: `ip saddr` or `ip6 saddr`",
+                );
+                return None;
+            }
+        };
+        let modulus = number(self.text(of + 1)).filter(|&modulus| modulus > 0);
+        let Some(modulus) = modulus else {
+            found.refuse(
+                &self.words[of],
+                "`mod` without a number",
+                "nft prints one; look where this rule comes from",
+            );
+            return None;
+        };
+        let mut hash = Hash { v6, modulus, seed: None, offset: 0, end: of + 2 };
+        loop {
+            let value = number(self.text(hash.end + 1));
+            match (self.text(hash.end), value) {
+                ("seed", Some(seed)) => hash.seed = Some(seed),
+                ("offset", Some(offset)) => hash.offset = offset,
+                _ => return Some(hash),
+            }
+            hash.end += 2;
+        }
+    }
+
+    /// The nodes whose packets get through here, as far as the line tells.
+    fn local(&self, hash: &Hash) -> Vec<u8> {
+        let (mut at, mut inverted) = (hash.end, false);
+        match self.text(at) {
+            "==" | "eq" => at += 1,
+            "!=" | "ne" => (at, inverted) = (at + 1, true),
+            "vmap" => return self.accepted(at, hash),
+            _ => {}
+        }
+        let mut hits = Vec::new();
+        if self.text(at) == "{" {
+            at += 1;
+            while at < self.words.len() && self.text(at) != "}" {
+                hits.extend(range(self.text(at)));
+                at += 1;
+            }
+        } else {
+            hits.extend(range(self.text(at)));
+        }
+        if hits.is_empty() {
+            return Vec::new();
+        }
+        let drops = self.words[at..].iter().any(|word| word.text == "drop" || word.text == "reject");
+        let all = hash.offset..hash.offset + hash.modulus;
+        let passing = all.filter(|value| hits.contains(value) != (inverted != drops));
+        passing.map(|value| (value - hash.offset + 1) as u8).collect()
+    }
+
+    /// `vmap { 0 : accept, 1 : drop }`
+    fn accepted(&self, at: usize, hash: &Hash) -> Vec<u8> {
+        let pairs =
+            self.words[at..].windows(3).filter(|three| three[1].text == ":" && three[2].text == "accept");
+        let values = pairs.flat_map(|three| range(&three[0].text));
+        values.filter_map(|value| Some((value.checked_sub(hash.offset)? + 1) as u8)).collect()
+    }
+
+    fn addresses(&self, v6: bool) -> Vec<IpAddr> {
+        let named = self.after(&["ip", "daddr"]).or_else(|| self.after(&["ip6", "daddr"]));
+        let named = named.or_else(|| self.after(&["arp", "daddr", "ip"]));
+        let Some(word) = named else { return Vec::new() };
+        let all: Vec<IpAddr> = match word.text.as_str() {
+            "{" => {
+                let from = self.words.iter().position(|other| other.place.span() == word.place.span());
+                let inside = self.words[from.unwrap_or(0)..].iter().take_while(|word| word.text != "}");
+                inside.filter_map(|word| word.text.parse().ok()).collect()
+            }
+            text => match text.strip_prefix('@') {
+                Some(set) => self.sets.get(set).cloned().unwrap_or_default(),
+                None => text.parse().into_iter().collect(),
+            },
+        };
+        all.into_iter().filter(|address: &IpAddr| address.is_ipv6() == v6).collect()
+    }
+
+    fn interface(&self) -> Option<String> {
+        let word = self.after(&["iifname"]).or_else(|| self.after(&["iif"]))?;
+        (!word.text.starts_with(['!', '{', '@']) && !word.text.ends_with('*')).then(|| word.text.clone())
+    }
+
+    fn services(&self) -> Vec<(Protocol, u16)> {
+        [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")]
+            .into_iter()
+            .filter_map(|(protocol, name)| Some((protocol, self.after(&[name, "dport"])?.text.parse().ok()?)))
+            .collect()
+    }
+}
+
+/// `2`, or `0-3`.
+fn range(text: &str) -> Vec<u32> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if last - first.min(last) < 1024 => (first..=last).collect(),
+        _ => Vec::new(),
+    }
+}

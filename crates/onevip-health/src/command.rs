@@ -1,0 +1,273 @@
+//! What the administrator asks besides: commands, run one at a time each, never for longer than their time.
+
+use super::board::Board;
+use super::judge::Judge;
+use super::toll::{DEAD, Finding, POORLY, Toll};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use onevip_config::health::Effect;
+use onevip_config::{HealthSettings, UserCheck};
+use onevip_host::programs::{self, ordinary};
+use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How much of what a command prints is kept, in bytes: its first line is shown.
+const KEPT: usize = 512;
+/// How long the last line shown is, in characters.
+const SHOWN: usize = 100;
+/// How often a running command is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// A command that was killed and does not die (it waits for a disk that hangs) is waited for so long.
+const DIES_WITHIN: Duration = Duration::from_millis(500);
+
+/// Under which name key exchanges are posted.
+pub const KEY_EXCHANGE: &str = "key exchange";
+/// How long one may take, unless `timeout` is longer: on a busy host its arithmetic waits for a processor.
+const KEX_WITHIN: Duration = Duration::from_secs(3);
+
+/// One check of the administrator's.
+pub struct CommandCheck {
+    check: UserCheck,
+    /// Under which name it is posted.
+    name: String,
+    /// What a failure costs.
+    toll: Toll,
+    /// How soon it runs again while it is not certain.
+    hurry: Duration,
+    judge: Judge,
+    /// A run that did not die; there is none beside it.
+    undead: Option<Child>,
+}
+
+impl CommandCheck {
+    /// Begins with the verdict that stands on the board.
+    pub fn new(check: UserCheck, board: &Board) -> Self {
+        let toll = match check.effect {
+            Effect::Shed => Toll::Shed,
+            Effect::Out => Toll::Out(POORLY),
+        };
+        let (name, hurry) = (name(&check), check.interval);
+        Self::named(check, name, toll, hurry, board)
+    }
+
+    /// Whether `sshd` at `target` completes a key exchange: asked by OpenSSH's own client.
+    pub fn key_exchange(settings: &HealthSettings, target: SocketAddr, board: &Board) -> Self {
+        let check = UserCheck {
+            name: KEY_EXCHANGE.to_owned(),
+            command: key_exchange_command(target),
+            interval: settings.kex_every,
+            timeout: settings.timeout.max(KEX_WITHIN),
+            fall: settings.fall,
+            rise: settings.rise,
+            effect: Effect::Out,
+        };
+        Self::named(check, KEY_EXCHANGE.to_owned(), Toll::Out(DEAD), settings.interval, board)
+    }
+
+    fn named(check: UserCheck, name: String, toll: Toll, hurry: Duration, board: &Board) -> Self {
+        let judge = Judge::new(check.fall, check.rise, board.toll_of(&name));
+        Self { hurry: hurry.min(check.interval), check, name, toll, judge, undead: None }
+    }
+
+    /// Runs it once and posts what came of it.
+    pub fn turn(&mut self, board: &Board, ends: impl Fn() -> bool) {
+        let begun = Instant::now();
+        let finding = match self.run(&ends) {
+            Ok(words) => Finding::well(words),
+            Err(_) if ends() => return,
+            Err(words) => Finding::ill(self.toll, words),
+        };
+        let finding = finding.after(begun.elapsed());
+        let toll = self.judge.hear(finding.toll);
+        let patience = self.check.interval + self.check.timeout * 2 + Duration::from_secs(3);
+        board.post(&self.name, Finding { toll, ..finding }, patience);
+    }
+
+    /// Time until the next run.
+    pub fn interval(&self) -> Duration {
+        if self.judge.is_settled() { self.check.interval } else { self.hurry }
+    }
+
+    fn run(&mut self, ends: &impl Fn() -> bool) -> Result<String, String> {
+        if let Some(child) = &mut self.undead {
+            if matches!(child.try_wait(), Ok(None)) {
+                return Err("was killed, but does not die".to_owned());
+            }
+            self.undead = None;
+        }
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("exec 2>&1; {}", self.check.command)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = ordinary(&mut command).spawn().map_err(|error| format!("cannot be run: {error}"))?;
+        let mut said = Said::new(child.stdout.take());
+        let ended = wait(&mut child, &mut said, self.check.timeout, ends);
+        // Also what a command that ended has left behind.
+        let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+        match ended {
+            Some(status) if status.success() => Ok(said.line("succeeds")),
+            Some(status) => Err(said.line(&status.to_string())),
+            None => {
+                if wait(&mut child, &mut said, DIES_WITHIN, &|| false).is_none() {
+                    self.undead = Some(child);
+                }
+                Err(format!("takes longer than {}", humantime::format_duration(self.check.timeout)))
+            }
+        }
+    }
+}
+
+/// Of all types of host keys the first that `sshd` has: one connection where that is ed25519, as it nearly always is. A
+/// host without the program cannot be asked, and is not ill for it.
+fn key_exchange_command(target: SocketAddr) -> String {
+    let (address, port, wait) = (target.ip(), target.port(), KEX_WITHIN.as_secs());
+    // Its places are ours, and have nothing that means something to the shell.
+    let Some(keyscan) = programs::find("ssh-keyscan") else {
+        return "echo 'not asked: there is no ssh-keyscan'".to_owned();
+    };
+    let keyscan = keyscan.file().display();
+    format!(
+        "for type in ed25519 ecdsa rsa; do \
+         set -- $({keyscan} -T {wait} -t $type -p {port} {address} 2>/dev/null); \
+         [ $# -lt 3 ] || {{ echo \"completed with $2\"; exit 0; }}; done; \
+         echo 'no key exchange is completed'; exit 1"
+    )
+}
+
+/// Under which name a check is posted.
+pub fn name(check: &UserCheck) -> String {
+    format!("check {}", check.name)
+}
+
+/// Waits for the end, at most for `limit`, and reads meanwhile, so that nobody waits for a full pipe.
+fn wait(child: &mut Child, said: &mut Said, limit: Duration, ends: &impl Fn() -> bool) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            said.read();
+            return Some(status);
+        }
+        if start.elapsed() >= limit || ends() {
+            return None;
+        }
+        said.wait(LOOK);
+    }
+}
+
+/// What a command prints.
+struct Said {
+    pipe: Option<ChildStdout>,
+    kept: Vec<u8>,
+}
+
+impl Said {
+    fn new(pipe: Option<ChildStdout>) -> Self {
+        // Without it a read might wait; then better nothing is read.
+        let pipe = pipe.filter(|pipe| fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_ok());
+        Self { pipe, kept: Vec::new() }
+    }
+
+    fn wait(&mut self, most: Duration) {
+        let mut fds: Vec<PollFd<'_>> =
+            self.pipe.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)).collect();
+        let _ = poll(&mut fds, PollTimeout::from(most.as_millis() as u16));
+        self.read();
+    }
+
+    /// Reads what is there, for at most some kilobytes at a time, and keeps the beginning.
+    fn read(&mut self) {
+        let mut bytes = [0; 4096];
+        for _ in 0..64 {
+            match self.pipe.as_mut().map(|pipe| pipe.read(&mut bytes)) {
+                Some(Ok(length)) if length > 0 => {
+                    let room = KEPT.saturating_sub(self.kept.len()).min(length);
+                    self.kept.extend_from_slice(&bytes[..room]);
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => return,
+                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                // The end: a closed pipe is always ready, and waiting for it would be no waiting.
+                Some(_) => {
+                    self.pipe = None;
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn line(&self, otherwise: &str) -> String {
+        let text = String::from_utf8_lossy(&self.kept);
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+        line.map_or_else(|| otherwise.to_owned(), |line| line.chars().take(SHOWN).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one run of a command makes of the board: its toll and its words.
+    fn ran(command: &str) -> (Toll, String) {
+        let board = Board::new(|_| ());
+        board.expect(vec!["check x".to_owned()]);
+        let check = UserCheck {
+            name: "x".into(),
+            command: command.into(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(700),
+            fall: 1,
+            rise: 1,
+            effect: Effect::Shed,
+        };
+        CommandCheck::new(check, &board).turn(&board, || false);
+        (board.toll_of("check x"), board.status().checks[0].finding.clone())
+    }
+
+    #[test]
+    fn success_and_failure_are_told_with_the_first_line() {
+        assert_eq!(ran("echo; echo fine; echo more"), (Toll::None, "fine".into()));
+        assert_eq!(ran("true"), (Toll::None, "succeeds".into()));
+        assert_eq!(ran("echo broken >&2; exit 3"), (Toll::Shed, "broken".into()));
+        assert_eq!(ran("exit 3"), (Toll::Shed, "exit status: 3".into()));
+        assert_eq!(ran("/nonexistent").0, Toll::Shed);
+    }
+
+    #[test]
+    fn what_hangs_is_killed_with_all_its_children() {
+        let file = std::env::temp_dir().join(format!("onevip-check-{}", std::process::id()));
+        let start = Instant::now();
+        let (toll, words) = ran(&format!("(echo $$ > {0}; sleep 60) & sleep 60", file.display()));
+        assert_eq!((toll, words.as_str()), (Toll::Shed, "takes longer than 700ms"));
+        assert!(start.elapsed() < Duration::from_secs(20));
+        let group: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while lives(group) {
+            assert!(Instant::now() < deadline, "group {group} lives");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether any process of a group runs; orphans that were killed wait for init to reap them.
+    fn lives(group: i32) -> bool {
+        let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        });
+        stats
+            .into_iter()
+            .any(|fields| fields[2] == group.to_string() && !["Z", "X"].contains(&fields[0].as_str()))
+    }
+
+    #[test]
+    fn a_flood_of_output_neither_blocks_nor_fills_memory() {
+        assert_eq!(ran("yes onevip | head -c 10000000"), (Toll::None, "onevip".into()));
+    }
+}

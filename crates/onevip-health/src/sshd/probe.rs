@@ -1,0 +1,231 @@
+//! The two questions to `sshd`, without ever waiting: a knock and a call.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// More than any banner with the lines that may come before it (RFC 4253, 4.2).
+const BANNER_MAX: usize = 4096;
+/// What we call ourselves, so that nobody wonders.
+const OURSELVES: &[u8] = b"SSH-2.0-onevip_health\r\n";
+
+/// What came of a question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// `sshd` identified itself.
+    Banner(String),
+    /// Nobody listens.
+    Refused,
+    /// The connection was closed without a word.
+    Closed,
+    /// `sshd` is there, and has no room (`MaxStartups`).
+    Full,
+    /// `sshd` is there, and does not want to speak to our address (`PerSourcePenalties`).
+    Penalised,
+    /// Somebody else speaks there.
+    Stranger(String),
+    /// The question could not be asked.
+    Unasked(String),
+}
+
+/// Opens a connection and resets it at once: the kernel queues it for `sshd` all the same. Whether it was taken from there
+/// is to be seen at the queue.
+///
+/// # Errors
+/// The answer that is known already: most often [`Answer::Refused`].
+pub fn knock(to: SocketAddr) -> Result<(), Answer> {
+    let stream = dial(to)?;
+    // Between two ends on one host the handshake is over when `connect` returns.
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+    let _ = poll(&mut fds, PollTimeout::ZERO);
+    let outcome = refused(&stream);
+    reset(&stream);
+    outcome.map_or(Ok(()), Err)
+}
+
+/// A connection that waits for the banner.
+pub struct Call {
+    stream: TcpStream,
+    said: Vec<u8>,
+}
+
+impl Call {
+    /// Begins to ask.
+    ///
+    /// # Errors
+    /// The answer that is known already.
+    pub fn begin(to: SocketAddr) -> Result<Self, Answer> {
+        Ok(Self { stream: dial(to)?, said: Vec::new() })
+    }
+
+    /// Over a connection that was begun elsewhere; it must not block.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, said: Vec::new() }
+    }
+
+    /// Takes in what has arrived; the answer once there is one.
+    pub fn proceed(&mut self) -> Option<Answer> {
+        let mut bytes = [0; 1024];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Some(self.judge().unwrap_or(Answer::Closed)),
+                Ok(length) => {
+                    self.said.extend_from_slice(&bytes[..length]);
+                    let complete = self.said.len() > BANNER_MAX || self.said.contains(&b'\n');
+                    if complete && let Some(answer) = self.judge() {
+                        return Some(answer);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    return Some(Answer::Refused);
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Some(Answer::Closed),
+                Err(error) => return Some(Answer::Unasked(error.to_string())),
+            }
+        }
+    }
+
+    /// What the lines that came so far mean; none while the banner may still come.
+    fn judge(&mut self) -> Option<Answer> {
+        let text = String::from_utf8_lossy(&self.said).into_owned();
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        if let Some(banner) = lines.clone().find(|line| line.starts_with("SSH-")) {
+            // With this and an orderly end `sshd` logs one line; without, two.
+            let _ = self.stream.write(OURSELVES);
+            return Some(Answer::Banner(banner.to_owned()));
+        }
+        let first = lines.next()?;
+        if first.starts_with("Exceeded MaxStartups") {
+            return Some(Answer::Full);
+        }
+        if first.starts_with("Not allowed at this time") {
+            return Some(Answer::Penalised);
+        }
+        (self.said.len() > BANNER_MAX).then(|| Answer::Stranger(first.chars().take(60).collect()))
+    }
+
+    /// Ends a call that was not answered. Its place in the accept queue stays.
+    pub fn give_up(self) {
+        reset(&self.stream);
+    }
+}
+
+impl AsFd for Call {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// A socket that connects, or has connected; never waits.
+fn dial(to: SocketAddr) -> Result<TcpStream, Answer> {
+    let family = match to.ip() {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let unasked = |error: nix::errno::Errno| Answer::Unasked(error.to_string());
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(family, SockType::Stream, flags, None).map_err(unasked)?;
+    match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(fd.into()),
+        Err(nix::errno::Errno::ECONNREFUSED) => Err(Answer::Refused),
+        Err(error) => Err(unasked(error)),
+    }
+}
+
+fn refused(stream: &TcpStream) -> Option<Answer> {
+    match stream.take_error() {
+        Ok(None) => None,
+        Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Some(Answer::Refused),
+        Ok(Some(error)) | Err(error) => Some(Answer::Unasked(error.to_string())),
+    }
+}
+
+/// Makes the end of the socket a reset.
+fn reset(stream: &TcpStream) {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    // Without it the end is an orderly one, which costs a line in a log.
+    let _ = setsockopt(stream, sockopt::Linger, &at_once);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sshd::sight::Eye;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    fn server() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn answer(call: &mut Call) -> Answer {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(answer) = call.proceed() {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "no answer");
+            let mut fds = [PollFd::new(call.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(100u8));
+        }
+    }
+
+    /// The answer to a call whose server says this and closes.
+    fn said(text: &str) -> Answer {
+        let (listener, address) = server();
+        let mut call = Call::begin(address).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        drop(stream);
+        answer(&mut call)
+    }
+
+    #[test]
+    fn the_banner_is_told_from_everything_else() {
+        assert_eq!(said("SSH-2.0-OpenSSH_9.2\r\n"), Answer::Banner("SSH-2.0-OpenSSH_9.2".into()));
+        assert_eq!(
+            said("hello\r\nSSH-2.0-x\r\n"),
+            Answer::Banner("SSH-2.0-x".into()),
+            "RFC 4253 allows lines before"
+        );
+        assert_eq!(said("Exceeded MaxStartups\r\n"), Answer::Full);
+        assert_eq!(said("Not allowed at this time\r\n"), Answer::Penalised);
+        assert_eq!(said(""), Answer::Closed);
+        assert!(matches!(said(&"x".repeat(5000)), Answer::Stranger(_)));
+    }
+
+    #[test]
+    fn who_does_not_listen_refuses() {
+        let (listener, address) = server();
+        drop(listener);
+        let refused = match Call::begin(address) {
+            Err(answer) => answer,
+            Ok(mut call) => answer(&mut call),
+        };
+        assert_eq!(refused, Answer::Refused);
+        assert_eq!(knock(address), Err(Answer::Refused));
+    }
+
+    #[test]
+    fn a_knock_stays_in_the_queue_until_it_is_taken() {
+        let (listener, address) = server();
+        let eye = Eye::new(address.port());
+        knock(address).unwrap();
+        assert_eq!(eye.glance().unwrap().queue, 1);
+        let (mut taken, _) = listener.accept().unwrap();
+        assert_eq!(eye.glance().unwrap().queue, 0);
+        assert!(
+            taken.peer_addr().is_err() || taken.read(&mut [0]).is_err(),
+            "whoever takes it finds it reset"
+        );
+    }
+}
