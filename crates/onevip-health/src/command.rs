@@ -1,8 +1,8 @@
 //! What the administrator asks besides: commands, run one at a time each, never for longer than their time.
 
-use super::board::Board;
-use super::judge::Judge;
-use super::toll::{DEAD, Finding, POORLY, Toll};
+use super::hysteresis::Hysteresis;
+use super::impact::{DEAD, Finding, Impact, POORLY};
+use super::results::Results;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
@@ -36,27 +36,27 @@ pub struct CommandCheck {
     /// Under which name it is posted.
     name: String,
     /// What a failure costs.
-    toll: Toll,
+    impact: Impact,
     /// How soon it runs again while it is not certain.
     hurry: Duration,
-    judge: Judge,
+    hysteresis: Hysteresis,
     /// A run that did not die; there is none beside it.
     undead: Option<Child>,
 }
 
 impl CommandCheck {
-    /// Begins with the verdict that stands on the board.
-    pub fn new(check: UserCheck, board: &Board) -> Self {
-        let toll = match check.effect {
-            Effect::Shed => Toll::Shed,
-            Effect::Out => Toll::Out(POORLY),
+    /// Begins with the verdict that stands on the results.
+    pub fn new(check: UserCheck, results: &Results) -> Self {
+        let impact = match check.effect {
+            Effect::Shed => Impact::Shed,
+            Effect::Out => Impact::Out(POORLY),
         };
         let (name, hurry) = (name(&check), check.interval);
-        Self::named(check, name, toll, hurry, board)
+        Self::named(check, name, impact, hurry, results)
     }
 
     /// Whether `sshd` at `target` completes a key exchange: asked by OpenSSH's own client.
-    pub fn key_exchange(settings: &HealthSettings, target: SocketAddr, board: &Board) -> Self {
+    pub fn key_exchange(settings: &HealthSettings, target: SocketAddr, results: &Results) -> Self {
         let check = UserCheck {
             name: KEY_EXCHANGE.to_owned(),
             command: key_exchange_command(target),
@@ -66,31 +66,31 @@ impl CommandCheck {
             rise: settings.rise,
             effect: Effect::Out,
         };
-        Self::named(check, KEY_EXCHANGE.to_owned(), Toll::Out(DEAD), settings.interval, board)
+        Self::named(check, KEY_EXCHANGE.to_owned(), Impact::Out(DEAD), settings.interval, results)
     }
 
-    fn named(check: UserCheck, name: String, toll: Toll, hurry: Duration, board: &Board) -> Self {
-        let judge = Judge::new(check.fall, check.rise, board.toll_of(&name));
-        Self { hurry: hurry.min(check.interval), check, name, toll, judge, undead: None }
+    fn named(check: UserCheck, name: String, impact: Impact, hurry: Duration, results: &Results) -> Self {
+        let hysteresis = Hysteresis::new(check.fall, check.rise, results.impact_of(&name));
+        Self { hurry: hurry.min(check.interval), check, name, impact, hysteresis, undead: None }
     }
 
     /// Runs it once and posts what came of it.
-    pub fn turn(&mut self, board: &Board, ends: impl Fn() -> bool) {
+    pub fn turn(&mut self, results: &Results, ends: impl Fn() -> bool) {
         let begun = Instant::now();
         let finding = match self.run(&ends) {
             Ok(words) => Finding::well(words),
             Err(_) if ends() => return,
-            Err(words) => Finding::ill(self.toll, words),
+            Err(words) => Finding::ill(self.impact, words),
         };
         let finding = finding.after(begun.elapsed());
-        let toll = self.judge.hear(finding.toll);
+        let impact = self.hysteresis.hear(finding.impact);
         let patience = self.check.interval + self.check.timeout * 2 + Duration::from_secs(3);
-        board.post(&self.name, Finding { toll, ..finding }, patience);
+        results.post(&self.name, Finding { impact, ..finding }, patience);
     }
 
     /// Time until the next run.
     pub fn interval(&self) -> Duration {
-        if self.judge.is_settled() { self.check.interval } else { self.hurry }
+        if self.hysteresis.is_settled() { self.check.interval } else { self.hurry }
     }
 
     fn run(&mut self, ends: &impl Fn() -> bool) -> Result<String, String> {
@@ -213,10 +213,10 @@ impl Said {
 mod tests {
     use super::*;
 
-    /// What one run of a command makes of the board: its toll and its words.
-    fn ran(command: &str) -> (Toll, String) {
-        let board = Board::new(|_| ());
-        board.expect(vec!["check x".to_owned()]);
+    /// What one run of a command leaves as a result: its impact and its words.
+    fn ran(command: &str) -> (Impact, String) {
+        let results = Results::new(|_| ());
+        results.expect(vec!["check x".to_owned()]);
         let check = UserCheck {
             name: "x".into(),
             command: command.into(),
@@ -226,25 +226,25 @@ mod tests {
             rise: 1,
             effect: Effect::Shed,
         };
-        CommandCheck::new(check, &board).turn(&board, || false);
-        (board.toll_of("check x"), board.status().checks[0].finding.clone())
+        CommandCheck::new(check, &results).turn(&results, || false);
+        (results.impact_of("check x"), results.status().checks[0].finding.clone())
     }
 
     #[test]
     fn success_and_failure_are_told_with_the_first_line() {
-        assert_eq!(ran("echo; echo fine; echo more"), (Toll::None, "fine".into()));
-        assert_eq!(ran("true"), (Toll::None, "succeeds".into()));
-        assert_eq!(ran("echo broken >&2; exit 3"), (Toll::Shed, "broken".into()));
-        assert_eq!(ran("exit 3"), (Toll::Shed, "exit status: 3".into()));
-        assert_eq!(ran("/nonexistent").0, Toll::Shed);
+        assert_eq!(ran("echo; echo fine; echo more"), (Impact::None, "fine".into()));
+        assert_eq!(ran("true"), (Impact::None, "succeeds".into()));
+        assert_eq!(ran("echo broken >&2; exit 3"), (Impact::Shed, "broken".into()));
+        assert_eq!(ran("exit 3"), (Impact::Shed, "exit status: 3".into()));
+        assert_eq!(ran("/nonexistent").0, Impact::Shed);
     }
 
     #[test]
     fn what_hangs_is_killed_with_all_its_children() {
         let file = std::env::temp_dir().join(format!("onevip-check-{}", std::process::id()));
         let start = Instant::now();
-        let (toll, words) = ran(&format!("(echo $$ > {0}; sleep 60) & sleep 60", file.display()));
-        assert_eq!((toll, words.as_str()), (Toll::Shed, "takes longer than 700ms"));
+        let (impact, words) = ran(&format!("(echo $$ > {0}; sleep 60) & sleep 60", file.display()));
+        assert_eq!((impact, words.as_str()), (Impact::Shed, "takes longer than 700ms"));
         assert!(start.elapsed() < Duration::from_secs(20));
         let group: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
         std::fs::remove_file(&file).unwrap();
@@ -268,6 +268,6 @@ mod tests {
 
     #[test]
     fn a_flood_of_output_neither_blocks_nor_fills_memory() {
-        assert_eq!(ran("yes onevip | head -c 10000000"), (Toll::None, "onevip".into()));
+        assert_eq!(ran("yes onevip | head -c 10000000"), (Impact::None, "onevip".into()));
     }
 }

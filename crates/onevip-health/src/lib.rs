@@ -1,8 +1,8 @@
 //! Whether this host can serve users of SSH: asked by the node itself, on threads that no beat waits for.
 //!
-//! Three kinds of checks post what they find to one [`board`]: [`sshd`] (does it answer connections), [`host`] (memory,
+//! Three kinds of checks post what they find as [`results`]: [`sshd`] (does it answer connections), [`host`] (memory,
 //! processors, processes, files, room, `nologin`) and [`command`] (what the administrator asks besides). The
-//! [`monitor`] makes one assessment of all that is posted, the [`toll`], and tells the beat loop: a [`Health`] level, which
+//! [`monitor`] makes one assessment of all that is posted, the [`impact`], and tells the beat loop: a [`Health`] level, which
 //! decides whether the node gets new users at all while others feel better, and a percentage of its weight.
 //!
 //! Nothing here cuts a session: the kernel part holds those whatever the health. What decides about others' shares is
@@ -10,11 +10,11 @@
 //!
 //! [`Health`]: onevip_core::beat::Health
 
-pub mod board;
 pub mod command;
 pub mod host;
-pub mod judge;
-pub mod ladder;
+pub mod hysteresis;
+pub mod impact;
 pub mod monitor;
+pub mod results;
 pub mod sshd;
-pub mod toll;
+pub mod weight_steps;

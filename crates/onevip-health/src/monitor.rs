@@ -1,11 +1,11 @@
 //! Runs the checks, each kind on threads of its own, and tells how the node feels.
 
-use super::board::{Assessment, Board, PROGRAMS};
 use super::command::{self, CommandCheck};
 use super::host::watch::HostWatch;
-use super::ladder::Ladder;
-use super::sshd::course::Pace;
+use super::results::{Assessment, PROGRAMS, Results};
+use super::sshd::check::CheckPace;
 use super::sshd::watcher::Watcher;
+use super::weight_steps::WeightSteps;
 use anyhow::Context;
 use onevip_config::health::SshdCheck;
 use onevip_config::{Config, HealthSettings, Protocol, Service, ServiceCheck, Vip};
@@ -52,41 +52,42 @@ pub struct Subject {
 }
 
 impl Monitor {
-    /// Starts all checks. Those that are on the board already go on from the verdict that stands there; what no check
+    /// Starts all checks. Those that have results already go on from the verdict that stands there; what no check
     /// posts any more is taken down.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(subject: &Subject, board: &Arc<Board>, announce: &Announce) -> anyhow::Result<Self> {
+    pub fn start(subject: &Subject, results: &Arc<Results>, announce: &Announce) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut monitor = Self { stop: Arc::clone(&stop), threads: Vec::new(), assessor: None };
         let settings = &subject.config.health;
         let examined = sshd(settings, &subject.vips);
         let exchange = examined.as_ref().filter(|_| settings.sshd == SshdCheck::Kex).map(|sshd| sshd.target);
         let watcher = examined
-            .map(|sshd| Watcher::new(sshd.target, sshd.addresses, pace(settings), board.toll_of(SSHD)));
+            .map(|sshd| Watcher::new(sshd.target, sshd.addresses, pace(settings), results.impact_of(SSHD)));
         let host = HostWatch::new(settings, &subject.host_root);
         let mut names = host.names();
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
         names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
         names.push(PROGRAMS.to_owned());
-        board.expect(names);
+        results.expect(names);
         if let Some(target) = exchange {
-            let check = CommandCheck::key_exchange(settings, target, board);
-            let (board, stop) = (Arc::clone(board), Arc::clone(&stop));
-            monitor.spawn("kex", move || ask_command(check, &board, &stop))?;
+            let check = CommandCheck::key_exchange(settings, target, results);
+            let (results, stop) = (Arc::clone(results), Arc::clone(&stop));
+            monitor.spawn("kex", move || ask_command(check, &results, &stop))?;
         }
 
         for check in &subject.config.checks {
-            let (check, name) = (CommandCheck::new(check.clone(), board), command::name(check));
-            let (board, stop) = (Arc::clone(board), Arc::clone(&stop));
-            monitor.spawn(&name, move || ask_command(check, &board, &stop))?;
+            let (check, name) = (CommandCheck::new(check.clone(), results), command::name(check));
+            let (results, stop) = (Arc::clone(results), Arc::clone(&stop));
+            monitor.spawn(&name, move || ask_command(check, &results, &stop))?;
         }
-        let (on_board, on_stop, interval) = (Arc::clone(board), Arc::clone(&stop), settings.interval);
-        monitor.spawn("host", move || ask_host(host, interval, &on_board, &on_stop))?;
-        let (board, announce) = (Arc::clone(board), Arc::clone(announce));
-        monitor.spawn("health", move || assess(watcher, &board, &*announce, &stop))?;
+        let (results_of_host, on_stop, interval) =
+            (Arc::clone(results), Arc::clone(&stop), settings.interval);
+        monitor.spawn("host", move || ask_host(host, interval, &results_of_host, &on_stop))?;
+        let (results, announce) = (Arc::clone(results), Arc::clone(announce));
+        monitor.spawn("health", move || assess(watcher, &results, &*announce, &stop))?;
         monitor.assessor = monitor.threads.pop();
         Ok(monitor)
     }
@@ -108,23 +109,23 @@ impl Drop for Monitor {
     }
 }
 
-/// Examines `sshd`, and makes one assessment of everything on the board.
-fn assess(mut watcher: Option<Watcher>, board: &Board, announce: &dyn Fn(Health, u8), stop: &AtomicBool) {
-    let (mut ladder, mut told, mut last) = (Ladder::default(), None, Instant::now());
+/// Examines `sshd`, and makes one assessment of all results.
+fn assess(mut watcher: Option<Watcher>, results: &Results, announce: &dyn Fn(Health, u8), stop: &AtomicBool) {
+    let (mut steps, mut told, mut last) = (WeightSteps::default(), None, Instant::now());
     while !stop.load(Ordering::Relaxed) {
         if let Some(watcher) = &mut watcher {
             watcher.turn();
             // It cannot hang, and it is this thread that would notice.
-            board.post(SSHD, watcher.finding(), Duration::MAX);
+            results.post(SSHD, watcher.finding(), Duration::MAX);
         }
         let now = Instant::now();
-        let sum: Assessment = board.assess(now, now.duration_since(last) < ABSENT);
+        let sum: Assessment = results.assess(now, now.duration_since(last) < ABSENT);
         last = now;
-        let percent = ladder.climb(now, sum.shed);
+        let percent = steps.climb(now, sum.shed);
         let health = sum.worst.health();
         if told != Some((health, percent)) {
             told = Some((health, percent));
-            board.note_percent(percent);
+            results.note_percent(percent);
             announce(health, percent);
         }
         match &watcher {
@@ -134,16 +135,16 @@ fn assess(mut watcher: Option<Watcher>, board: &Board, announce: &dyn Fn(Health,
     }
 }
 
-fn ask_host(mut host: HostWatch, interval: Duration, board: &Board, stop: &AtomicBool) {
+fn ask_host(mut host: HostWatch, interval: Duration, results: &Results, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        host.turn(board);
+        host.turn(results);
         rest(interval, stop);
     }
 }
 
-fn ask_command(mut check: CommandCheck, board: &Board, stop: &AtomicBool) {
+fn ask_command(mut check: CommandCheck, results: &Results, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        check.turn(board, || stop.load(Ordering::Relaxed));
+        check.turn(results, || stop.load(Ordering::Relaxed));
         rest(check.interval(), stop);
     }
 }
@@ -160,8 +161,8 @@ fn rest(interval: Duration, stop: &AtomicBool) {
 }
 
 /// How fast `sshd` is asked, and how patiently.
-pub fn pace(settings: &HealthSettings) -> Pace {
-    Pace {
+pub fn pace(settings: &HealthSettings) -> CheckPace {
+    CheckPace {
         interval: settings.interval,
         timeout: settings.timeout,
         fall: settings.fall,

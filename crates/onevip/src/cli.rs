@@ -3,17 +3,17 @@
 //! Each subcommand is a file of `cmd/`. An error goes to standard error; the exit code is 0 when all is well, 1 when
 //! something failed, 2 when the command line or the configuration is wrong; a subcommand may have more of them.
 
+use crate::bans::handlers::Unban;
 use crate::cmd;
-use crate::daemon::control::Request;
+use crate::cmd::context::{Context, EXIT_WRONG, colour};
+use crate::control::reload::ReloadRequest;
+use crate::engine::orders::{Forget, Rebalance};
 use clap::{Parser, Subcommand};
 use onevip_config::{Diagnostics, UnknownNode};
 use onevip_core::Prefix;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// The exit code for a wrong command line or configuration.
-pub const EXIT_WRONG: u8 = 2;
 
 /// Several hosts, one SSH address, no load balancer.
 #[derive(Parser, Debug)]
@@ -126,21 +126,6 @@ enum Command {
     Render(cmd::render::Args),
 }
 
-/// What every subcommand knows.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The configuration file.
-    pub config: PathBuf,
-    /// Where the running daemon keeps its state.
-    pub run_dir: PathBuf,
-    /// Where the daemon keeps what must survive a reboot.
-    pub state_dir: PathBuf,
-    /// The name given with `--node`.
-    pub node: Option<String>,
-    /// Whether the output shall be JSON.
-    pub json: bool,
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -189,7 +174,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Drain(args) => cmd::drain::run(&ctx, &args),
         Command::Undrain { node, vip } => cmd::drain::undrain(&ctx, node.as_deref(), vip),
         Command::Ban(args) => cmd::ban::run(&ctx, &args),
-        Command::Unban { prefix } => cmd::order::run(&ctx, Request::Unban { prefix: prefix.to_string() }),
+        Command::Unban { prefix } => cmd::ask::run(&ctx, &Unban { prefix: prefix.to_string() }),
         Command::Bans { json } => {
             ctx.json = json;
             cmd::ban::list(&ctx)
@@ -198,9 +183,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             ctx.json = json;
             cmd::limits::run(&ctx)
         }
-        Command::Rebalance => cmd::order::run(&ctx, Request::Rebalance),
-        Command::Forget { whom } => cmd::order::run(&ctx, Request::Forget { node: whom }),
-        Command::Reload => cmd::order::run(&ctx, Request::Reload),
+        Command::Rebalance => cmd::ask::run(&ctx, &Rebalance {}),
+        Command::Forget { whom } => cmd::ask::run(&ctx, &Forget { node: whom }),
+        Command::Reload => cmd::ask::run(&ctx, &ReloadRequest {}),
         Command::Trace(args) => {
             ctx.json = args.json;
             cmd::trace::run(&ctx, &args)
@@ -234,9 +219,4 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     let _ = writeln!(err, "onevip: {error:#}");
     ExitCode::FAILURE
-}
-
-/// Whether a stream takes colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
-pub fn colour(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -14,7 +14,7 @@ pub mod room;
 pub mod tasks;
 pub mod watch;
 
-use super::toll::{Finding, POORLY, Toll};
+use super::impact::{Finding, Impact, POORLY};
 use onevip_config::health::Thresholds;
 
 /// Which way a figure gets worse.
@@ -35,9 +35,9 @@ pub fn grade(percent: f64, worse: Worse, thresholds: Thresholds, words: String) 
         })
     };
     if beyond(thresholds.out) {
-        Finding::ill(Toll::Out(POORLY), words)
+        Finding::ill(Impact::Out(POORLY), words)
     } else if beyond(thresholds.shed) {
-        Finding::ill(Toll::Shed, words)
+        Finding::ill(Impact::Shed, words)
     } else {
         Finding::well(words)
     }
@@ -49,14 +49,18 @@ mod tests {
 
     #[test]
     fn thresholds_are_reached_from_their_side() {
-        let toll =
-            |percent, worse, shed, out| grade(percent, worse, Thresholds { shed, out }, String::new()).toll;
-        assert_eq!(toll(19.9, Worse::Upwards, Some(20), Some(60)), Toll::None);
-        assert_eq!(toll(20.0, Worse::Upwards, Some(20), Some(60)), Toll::Shed);
-        assert_eq!(toll(60.0, Worse::Upwards, Some(20), Some(60)), Toll::Out(POORLY));
-        assert_eq!(toll(5.1, Worse::Downwards, Some(5), Some(2)), Toll::None);
-        assert_eq!(toll(2.0, Worse::Downwards, Some(5), Some(2)), Toll::Out(POORLY));
-        assert_eq!(toll(100.0, Worse::Upwards, None, None), Toll::None, "without thresholds nothing happens");
-        assert_eq!(toll(0.0, Worse::Downwards, None, Some(1)), Toll::Out(POORLY));
+        let impact =
+            |percent, worse, shed, out| grade(percent, worse, Thresholds { shed, out }, String::new()).impact;
+        assert_eq!(impact(19.9, Worse::Upwards, Some(20), Some(60)), Impact::None);
+        assert_eq!(impact(20.0, Worse::Upwards, Some(20), Some(60)), Impact::Shed);
+        assert_eq!(impact(60.0, Worse::Upwards, Some(20), Some(60)), Impact::Out(POORLY));
+        assert_eq!(impact(5.1, Worse::Downwards, Some(5), Some(2)), Impact::None);
+        assert_eq!(impact(2.0, Worse::Downwards, Some(5), Some(2)), Impact::Out(POORLY));
+        assert_eq!(
+            impact(100.0, Worse::Upwards, None, None),
+            Impact::None,
+            "without thresholds nothing happens"
+        );
+        assert_eq!(impact(0.0, Worse::Downwards, None, Some(1)), Impact::Out(POORLY));
     }
 }

@@ -3,9 +3,9 @@
 use super::cgroup::Cgroup;
 use super::pressure::{self, Line, Pressure};
 use super::{Worse, files, grade, memory, nologin, room, tasks};
-use crate::board::Board;
-use crate::judge::Judge;
-use crate::toll::{CLOSING, Finding, POORLY, Toll};
+use crate::hysteresis::Hysteresis;
+use crate::impact::{CLOSING, Finding, Impact, POORLY};
+use crate::results::Results;
 use onevip_config::health::{HealthSettings, NologinCheck, Scope, Thresholds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct HostWatch {
     memory: Pressure,
     cpu: Pressure,
     io: Pressure,
-    judges: HashMap<String, Judge>,
+    judges: HashMap<String, Hysteresis>,
     /// When the reading began that is posted next.
     begun: Instant,
 }
@@ -54,16 +54,16 @@ impl HostWatch {
     }
 
     /// Looks at everything once. Slow things come last, and each is posted before the next is begun.
-    pub fn turn(&mut self, board: &Board) {
+    pub fn turn(&mut self, results: &Results) {
         let now = Instant::now();
         self.begun = now;
         if self.settings.nologin == NologinCheck::Drain {
             let finding = match nologin::look(&self.root) {
-                Some(words) => Finding::ill(Toll::Out(CLOSING), words),
+                Some(words) => Finding::ill(Impact::Out(CLOSING), words),
                 None => Finding::well("there is none"),
             };
             // Somebody means it: nothing to wait for.
-            board.post("nologin", finding.after(now.elapsed()), self.patience());
+            results.post("nologin", finding.after(now.elapsed()), self.patience());
             self.begun = Instant::now();
         }
         let stalls = [
@@ -73,52 +73,52 @@ impl HostWatch {
         ];
         for (percent, name, what, thresholds) in stalls {
             let words = |percent| format!("{percent:.0} % of the time work waits for {what}");
-            self.figure(board, name, percent, Worse::Upwards, thresholds, words);
+            self.figure(results, name, percent, Worse::Upwards, thresholds, words);
         }
         let left = memory::left(self.cgroup.as_ref());
         let thresholds = self.settings.memory_left;
-        self.figure(board, "memory", left, Worse::Downwards, thresholds, |p| format!("{p:.1} % is left"));
+        self.figure(results, "memory", left, Worse::Downwards, thresholds, |p| format!("{p:.1} % is left"));
         let thresholds = self.settings.files_left;
-        self.figure(board, "files", files::left(), Worse::Downwards, thresholds, |p| {
+        self.figure(results, "files", files::left(), Worse::Downwards, thresholds, |p| {
             format!("{p:.0} % of the kernel's open files are left")
         });
-        self.processes(board);
-        self.rooms(board);
+        self.processes(results);
+        self.rooms(results);
     }
 
-    fn processes(&mut self, board: &Board) {
+    fn processes(&mut self, results: &Results) {
         let thresholds = self.settings.processes_left;
         if thresholds == Thresholds::default() {
             return;
         }
         let finding = match tasks::make_one() {
-            Err(words) => Finding::ill(Toll::Out(POORLY), words),
+            Err(words) => Finding::ill(Impact::Out(POORLY), words),
             Ok(()) => match tasks::left(self.cgroup.as_ref()) {
                 Some(left) => grade(left.percent, Worse::Downwards, thresholds, left.words),
                 None => Finding::well("a process can be made"),
             },
         };
-        self.judge(board, "processes", finding);
+        self.judge(results, "processes", finding);
     }
 
-    fn rooms(&mut self, board: &Board) {
+    fn rooms(&mut self, results: &Results) {
         for path in self.settings.filesystems.clone() {
             let below = path.strip_prefix("/").unwrap_or(&path);
             let Some(room) = room::look(&self.root.join(below)) else { continue };
             let what = if room.inodes { "inodes" } else { "room" };
             let words = format!("{:.1} % of its {what} is left", room.percent_left);
             let finding = if room.read_only {
-                Finding::ill(Toll::Out(POORLY), "it is read-only")
+                Finding::ill(Impact::Out(POORLY), "it is read-only")
             } else {
                 grade(room.percent_left, Worse::Downwards, self.settings.disk_left, words)
             };
-            self.judge(board, &format!("disk {}", path.display()), finding);
+            self.judge(results, &format!("disk {}", path.display()), finding);
         }
     }
 
     fn figure(
         &mut self,
-        board: &Board,
+        results: &Results,
         name: &str,
         percent: Option<f64>,
         worse: Worse,
@@ -126,17 +126,19 @@ impl HostWatch {
         words: impl Fn(f64) -> String,
     ) {
         let Some(percent) = percent.filter(|_| thresholds != Thresholds::default()) else { return };
-        self.judge(board, name, grade(percent, worse, thresholds, words(percent)));
+        self.judge(results, name, grade(percent, worse, thresholds, words(percent)));
     }
 
-    fn judge(&mut self, board: &Board, name: &str, finding: Finding) {
+    fn judge(&mut self, results: &Results, name: &str, finding: Finding) {
         let (fall, rise) = (self.settings.fall, self.settings.rise);
-        let judge =
-            self.judges.entry(name.to_owned()).or_insert_with(|| Judge::new(fall, rise, board.toll_of(name)));
-        let toll = judge.hear(finding.toll);
+        let hysteresis = self
+            .judges
+            .entry(name.to_owned())
+            .or_insert_with(|| Hysteresis::new(fall, rise, results.impact_of(name)));
+        let impact = hysteresis.hear(finding.impact);
         let finding = finding.after(self.begun.elapsed());
         self.begun = Instant::now();
-        board.post(name, Finding { toll, ..finding }, self.patience());
+        results.post(name, Finding { impact, ..finding }, self.patience());
     }
 
     fn patience(&self) -> Duration {

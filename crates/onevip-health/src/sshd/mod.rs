@@ -1,17 +1,17 @@
 //! Whether `sshd` answers connections, with as few questions as can be, and without lines in its log.
 //!
-//! [`sight`] looks at the sockets of the service port: real connections tell most. [`queue`] knows whether those who wait
-//! to be accepted are. [`probe`] asks, where that says nothing. [`course`] decides which of them when, and what the answers
+//! [`socket_snapshot`] looks at the sockets of the service port: real connections tell most. [`queue`] knows whether those who wait
+//! to be accepted are. [`probe`] asks, where that says nothing. [`check`] decides which of them when, and what the answers
 //! mean; it has neither socket nor clock. [`watcher`] joins them.
 //!
-//! The questions are two. A *knock* is a connection that is reset before `sshd` accepts it: it proves that the accept
+//! The questions are two. A *probe* is a connection that is reset before `sshd` accepts it: it proves that the accept
 //! queue drains, and OpenSSH says nothing about it, not even at `LogLevel VERBOSE` (its child finds that the peer is gone
 //! and ends). A *call* waits for the banner and costs one line in the log, `Connection closed by … [preauth]`: with every
 //! other way of ending there are one or two as well (measured with 9.2; docs/health.md). So a call is made in doubt only,
 //! while `sshd` is ill, and once in `banner_every`.
 
-pub mod course;
+pub mod check;
 pub mod probe;
 pub mod queue;
-pub mod sight;
+pub mod socket_snapshot;
 pub mod watcher;

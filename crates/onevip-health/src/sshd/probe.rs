@@ -1,8 +1,9 @@
-//! The two questions to `sshd`, without ever waiting: a knock and a call.
+//! The two questions to `sshd`, without ever waiting: a probe and a call.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, setsockopt, socket,
+    sockopt,
 };
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -15,7 +16,7 @@ const OURSELVES: &[u8] = b"SSH-2.0-onevip_health\r\n";
 
 /// What came of a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub enum ProbeOutcome {
     /// `sshd` identified itself.
     Banner(String),
     /// Nobody listens.
@@ -36,8 +37,8 @@ pub enum Answer {
 /// is to be seen at the queue.
 ///
 /// # Errors
-/// The answer that is known already: most often [`Answer::Refused`].
-pub fn knock(to: SocketAddr) -> Result<(), Answer> {
+/// The answer that is known already: most often [`ProbeOutcome::Refused`].
+pub fn connect(to: SocketAddr) -> Result<(), ProbeOutcome> {
     let stream = dial(to)?;
     // Between two ends on one host the handshake is over when `connect` returns.
     let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
@@ -48,17 +49,17 @@ pub fn knock(to: SocketAddr) -> Result<(), Answer> {
 }
 
 /// A connection that waits for the banner.
-pub struct Call {
+pub struct BannerProbe {
     stream: TcpStream,
     said: Vec<u8>,
 }
 
-impl Call {
+impl BannerProbe {
     /// Begins to ask.
     ///
     /// # Errors
     /// The answer that is known already.
-    pub fn begin(to: SocketAddr) -> Result<Self, Answer> {
+    pub fn begin(to: SocketAddr) -> Result<Self, ProbeOutcome> {
         Ok(Self { stream: dial(to)?, said: Vec::new() })
     }
 
@@ -68,11 +69,11 @@ impl Call {
     }
 
     /// Takes in what has arrived; the answer once there is one.
-    pub fn proceed(&mut self) -> Option<Answer> {
+    pub fn proceed(&mut self) -> Option<ProbeOutcome> {
         let mut bytes = [0; 1024];
         loop {
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Some(self.judge().unwrap_or(Answer::Closed)),
+                Ok(0) => return Some(self.judge().unwrap_or(ProbeOutcome::Closed)),
                 Ok(length) => {
                     self.said.extend_from_slice(&bytes[..length]);
                     let complete = self.said.len() > BANNER_MAX || self.said.contains(&b'\n');
@@ -84,31 +85,33 @@ impl Call {
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    return Some(Answer::Refused);
+                    return Some(ProbeOutcome::Refused);
                 }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Some(Answer::Closed),
-                Err(error) => return Some(Answer::Unasked(error.to_string())),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Some(ProbeOutcome::Closed);
+                }
+                Err(error) => return Some(ProbeOutcome::Unasked(error.to_string())),
             }
         }
     }
 
     /// What the lines that came so far mean; none while the banner may still come.
-    fn judge(&mut self) -> Option<Answer> {
+    fn judge(&mut self) -> Option<ProbeOutcome> {
         let text = String::from_utf8_lossy(&self.said).into_owned();
         let mut lines = text.lines().filter(|line| !line.is_empty());
         if let Some(banner) = lines.clone().find(|line| line.starts_with("SSH-")) {
             // With this and an orderly end `sshd` logs one line; without, two.
             let _ = self.stream.write(OURSELVES);
-            return Some(Answer::Banner(banner.to_owned()));
+            return Some(ProbeOutcome::Banner(banner.to_owned()));
         }
         let first = lines.next()?;
         if first.starts_with("Exceeded MaxStartups") {
-            return Some(Answer::Full);
+            return Some(ProbeOutcome::Full);
         }
         if first.starts_with("Not allowed at this time") {
-            return Some(Answer::Penalised);
+            return Some(ProbeOutcome::Penalised);
         }
-        (self.said.len() > BANNER_MAX).then(|| Answer::Stranger(first.chars().take(60).collect()))
+        (self.said.len() > BANNER_MAX).then(|| ProbeOutcome::Stranger(first.chars().take(60).collect()))
     }
 
     /// Ends a call that was not answered. Its place in the accept queue stays.
@@ -117,33 +120,33 @@ impl Call {
     }
 }
 
-impl AsFd for Call {
+impl AsFd for BannerProbe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
 /// A socket that connects, or has connected; never waits.
-fn dial(to: SocketAddr) -> Result<TcpStream, Answer> {
+fn dial(to: SocketAddr) -> Result<TcpStream, ProbeOutcome> {
     let family = match to.ip() {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    let unasked = |error: nix::errno::Errno| Answer::Unasked(error.to_string());
+    let unasked = |error: nix::errno::Errno| ProbeOutcome::Unasked(error.to_string());
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Stream, flags, None).map_err(unasked)?;
-    match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+    match connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(fd.into()),
-        Err(nix::errno::Errno::ECONNREFUSED) => Err(Answer::Refused),
+        Err(nix::errno::Errno::ECONNREFUSED) => Err(ProbeOutcome::Refused),
         Err(error) => Err(unasked(error)),
     }
 }
 
-fn refused(stream: &TcpStream) -> Option<Answer> {
+fn refused(stream: &TcpStream) -> Option<ProbeOutcome> {
     match stream.take_error() {
         Ok(None) => None,
-        Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Some(Answer::Refused),
-        Ok(Some(error)) | Err(error) => Some(Answer::Unasked(error.to_string())),
+        Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Some(ProbeOutcome::Refused),
+        Ok(Some(error)) | Err(error) => Some(ProbeOutcome::Unasked(error.to_string())),
     }
 }
 
@@ -157,7 +160,7 @@ fn reset(stream: &TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sshd::sight::Eye;
+    use crate::sshd::socket_snapshot::Snapshotter;
     use std::net::TcpListener;
     use std::time::{Duration, Instant};
 
@@ -167,7 +170,7 @@ mod tests {
         (listener, address)
     }
 
-    fn answer(call: &mut Call) -> Answer {
+    fn answer(call: &mut BannerProbe) -> ProbeOutcome {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(answer) = call.proceed() {
@@ -180,9 +183,9 @@ mod tests {
     }
 
     /// The answer to a call whose server says this and closes.
-    fn said(text: &str) -> Answer {
+    fn said(text: &str) -> ProbeOutcome {
         let (listener, address) = server();
-        let mut call = Call::begin(address).unwrap();
+        let mut call = BannerProbe::begin(address).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         drop(stream);
@@ -191,38 +194,38 @@ mod tests {
 
     #[test]
     fn the_banner_is_told_from_everything_else() {
-        assert_eq!(said("SSH-2.0-OpenSSH_9.2\r\n"), Answer::Banner("SSH-2.0-OpenSSH_9.2".into()));
+        assert_eq!(said("SSH-2.0-OpenSSH_9.2\r\n"), ProbeOutcome::Banner("SSH-2.0-OpenSSH_9.2".into()));
         assert_eq!(
             said("hello\r\nSSH-2.0-x\r\n"),
-            Answer::Banner("SSH-2.0-x".into()),
+            ProbeOutcome::Banner("SSH-2.0-x".into()),
             "RFC 4253 allows lines before"
         );
-        assert_eq!(said("Exceeded MaxStartups\r\n"), Answer::Full);
-        assert_eq!(said("Not allowed at this time\r\n"), Answer::Penalised);
-        assert_eq!(said(""), Answer::Closed);
-        assert!(matches!(said(&"x".repeat(5000)), Answer::Stranger(_)));
+        assert_eq!(said("Exceeded MaxStartups\r\n"), ProbeOutcome::Full);
+        assert_eq!(said("Not allowed at this time\r\n"), ProbeOutcome::Penalised);
+        assert_eq!(said(""), ProbeOutcome::Closed);
+        assert!(matches!(said(&"x".repeat(5000)), ProbeOutcome::Stranger(_)));
     }
 
     #[test]
     fn who_does_not_listen_refuses() {
         let (listener, address) = server();
         drop(listener);
-        let refused = match Call::begin(address) {
+        let refused = match BannerProbe::begin(address) {
             Err(answer) => answer,
             Ok(mut call) => answer(&mut call),
         };
-        assert_eq!(refused, Answer::Refused);
-        assert_eq!(knock(address), Err(Answer::Refused));
+        assert_eq!(refused, ProbeOutcome::Refused);
+        assert_eq!(connect(address), Err(ProbeOutcome::Refused));
     }
 
     #[test]
-    fn a_knock_stays_in_the_queue_until_it_is_taken() {
+    fn a_connection_stays_in_the_queue_until_it_is_taken() {
         let (listener, address) = server();
-        let eye = Eye::new(address.port());
-        knock(address).unwrap();
-        assert_eq!(eye.glance().unwrap().queue, 1);
+        let snapshotter = Snapshotter::new(address.port());
+        connect(address).unwrap();
+        assert_eq!(snapshotter.glance().unwrap().queue, 1);
         let (mut taken, _) = listener.accept().unwrap();
-        assert_eq!(eye.glance().unwrap().queue, 0);
+        assert_eq!(snapshotter.glance().unwrap().queue, 0);
         assert!(
             taken.peer_addr().is_err() || taken.read(&mut [0]).is_err(),
             "whoever takes it finds it reset"

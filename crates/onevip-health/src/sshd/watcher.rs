@@ -1,18 +1,18 @@
 //! Carries the examination out: looks, asks, listens; never waits for longer than a moment.
 
-use super::course::{Ask, Course, Pace};
-use super::probe::{Call, knock};
-use super::sight::Eye;
-use crate::toll::{Finding, Toll};
+use super::check::{Ask, CheckPace, CheckRun};
+use super::probe::{BannerProbe, connect};
+use super::socket_snapshot::Snapshotter;
+use crate::impact::{Finding, Impact};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How soon the queue is looked at after a knock, and again while it is not empty.
+/// How soon the queue is looked at after a probe, and again while it is not empty.
 const GLANCE: Duration = Duration::from_millis(5);
-/// The same once the knock has been waiting for a while, and while clients wait.
+/// The same once the probe has been waiting for a while, and while clients wait.
 const GLANCE_LATER: Duration = Duration::from_millis(50);
 
 /// The examination of one `sshd`.
@@ -20,40 +20,39 @@ pub struct Watcher {
     target: SocketAddr,
     /// Where users find it, and the target's own.
     addresses: Vec<IpAddr>,
-    eye: Eye,
-    course: Course,
-    call: Option<Call>,
+    snapshotter: Snapshotter,
+    check_run: CheckRun,
+    call: Option<BannerProbe>,
 }
 
 impl Watcher {
     /// Begins, with the verdict of an examination before this one. Users find this `sshd` at `addresses`, it is asked at
     /// `target`.
-    pub fn new(target: SocketAddr, mut addresses: Vec<IpAddr>, pace: Pace, verdict: Toll) -> Self {
-        let course = Course::new(pace, verdict, Instant::now());
+    pub fn new(target: SocketAddr, mut addresses: Vec<IpAddr>, pace: CheckPace, verdict: Impact) -> Self {
+        let check_run = CheckRun::new(pace, verdict, Instant::now());
         addresses.push(target.ip());
-        Self { target, addresses, eye: Eye::new(target.port()), course, call: None }
+        Self { target, addresses, snapshotter: Snapshotter::new(target.port()), check_run, call: None }
     }
 
     /// Does what is due.
     pub fn turn(&mut self) {
         // Answers before deadlines: this thread may itself have been late.
-        if let Some(answer) = self.call.as_mut().and_then(Call::proceed) {
+        if let Some(answer) = self.call.as_mut().and_then(BannerProbe::proceed) {
             self.call = None;
-            self.course.answered(Instant::now(), answer);
+            self.check_run.answered(Instant::now(), answer);
         }
         self.glance();
-        let (ask, give_up) = self.course.timeout(Instant::now());
+        let (ask, give_up) = self.check_run.timeout(Instant::now());
         if give_up {
-            self.call.take().into_iter().for_each(Call::give_up);
+            self.call.take().into_iter().for_each(BannerProbe::give_up);
         }
         ask.into_iter().for_each(|ask| self.ask(ask));
-        if Instant::now() >= self.course.next_look() {
+        if Instant::now() >= self.check_run.next_look() {
             // Without sock_diag (it may be missing from a kernel) questions alone have to do.
-            let sight = self
-                .eye
-                .look()
-                .unwrap_or_else(|_| super::sight::Sight { listens: true, ..Default::default() });
-            if let Some(ask) = self.course.looked(Instant::now(), &sight) {
+            let snapshot = self.snapshotter.look().unwrap_or_else(|_| {
+                super::socket_snapshot::SocketSnapshot { listens: true, ..Default::default() }
+            });
+            if let Some(ask) = self.check_run.looked(Instant::now(), &snapshot) {
                 self.ask(ask);
             }
         }
@@ -61,35 +60,36 @@ impl Watcher {
 
     /// Looks at the accept queue, and only if somebody is in it, who. Without sock_diag nothing is seen.
     fn glance(&mut self) {
-        let Ok(sight) = self.eye.glance() else { return };
-        let waiting = if sight.queue == 0 { Ok(HashSet::new()) } else { self.eye.waiting(&self.addresses) };
+        let Ok(snapshot) = self.snapshotter.glance() else { return };
+        let waiting =
+            if snapshot.queue == 0 { Ok(HashSet::new()) } else { self.snapshotter.waiting(&self.addresses) };
         if let Ok(waiting) = waiting {
-            self.course.queued(Instant::now(), waiting);
+            self.check_run.queued(Instant::now(), waiting);
         }
-        if sight.listens && sight.queue == 0 {
-            self.course.taken(Instant::now());
+        if snapshot.listens && snapshot.queue == 0 {
+            self.check_run.taken(Instant::now());
         }
     }
 
     fn ask(&mut self, ask: Ask) {
-        self.course.asked(Instant::now(), ask);
+        self.check_run.asked(Instant::now(), ask);
         let outcome = match ask {
-            Ask::Knock => knock(self.target),
-            Ask::Call => Call::begin(self.target).map(|call| self.call = Some(call)),
+            Ask::Connect => connect(self.target),
+            Ask::Banner => BannerProbe::begin(self.target).map(|call| self.call = Some(call)),
         };
         if let Err(answer) = outcome {
-            self.course.answered(Instant::now(), answer);
+            self.check_run.answered(Instant::now(), answer);
         }
     }
 
     /// Waits until something is due or has arrived, at most for `most`.
     pub fn wait(&self, most: Duration) {
         let now = Instant::now();
-        let mut wait = most.min(self.course.next_look().saturating_duration_since(now));
-        if let Some(since) = self.course.knocking_since() {
+        let mut wait = most.min(self.check_run.next_look().saturating_duration_since(now));
+        if let Some(since) = self.check_run.connected_since() {
             let later = now.duration_since(since) > GLANCE * 10;
             wait = wait.min(if later { GLANCE_LATER } else { GLANCE });
-        } else if self.call.is_some() || self.course.is_queueing() {
+        } else if self.call.is_some() || self.check_run.is_queueing() {
             wait = wait.min(GLANCE_LATER);
         }
         let mut fds: Vec<PollFd<'_>> =
@@ -100,7 +100,7 @@ impl Watcher {
 
     /// What is known.
     pub fn finding(&self) -> Finding {
-        self.course.finding()
+        self.check_run.finding()
     }
 }
 
@@ -108,7 +108,7 @@ impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watcher")
             .field("target", &self.target)
-            .field("course", &self.course)
+            .field("check_run", &self.check_run)
             .finish_non_exhaustive()
     }
 }
@@ -116,13 +116,13 @@ impl std::fmt::Debug for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toll::DEAD;
+    use crate::impact::DEAD;
     use std::io::Write;
     use std::net::TcpListener;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
-    const PACE: Pace = Pace {
+    const PACE: CheckPace = CheckPace {
         interval: Duration::from_millis(100),
         timeout: Duration::from_millis(300),
         fall: 2,
@@ -136,15 +136,15 @@ mod tests {
         (listener, address)
     }
 
-    /// Watches until it has this toll.
+    /// Watches until it has this impact.
     #[track_caller]
-    fn until(watcher: &mut Watcher, toll: Toll) -> Finding {
+    fn until(watcher: &mut Watcher, impact: Impact) -> Finding {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             watcher.turn();
             let finding = watcher.finding();
             // What it begins with is no answer.
-            if finding.toll == toll && finding.words != "not asked yet" {
+            if finding.impact == impact && finding.words != "not asked yet" {
                 return finding;
             }
             assert!(Instant::now() < deadline, "{watcher:?}");
@@ -159,7 +159,7 @@ mod tests {
             listener.set_nonblocking(true).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 if let Ok((mut stream, _)) = listener.accept() {
-                    // A knock cannot be written to.
+                    // A probe cannot be written to.
                     let _ = stream.write_all(b"SSH-2.0-test\r\n");
                 }
                 thread::sleep(Duration::from_millis(1));
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn an_open_port_alone_proves_nothing() {
         let (_listener, address) = listener();
-        let finding = until(&mut Watcher::new(address, Vec::new(), PACE, Toll::None), Toll::Out(DEAD));
+        let finding = until(&mut Watcher::new(address, Vec::new(), PACE, Impact::None), Impact::Out(DEAD));
         assert!(
             finding.words.contains("no banner") || finding.words.contains("none is taken"),
             "{finding:?}"
@@ -182,12 +182,12 @@ mod tests {
         static STOP: AtomicBool = AtomicBool::new(false);
         let (listener, address) = listener();
         let server = serve(listener, Duration::from_millis(150), &STOP);
-        let mut watcher = Watcher::new(address, Vec::new(), PACE, Toll::None);
-        until(&mut watcher, Toll::None);
+        let mut watcher = Watcher::new(address, Vec::new(), PACE, Impact::None);
+        until(&mut watcher, Impact::None);
         let end = Instant::now() + Duration::from_secs(2);
         while Instant::now() < end {
             watcher.turn();
-            assert_eq!(watcher.finding().toll, Toll::None, "{watcher:?}");
+            assert_eq!(watcher.finding().impact, Impact::None, "{watcher:?}");
             watcher.wait(Duration::from_millis(50));
         }
         STOP.store(true, Ordering::Relaxed);
@@ -198,15 +198,15 @@ mod tests {
     fn it_falls_with_the_listener_and_rises_with_the_next() {
         static STOP: AtomicBool = AtomicBool::new(false);
         let (listener, address) = listener();
-        let mut watcher = Watcher::new(address, Vec::new(), PACE, Toll::None);
+        let mut watcher = Watcher::new(address, Vec::new(), PACE, Impact::None);
         let server = serve(listener, Duration::ZERO, &STOP);
-        until(&mut watcher, Toll::None);
+        until(&mut watcher, Impact::None);
         STOP.store(true, Ordering::Relaxed);
         server.join().unwrap();
-        assert_eq!(until(&mut watcher, Toll::Out(DEAD)).words, "nothing listens");
+        assert_eq!(until(&mut watcher, Impact::Out(DEAD)).words, "nothing listens");
         STOP.store(false, Ordering::Relaxed);
         let server = serve(TcpListener::bind(address).unwrap(), Duration::ZERO, &STOP);
-        assert!(until(&mut watcher, Toll::None).words.starts_with("SSH-2.0-test"));
+        assert!(until(&mut watcher, Impact::None).words.starts_with("SSH-2.0-test"));
         STOP.store(true, Ordering::Relaxed);
         server.join().unwrap();
     }
@@ -216,15 +216,15 @@ mod tests {
         static STOP: AtomicBool = AtomicBool::new(false);
         let (listener, address) = listener();
         // Patient, so that nothing else can be what makes it fall.
-        let pace = Pace { timeout: Duration::from_secs(4), interval: Duration::from_secs(60), ..PACE };
-        let mut watcher = Watcher::new(address, Vec::new(), pace, Toll::None);
+        let pace = CheckPace { timeout: Duration::from_secs(4), interval: Duration::from_secs(60), ..PACE };
+        let mut watcher = Watcher::new(address, Vec::new(), pace, Impact::None);
         let frozen = listener.try_clone().unwrap();
         let server = serve(listener, Duration::ZERO, &STOP);
-        until(&mut watcher, Toll::None);
+        until(&mut watcher, Impact::None);
         STOP.store(true, Ordering::Relaxed);
         server.join().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
-        let words = until(&mut watcher, Toll::Out(DEAD)).words;
+        let words = until(&mut watcher, Impact::Out(DEAD)).words;
         assert!(words.starts_with("takes nobody from its queue (1 wait) for 1."), "{words}");
         drop(frozen);
     }

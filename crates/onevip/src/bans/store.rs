@@ -1,6 +1,6 @@
 //! The bans in the state directory, so that they outlive a reboot.
 
-use super::wire::Told;
+use crate::bans::wire::BanRecord;
 use anyhow::Context;
 use onevip_core::Prefix;
 use onevip_core::Time;
@@ -22,7 +22,7 @@ struct Stored {
     boot_ns: u64,
     /// When, by the time of day, in ms since 1970: for other boots.
     clock_ms: u64,
-    bans: Vec<Told>,
+    bans: Vec<BanRecord>,
 }
 
 /// Which boot this is.
@@ -34,7 +34,7 @@ fn boot_id() -> String {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn save(dir: &Path, bans: Vec<Told>, now: Time, clock_ms: u64) -> anyhow::Result<()> {
+pub fn save(dir: &Path, bans: Vec<BanRecord>, now: Time, clock_ms: u64) -> anyhow::Result<()> {
     let stored = Stored { boot_id: boot_id(), boot_ns: now.nanos(), clock_ms, bans };
     let path = dir.join(FILE);
     let draft = path.with_extension("new");
@@ -85,7 +85,8 @@ mod tests {
         book.ban("192.0.2.1".parse().unwrap(), Some(hour), false, "x", (now, 1_000_000)).unwrap();
         book.ban("192.0.2.2".parse().unwrap(), None, true, "", (now, 1_000_000)).unwrap();
         assert!(load(&dir, now, 0).unwrap().is_empty(), "there is no file yet");
-        let told = book.changes(0, 99).0.iter().map(|(prefix, entry)| Told::of(prefix, entry, now)).collect();
+        let told =
+            book.changes(0, 99).0.iter().map(|(prefix, entry)| BanRecord::of(prefix, entry, now)).collect();
         save(&dir, told, now, 1_000_000).unwrap();
         let until = |now, clock_ms| load(&dir, now, clock_ms).unwrap()[0].1.until;
         assert_eq!(

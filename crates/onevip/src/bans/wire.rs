@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// An entry of the book. How long a ban lasts is the time that is left: clocks of two hosts, or of two boots of one,
 /// have no common beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct BanRecord {
     /// Whom it is about.
     pub prefix: String,
     /// Of its stamp.
@@ -29,7 +29,7 @@ pub struct Told {
     pub reason: String,
 }
 
-impl Told {
+impl BanRecord {
     /// What the book says, as it is told now.
     pub fn of(prefix: &Prefix, entry: &Entry, now: Time) -> Self {
         let left_ms = (entry.until != Time::NEVER).then(|| entry.until.since(now).as_millis() as u64);
@@ -58,7 +58,7 @@ impl Told {
 
 /// What a command asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct BanRequest {
     /// Whom to ban.
     pub prefix: String,
     /// For so many seconds; `None`: until it is lifted.
@@ -76,7 +76,7 @@ pub struct Order {
 
 /// A ban in force, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ListedBan {
     /// Whom it keeps out.
     pub prefix: String,
     /// Seconds that are left; `None`: it does not end.
@@ -104,8 +104,8 @@ mod tests {
         let entry = |until| Entry { stamp, until, spares_sessions: true, reason: "why".into() };
         let prefix: Prefix = "192.0.2.0/24".parse().unwrap();
         let pass = |until, ago| {
-            let text = serde_json::to_string(&Told::of(&prefix, &entry(until), here)).unwrap();
-            serde_json::from_str::<Told>(&text).unwrap().read(there, ago).unwrap().1.until
+            let text = serde_json::to_string(&BanRecord::of(&prefix, &entry(until), here)).unwrap();
+            serde_json::from_str::<BanRecord>(&text).unwrap().read(there, ago).unwrap().1.until
         };
         let minute = Duration::from_secs(60);
         assert_eq!(pass(here + minute, Duration::ZERO), there + minute);
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(pass(here + minute, minute * 2), Time::ZERO, "it ran out meanwhile");
         assert_eq!(pass(here, Duration::ZERO), Time::ZERO);
         assert_eq!(pass(Time::NEVER, minute), Time::NEVER);
-        let nonsense = Told { node: 65, ..Told::of(&prefix, &entry(here), here) };
+        let nonsense = BanRecord { node: 65, ..BanRecord::of(&prefix, &entry(here), here) };
         assert_eq!(nonsense.read(there, Duration::ZERO), None);
     }
 }

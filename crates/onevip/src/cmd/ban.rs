@@ -1,10 +1,10 @@
 //! `onevip ban` and `bans`: who is kept away from all nodes.
 
-use super::order::{ask, conversation, not_understood};
-use crate::bans::wire::{Listed, Order};
-use crate::cli::Context;
-use crate::daemon::control::{Request, Response};
-use crate::desk::show::span;
+use super::ask::ask;
+use crate::bans::handlers::Bans;
+use crate::bans::wire::{BanRequest, ListedBan};
+use crate::cmd::context::Context;
+use crate::sessions::show::span;
 use anyhow::bail;
 use onevip_bpf::{Kernel, boot_time_ns};
 use onevip_core::Prefix;
@@ -68,14 +68,14 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(own) = own_address().filter(|own| args.prefix.contains(&Prefix::host(*own)) && !args.force) {
         bail!("{} is not banned: you come from {own} yourself; --force bans it all the same", args.prefix);
     }
-    let order = Order {
+    let request = BanRequest {
         prefix: args.prefix.to_string(),
         seconds: args.ttl.0.map(|long| long.as_secs()),
         keep_sessions: args.keep_sessions,
         reason: args.reason.clone(),
         force: args.force,
     };
-    println!("{}", ask(ctx, Request::Ban(order))?);
+    println!("{}", ask(ctx, &request)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,11 +87,7 @@ fn own_address() -> Option<IpAddr> {
 
 /// Lists the bans; without a daemon what the kernel part keeps out all the same.
 pub fn list(ctx: &Context) -> anyhow::Result<ExitCode> {
-    let bans = match conversation(ctx, Request::Bans) {
-        Ok(Response::Bans(bans)) => bans,
-        Ok(_) => return Err(not_understood()),
-        Err(error) => without_daemon(ctx).ok_or(error)?,
-    };
+    let bans = ask(ctx, &Bans {}).or_else(|error| without_daemon(ctx).ok_or(error))?;
     let mut out = std::io::stdout();
     if ctx.json {
         for ban in &bans {
@@ -103,13 +99,13 @@ pub fn list(ctx: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn without_daemon(ctx: &Context) -> Option<Vec<Listed>> {
+fn without_daemon(ctx: &Context) -> Option<Vec<ListedBan>> {
     let kernel = Kernel::open_pinned(&RunDir::new(&ctx.run_dir).pins()).ok()?;
     let now = Time::from_nanos(boot_time_ns());
     let mut bans = kernel.bans().ok()?;
     bans.retain(|(_, stop)| stop.openings_until > now);
     bans.sort_by_key(|(prefix, _)| *prefix);
-    let listed = bans.into_iter().map(|(prefix, stop)| Listed {
+    let listed = bans.into_iter().map(|(prefix, stop)| ListedBan {
         prefix: prefix.to_string(),
         left_seconds: (stop.openings_until != Time::NEVER).then(|| stop.openings_until.since(now).as_secs()),
         since: 0,
@@ -122,7 +118,7 @@ fn without_daemon(ctx: &Context) -> Option<Vec<Listed>> {
 }
 
 /// A table with a line for each ban; empty when there is none.
-fn table(bans: &[Listed]) -> String {
+fn table(bans: &[ListedBan]) -> String {
     if bans.is_empty() {
         return String::new();
     }
@@ -137,7 +133,7 @@ fn table(bans: &[Listed]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn row(ban: &Listed) -> [String; 4] {
+fn row(ban: &ListedBan) -> [String; 4] {
     let mut remarks = vec![ban.reason.clone()];
     if ban.keep_sessions {
         remarks.push("(sessions go on)".to_owned());
@@ -172,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_list_says_what_matters() {
-        let ban = Listed {
+        let ban = ListedBan {
             prefix: "192.0.2.0/24".into(),
             left_seconds: None,
             since: 0,

@@ -1,6 +1,6 @@
 //! `onevip check`: all mistakes at once, or what the file means when there are none.
 
-use crate::cli::{Context, EXIT_WRONG, colour};
+use crate::cmd::context::{Context, EXIT_WRONG, colour};
 use onevip_config::{Config, Node, Vip, nodelist};
 use std::io::Write as _;
 use std::process::ExitCode;

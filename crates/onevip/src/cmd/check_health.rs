@@ -1,8 +1,8 @@
 //! `onevip check-health`: how this node stands, in one line and an exit code, for monitoring systems.
 
-use crate::cli::Context;
-use crate::daemon::control::{Conversation, Request, Response};
-use crate::status::Status;
+use crate::cmd::context::Context;
+use crate::control::client;
+use crate::report::status::{AskStatus, Status, VipStatus};
 use onevip_host::run_dir::RunDir;
 use std::process::ExitCode;
 
@@ -26,14 +26,12 @@ enum Level {
 /// Looks, and says it. Without `--icinga` the exit code is 0 or 1.
 pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     let run_dir = RunDir::new(&ctx.run_dir);
-    let asked = Conversation::begin(&run_dir.control(), Request::Status);
-    let (code, line) = match asked {
-        Ok(Some((_, Response::Status(status)))) => {
-            let (level, words) = judge(&status);
+    let (code, line) = match client::call(&run_dir.control(), &AskStatus {}) {
+        Ok(Some(status)) => {
+            let (level, words) = assess(&status);
             (level as u8, format!("{words}{}", if args.icinga { figures(&status) } else { String::new() }))
         }
         Ok(None) => (2, run_dir.no_daemon()),
-        Ok(Some(_)) => (3, "the daemon answered something else; is it of another version?".to_owned()),
         Err(error) => (3, format!("{error:#}")),
     };
     if args.icinga {
@@ -46,7 +44,7 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What is wrong, worst first; or what this node serves.
-fn judge(status: &Status) -> (Level, String) {
+fn assess(status: &Status) -> (Level, String) {
     let mut found: Vec<(Level, String)> = Vec::new();
     if !status.lease.live {
         found.push((Level::Critical, "the lease ran out: this node claims nothing".to_owned()));
@@ -86,9 +84,8 @@ fn judge(status: &Status) -> (Level, String) {
     }
     found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let Some((worst, _)) = found.first() else {
-        let serves = |vip: &crate::status::Vip| {
-            format!("{}: {} buckets, {} sessions", vip.name, vip.claims, vip.sessions)
-        };
+        let serves =
+            |vip: &VipStatus| format!("{}: {} buckets, {} sessions", vip.name, vip.claims, vip.sessions);
         return (Level::Ok, status.vips.iter().map(serves).collect::<Vec<_>>().join("; "));
     };
     (*worst, found.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>().join("; "))
@@ -96,7 +93,7 @@ fn judge(status: &Status) -> (Level, String) {
 
 /// Performance data.
 fn figures(status: &Status) -> String {
-    let of = |vip: &crate::status::Vip| {
+    let of = |vip: &VipStatus| {
         let heard = vip.nodes.iter().filter(|node| node.peer.as_ref().is_some_and(|peer| peer.heard)).count();
         format!(
             "'{0}_buckets'={1} '{0}_sessions'={2} '{0}_heard'={heard}",

@@ -1,14 +1,18 @@
 //! `onevip drain`: send new connections elsewhere and, if wanted, see the sessions off: wait, tell people, end the rest.
 
-use super::order::{ask, conversation, not_understood};
-use crate::cli::Context;
-use crate::daemon::control::{Request, Response};
-use crate::daemon::plan::Plan;
-use crate::desk::question::{Answer, Order, Question};
-use crate::desk::sessions::{self, Session};
-use crate::desk::{ending, show, terminals};
-use anyhow::{bail, ensure};
+use super::ask::{self, ask};
+use crate::base::plan::Plan;
+use crate::cmd::context::Context;
+use crate::engine::orders::{Drain, Undrain};
+use crate::engine::remote_drain::{OrderNode, RemoteOrder};
+use crate::report::status::AskStatus;
+use crate::rpc::nodes;
+use crate::sessions::handlers::{AskWho, Who};
+use crate::sessions::list::{self, Session};
+use crate::sessions::{ending, show, terminals};
+use anyhow::{Context as _, bail, ensure};
 use onevip_config::Config;
+use onevip_host::run_dir::RunDir;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;
@@ -59,7 +63,7 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
     );
     // A mistake in the file must not keep anybody from a plain drain.
     let plan = if tells { Some(plan(ctx)?) } else { plan(ctx).ok() };
-    println!("{}", ask(ctx, Request::Drain { force: args.force, vip: args.vip.clone() })?);
+    println!("{}", ask(ctx, &Drain { force: args.force, vip: args.vip.clone() })?);
     if let Some(plan) = &plan {
         tell(plan, args)?;
     }
@@ -101,14 +105,13 @@ fn other(ctx: &Context, asked: &str) -> anyhow::Result<Option<String>> {
 
 /// Ends a drain, here or on another node.
 pub fn undrain(ctx: &Context, node: Option<&str>, vip: Option<String>) -> anyhow::Result<ExitCode> {
-    let request = match node.map(|asked| other(ctx, asked)).transpose()?.flatten() {
+    match node.map(|asked| other(ctx, asked)).transpose()?.flatten() {
         Some(node) => {
             ensure!(vip.is_none(), "--vip is for the node itself: run this on {node}");
-            Request::Order { node, order: Order::Undrain }
+            ask::run(ctx, &OrderNode { node, order: RemoteOrder::Undrain })
         }
-        None => Request::Undrain { vip },
-    };
-    super::order::run(ctx, request)
+        None => ask::run(ctx, &Undrain { vip }),
+    }
 }
 
 /// Drains another node, through its daemon.
@@ -118,8 +121,8 @@ fn run_remote(ctx: &Context, args: &Args, node: &str) -> anyhow::Result<ExitCode
         "--notify and --kill-after reach into sessions, which only {node} itself can: run this there"
     );
     ensure!(args.vip.is_none(), "--vip is for the node itself: run this on {node}");
-    let order = Order::Drain { force: args.force };
-    println!("{}", ask(ctx, Request::Order { node: node.to_owned(), order })?);
+    let order = RemoteOrder::Drain { force: args.force };
+    println!("{}", ask(ctx, &OrderNode { node: node.to_owned(), order })?);
     if !args.wait {
         return Ok(ExitCode::SUCCESS);
     }
@@ -129,14 +132,15 @@ fn run_remote(ctx: &Context, args: &Args, node: &str) -> anyhow::Result<ExitCode
 
 /// The sessions that another node holds, and the buckets that it claims.
 fn held_by(ctx: &Context, node: &str) -> anyhow::Result<(Vec<Session>, usize)> {
-    let question = Request::Ask { question: Question::Who { whom: None }, node: Some(node.to_owned()) };
-    let Response::Replies(replies) = conversation(ctx, question)? else { return Err(not_understood()) };
-    let left = match replies.into_iter().find(|reply| reply.node == node).map(|reply| reply.answer) {
-        Some(Ok(Answer::Sessions(left))) => left,
-        Some(Ok(Answer::Refused(why)) | Err(why)) => bail!("{node} does not say what it holds: {why}"),
-        _ => return Err(not_understood()),
+    let run_dir = RunDir::new(&ctx.run_dir);
+    let replies = nodes::ask(&run_dir.control(), &AskWho { whom: None }, Some(node.to_owned()))?;
+    let mut replies = replies.with_context(|| run_dir.no_daemon())?.into_iter();
+    let left = match replies.find(|reply| reply.node == node).map(|reply| reply.answer) {
+        Some(Ok(left)) => left,
+        Some(Err(why)) => bail!("{node} does not say what it holds: {why}"),
+        None => bail!("{node} was not asked: it serves no VIP of this node"),
     };
-    let Response::Status(status) = conversation(ctx, Request::Status)? else { return Err(not_understood()) };
+    let status = ask(ctx, &AskStatus {})?;
     let known = status.vips.iter().flat_map(|vip| &vip.nodes).filter(|known| known.name == node);
     Ok((left, known.filter_map(|known| Some(known.peer.as_ref()?.claims)).sum()))
 }
@@ -151,7 +155,7 @@ fn tell(plan: &Plan, args: &Args) -> anyhow::Result<()> {
     if words.is_empty() {
         return Ok(());
     }
-    let told = terminals::tell(&of_vip(sessions::look(plan)?, args), &plan.node.name, &words.join("\n"));
+    let told = terminals::tell(&of_vip(list::look(plan)?, args), &plan.node.name, &words.join("\n"));
     println!("told {told} terminals");
     Ok(())
 }
@@ -165,8 +169,8 @@ fn of_vip(mut sessions: Vec<Session>, args: &Args) -> Vec<Session> {
 /// Waits for the sessions to end; returns those that are left when the time is over.
 fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Vec<Session>> {
     let begun = Instant::now();
-    let all = of_vip(plan.map(sessions::look).transpose()?.unwrap_or_default(), args);
-    let own = sessions::own(&all).map(|own| (own.address, own.port));
+    let all = of_vip(plan.map(list::look).transpose()?.unwrap_or_default(), args);
+    let own = list::own(&all).map(|own| (own.address, own.port));
     if own.is_some() {
         println!("your own session is one of them: it is neither counted nor ended");
     }
@@ -180,7 +184,7 @@ fn see_off(ctx: &Context, plan: Option<&Plan>, args: &Args) -> anyhow::Result<Ve
         if let Some(plan) = plan.filter(|_| kill_at.is_some_and(|at| Instant::now() >= at)) {
             kill_at = None;
             // Who cannot be looked at is looked at again in a moment.
-            sessions::look(plan).into_iter().for_each(|all| end_the_rest(&others(of_vip(all, args))));
+            list::look(plan).into_iter().for_each(|all| end_the_rest(&others(of_vip(all, args))));
         }
     })
 }
@@ -212,8 +216,7 @@ fn wait_for(
 }
 
 fn held(ctx: &Context, args: &Args) -> anyhow::Result<(Vec<Session>, usize)> {
-    let Response::Sessions(left) = conversation(ctx, Request::Who)? else { return Err(not_understood()) };
-    let Response::Status(status) = conversation(ctx, Request::Status)? else { return Err(not_understood()) };
+    let (left, status) = (ask(ctx, &Who {})?, ask(ctx, &AskStatus {})?);
     let vips = status.vips.iter().filter(|vip| args.vip.as_ref().is_none_or(|name| vip.name == *name));
     Ok((of_vip(left, args), vips.map(|vip| vip.claims).sum()))
 }

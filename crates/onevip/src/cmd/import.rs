@@ -3,7 +3,7 @@
 //! The configuration goes to standard output or a file, the report to standard error: what was understood, line by line,
 //! and what was not.
 
-use crate::cli::{EXIT_WRONG, colour};
+use crate::cmd::context::{EXIT_WRONG, colour};
 use anyhow::{Context as _, bail};
 use onevip_config::Source;
 use onevip_config::import::{Answers, Imported, Member, import};

@@ -1,7 +1,7 @@
 //! `onevip keygen`: makes the cluster's key file, and changes its keys without an interruption.
 
-use crate::cli::Context;
-use crate::daemon::keys;
+use crate::base::keys;
+use crate::cmd::context::Context;
 use onevip_config::Config;
 use onevip_core::beat::KeyFile;
 use std::path::PathBuf;

@@ -1,16 +1,16 @@
 //! `onevip limits`: who opened connections lately, and who is refused.
 
-use super::order::{conversation, not_understood};
-use crate::cli::Context;
-use crate::daemon::control::{Request, Response};
-use crate::desk::show::span;
-use crate::limits::tally::Line;
+use super::ask::ask;
+use crate::cmd::context::Context;
+use crate::limits::counters::SourceCount;
+use crate::limits::hand_over::Limits;
+use crate::sessions::show::span;
 use std::io::Write;
 use std::process::ExitCode;
 
 /// Lists what this node has counted, those at their limit first.
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
-    let Response::Limits(lines) = conversation(ctx, Request::Limits)? else { return Err(not_understood()) };
+    let lines = ask(ctx, &Limits {})?;
     let mut out = std::io::stdout();
     for line in &lines {
         if ctx.json {
@@ -22,7 +22,7 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn for_people(line: &Line) -> String {
+fn for_people(line: &SourceCount) -> String {
     let window = humantime::format_duration(std::time::Duration::from_millis(line.window_ms));
     let standing = match line.refused_for_ms {
         Some(left) => format!("AT ITS LIMIT for {}", span(left.div_ceil(1000))),
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_line_says_who_is_refused_and_for_how_long() {
-        let mut line = Line {
+        let mut line = SourceCount {
             vip: "login".into(),
             service: "tcp 22".into(),
             source: "192.0.2.1".into(),

@@ -1,15 +1,17 @@
-//! The subcommands, one file each. Each turns a [`Context`](crate::cli::Context) into output and an exit code.
+//! The subcommands, one file each. Each turns a [`Context`](context::Context) into output and an exit code.
 
+pub mod ask;
 pub mod ban;
 pub mod check;
 pub mod check_health;
+pub mod context;
 pub mod doctor;
 pub mod drain;
 pub mod explain;
 pub mod import;
 pub mod keygen;
 pub mod limits;
-pub mod order;
+pub mod packet;
 pub mod render;
 pub mod run;
 pub mod status;

@@ -1,6 +1,6 @@
 //! `onevip render`: the configuration as a static rule set, for hosts that want no daemon and no eBPF.
 
-use crate::cli::{Context, EXIT_WRONG};
+use crate::cmd::context::{Context, EXIT_WRONG};
 use onevip_config::render::{Format, render};
 use onevip_config::{Config, Node};
 use std::io::Write as _;

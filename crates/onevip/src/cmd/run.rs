@@ -1,7 +1,8 @@
 //! `onevip run`: serves the VIPs on this host until SIGTERM.
 
-use crate::cli::Context;
-use crate::daemon::{self, Paths};
+use crate::base::paths::Paths;
+use crate::cmd::context::Context;
+use crate::daemon;
 use onevip_config::Config;
 use onevip_host::run_dir::RunDir;
 use std::io::IsTerminal;

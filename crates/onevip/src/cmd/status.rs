@@ -1,9 +1,11 @@
 //! `onevip status`: what this node does right now.
 
-use crate::cli::Context;
-use crate::daemon::control::{Conversation, Request, Response};
-use crate::daemon::{gather::Gatherer, plan::Plan};
-use crate::status::Status;
+use crate::base::current::Current;
+use crate::base::plan::Plan;
+use crate::cmd::context::Context;
+use crate::control::client;
+use crate::report::collect::Collector;
+use crate::report::status::{AskStatus, Status};
 use onevip_config::Config;
 use onevip_host::run_dir::RunDir;
 use std::io::Write;
@@ -12,9 +14,8 @@ use std::process::ExitCode;
 /// Asks the daemon; without one, looks at the kernel part itself.
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     let run_dir = RunDir::new(&ctx.run_dir);
-    let status = match Conversation::begin(&run_dir.control(), Request::Status)? {
-        Some((_, Response::Status(status))) => *status,
-        Some(_) => anyhow::bail!("the daemon answered something else; is it of another version?"),
+    let status = match client::call(&run_dir.control(), &AskStatus {})? {
+        Some(status) => status,
         None => without_daemon(ctx, &run_dir)?,
     };
     let mut out = std::io::stdout();
@@ -39,5 +40,6 @@ fn without_daemon(ctx: &Context, run_dir: &RunDir) -> anyhow::Result<Status> {
         );
     }
     let plan = Plan::to_look_at(&config, node)?;
-    Gatherer::without_daemon(&config, &plan, run_dir)?.gather(&[])
+    let collector = Collector::without_daemon(&Current::new(config, plan), run_dir)?;
+    collector.look().map(|(status, _)| status)
 }

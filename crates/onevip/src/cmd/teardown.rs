@@ -3,8 +3,8 @@
 //! It needs no configuration: what was changed is in the run directory. So it also works when the file is broken or
 //! gone, which is when somebody wants it.
 
-use crate::cli::Context;
-use crate::daemon::require_root;
+use crate::base::paths::require_root;
+use crate::cmd::context::Context;
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
 use onevip_bpf::Kernel;

@@ -3,8 +3,8 @@
 //! The kernel part tells of them only while somebody watches, so this costs a busy host nothing when it is over; and
 //! it does not need the daemon.
 
-use crate::cli::{Context, colour};
-use crate::sight::{self, Sketch};
+use crate::cmd::context::{Context, colour};
+use crate::cmd::packet::{self, Sketch};
 use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -161,7 +161,7 @@ impl Eyes {
     }
 
     fn line(&self, trace: &Trace) -> Line {
-        let place = sight::place(&Packet::parse(&trace.frame, &self.vips));
+        let place = packet::place(&Packet::parse(&trace.frame, &self.vips));
         let vip = place.and_then(|place| {
             let address = self.vips[place.vip].addresses.first()?;
             self.config.as_ref()?.vips.iter().find(|vip| vip.addresses.contains(address))

@@ -1,12 +1,13 @@
 //! `onevip who`: whose sessions are where, since when, and who is there at all.
 
-use super::order::{conversation, not_understood};
-use crate::cli::Context;
-use crate::daemon::control::{Conversation, Request, Response};
-use crate::daemon::plan::Plan;
-use crate::desk::question::{Answer, Question, Reply};
-use crate::desk::sessions::{self, Session};
-use crate::desk::show;
+use crate::base::plan::Plan;
+use crate::cmd::context::Context;
+use crate::control::client;
+use crate::rpc::nodes::{self, Reply};
+use crate::sessions::handlers::{AskWho, Who};
+use crate::sessions::list::{self, Session};
+use crate::sessions::show;
+use anyhow::Context as _;
 use onevip_config::Config;
 use onevip_host::run_dir::RunDir;
 use std::io::Write;
@@ -56,16 +57,13 @@ type Silent = Vec<(String, String)>;
 
 /// The sessions of all nodes, and which nodes said nothing, and why.
 fn everywhere(ctx: &Context, whom: Option<String>) -> anyhow::Result<(Vec<Session>, Silent)> {
-    let question = Question::Who { whom };
-    let Response::Replies(replies) = conversation(ctx, Request::Ask { question, node: None })? else {
-        return Err(not_understood());
-    };
+    let run_dir = RunDir::new(&ctx.run_dir);
+    let replies = nodes::ask(&run_dir.control(), &AskWho { whom }, None)?;
     let (mut sessions, mut silent) = (Vec::new(), Vec::new());
-    for Reply { node, answer } in replies {
+    for Reply { node, answer } in replies.with_context(|| run_dir.no_daemon())? {
         match answer {
-            Ok(Answer::Sessions(held)) => sessions.extend(held),
-            Ok(Answer::Refused(why)) | Err(why) => silent.push((node, why)),
-            Ok(_) => silent.push((node, "it answered something else".to_owned())),
+            Ok(held) => sessions.extend(held),
+            Err(why) => silent.push((node, why.to_string())),
         }
     }
     sessions
@@ -75,15 +73,11 @@ fn everywhere(ctx: &Context, whom: Option<String>) -> anyhow::Result<(Vec<Sessio
 
 fn here(ctx: &Context) -> anyhow::Result<Vec<Session>> {
     let control = RunDir::new(&ctx.run_dir).control();
-    match Conversation::begin(&control, Request::Who)? {
-        Some((_, Response::Sessions(sessions))) => Ok(sessions),
-        Some(_) => Err(not_understood()),
-        None => without_daemon(ctx),
-    }
+    client::call(&control, &Who {})?.map_or_else(|| without_daemon(ctx), Ok)
 }
 
 fn without_daemon(ctx: &Context) -> anyhow::Result<Vec<Session>> {
     let config = Config::load(&ctx.config)?;
     let node = config.this_node(ctx.node.as_deref())?;
-    sessions::look(&Plan::to_look_at(&config, node)?)
+    list::look(&Plan::to_look_at(&config, node)?)
 }

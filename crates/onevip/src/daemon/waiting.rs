@@ -6,7 +6,12 @@
 //! when it becomes another, and rarely as a reminder; to systemd; and to who asks `onevip status`. A look reads the file
 //! anew, so what is mended there counts at once. Nothing of the host is changed before everything is there.
 
-use super::{Paths, control, keys, living, notify, plan};
+use crate::base::interfaces::routes;
+use crate::base::keys;
+use crate::base::paths::Paths;
+use crate::base::plan::{self, Plan};
+use crate::control::server::group_id;
+use crate::report::systemd;
 use anyhow::{Context, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,7 +23,6 @@ use onevip_host::address::Address;
 use onevip_host::journal::Journal;
 use onevip_host::netlink::Netlink;
 use onevip_host::probe;
-use plan::Plan;
 use std::fs;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -40,8 +44,6 @@ const STATUS_MAX: usize = 500;
 pub struct Ready {
     /// The file as it is now.
     pub config: Config,
-    /// This host in it.
-    pub node: Node,
     /// What there is to do.
     pub plan: Plan,
 }
@@ -62,7 +64,7 @@ pub fn until_ready(name: Option<&str>, paths: &Paths, signals: &SigSet) -> anyho
         }
         if let Some(signal) = next_signal(&arriving).context("cannot wait for signals")? {
             tracing::info!("{signal}: ending; nothing was begun");
-            notify::say("STOPPING=1");
+            systemd::say("STOPPING=1");
             return voice.is_done().map(|()| None);
         }
     }
@@ -85,7 +87,7 @@ fn look(name: Option<&str>, paths: &Paths) -> anyhow::Result<Ready> {
     let config = Config::load(&paths.config)?;
     let node = config.this_node(name)?.clone();
     if let Some(group) = &config.control_group {
-        control::group_id(group)?;
+        group_id(group)?;
     }
     let plan = Plan::new(&config, &node)?;
     let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
@@ -94,13 +96,13 @@ fn look(name: Option<&str>, paths: &Paths) -> anyhow::Result<Ready> {
     require_an_address(&node, &present)?;
     if config.membership == Membership::Living {
         for vip in &plan.vips {
-            living::routes(&plan, vip)?;
+            routes(&plan, vip)?;
         }
         keys::read(&keys::location(&config.key_file))?;
     }
     refuse_silence(&plan, paths)?;
     refuse_strangers(&plan, &present)?;
-    Ok(Ready { config, node, plan })
+    Ok(Ready { config, plan })
 }
 
 /// Without a link nobody can be asked whether he has the VIP, and nobody be answered.
@@ -205,7 +207,7 @@ impl<'a> Voice<'a> {
     fn tell_systemd(&self) {
         let words = self.what.split_whitespace().collect::<Vec<_>>().join(" ");
         let status: String = words.chars().take(STATUS_MAX).collect();
-        notify::say(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS=waits: {status}", GRACE.as_micros()));
+        systemd::say(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS=waits: {status}", GRACE.as_micros()));
     }
 
     /// Where `onevip status` finds it.

@@ -100,7 +100,7 @@ fn payload(question: &Question, port: u16, v6: bool) -> (u8, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sight::Sketch;
+    use crate::cmd::packet::Sketch;
 
     #[test]
     fn a_frame_says_what_was_asked() {

@@ -4,8 +4,8 @@
 mod frame;
 mod question;
 
-use crate::cli::{Context, colour};
-use crate::sight::{self, Sketch};
+use crate::cmd::context::{Context, colour};
+use crate::cmd::packet::{self, Sketch};
 use anyhow::{Context as _, anyhow, bail};
 use onevip_bpf::{Explainer, Kernel, KernelConfig, PinnedView, boot_time_ns};
 use onevip_config::Config;
@@ -118,7 +118,7 @@ fn explain(
     reason: Reason,
 ) -> Explanation {
     let views: Vec<_> = kernel.vips.iter().map(onevip_bpf::VipConfig::view).collect();
-    let place = sight::place(&Packet::parse(frame, &views));
+    let place = packet::place(&Packet::parse(frame, &views));
     let owner = place.and_then(|place| {
         let (config, address) = (config?, views[place.vip].addresses.first()?);
         let vip = config.vips.iter().find(|vip| vip.addresses.contains(address))?;

@@ -7,7 +7,7 @@ mod answer;
 mod client;
 mod now;
 
-use crate::cli::{Context, colour};
+use crate::cmd::context::{Context, colour};
 use answer::Answer;
 use anyhow::bail;
 use client::Client;

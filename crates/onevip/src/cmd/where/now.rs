@@ -1,8 +1,8 @@
 //! Where a client lands at this moment: asked of the nodes, not of the configuration.
 
-use crate::cli::Context;
-use crate::daemon::control::{Conversation, Request, Response};
-use crate::desk::question::{Answer, Question, Reply};
+use crate::cmd::context::Context;
+use crate::report::placement::{AskWhere, Placement};
+use crate::rpc::nodes::{self, Reply};
 use onevip_host::run_dir::RunDir;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -13,12 +13,12 @@ pub(super) struct Now {
     /// The node that answers the client's next connection; `None` when none said so.
     pub node: Option<String>,
     /// How each node stands to the client.
-    pub nodes: Vec<Stand>,
+    pub nodes: Vec<NodeNow>,
 }
 
 /// How one node stands to the client.
 #[derive(Serialize, Debug)]
-pub(super) struct Stand {
+pub(super) struct NodeNow {
     /// Its name.
     pub node: String,
     /// Whether it answers new connections.
@@ -37,28 +37,25 @@ pub(super) struct Stand {
 /// Asks. `None` where nobody can be asked: no daemon runs here, or not for this user.
 pub(super) fn ask(ctx: &Context, vip: &str, address: IpAddr, bucket: u16) -> Option<Now> {
     let control = RunDir::new(&ctx.run_dir).control();
-    let question = Question::Where { vip: vip.to_owned(), address, bucket };
-    match Conversation::begin(&control, Request::Ask { question, node: None }) {
-        Ok(Some((_, Response::Replies(replies)))) => Some(Now::of(replies)),
-        _ => None,
-    }
+    let replies = nodes::ask(&control, &AskWhere { vip: vip.to_owned(), address, bucket }, None);
+    replies.ok().flatten().map(Now::of)
 }
 
 impl Now {
-    fn of(replies: Vec<Reply>) -> Self {
-        let nodes: Vec<Stand> = replies.into_iter().map(Stand::of).collect();
-        let node = nodes.iter().find(|stand| stand.answers).map(|stand| stand.node.clone());
+    fn of(replies: Vec<Reply<Placement>>) -> Self {
+        let nodes: Vec<NodeNow> = replies.into_iter().map(NodeNow::of).collect();
+        let node = nodes.iter().find(|at| at.answers).map(|at| at.node.clone());
         Self { node, nodes }
     }
 
     /// What is worth saying, as pairs of a node and a text: those that are in the way, and those that hold sessions.
     pub fn lines(&self) -> impl Iterator<Item = (&str, String)> {
-        self.nodes.iter().filter_map(|stand| Some((stand.node.as_str(), stand.words()?)))
+        self.nodes.iter().filter_map(|at| Some((at.node.as_str(), at.words()?)))
     }
 }
 
-impl Stand {
-    fn of(reply: Reply) -> Self {
+impl NodeNow {
+    fn of(reply: Reply<Placement>) -> Self {
         let silent = |why| Self {
             node: reply.node.clone(),
             answers: false,
@@ -68,7 +65,7 @@ impl Stand {
             at_limits: Vec::new(),
         };
         match reply.answer {
-            Ok(Answer::Place(place)) => Self {
+            Ok(place) => Self {
                 node: reply.node,
                 answers: place.answers,
                 why_not: place.why_out,
@@ -76,8 +73,7 @@ impl Stand {
                 sessions: Some(place.sessions),
                 at_limits: place.at_limits,
             },
-            Ok(Answer::Refused(why)) | Err(why) => silent(why),
-            Ok(_) => silent("it answered something else".to_owned()),
+            Err(why) => silent(why.to_string()),
         }
     }
 
@@ -104,18 +100,26 @@ impl Stand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::question::Place;
+    use crate::rpc::message::NoAnswer;
 
-    fn reply(node: &str, answers: bool, why_out: Option<&str>, sessions: usize) -> Reply {
+    fn reply(node: &str, answers: bool, why_out: Option<&str>, sessions: usize) -> Reply<Placement> {
         let state = if why_out.is_some() { "draining" } else { "serving" }.to_owned();
-        let place =
-            Place { answers, state, why_out: why_out.map(str::to_owned), sessions, at_limits: Vec::new() };
-        Reply { node: node.to_owned(), answer: Ok(Answer::Place(place)) }
+        let place = Placement {
+            answers,
+            state,
+            why_out: why_out.map(str::to_owned),
+            sessions,
+            at_limits: Vec::new(),
+        };
+        Reply { node: node.to_owned(), answer: Ok(place) }
     }
 
     #[test]
     fn it_is_said_who_answers_who_does_not_and_why() {
-        let dead = Reply { node: "unix4".into(), answer: Err("it is out: nothing arrives".into()) };
+        let dead = Reply {
+            node: "unix4".into(),
+            answer: Err(NoAnswer::Silent("it is out: nothing arrives".into())),
+        };
         let now = Now::of(vec![
             reply("unix1", true, None, 0),
             reply("unix2", false, Some("it was drained"), 2),

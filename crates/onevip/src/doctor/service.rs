@@ -1,0 +1,127 @@
+//! What the VIP is for: does anything listen on it, and is `sshd` set up for a share of everybody.
+
+use super::{Diagnosis, Inputs, kerberos};
+use crate::doctor::sshd::{Effective, Sshd};
+use onevip_config::{Protocol, Vip};
+use onevip_host::talkers::{self, Listener};
+use std::net::IpAddr;
+
+/// OpenSSH's own default.
+const STARTUPS_DEFAULT: u32 = 10;
+
+pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
+    let Ok(listeners) = talkers::listeners() else { return Vec::new() };
+    let mut findings = Vec::new();
+    for plan in &inputs.plan.vips {
+        findings.extend(ports(&plan.vip).filter_map(|port| unheard(&listeners, &plan.vip.addresses, port)));
+    }
+    if let Some(sshd) = Sshd::of(inputs.config, inputs.plan)
+        && let Some(effective) = sshd.effective()
+    {
+        let named = sshd.config_name();
+        findings.extend(startups(inputs, &effective, &named));
+        findings.extend(penalties(sshd.version(), &effective, &named));
+        findings.extend(kerberos::examine(inputs, &sshd, &effective));
+    }
+    findings
+}
+
+/// The single TCP ports that a VIP serves; a range is a playground of many programs.
+fn ports(vip: &Vip) -> impl Iterator<Item = u16> + '_ {
+    let tcp = vip.services.iter().filter(|service| service.protocol == Protocol::Tcp);
+    tcp.filter(|service| service.ports.start() == service.ports.end()).map(|service| *service.ports.start())
+}
+
+fn unheard(listeners: &[Listener], vips: &[IpAddr], port: u16) -> Option<Diagnosis> {
+    let on_port: Vec<&Listener> = listeners.iter().filter(|listener| listener.port == port).collect();
+    let silent = vips.iter().filter(|vip| !on_port.iter().any(|listener| listener.hears(**vip)));
+    let silent: Vec<String> = silent.map(ToString::to_string).collect();
+    if silent.is_empty() {
+        return None;
+    }
+    let why = "clients that land here are refused: `Connection refused`";
+    if on_port.is_empty() {
+        let remedy = "start sshd (`systemctl start ssh`); until then `onevip drain` here";
+        return Some(Diagnosis::new("not-listening", format!("nothing listens on port {port}"), why, remedy));
+    }
+    let heard: Vec<String> = on_port.iter().map(|listener| listener.address.to_string()).collect();
+    let found =
+        format!("port {port} is served on {}, but not on the VIP {}", heard.join(", "), silent.join(", "));
+    let remedy = format!(
+        "add `ListenAddress {}` to sshd_config, or remove all of them; then restart sshd",
+        silent.join("` and `ListenAddress ")
+    );
+    Some(Diagnosis::new("listen-address", found, why, remedy))
+}
+
+fn startups(inputs: &Inputs<'_>, effective: &Effective, file: &str) -> Option<Diagnosis> {
+    let most = effective.max_startups()?;
+    let vips = inputs.status.iter().flat_map(|status| &status.vips);
+    // When the fullest node dies, all its users are back within a moment, divided among the others.
+    let share = vips.flat_map(|vip| {
+        let others = vip.nodes.iter().filter_map(|node| Some(node.peer.as_ref()?.sessions? as usize));
+        let left = vip.nodes.len().saturating_sub(1).max(1);
+        others.map(move |sessions| sessions.div_ceil(left))
+    });
+    let needed = share.max().unwrap_or(0).max(STARTUPS_DEFAULT as usize);
+    (most < needed as u32).then(|| {
+        Diagnosis::new(
+            "max-startups",
+            format!("MaxStartups begins to turn logins away at {most} ({file}); {needed} at once are to be expected"),
+            "when a node dies its users come back all at once, and sshd turns a part of them away at random",
+            format!("`MaxStartups {}:30:{}` in {file}", needed.max(100), (needed * 3).max(300)),
+        )
+    })
+}
+
+/// Since 9.8 OpenSSH shuts out addresses that connect and do not log in, as health checks do.
+fn penalties(version: Option<(u32, u32)>, effective: &Effective, file: &str) -> Option<Diagnosis> {
+    let on = effective.get("persourcepenalties").is_some_and(|value| value != "no");
+    let exempt = effective.get("persourcepenaltyexemptlist").unwrap_or("none");
+    let covers = exempt.split(',').any(|net| net.starts_with("127.0.0.1"));
+    (version >= Some((9, 8)) && on && !covers).then(|| {
+        Diagnosis::new(
+            "source-penalties",
+            "sshd punishes sources that connect without logging in, this host's own health checks included",
+            "after some checks the node would look ill without being so",
+            format!(
+                "`PerSourcePenaltyExemptList 127.0.0.1/32,::1/128` in {file}, with the nodes' own addresses"
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(address: &str, v6_only: bool) -> Listener {
+        Listener { address: address.parse().unwrap(), port: 22, inode: 1, v6_only }
+    }
+
+    #[test]
+    fn a_vip_is_heard_by_its_own_or_by_a_wildcard_of_its_family() {
+        let found = |listeners: &[Listener], vip: &str| {
+            unheard(listeners, &[vip.parse().unwrap()], 22).map(|finding| finding.check)
+        };
+        let (v4, v6) = ("198.51.100.10", "2001:db8::10");
+        assert_eq!(found(&[], v4), Some("not-listening"));
+        assert_eq!(found(&[listener("198.51.100.11", false)], v4), Some("listen-address"));
+        assert_eq!(found(&[listener(v4, false)], v4), None);
+        assert_eq!(found(&[listener("0.0.0.0", false)], v4), None);
+        assert_eq!(found(&[listener("0.0.0.0", false)], v6), Some("listen-address"));
+        assert_eq!(found(&[listener("::", false)], v4), None);
+        assert_eq!(found(&[listener("::", true)], v4), Some("listen-address"));
+        assert_eq!(found(&[listener("::", true)], v6), None);
+    }
+
+    #[test]
+    fn penalties_are_a_finding_only_where_they_are_and_hit_us() {
+        let effective = |text: &str| Effective::parse(text);
+        let of = |version, text: &str| penalties(version, &effective(text), "f").is_some();
+        let on = "persourcepenalties crash:90 authfail:5 noauth:1\npersourcepenaltyexemptlist none\n";
+        assert!(of(Some((9, 8)), on) && of(Some((10, 0)), on) && !of(Some((9, 7)), on) && !of(None, on));
+        assert!(!of(Some((9, 8)), "persourcepenalties no\n"));
+        assert!(!of(Some((9, 8)), "persourcepenalties crash:90\npersourcepenaltyexemptlist 127.0.0.1/32\n"));
+    }
+}

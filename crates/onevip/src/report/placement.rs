@@ -1,0 +1,70 @@
+//! Where a client lands: what this node says of it, for `onevip where --now`.
+
+use super::collect::Collector;
+use crate::base::beat_loop::BeatLoopHandle;
+use crate::base::current::Current;
+use crate::limits::counters;
+use crate::rpc::message::{Answerer, Question};
+use crate::sessions::list;
+use anyhow::Context;
+use onevip_bpf::Sources;
+use onevip_core::Bucket;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Would you answer this client now, and does it have sessions with you?
+#[derive(Serialize, Deserialize)]
+pub struct AskWhere {
+    /// The VIP.
+    pub vip: String,
+    /// The client.
+    pub address: IpAddr,
+    /// Its bucket.
+    pub bucket: u16,
+}
+
+impl Question for AskWhere {
+    const ASK: &'static str = "where";
+    type Answer = Placement;
+    const ANSWER: &'static str = "place";
+}
+
+/// How a node stands to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Whether it answers new connections of the client now: it claims the bucket, and its lease is live.
+    pub answers: bool,
+    /// What it is doing: `serving`, `draining` and so on.
+    pub state: String,
+    /// Why it takes no share; `None` if it does.
+    pub why_out: Option<String>,
+    /// Sessions of the client's address that it holds.
+    pub sessions: usize,
+    /// At which limits the client is here.
+    #[serde(default)]
+    pub at_limits: Vec<String>,
+}
+
+/// Answers other nodes.
+pub fn answerer(
+    current: &Current,
+    collector: &Arc<Collector>,
+    sources: Sources,
+    beat_loop: &BeatLoopHandle,
+) -> Answerer {
+    let (current, collector, beat_loop) = (current.clone(), Arc::clone(collector), beat_loop.clone());
+    Answerer::new(move |_, AskWhere { vip, address, bucket }| {
+        let plan = &current.get().plan;
+        let index = plan.vips.iter().position(|known| known.vip.name == vip);
+        let index = index.with_context(|| format!("it does not serve {vip}"))?;
+        let bucket = Bucket::new(bucket).context("there is no such bucket")?;
+        let reports = beat_loop.report()?;
+        let held = list::count(plan, &vip, address)?;
+        let mut placement = collector.placement(index, bucket, held, reports.get(index));
+        if placement.answers {
+            placement.at_limits = counters::of_client(plan, &sources, index, address)?;
+        }
+        Ok(placement)
+    })
+}

@@ -1,0 +1,180 @@
+//! Questions and answers: `{"ask": NAME, …}`, answered by a [`tagged`] value. JSON, because people may want to look.
+
+use crate::base::tagged::{self, OTHER_VERSION};
+use onevip_core::NodeId;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fmt;
+
+/// A question to a node.
+pub trait Question: Serialize + DeserializeOwned {
+    /// Its name.
+    const ASK: &'static str;
+    /// What answers it.
+    type Answer: Serialize + DeserializeOwned;
+    /// The name of that.
+    const ANSWER: &'static str;
+    /// Whether it only asks: such a one whoever may use the control socket can ask all nodes.
+    const HARMLESS: bool = true;
+}
+
+/// The name of a refusal; its value says why.
+const REFUSED: &str = "refused";
+/// The longest answer, in bytes: some 4,000 sessions.
+pub const ANSWER_MAX: usize = 1 << 20;
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoAnswer {
+    /// The node says why not.
+    Refused(String),
+    /// It could not be asked, or did not answer.
+    Silent(String),
+    /// It answered something that this program does not know.
+    NotUnderstood,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) | Self::Silent(why) => f.write_str(why),
+            Self::NotUnderstood => write!(f, "its answer cannot be understood; {OTHER_VERSION}"),
+        }
+    }
+}
+
+/// A question as it is sent.
+///
+/// # Errors
+/// It cannot be written as JSON.
+pub fn encode<Q: Question>(question: &Q) -> serde_json::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Sent<'a, Q> {
+        ask: &'static str,
+        #[serde(flatten)]
+        question: &'a Q,
+    }
+    serde_json::to_vec(&Sent { ask: Q::ASK, question })
+}
+
+/// What a node answered.
+///
+/// # Errors
+/// Nothing, or not what was asked.
+pub fn decode<Q: Question>(answer: &[u8]) -> Result<Q::Answer, NoAnswer> {
+    let (name, value) = tagged::decode(answer).ok_or(NoAnswer::NotUnderstood)?;
+    if name == REFUSED {
+        return Err(NoAnswer::Refused(serde_json::from_str(value.get()).unwrap_or_default()));
+    }
+    let known = Some(value).filter(|_| name == Q::ANSWER);
+    known.and_then(|value| serde_json::from_str(value.get()).ok()).ok_or(NoAnswer::NotUnderstood)
+}
+
+fn refusal(why: &str) -> Vec<u8> {
+    // A name and a text can always be written.
+    tagged::encode(REFUSED, &why).unwrap_or_default()
+}
+
+type Run = Box<dyn Fn(Option<NodeId>, &[u8]) -> anyhow::Result<Vec<u8>> + Send + Sync>;
+
+/// Answers one kind of question.
+pub struct Answerer {
+    ask: &'static str,
+    harmless: bool,
+    run: Run,
+}
+
+impl Answerer {
+    /// Answers by `run`, which is told which node asks; none for a command of this host.
+    pub fn new<Q: Question>(
+        run: impl Fn(Option<NodeId>, Q) -> anyhow::Result<Q::Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let run = move |from, text: &[u8]| {
+            let question = serde_json::from_slice(text).map_err(|_| not_understood())?;
+            Ok(tagged::encode(Q::ANSWER, &run(from, question)?)?)
+        };
+        Self { ask: Q::ASK, harmless: Q::HARMLESS, run: Box::new(run) }
+    }
+}
+
+fn not_understood() -> anyhow::Error {
+    anyhow::anyhow!("the question is not understood here; run the same release everywhere")
+}
+
+/// All that this node can answer.
+pub struct Answerers(pub Vec<Answerer>);
+
+impl Answerers {
+    /// The answer, as it is sent; never longer than [`ANSWER_MAX`].
+    pub fn answer(&self, from: Option<NodeId>, question: &[u8]) -> Vec<u8> {
+        let answer = match self.find(question) {
+            Some(answerer) => (answerer.run)(from, question),
+            None => Err(not_understood()),
+        };
+        match answer {
+            Ok(answer) if answer.len() <= ANSWER_MAX => answer,
+            Ok(answer) => refusal(&format!("the answer is too long ({} bytes); ask for less", answer.len())),
+            Err(error) => refusal(&format!("{error:#}")),
+        }
+    }
+
+    /// Whether it is a question that this node knows, and only a question; `None` for one that it does not know.
+    pub fn is_harmless(&self, question: &[u8]) -> Option<bool> {
+        self.find(question).map(|answerer| answerer.harmless)
+    }
+
+    fn find(&self, question: &[u8]) -> Option<&Answerer> {
+        #[derive(Deserialize)]
+        struct Named {
+            ask: String,
+        }
+        let named: Named = serde_json::from_slice(question).ok()?;
+        self.0.iter().find(|answerer| answerer.ask == named.ask)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+    struct Echo {
+        times: usize,
+    }
+
+    impl Question for Echo {
+        const ASK: &'static str = "echo";
+        type Answer = String;
+        const ANSWER: &'static str = "heard";
+    }
+
+    fn answerers() -> Answerers {
+        let echo =
+            |_, Echo { times }| if times == 0 { anyhow::bail!("silence") } else { Ok("x".repeat(times)) };
+        Answerers(vec![Answerer::new(echo)])
+    }
+
+    #[test]
+    fn what_is_asked_is_answered_under_its_name() {
+        let asked = encode(&Echo { times: 2 }).unwrap();
+        assert_eq!(asked, br#"{"ask":"echo","times":2}"#);
+        let answer = answerers().answer(None, &asked);
+        assert_eq!(answer, br#"{"heard":"xx"}"#);
+        assert_eq!(decode::<Echo>(&answer), Ok("xx".to_owned()));
+        assert_eq!(answerers().is_harmless(&asked), Some(true));
+    }
+
+    #[test]
+    fn a_question_that_is_nonsense_or_asks_for_too_much_is_refused() {
+        for question in
+            [&b"{"[..], br#"{"ask":"echo"}"#, br#"{"ask":"dance"}"#, br#"{"ask":"echo","times":0}"#]
+        {
+            let answer = answerers().answer(None, question);
+            assert!(matches!(decode::<Echo>(&answer), Err(NoAnswer::Refused(_))), "{question:?}");
+        }
+        let long = answerers().answer(None, &encode(&Echo { times: 2 * ANSWER_MAX }).unwrap());
+        assert!(long.len() <= ANSWER_MAX && matches!(decode::<Echo>(&long), Err(NoAnswer::Refused(_))));
+        for answer in [&b"{"[..], br#"{"said":"xx"}"#, br#"{"heard":2}"#] {
+            assert_eq!(decode::<Echo>(answer), Err(NoAnswer::NotUnderstood));
+        }
+    }
+}
