@@ -2,8 +2,8 @@
 
 use crate::config::KernelConfig;
 use crate::error::{Error, Result};
-use crate::layout::{BURST_MAX, LIMIT_SEED, RawAllowedKey, RawSource, SOURCES, WAYS};
-use crate::maps::Maps;
+use crate::maps::layout::{BURST_MAX, LIMIT_SEED, RawAllowedKey, RawSource, SOURCES, WAYS};
+use crate::maps::set::Maps;
 use crate::sys;
 use onevip_core::Prefix;
 use onevip_core::hash::jhash2;

@@ -1,16 +1,16 @@
 //! The maps as this process sees them: what is in them, whether it can be trusted, and how it is changed.
 
 use crate::config::KernelConfig;
-use crate::counters::Counters;
-use crate::encoding::{decode_exception, encode_exception};
 use crate::error::{Error, Result};
-use crate::layout::{
+use crate::maps::counters::Counters;
+use crate::maps::encoding::{decode_exception, encode_exception};
+use crate::maps::layout::{
     ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, EXCEPTIONS_MAX, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS,
     ORPHANS_SEED, PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6,
     RawConfig, RawException, RawExceptionKey, RawFlow, RawSettings, RawSource, RawTracing, SOURCES,
     TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
 };
-use crate::mapped::MappedArray;
+use crate::maps::mapped::MappedArray;
 use crate::sys;
 use onevip_core::hash::jhash2;
 use onevip_core::{BUCKETS, Bucket, Flags, Flow};
@@ -76,7 +76,7 @@ pub(crate) enum Pinned {
 /// Looks at the map pinned under this name: is it ours, and of this layout?
 pub(crate) fn inspect(dir: &Path, map: &str) -> Result<Pinned> {
     let path = dir.join(map);
-    let Some(fd) = crate::pins::open(&path)? else { return Ok(Pinned::Absent) };
+    let Some(fd) = crate::load::pins::open(&path)? else { return Ok(Pinned::Absent) };
     let kind = sys::kind(fd.as_fd());
     if kind != sys::Kind::Map {
         return Err(Error::ForeignPin { path, what: format!("a {kind:?} where a Map belongs") });
@@ -200,13 +200,13 @@ impl Maps {
         for vip in &mut config.vips {
             vip.selector.exceptions.sort_by_key(|exception| exception.network);
         }
-        crate::sources::read_allowed(self, &mut config).ok()?;
+        crate::maps::sources::read_allowed(self, &mut config).ok()?;
         Some(config)
     }
 
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
     pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
-        crate::sources::allow(self, config)?;
+        crate::maps::sources::allow(self, config)?;
         let active = self.config_head()[2] & 1;
         let raw = RawSettings::encode(config, 1 - active)?;
         self.clear_exceptions(1 - active)?;

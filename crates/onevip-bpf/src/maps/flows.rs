@@ -1,9 +1,9 @@
 //! What the programs noted of connections of other nodes' clients, for whoever judges them.
 
-use crate::counters::Counters;
 use crate::error::Result;
-use crate::layout::{FLOW_ENDED, FLOW_OPEN, FLOW_REPEATED, FLOW_SERVED, FLOWS, RawFlow, TICK_SHIFT};
-use crate::maps::Maps;
+use crate::maps::counters::Counters;
+use crate::maps::layout::{FLOW_ENDED, FLOW_OPEN, FLOW_REPEATED, FLOW_SERVED, FLOWS, RawFlow, TICK_SHIFT};
+use crate::maps::set::Maps;
 use onevip_core::witness::{Sighting, Stage};
 use onevip_core::{BUCKETS, Bucket, Time};
 use std::os::fd::AsFd;

@@ -1,10 +1,10 @@
 //! The first place in a chain of tcx programs: demanded, looked after, and taken back.
 
-use crate::attach::{Attacher, Cause, what};
-use crate::chain::{self, Neighbour};
 use crate::error::{Error, Result};
-use crate::netlink::Side;
-use crate::pins::Hook;
+use crate::load::attach::{Attacher, Cause, what};
+use crate::load::chain::{self, Neighbour};
+use crate::load::pins::Hook;
+use crate::sys::netlink::Side;
 use crate::sys::{self, Place};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

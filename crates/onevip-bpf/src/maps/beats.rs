@@ -1,7 +1,7 @@
 //! Beats, as the ingress program hands them over.
 
 use crate::error::{Error, Result};
-use crate::layout::{DATAGRAM_MAX, RawBeat};
+use crate::maps::layout::{DATAGRAM_MAX, RawBeat};
 use aya::maps::{Map, MapData, RingBuf};
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,7 +36,7 @@ impl Beats {
     /// Throws away what is in the buffer: beats from before this daemon's time say nothing any more.
     pub(crate) fn drain(&mut self) {
         // One turn of the buffer at most, so that a busy link cannot hold us here.
-        for _ in 0..crate::layout::BEATS_BYTES / 8 {
+        for _ in 0..crate::maps::layout::BEATS_BYTES / 8 {
             if self.0.next().is_none() {
                 return;
             }

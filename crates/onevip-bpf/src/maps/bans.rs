@@ -1,8 +1,8 @@
 //! Bans as the programs keep them: a trie of prefixes for each family, and how many there are.
 
 use crate::error::{Error, Result};
-use crate::layout::{RawBan, RawBanKey4, RawBanKey6};
-use crate::maps::Maps;
+use crate::maps::layout::{RawBan, RawBanKey4, RawBanKey6};
+use crate::maps::set::Maps;
 use crate::sys;
 use onevip_core::Prefix;
 use onevip_core::Time;

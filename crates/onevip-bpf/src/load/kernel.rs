@@ -1,22 +1,23 @@
 //! The kernel part in the hands of the daemon: [`Kernel`]; and under the eyes of everybody else: [`PinnedView`].
 
-use crate::attach::{
+use crate::config::KernelConfig;
+use crate::error::{Error, Result};
+use crate::load::attach::{
     self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Cause, Repair, interface_index,
 };
-use crate::bans::Bans;
-use crate::beats::Beats;
-use crate::chain::{Other, Own};
-use crate::config::KernelConfig;
-use crate::counters::Counters;
-use crate::error::{Error, Result};
-use crate::flows::Flows;
-use crate::maps::{self, Maps, Pinned};
-use crate::object::{self, Programs};
-use crate::pins::{self, Hook, MAPS, PROGRAMS, Survey};
-use crate::refusals::Refusals;
-use crate::sources::Sources;
-use crate::words::Words;
-use crate::{ports, sys};
+use crate::load::chain::{Other, Own};
+use crate::load::object::{self, Programs};
+use crate::load::pins::{self, Hook, MAPS, PROGRAMS, Survey};
+use crate::load::ports;
+use crate::maps::bans::Bans;
+use crate::maps::beats::Beats;
+use crate::maps::counters::Counters;
+use crate::maps::flows::Flows;
+use crate::maps::refusals::Refusals;
+use crate::maps::set::{self, Maps, Pinned};
+use crate::maps::sources::Sources;
+use crate::maps::words::Words;
+use crate::sys;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use onevip_core::Prefix;
 use onevip_core::bans::Stop;
@@ -395,7 +396,7 @@ impl Kernel {
     /// When nothing is pinned there, or it is damaged.
     pub fn open_pinned(dir: &Path) -> Result<PinnedView> {
         let maps = Maps::new(
-            |name| match maps::inspect(dir, name)? {
+            |name| match set::inspect(dir, name)? {
                 Pinned::Sound(fd) => Ok(fd),
                 Pinned::Absent => Err(Error::NotSetUp(dir.join(name))),
                 Pinned::Unsound(why) => Err(Error::Damaged { path: dir.join(name), why }),
@@ -423,7 +424,7 @@ impl PinnedView {
     /// # Errors
     /// When the kernel refuses to list them.
     pub fn bans(&self) -> Result<Vec<(Prefix, Stop)>> {
-        crate::bans::list(&self.maps)
+        crate::maps::bans::list(&self.maps)
     }
 
     /// The configuration in force; `None` when it is damaged.
@@ -489,7 +490,7 @@ fn pinned_state(dir: &Path) -> Result<PinnedState> {
     let mut missing = Vec::new();
     let mut unsound = None;
     for name in MAPS {
-        match maps::inspect(dir, name)? {
+        match set::inspect(dir, name)? {
             Pinned::Sound(fd) => drop(fds.insert(name, fd)),
             Pinned::Absent => missing.push(name),
             Pinned::Unsound(why) => unsound = unsound.or(Some(why)),

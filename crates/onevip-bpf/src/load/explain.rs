@@ -1,9 +1,9 @@
 //! Asking the kernel part what it would do with a packet, without a packet, and without a trace of the question.
 
 use crate::error::{Error, Result};
-use crate::maps::{self, Pinned};
-use crate::object;
-use crate::pins::MAPS;
+use crate::load::object;
+use crate::load::pins::MAPS;
+use crate::maps::set::{self, Pinned};
 use crate::sys;
 use onevip_core::Reason;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +20,7 @@ impl Explainer {
     /// When nothing is pinned there, it is of another layout (a daemon of another release), or the kernel refuses.
     pub fn open(pins: &Path) -> Result<Self> {
         for map in MAPS {
-            match maps::inspect(pins, map)? {
+            match set::inspect(pins, map)? {
                 Pinned::Sound(_) => {}
                 Pinned::Absent => return Err(Error::NotSetUp(pins.join(map))),
                 Pinned::Unsound(why) => return Err(Error::Damaged { path: pins.join(map), why }),

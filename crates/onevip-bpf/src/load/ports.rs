@@ -5,8 +5,8 @@
 //! programs, and only where a service is answered by sockets: an older kernel is no obstacle to anything else.
 
 use crate::error::{Error, Result};
-use crate::object;
-use crate::pins;
+use crate::load::object;
+use crate::load::pins;
 use crate::sys::{self, AttachPoint};
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -1,6 +1,6 @@
 //! The words that the beat loop writes: flags, lease, and since when orphans count. One writer, no system calls.
 
-use crate::maps::Maps;
+use crate::maps::set::Maps;
 use onevip_core::{Bucket, Flags, Flow};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! SYNs that are to be answered with a refusal, as the ingress program hands them over.
 
 use crate::error::{Error, Result};
-use crate::layout::RawRefusal;
+use crate::maps::layout::RawRefusal;
 use aya::maps::{Map, MapData, RingBuf};
 use onevip_core::limit::Refusal;
 use std::mem::size_of;

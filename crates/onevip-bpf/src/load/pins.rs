@@ -13,7 +13,8 @@
 //! (A bpffs allows no dots in names, and interface names may have some: hence the indices.)
 
 use crate::error::{Error, Result};
-use crate::{ports, sys};
+use crate::load::ports;
+use crate::sys;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fs;

@@ -3,12 +3,12 @@
 //! Nothing here ends with the process: links are pinned, clsact filters belong to the interface. Replacing a program
 //! is atomic in each way (`bpf_link_update`, filter replace), so no packet meets an interface without one.
 
-use crate::chain::{self, Neighbour, Other};
 use crate::error::{Error, Result};
-use crate::first::{Contest, Held};
-use crate::netlink::{Side, TrafficControl};
-use crate::object::Programs;
-use crate::pins::{self, Hook, Survey};
+use crate::load::chain::{self, Neighbour, Other};
+use crate::load::first::{Contest, Held};
+use crate::load::object::Programs;
+use crate::load::pins::{self, Hook, Survey};
+use crate::sys::netlink::{Side, TrafficControl};
 use crate::sys::{self, AttachPoint};
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use std::fmt;

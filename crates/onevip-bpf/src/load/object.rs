@@ -1,8 +1,8 @@
 //! Loading the compiled object: programs and maps, or why not.
 
 use crate::error::{Error, Result};
-use crate::features::KernelFeatures;
-use crate::pins::{MAPS, PROGRAMS};
+use crate::load::features::KernelFeatures;
+use crate::load::pins::{MAPS, PROGRAMS};
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -76,7 +76,7 @@ pub(crate) fn load_guards<const N: usize>(
 fn open_object(object: &[u8], pinned: Option<&Path>) -> Result<Ebpf> {
     let names = MAPS.map(|map| format!("onevip_{map}"));
     let mut loader = EbpfLoader::new();
-    let may_read = u8::from(crate::features::may_read_kernel());
+    let may_read = u8::from(crate::load::features::may_read_kernel());
     loader.override_global("onevip_may_read_kernel", &may_read, false);
     if let Some(dir) = pinned {
         for (map, name) in MAPS.iter().zip(&names) {

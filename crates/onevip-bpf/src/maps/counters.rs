@@ -1,7 +1,7 @@
 //! What the programs have counted, by program and reason.
 
 use crate::error::{Error, Result};
-use crate::layout::REASONS_MAX;
+use crate::maps::layout::REASONS_MAX;
 use crate::sys;
 use onevip_core::Reason;
 use std::fs;

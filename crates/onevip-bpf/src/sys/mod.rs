@@ -3,6 +3,8 @@
 //! aya loads the programs; pins, links and test runs are done here, because a link that aya owns is detached when the
 //! process exits, and ours must outlive it.
 
+pub(crate) mod netlink;
+
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -85,7 +87,7 @@ pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// Pins `fd` at `path`, in place of whatever is pinned there.
 pub(crate) fn pin_over(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(crate::pins::FRESH_SUFFIX);
+    fresh.push(crate::load::pins::FRESH_SUFFIX);
     let fresh = Path::new(&fresh);
     remove_if_there(fresh)?;
     pin(fd, fresh)?;

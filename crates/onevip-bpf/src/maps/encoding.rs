@@ -2,7 +2,7 @@
 
 use crate::config::{KernelConfig, VipConfig};
 use crate::error::{Error, Result};
-use crate::layout::{
+use crate::maps::layout::{
     ADDRESSES_MAX, BURST_MAX, EXCEPTIONS_MAX, LIMIT_SEED, LIMITS_MAX, RawException, RawExceptionKey,
     RawLimit, RawService, RawSettings, RawVip, SERVICES_MAX, SOURCE_HEAD_BITS, VIPS_MAX,
 };

@@ -3,11 +3,12 @@
 //! The programs tell of a decision only while a word in their configuration says that somebody watches, and only for as
 //! long as that somebody keeps saying so: a tracer that is killed is forgotten within [`LIVES`].
 
+use crate::boot_time_ns;
 use crate::error::{Error, Result};
-use crate::layout::{RawConfig, RawSettings, RawTrace, RawTracing, TRACE_FRAME_MAX};
-use crate::mapped::MappedArray;
-use crate::maps::{self, Pinned};
-use crate::{boot_time_ns, sys};
+use crate::maps::layout::{RawConfig, RawSettings, RawTrace, RawTracing, TRACE_FRAME_MAX};
+use crate::maps::mapped::MappedArray;
+use crate::maps::set::{self, Pinned};
+use crate::sys;
 use aya::maps::{Map, MapData, RingBuf};
 use onevip_core::Reason;
 use std::mem::{offset_of, size_of};
@@ -85,7 +86,7 @@ impl Tracer {
             source: std::io::Error::other(error),
         })?;
         // What an earlier tracer left; one turn of the buffer at most.
-        for _ in 0..crate::layout::TRACES_BYTES / 8 {
+        for _ in 0..crate::maps::layout::TRACES_BYTES / 8 {
             if ring.next().is_none() {
                 break;
             }
@@ -212,7 +213,7 @@ impl AsFd for Tracer {
 }
 
 fn pinned(dir: &Path, name: &str) -> Result<OwnedFd> {
-    match maps::inspect(dir, name)? {
+    match set::inspect(dir, name)? {
         Pinned::Sound(fd) => Ok(fd),
         Pinned::Absent => Err(Error::NotSetUp(dir.join(name))),
         Pinned::Unsound(why) => Err(Error::Damaged { path: dir.join(name), why }),

@@ -1,6 +1,6 @@
 //! The layouts of the maps, as the kernel part sees them.
 //!
-//! The twin of `bpf/onevip.h`; `tests/layout.rs` compares the two. What the words mean is said in [`crate::encoding`].
+//! The twin of `bpf/onevip.h`; `tests/layout.rs` compares the two. What the words mean is said in [`crate::maps::encoding`].
 //! Nothing outside this crate needs to know it.
 
 use onevip_core::BUCKETS;

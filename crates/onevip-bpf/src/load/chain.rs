@@ -5,8 +5,8 @@
 //! after all of it. So the authority and the guard have to be the first.
 
 use crate::error::{Error, Result};
-use crate::layout::VIPS_MAX;
-use crate::netlink::{Side, TrafficControl};
+use crate::maps::layout::VIPS_MAX;
+use crate::sys::netlink::{Side, TrafficControl};
 use crate::sys::{self, AttachPoint, Place};
 use std::fmt;
 use std::fs;
@@ -42,7 +42,7 @@ impl Neighbour {
 /// # Errors
 /// When there is no such interface, or the kernel refuses to tell.
 pub fn before_ours(interface: &str) -> Result<Vec<(&'static str, Neighbour)>> {
-    let ifindex = crate::attach::interface_index(interface)?;
+    let ifindex = crate::load::attach::interface_index(interface)?;
     let mut before = Vec::new();
     for side in Side::BOTH {
         let chain = tcx(ifindex, side).map_err(Error::system(format!("list the programs of {interface}")))?;
@@ -82,7 +82,7 @@ pub(crate) struct Other {
 }
 
 /// The names under which our programs are known.
-const OURS: [&str; 3] = [crate::attach::INGRESS_NAME, crate::attach::EGRESS_NAME, "onevip_xdp"];
+const OURS: [&str; 3] = [crate::load::attach::INGRESS_NAME, crate::load::attach::EGRESS_NAME, "onevip_xdp"];
 
 /// What tells our own programs from another onevip's.
 pub(crate) struct Own {
