@@ -12,17 +12,17 @@
 SEC("classifier")
 int onevip_explain(struct __sk_buff *skb)
 {
-	struct inquiry on = {
+	struct packet_context pkt = {
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .onlooker = true,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
+	struct verdict verdict = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 
-	if (!on.settings)
+	if (!pkt.settings)
 		return ONEVIP_NOT_OURS;
-	if (!judge_quickly(&on, (void *)(long)skb->data, &judged))
-		skb_judge_thoroughly(skb, &on, &judged);
-	judge_sender(&on, (void *)(long)skb->data, &judged);
-	return judged.reason;
+	if (!fast_path(&pkt, (void *)(long)skb->data, &verdict))
+		skb_full_path(skb, &pkt, &verdict);
+	sender_check(&pkt, (void *)(long)skb->data, &verdict);
+	return verdict.reason;
 }
 
 #endif

@@ -157,30 +157,30 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 }
 
 /* Whether a SYN that would pass is one too many of its source's; the number of the limit that says so, or 0. */
-static __always_inline __u32 sender_is_over(struct inquiry *on, void *data, const struct judged *judged)
+static __always_inline __u32 sender_is_over(struct packet_context *pkt, void *data, const struct verdict *verdict)
 {
-	__u32 network = judged->network & 31, number, how = on->onlooker ? LIMIT_ONLOOKER : 0;
+	__u32 network = verdict->network & 31, number, how = pkt->onlooker ? LIMIT_ONLOOKER : 0;
 	struct ipv6hdr *ipv6 = data + network;
 	struct iphdr *ip = data + network;
 
-	number = limit_find(on->settings, on->vip, on->service_port);
-	if (!number || (void *)(ip + 1) > on->end)
+	number = limit_find(pkt->settings, pkt->vip, pkt->service_port);
+	if (!number || (void *)(ip + 1) > pkt->end)
 		return 0;
 	if (ip->version == 4)
-		return limit_exceeded(on->settings, number, ip->saddr, 0, how) ? number : 0;
-	if ((void *)(ipv6 + 1) > on->end)
+		return limit_exceeded(pkt->settings, number, ip->saddr, 0, how) ? number : 0;
+	if ((void *)(ipv6 + 1) > pkt->end)
 		return 0;
-	return limit_exceeded(on->settings, number, ipv6_half(ipv6->saddr.s6_addr32),
+	return limit_exceeded(pkt->settings, number, ipv6_half(ipv6->saddr.s6_addr32),
 			      ipv6_half(ipv6->saddr.s6_addr32 + 2), how | LIMIT_OF_IPV6) ?
 		       number :
 		       0;
 }
 
 /* Asks the daemon to answer a refused SYN, if there is room. */
-static __always_inline void refusal_report(struct __sk_buff *skb, const struct judged *judged, __u32 action)
+static __always_inline void refusal_report(struct __sk_buff *skb, const struct verdict *verdict, __u32 action)
 {
 	struct onevip_refusal *refusal;
-	__u32 length = skb->len - judged->network;
+	__u32 length = skb->len - verdict->network;
 
 	if (action == ONEVIP_LIMIT_DROP)
 		return;
@@ -198,7 +198,7 @@ static __always_inline void refusal_report(struct __sk_buff *skb, const struct j
 		goto unread;
 	asm volatile("" : "+r"(length));
 	if (length > sizeof(refusal->packet) ||
-	    bpf_skb_load_bytes(skb, judged->network, refusal->packet, length) ||
+	    bpf_skb_load_bytes(skb, verdict->network, refusal->packet, length) ||
 	    bpf_skb_load_bytes(skb, 0, refusal->ethernet, sizeof(refusal->ethernet)))
 		goto unread;
 	bpf_ringbuf_submit(refusal, 0);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What both families of IP have in common: TCP, UDP, and who answers.
+ * The part of classification that both families of IP have in common: TCP, UDP, and who answers.
  */
-#ifndef ONEVIP_JUDGE_H
-#define ONEVIP_JUDGE_H
+#ifndef ONEVIP_CLASSIFY_H
+#define ONEVIP_CLASSIFY_H
 
 #include <linux/in.h>
 #include <linux/udp.h>
@@ -19,14 +19,15 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-struct judged {
+/* What is decided about a packet, and what the decision is about. */
+struct verdict {
 	enum onevip_reason reason;
 	__u32 address; /* index of the VIP address that the packet names; for ARP and ND from it, of the sender */
 	__u32 network; /* offset of the network header */
 };
 
-/* What is the same for all parts of one verdict. */
-struct inquiry {
+/* What all functions that classify one packet need. */
+struct packet_context {
 	void *ctx;
 	void *end;
 	const struct onevip_settings *settings;
@@ -37,26 +38,26 @@ struct inquiry {
 };
 
 /* A source's word in the flags and last_syn maps. */
-static __always_inline __u32 word_of(struct inquiry *on, struct ip_header ip, __u32 protocol, __be16 source_port,
-				     __be16 dest_port)
+static __always_inline __u32 word_of(struct packet_context *pkt, struct ip_header ip, __u32 protocol,
+				     __be16 source_port, __be16 dest_port)
 {
 	if (ip.is_v6)
-		return word_ipv6(on->settings, on->vip, ip.v6->saddr.s6_addr32, protocol, source_port, dest_port);
-	return word_ipv4(on->settings, on->vip, ip.v4->saddr, protocol, source_port, dest_port);
+		return word_ipv6(pkt->settings, pkt->vip, ip.v6->saddr.s6_addr32, protocol, source_port, dest_port);
+	return word_ipv4(pkt->settings, pkt->vip, ip.v4->saddr, protocol, source_port, dest_port);
 }
 
 /* The same for a packet without ports: ICMP, or any fragment of a datagram, since all must meet the same bucket. */
-static __always_inline __u32 word_without_ports(struct inquiry *on, struct ip_header ip)
+static __always_inline __u32 word_without_ports(struct packet_context *pkt, struct ip_header ip)
 {
-	return word_of(on, ip, 0, 0, 0);
+	return word_of(pkt, ip, 0, 0, 0);
 }
 
 /* What tells TCP flows apart in the memory of orphans. */
-static __always_inline __u32 flow_hash(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp)
+static __always_inline __u32 flow_hash(struct packet_context *pkt, struct ip_header ip, struct tcphdr *tcp)
 {
 	if (ip.is_v6)
-		return flow_hash_ipv6(on->vip, ip.v6->saddr.s6_addr32, tcp->source, tcp->dest);
-	return flow_hash_ipv4(on->vip, ip.v4->saddr, tcp->source, tcp->dest);
+		return flow_hash_ipv6(pkt->vip, ip.v6->saddr.s6_addr32, tcp->source, tcp->dest);
+	return flow_hash_ipv4(pkt->vip, ip.v4->saddr, tcp->source, tcp->dest);
 }
 
 static __always_inline bool claimed(__u32 vip, __u32 flags)
@@ -81,10 +82,10 @@ static __always_inline __u32 source_of(struct ip_header ip)
 }
 
 /* Notes a segment of another node's client, if it was one. */
-static __always_inline void witness(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp, __u32 word)
+static __always_inline void witness(struct packet_context *pkt, struct ip_header ip, struct tcphdr *tcp, __u32 word)
 {
 	struct sighting seen = {
-		.hash = flow_hash(on, ip, tcp),
+		.hash = flow_hash(pkt, ip, tcp),
 		.source = source_of(ip),
 		.word = word,
 		.port = bpf_ntohs(tcp->dest),
@@ -95,36 +96,36 @@ static __always_inline void witness(struct inquiry *on, struct ip_header ip, str
 		.ends = tcp->fin || tcp->rst,
 	};
 
-	if (!on->onlooker)
+	if (!pkt->onlooker)
 		witness_note(&seen);
 }
 
-static __always_inline enum onevip_reason judge_syn(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
-						    __u32 word)
+static __always_inline enum onevip_reason classify_syn(struct packet_context *pkt, struct ip_header ip,
+						       struct tcphdr *tcp, __u32 word)
 {
 	__u32 flags = flags_load(word);
 	__u64 now;
 
 	if (!(flags & ONEVIP_MINE)) {
 		if (flags & ONEVIP_SAMPLED)
-			witness(on, ip, tcp, word);
+			witness(pkt, ip, tcp, word);
 		return ONEVIP_SYN_FOREIGN;
 	}
-	if (!lease_lives(on->vip, &now))
+	if (!lease_lives(pkt->vip, &now))
 		return ONEVIP_SYN_LAPSED;
-	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
+	if (!port_is_served(pkt->settings, pkt->vip, IPPROTO_TCP, tcp->dest))
 		return ONEVIP_SYN_UNSERVED;
-	on->service_port = tcp->dest;
-	if (on->authority)
+	pkt->service_port = tcp->dest;
+	if (pkt->authority)
 		last_syn_store(word, now);
 	return ONEVIP_SYN_OWN;
 }
 
 /* A segment that opens nothing, in a bucket of which something may live here. */
-static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
-						     __u32 flags)
+static __always_inline enum onevip_reason classify_flow(struct packet_context *pkt, struct ip_header ip,
+							struct tcphdr *tcp, __u32 flags)
 {
-	struct socket socket = socket_of_segment(on->ctx, ip, tcp);
+	struct socket socket = socket_of_segment(pkt->ctx, ip, tcp);
 	bool waited, lease, claims;
 	__u64 now;
 
@@ -142,7 +143,7 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 		return ONEVIP_TCP_HALF_OPEN;
 	case SOCKET_TIME_WAIT:
 		/* A reused 4-tuple that another node serves must not get our stale ACKs. */
-		return tcp->fin || claimed(on->vip, flags) ? ONEVIP_TCP_TIME_WAIT : ONEVIP_TCP_TIME_WAIT_FOREIGN;
+		return tcp->fin || claimed(pkt->vip, flags) ? ONEVIP_TCP_TIME_WAIT : ONEVIP_TCP_TIME_WAIT_FOREIGN;
 	case SOCKET_COOKIE:
 		/* After a move only the issuer can complete the handshake. */
 		return ONEVIP_TCP_COOKIE;
@@ -153,7 +154,7 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	/* Most come to a bucket of which only guests are here, and need no look at the clock. */
 	if (!(flags & (ONEVIP_MINE | ONEVIP_WATCHED)))
 		return ONEVIP_TCP_NOT_HERE;
-	lease = lease_lives(on->vip, &now);
+	lease = lease_lives(pkt->vip, &now);
 	claims = flags & ONEVIP_MINE && lease;
 	if (!claims && !(flags & ONEVIP_WATCHED))
 		return ONEVIP_TCP_NOT_HERE;
@@ -161,37 +162,37 @@ static __always_inline enum onevip_reason judge_flow(struct inquiry *on, struct 
 	 * The first segment is only remembered. If it lives in a kernel that was out of reach until this moment, a beat
 	 * will say so before its sender tries again. */
 	waited = !tcp->rst &&
-		 orphan_waited(flow_hash(on, ip, tcp), on->vip,
-			       on->settings->vips[INDEX(on->vip, ONEVIP_VIPS_MAX)].orphan_wait_ms, now,
-			       on->onlooker);
+		 orphan_waited(flow_hash(pkt, ip, tcp), pkt->vip,
+			       pkt->settings->vips[INDEX(pkt->vip, ONEVIP_VIPS_MAX)].orphan_wait_ms, now,
+			       pkt->onlooker);
 	if (!claims)
 		return ONEVIP_TCP_NOT_HERE;
 	if (flags & ONEVIP_ELSEWHERE)
 		return ONEVIP_TCP_ELSEWHERE;
 	/* A reset would tell that somebody is here. */
-	if (!port_is_served(on->settings, on->vip, IPPROTO_TCP, tcp->dest))
+	if (!port_is_served(pkt->settings, pkt->vip, IPPROTO_TCP, tcp->dest))
 		return ONEVIP_TCP_UNSERVED;
 	return waited ? ONEVIP_TCP_ORPHAN : ONEVIP_TCP_ORPHAN_FIRST;
 }
 
 /* A segment that opens nothing. */
-static __always_inline enum onevip_reason judge_segment(struct inquiry *on, struct ip_header ip, struct tcphdr *tcp,
-							__u32 word)
+static __always_inline enum onevip_reason classify_segment(struct packet_context *pkt, struct ip_header ip,
+							   struct tcphdr *tcp, __u32 word)
 {
 	__u32 flags = flags_load(word);
 
 	/* MINE leads to the lookup even when the lease has run out: the daemon of a hung node cannot mark its guests
 	 * any more, and its sessions must live on. */
 	if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED | ONEVIP_SAMPLED)) &&
-	    !last_syn_is_recent(word, on->authority))
+	    !last_syn_is_recent(word, pkt->authority))
 		return ONEVIP_TCP_FOREIGN;
 	if (flags & ONEVIP_SAMPLED) {
-		witness(on, ip, tcp, word);
+		witness(pkt, ip, tcp, word);
 		if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED)) &&
-		    !last_syn_is_recent(word, on->authority))
+		    !last_syn_is_recent(word, pkt->authority))
 			return ONEVIP_TCP_FOREIGN;
 	}
-	return judge_flow(on, ip, tcp, flags);
+	return classify_flow(pkt, ip, tcp, flags);
 }
 
 /* Whether a segment opens a connection. */
@@ -200,88 +201,88 @@ static __always_inline bool tcp_opens(struct tcphdr *tcp)
 	return (((__u8 *)tcp)[TCP_FLAGS] & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_SYN;
 }
 
-static __always_inline enum onevip_reason judge_tcp(struct inquiry *on, struct ip_header ip, void *transport)
+static __always_inline enum onevip_reason classify_tcp(struct packet_context *pkt, struct ip_header ip, void *transport)
 {
 	struct tcphdr *tcp = transport;
 	__u32 word;
 
-	if ((void *)(tcp + 1) > on->end || tcp->doff < 5)
+	if ((void *)(tcp + 1) > pkt->end || tcp->doff < 5)
 		return ONEVIP_MALFORMED;
-	word = word_of(on, ip, IPPROTO_TCP, tcp->source, tcp->dest);
-	return tcp_opens(tcp) ? judge_syn(on, ip, tcp, word) : judge_segment(on, ip, tcp, word);
+	word = word_of(pkt, ip, IPPROTO_TCP, tcp->source, tcp->dest);
+	return tcp_opens(tcp) ? classify_syn(pkt, ip, tcp, word) : classify_segment(pkt, ip, tcp, word);
 }
 
 /* A datagram to a service that is answered by whoever has the socket. */
-static __always_inline enum onevip_reason judge_datagram(struct inquiry *on, struct ip_header ip, struct udphdr *udp,
-							 const struct onevip_service *service)
+static __always_inline enum onevip_reason classify_datagram(struct packet_context *pkt, struct ip_header ip,
+							    struct udphdr *udp, const struct onevip_service *service)
 {
 	struct bpf_sock_tuple flow;
 	__u32 size = flow_of(ip, udp->source, udp->dest, &flow);
 
-	return judge_by_socket(on->ctx, service, &flow, size, bpf_ntohs(udp->dest));
+	return classify_by_socket(pkt->ctx, service, &flow, size, bpf_ntohs(udp->dest));
 }
 
 /* All fragments of a datagram must meet the same bucket, so the first of them does not count its ports. */
-static __always_inline enum onevip_reason judge_udp(struct inquiry *on, struct ip_header ip, void *transport,
-						    bool whole)
+static __always_inline enum onevip_reason classify_udp(struct packet_context *pkt, struct ip_header ip, void *transport,
+						       bool whole)
 {
 	const struct onevip_service *service;
 	struct udphdr *udp = transport;
 	__u32 word;
 
-	if ((void *)(udp + 1) > on->end)
+	if ((void *)(udp + 1) > pkt->end)
 		return ONEVIP_MALFORMED;
 	if (whole) {
-		if (udp->dest == bpf_htons(on->settings->vips[on->vip].beat_port))
+		if (udp->dest == bpf_htons(pkt->settings->vips[pkt->vip].beat_port))
 			return ONEVIP_BEAT;
-		service = service_by_socket(on->settings, on->vip, bpf_ntohs(udp->dest));
+		service = service_by_socket(pkt->settings, pkt->vip, bpf_ntohs(udp->dest));
 		if (service)
-			return judge_datagram(on, ip, udp, service);
-		word = word_of(on, ip, IPPROTO_UDP, udp->source, udp->dest);
+			return classify_datagram(pkt, ip, udp, service);
+		word = word_of(pkt, ip, IPPROTO_UDP, udp->source, udp->dest);
 	} else {
-		word = word_without_ports(on, ip);
+		word = word_without_ports(pkt, ip);
 	}
-	if (!claimed(on->vip, flags_load(word)))
+	if (!claimed(pkt->vip, flags_load(word)))
 		return ONEVIP_UDP_FOREIGN;
-	return port_is_served(on->settings, on->vip, IPPROTO_UDP, udp->dest) ? ONEVIP_UDP_OWN : ONEVIP_UDP_UNSERVED;
+	return port_is_served(pkt->settings, pkt->vip, IPPROTO_UDP, udp->dest) ? ONEVIP_UDP_OWN : ONEVIP_UDP_UNSERVED;
 }
 
 /* A fragment other than the first: it may belong to what a guest sends. */
-static __always_inline enum onevip_reason judge_fragment(struct inquiry *on, struct ip_header ip)
+static __always_inline enum onevip_reason classify_fragment(struct packet_context *pkt, struct ip_header ip)
 {
-	__u32 flags = flags_load(word_without_ports(on, ip));
+	__u32 flags = flags_load(word_without_ports(pkt, ip));
 
-	return flags & ONEVIP_GUESTS || claimed(on->vip, flags) ? ONEVIP_FRAGMENT_OWN : ONEVIP_FRAGMENT_FOREIGN;
+	return flags & ONEVIP_GUESTS || claimed(pkt->vip, flags) ? ONEVIP_FRAGMENT_OWN : ONEVIP_FRAGMENT_FOREIGN;
 }
 
-static __always_inline enum onevip_reason judge_other(struct inquiry *on, struct ip_header ip)
+static __always_inline enum onevip_reason classify_other(struct packet_context *pkt, struct ip_header ip)
 {
-	if (!claimed(on->vip, flags_load(word_without_ports(on, ip))))
+	if (!claimed(pkt->vip, flags_load(word_without_ports(pkt, ip))))
 		return ONEVIP_OTHER_FOREIGN;
-	return others_dropped(on->settings, on->vip) ? ONEVIP_OTHER_UNSERVED : ONEVIP_OTHER_OWN;
+	return others_dropped(pkt->settings, pkt->vip) ? ONEVIP_OTHER_UNSERVED : ONEVIP_OTHER_OWN;
 }
 
 /* Never dropped for want of a service: ping is one to whoever looks for a fault. */
-static __always_inline enum onevip_reason judge_plain_icmp(struct inquiry *on, struct ip_header ip)
+static __always_inline enum onevip_reason classify_plain_icmp(struct packet_context *pkt, struct ip_header ip)
 {
-	return owner_answers(word_without_ports(on, ip), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
+	return owner_answers(word_without_ports(pkt, ip), ONEVIP_ICMP_OWN, ONEVIP_ICMP_FOREIGN);
 }
 
 /* An ICMP error about a datagram that left a port of such a service. */
-static __always_inline enum onevip_reason judge_error_by_socket(struct inquiry *on,
-								const struct onevip_service *service,
-								struct bpf_sock_tuple *flow, __u32 size, __be16 port)
+static __always_inline enum onevip_reason classify_error_by_socket(struct packet_context *pkt,
+								   const struct onevip_service *service,
+								   struct bpf_sock_tuple *flow, __u32 size, __be16 port)
 {
-	enum onevip_reason reason = judge_by_socket(on->ctx, service, flow, size, bpf_ntohs(port));
+	enum onevip_reason reason = classify_by_socket(pkt->ctx, service, flow, size, bpf_ntohs(port));
 
 	return reason == ONEVIP_UDP_HELD ? ONEVIP_ICMP_ERROR_OWN : ONEVIP_ICMP_ERROR_FOREIGN;
 }
 
 /* An ICMP error about a TCP flow, whatever bucket the complaining router is in. */
-static __always_inline enum onevip_reason judge_error_about(struct inquiry *on, struct bpf_sock_tuple *flow,
-							    __u32 size)
+static __always_inline enum onevip_reason classify_error_about(struct packet_context *pkt, struct bpf_sock_tuple *flow,
+							       __u32 size)
 {
-	struct socket socket = socket_find(on->ctx, flow, size);
+	struct socket socket = socket_find(pkt->ctx, flow, size);
 
 	return socket.kind == SOCKET_NONE || socket.kind == SOCKET_LISTENER ? ONEVIP_ICMP_ERROR_FOREIGN :
 									      ONEVIP_ICMP_ERROR_OWN;
