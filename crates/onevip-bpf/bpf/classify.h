@@ -34,7 +34,7 @@ struct packet_context {
 	__u32 vip;
 	bool authority; /* tc ingress; XDP only looks ahead */
 	__be16 service_port; /* of a SYN that passes */
-	bool onlooker; /* explain: nothing may be remembered */
+	bool dry_run; /* explain: nothing may be remembered */
 };
 
 /* A source's word in the flags and last_syn maps. */
@@ -96,7 +96,7 @@ static __always_inline void witness(struct packet_context *pkt, struct ip_header
 		.ends = tcp->fin || tcp->rst,
 	};
 
-	if (!pkt->onlooker)
+	if (!pkt->dry_run)
 		witness_note(&seen);
 }
 
@@ -164,7 +164,7 @@ static __always_inline enum onevip_reason classify_flow(struct packet_context *p
 	waited = !tcp->rst &&
 		 orphan_waited(flow_hash(pkt, ip, tcp), pkt->vip,
 			       pkt->settings->vips[INDEX(pkt->vip, ONEVIP_VIPS_MAX)].orphan_wait_ms, now,
-			       pkt->onlooker);
+			       pkt->dry_run);
 	if (!claims)
 		return ONEVIP_TCP_NOT_HERE;
 	if (flags & ONEVIP_ELSEWHERE)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What would become of a packet? The authority's own judgement over the maps in force, but as an onlooker's: nothing is
+ * A dry run of the authority: what would become of a packet? The verdict comes from the maps in force, and nothing is
  * counted, remembered or handed over. Never attached; `onevip explain` loads it and runs it once
  * (BPF_PROG_TEST_RUN), and what it returns is the reason.
  */
@@ -13,7 +13,7 @@ SEC("classifier")
 int onevip_explain(struct __sk_buff *skb)
 {
 	struct packet_context pkt = {
-		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .onlooker = true,
+		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .dry_run = true,
 	};
 	struct verdict verdict = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 

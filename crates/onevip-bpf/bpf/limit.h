@@ -35,7 +35,7 @@ struct {
 } onevip_refusals SEC(".maps");
 
 #define LIMIT_OF_IPV6 1
-#define LIMIT_ONLOOKER 2
+#define LIMIT_DRY_RUN 2
 
 /* The limit of this number, which is not 0. */
 static __always_inline const struct onevip_limit *limit_at(const struct onevip_settings *settings, __u32 number)
@@ -68,8 +68,8 @@ static __always_inline bool source_is_at(const struct onevip_source *place, __u6
 
 /*
  * Counts an attempt, and says whether it is one too many. The address comes as its two halves, an IPv4 address as the
- * first; `how` is LIMIT_OF_IPV6 and LIMIT_ONLOOKER, who only wants to know: a function of BPF takes five arguments. Not
- * static, so that the verifier looks at it once.
+ * first; `how` is LIMIT_OF_IPV6 and LIMIT_DRY_RUN, which only asks and counts nothing: a function of BPF takes five
+ * arguments. Not static, so that the verifier looks at it once.
  */
 __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 number, __u64 start, __u64 end, __u32 how)
 {
@@ -126,14 +126,14 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	burst = limit->burst;
 	window = limit->window_ms;
 	counts = limit->counts_refused;
-	if (how & LIMIT_ONLOOKER && !source_is_at(place, start, end, owner))
+	if (how & LIMIT_DRY_RUN && !source_is_at(place, start, end, owner))
 		return 0;
 	bpf_spin_lock(&place->lock);
 	recent = source_is_at(place, start, end, owner) && now - place->last_ns <= (__u64)window * 1000000;
 	/* The attempt that came `burst` before this one is the oldest that matters. */
 	at = place->stamps[INDEX(place->attempts - burst, ONEVIP_BURST_MAX)];
 	over = recent && place->attempts >= burst && tick - at <= window;
-	if (how & LIMIT_ONLOOKER) {
+	if (how & LIMIT_DRY_RUN) {
 		bpf_spin_unlock(&place->lock);
 		return over;
 	}
@@ -159,7 +159,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 /* Whether a SYN that would pass is one too many of its source's; the number of the limit that says so, or 0. */
 static __always_inline __u32 sender_is_over(struct packet_context *pkt, void *data, const struct verdict *verdict)
 {
-	__u32 network = verdict->network & 31, number, how = pkt->onlooker ? LIMIT_ONLOOKER : 0;
+	__u32 network = verdict->network & 31, number, how = pkt->dry_run ? LIMIT_DRY_RUN : 0;
 	struct ipv6hdr *ipv6 = data + network;
 	struct iphdr *ip = data + network;
 
