@@ -9,9 +9,9 @@
 #include <linux/udp.h>
 #include "hash.h"
 #include "maps.h"
+#include "peer_check.h"
 #include "slice.h"
 #include "socket.h"
-#include "witness.h"
 
 /* Offset of the TCP flags, and their bits. */
 #define TCP_FLAGS 13
@@ -82,9 +82,9 @@ static __always_inline __u32 source_of(struct ip_header ip)
 }
 
 /* Notes a segment of another node's client, if it was one. */
-static __always_inline void witness(struct packet_context *pkt, struct ip_header ip, struct tcphdr *tcp, __u32 word)
+static __always_inline void peer_check(struct packet_context *pkt, struct ip_header ip, struct tcphdr *tcp, __u32 word)
 {
-	struct sighting seen = {
+	struct peer_segment seen = {
 		.hash = flow_hash(pkt, ip, tcp),
 		.source = source_of(ip),
 		.word = word,
@@ -97,7 +97,7 @@ static __always_inline void witness(struct packet_context *pkt, struct ip_header
 	};
 
 	if (!pkt->dry_run)
-		witness_note(&seen);
+		peer_note(&seen);
 }
 
 static __always_inline enum onevip_reason classify_syn(struct packet_context *pkt, struct ip_header ip,
@@ -108,7 +108,7 @@ static __always_inline enum onevip_reason classify_syn(struct packet_context *pk
 
 	if (!(flags & ONEVIP_MINE)) {
 		if (flags & ONEVIP_SAMPLED)
-			witness(pkt, ip, tcp, word);
+			peer_check(pkt, ip, tcp, word);
 		return ONEVIP_SYN_FOREIGN;
 	}
 	if (!lease_lives(pkt->vip, &now))
@@ -187,7 +187,7 @@ static __always_inline enum onevip_reason classify_segment(struct packet_context
 	    !last_syn_is_recent(word, pkt->authority))
 		return ONEVIP_TCP_FOREIGN;
 	if (flags & ONEVIP_SAMPLED) {
-		witness(pkt, ip, tcp, word);
+		peer_check(pkt, ip, tcp, word);
 		if (!(flags & (ONEVIP_MINE | ONEVIP_GUESTS | ONEVIP_WATCHED)) &&
 		    !last_syn_is_recent(word, pkt->authority))
 			return ONEVIP_TCP_FOREIGN;

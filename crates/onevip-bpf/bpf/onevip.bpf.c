@@ -5,7 +5,7 @@
  *   onevip.h   what is shared with the daemon      link.h, arp.h, ipv6.h, nd.h   reading frames
  *   maps.h     the maps and their questions        hash.h                        from source to bucket
  *   socket.h   what this kernel knows of a flow    classify.h                    what both families have in common
- *   witness.h  what others' clients show
+ *   peer_check.h                                   what other nodes' clients show
  *   verdict4.h, verdict6.h, verdict.h              the decision
  *   ban.h, limit.h                                 who is let in nowhere, and who not so often
  *   ingress.h, egress.h, xdp.h, explain.h          the programs

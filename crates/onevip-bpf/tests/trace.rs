@@ -200,7 +200,7 @@ fn an_explanation_leaves_no_trace() {
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynLapsed);
         words.set_flags(V, bucket, Flags::NONE);
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynForeign);
-        // A witness of other nodes' clients sees the ones that are real, and no others.
+        // The check of peers notes the segments that are real, and no others.
         let noted = || common::run(&format!("bpftool map dump pinned {}", dir.join("witness").display()));
         let nothing = noted();
         words.set_flags(V, bucket, Flags::SAMPLED);

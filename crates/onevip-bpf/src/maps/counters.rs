@@ -25,7 +25,7 @@ pub struct Counters {
     /// ARP messages that it had to drop because it could not.
     pub guard_failed: u64,
     /// Segments in sampled buckets, which were looked at more closely than others.
-    pub witnessed: u64,
+    pub sampled_segments: u64,
 }
 
 impl Counters {
@@ -44,8 +44,8 @@ impl Counters {
         self.xdp.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// Only [`Counters::witnessed`].
-    pub(crate) fn read_witnessed(map: BorrowedFd<'_>) -> Result<u64> {
+    /// Only [`Counters::sampled_segments`].
+    pub(crate) fn read_sampled_segments(map: BorrowedFd<'_>) -> Result<u64> {
         counter_read(map, (EGRESS_ROW * REASONS_MAX + 2) as u32)
     }
 
@@ -54,7 +54,7 @@ impl Counters {
         let row = |row| (0..Reason::END).map(|number| read(row, number)).collect::<Result<Vec<_>>>();
         let (ingress, xdp) = (row(INGRESS_ROW)?, row(XDP_ROW)?);
         let (guard_rewrote, guard_failed) = (read(EGRESS_ROW, 0)?, read(EGRESS_ROW, 1)?);
-        Ok(Self { ingress, xdp, guard_rewrote, guard_failed, witnessed: read(EGRESS_ROW, 2)? })
+        Ok(Self { ingress, xdp, guard_rewrote, guard_failed, sampled_segments: read(EGRESS_ROW, 2)? })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the programs noted of connections of other nodes' clients, for whoever judges them.
+//! What the programs noted of connections of other nodes' clients, for the check of peers.
 
 use crate::error::Result;
 use crate::maps::counters::Counters;
@@ -18,8 +18,8 @@ impl Flows {
     ///
     /// # Errors
     /// When the kernel refuses to read the counters.
-    pub fn witnessed(&self) -> Result<u64> {
-        Counters::read_witnessed(self.0.counters_fd().as_fd())
+    pub fn sampled_segments(&self) -> Result<u64> {
+        Counters::read_sampled_segments(self.0.counters_fd().as_fd())
     }
 
     /// Everything that is noted, with the index of its VIP. What is older than 52 days (2^32 ticks) seems younger by that.

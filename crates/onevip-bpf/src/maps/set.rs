@@ -104,7 +104,7 @@ pub(crate) struct Maps {
     orphans: MappedArray,
     settled: MappedArray,
     exceptions: OwnedFd,
-    witness: MappedArray,
+    flows: MappedArray,
     counters: OwnedFd,
     /// IPv4, IPv6.
     pub(crate) bans: [OwnedFd; 2],
@@ -129,7 +129,7 @@ impl Maps {
             orphans: mapped("orphans", 8, false)?,
             settled: mapped("settled", 8, writable)?,
             banned: mapped("banned", 4, writable)?,
-            witness: mapped("witness", size_of::<RawFlow>(), false)?,
+            flows: mapped("witness", size_of::<RawFlow>(), false)?,
             exceptions: fd_of("excepted")?,
             counters: fd_of("counters")?,
             bans: [fd_of("bans4")?, fd_of("bans6")?],
@@ -311,7 +311,7 @@ impl Maps {
     /// read may be of two flows.
     pub(crate) fn flow(&self, place: usize) -> RawFlow {
         // SAFETY: the element is mapped and aligned, and every bit pattern is a RawFlow.
-        unsafe { self.witness.element(place % FLOWS).cast::<RawFlow>().read_volatile() }
+        unsafe { self.flows.element(place % FLOWS).cast::<RawFlow>().read_volatile() }
     }
 
     pub(crate) fn counters(&self) -> Result<Counters> {

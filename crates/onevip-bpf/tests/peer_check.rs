@@ -118,10 +118,10 @@ fn nothing_is_noted_where_nothing_is_sampled_or_the_bucket_is_ours() {
     for_each_client(|client| {
         set(client.kernel, client.bucket(), Flags::NONE);
         client.sends(SYN, ISN, 0).sends(ACK, ISN + 1, FIRST);
-        assert_eq!(client.kernel.counters().unwrap().witnessed, 0);
+        assert_eq!(client.kernel.counters().unwrap().sampled_segments, 0);
         set(client.kernel, client.bucket(), Flags::SAMPLED);
         client.sends(ACK, ISN + 1, FIRST);
         assert!(client.seen().is_none(), "its beginning was not seen");
-        assert_eq!(client.kernel.counters().unwrap().witnessed, 1);
+        assert_eq!(client.kernel.counters().unwrap().sampled_segments, 1);
     });
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What others' clients show of how they are served: every node hears every packet of every client.
+ * Peer check: what other nodes' clients show of how they are served. Every node hears every packet of every client.
  *
  * In sampled buckets each connection is noted from its SYN on. A client that acknowledges more than the SYN-ACK has had
  * something from its server; one that goes on acknowledging only that has had nothing, and one that repeats its SYN not
@@ -9,12 +9,12 @@
  * Entries are written without locks. Two CPUs that write one at the same time may mix two flows up; that is one wrong
  * clue of many.
  */
-#ifndef ONEVIP_WITNESS_H
-#define ONEVIP_WITNESS_H
+#ifndef ONEVIP_PEER_CHECK_H
+#define ONEVIP_PEER_CHECK_H
 
 #include "maps.h"
 
-/* Writers: ingress and XDP. Flows by the top bits of their hash. */
+/* Writers: ingress and XDP. Flows by the top bits of their hash. (The name of a map is state on a host: it stays.) */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -24,7 +24,7 @@ struct {
 } onevip_witness SEC(".maps");
 
 /* One segment of a client, as far as it matters here. */
-struct sighting {
+struct peer_segment {
 	__u32 hash; /* of the flow */
 	__u32 source; /* tells clients apart */
 	__u16 word; /* of the bucket in the flags map */
@@ -44,7 +44,7 @@ static __always_inline __u32 tick_now(void)
 
 /* A SYN: the first one makes an entry, one that comes again is a clue by itself. A handshake that goes on is not pushed
  * out by a newcomer, or a flood of SYNs would leave nothing to see. */
-static __always_inline void witness_syn(struct onevip_flow *flow, const struct sighting *seen)
+static __always_inline void peer_note_syn(struct onevip_flow *flow, const struct peer_segment *seen)
 {
 	__u32 tick = tick_now(), age = tick - flow->begun;
 
@@ -66,7 +66,7 @@ static __always_inline void witness_syn(struct onevip_flow *flow, const struct s
 }
 
 /* Any other segment of a flow whose SYN was seen. */
-static __always_inline void witness_segment(struct onevip_flow *flow, const struct sighting *seen)
+static __always_inline void peer_note_segment(struct onevip_flow *flow, const struct peer_segment *seen)
 {
 	if (flow->hash != seen->hash || flow->state & (ONEVIP_FLOW_SERVED | ONEVIP_FLOW_ENDED))
 		return;
@@ -84,19 +84,19 @@ static __always_inline void witness_segment(struct onevip_flow *flow, const stru
 }
 
 /* Not static, so that the verifier looks at it once, and the fast path has nothing of it. */
-__noinline int witness_note(const struct sighting *seen)
+__noinline int peer_note(const struct peer_segment *seen)
 {
 	__u32 zero = 0;
 	struct onevip_flow *flows = bpf_map_lookup_elem(&onevip_witness, &zero), *flow;
 
 	if (!flows || !seen)
 		return 0;
-	count(ONEVIP_EGRESS, ONEVIP_GUARD_WITNESSED);
+	count(ONEVIP_EGRESS, ONEVIP_GUARD_SAMPLED);
 	flow = &flows[seen->hash >> (32 - ONEVIP_FLOWS_BITS) & (ONEVIP_FLOWS - 1)];
 	if (seen->opens)
-		witness_syn(flow, seen);
+		peer_note_syn(flow, seen);
 	else
-		witness_segment(flow, seen);
+		peer_note_segment(flow, seen);
 	return 0;
 }
 
