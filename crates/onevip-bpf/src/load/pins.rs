@@ -21,9 +21,6 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// What a pin is called while it is about to replace another.
-pub(crate) const FRESH_SUFFIX: &str = "_fresh";
-
 /// The maps: name of the pin.
 pub(crate) const MAPS: [&str; 18] = [
     "config", "flags", "last_syn", "lease", "orphans", "settled", "excepted", "witness", "counters", "beats",
@@ -108,7 +105,7 @@ impl Survey {
             self.objects.push(name);
         } else if let Some(hook) = Hook::parse(&name) {
             self.hooks.push(hook);
-        } else if name.ends_with(FRESH_SUFFIX) {
+        } else if name.ends_with(sys::FRESH_SUFFIX) {
             self.leftovers.push(path);
         } else if !name.contains('.') {
             // Nobody can make a name with a dot in a bpffs; the kernel's own `maps.debug` and `progs.debug` have one.
