@@ -1,5 +1,6 @@
 //! What can go wrong, and what to do about it.
 
+use crate::neighbour::Neighbour;
 use std::io;
 use std::path::PathBuf;
 
@@ -97,7 +98,7 @@ pub enum Error {
         /// "ingress program" or "egress program".
         what: &'static str,
         /// The other program.
-        by: crate::Neighbour,
+        by: Neighbour,
     },
     /// Any other refusal by the system.
     #[error("cannot {action}: {source}{}", privilege_hint(.source))]

@@ -9,19 +9,22 @@
 //! lease, flags and beats for as long as it lives, and [`Kernel::ensure_attached`] now and then. `onevip teardown` ends
 //! it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
 
+mod clock;
 mod config;
 mod error;
 mod load;
 mod maps;
+mod neighbour;
 mod sys;
 
+pub use clock::boot_time_ns;
 pub use config::{KernelConfig, VipConfig};
 pub use error::{Error, Result};
 pub use load::attach::{Accelerate, AttachMode, AttachPreference, Cause, Repair, TcMode};
-pub use load::chain::{Neighbour, before_ours};
+pub use load::chain::before_ours;
 pub use load::explain::Explainer;
 pub use load::features::{Feature, KernelFeatures};
-pub use load::kernel::{Kernel, Origin, PinnedView, boot_time_ns};
+pub use load::kernel::{Kernel, Origin, PinnedView};
 pub use load::pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
 pub use load::ports::{guard_ports, release_ports};
 pub use maps::bans::Bans;
@@ -35,4 +38,5 @@ pub use maps::set::LEASE_MAX;
 pub use maps::sources::{Counted, Sources};
 pub use maps::trace::{Scope, Trace, TracedBy, Tracer};
 pub use maps::words::Words;
+pub use neighbour::Neighbour;
 pub use sys::{TestRun, load_empty, test_run};

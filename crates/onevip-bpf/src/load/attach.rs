@@ -4,10 +4,12 @@
 //! is atomic in each way (`bpf_link_update`, filter replace), so no packet meets an interface without one.
 
 use crate::error::{Error, Result};
-use crate::load::chain::{self, Neighbour, Other};
+use crate::load::chain::{self, Other};
 use crate::load::first::{Contest, Held};
 use crate::load::object::Programs;
-use crate::load::pins::{self, Hook, Survey};
+use crate::load::pins::{Hook, Survey};
+use crate::maps::pinned;
+use crate::neighbour::Neighbour;
 use crate::sys::netlink::{Side, TrafficControl};
 use crate::sys::{self, AttachPoint};
 use nix::net::if_::{if_nameindex, if_nametoindex};
@@ -453,7 +455,7 @@ pub(crate) fn attachments(dir: &Path) -> Result<Vec<(u32, AttachMode)>> {
 /// Detaches a pinned link at once and removes its pin. One that is not there is as good as removed.
 pub(crate) fn remove_link(dir: &Path, hook: Hook, ifindex: u32) -> Result<()> {
     let path = hook.path(dir, ifindex);
-    if let Some(link) = pins::open(&path)? {
+    if let Some(link) = pinned::open(&path)? {
         // Already detached, or its interface is gone: fine. Whatever else it says, removing the pin comes next.
         let _ = sys::link_detach(link.as_fd());
     }

@@ -4,37 +4,16 @@
 //! the packet (tried: OK, PIPE, RECLASSIFY and numbers that mean nothing are all alike in that), and clsact filters come
 //! after all of it. So the authority and the guard have to be the first.
 
+use crate::clock::boot_time_ns;
 use crate::error::{Error, Result};
 use crate::maps::layout::VIPS_MAX;
+use crate::neighbour::Neighbour;
 use crate::sys::netlink::{Side, TrafficControl};
 use crate::sys::{self, AttachPoint, Place};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-
-/// A program that is attached to an interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Neighbour {
-    /// Its name, as the kernel keeps it: at most 15 bytes. Empty when it has none.
-    pub name: String,
-    /// Its id, by which `bpftool prog show id` finds it.
-    pub program_id: u32,
-}
-
-impl fmt::Display for Neighbour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.name.is_empty() { "a program without a name" } else { &self.name };
-        write!(f, "{name} (program {})", self.program_id)
-    }
-}
-
-impl Neighbour {
-    pub(crate) fn of(program_id: u32) -> Self {
-        let name = sys::program_by_id(program_id).and_then(|program| sys::program_info(program.as_fd()));
-        Self { name: name.map(|info| sys::name_of(&info.name)).unwrap_or_default(), program_id }
-    }
-}
 
 /// The programs of others that see the packets of an interface before onevip's do, with the side on which ("ingress",
 /// "egress"). None when onevip's are not there.
@@ -208,7 +187,7 @@ impl Lease {
     }
 
     fn lives(&self) -> bool {
-        self.deadlines_ns.iter().any(|&deadline| deadline > crate::boot_time_ns())
+        self.deadlines_ns.iter().any(|&deadline| deadline > boot_time_ns())
     }
 }
 

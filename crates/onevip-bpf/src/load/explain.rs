@@ -2,8 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::load::object;
-use crate::load::pins::MAPS;
-use crate::maps::set::{self, Pinned};
+use crate::maps::pinned::{self, MAPS};
 use crate::sys;
 use onevip_core::Reason;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,11 +19,7 @@ impl Explainer {
     /// When nothing is pinned there, it is of another layout (a daemon of another release), or the kernel refuses.
     pub fn open(pins: &Path) -> Result<Self> {
         for map in MAPS {
-            match set::inspect(pins, map)? {
-                Pinned::Sound(_) => {}
-                Pinned::Absent => return Err(Error::NotSetUp(pins.join(map))),
-                Pinned::Unsound(why) => return Err(Error::Damaged { path: pins.join(map), why }),
-            }
+            pinned::sound(pins, map)?;
         }
         object::load_explain(pins).map(Self)
     }

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::load::attach::{Attacher, Cause, what};
-use crate::load::chain::{self, Neighbour};
+use crate::load::chain;
 use crate::load::pins::Hook;
+use crate::neighbour::Neighbour;
 use crate::sys::netlink::Side;
 use crate::sys::{self, Place};
 use std::io;

@@ -7,14 +7,15 @@ use crate::load::attach::{
 };
 use crate::load::chain::{Other, Own};
 use crate::load::object::{self, Programs};
-use crate::load::pins::{self, Hook, MAPS, PROGRAMS, Survey};
+use crate::load::pins::{Hook, PROGRAMS, Survey, is_bpffs};
 use crate::load::ports;
 use crate::maps::bans::Bans;
 use crate::maps::beats::Beats;
 use crate::maps::counters::Counters;
 use crate::maps::flows::Flows;
+use crate::maps::pinned::{self, MAPS, Pinned};
 use crate::maps::refusals::Refusals;
-use crate::maps::set::{self, Maps, Pinned};
+use crate::maps::set::Maps;
 use crate::maps::sources::Sources;
 use crate::maps::words::Words;
 use crate::sys;
@@ -61,12 +62,6 @@ pub struct Kernel {
     pinned: bool,
 }
 
-/// The boot-time clock (`CLOCK_BOOTTIME`) in ns, by which the lease and `last_syn` are measured.
-pub fn boot_time_ns() -> u64 {
-    let now = nix::time::ClockId::CLOCK_BOOTTIME.now().expect("Linux has had CLOCK_BOOTTIME since 2.6.39");
-    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
-}
-
 impl Kernel {
     /// Loads the kernel part. Takes over what is pinned under `dir` when it is ours, sound and of this layout; else
     /// makes it anew, and says which. Nothing that is attached changes before [`Kernel::attach`], so the caller can
@@ -75,7 +70,7 @@ impl Kernel {
     /// # Errors
     /// When `dir` is not in a bpffs, holds pins that are not ours, or the kernel refuses a program.
     pub fn open(dir: &Path) -> Result<(Kernel, Origin)> {
-        if !pins::is_bpffs(dir) {
+        if !is_bpffs(dir) {
             return Err(Error::NotBpffs(dir.to_owned()));
         }
         let survey = Survey::of(dir)?;
@@ -234,7 +229,7 @@ impl Kernel {
         let (mut programs, mut links) = (Vec::new(), Vec::new());
         let pinned = PROGRAMS.map(|name| self.dir.join(name));
         for path in pinned.into_iter().chain(Hook::ALL.map(|hook| hook.path(&self.dir, ifindex))) {
-            let Some(fd) = pins::open(&path)? else { continue };
+            let Some(fd) = pinned::open(&path)? else { continue };
             match sys::kind(fd.as_fd()) {
                 sys::Kind::Link => links.extend(sys::link_info(fd.as_fd()).map(|info| info.id)),
                 sys::Kind::Program => programs.extend(sys::program_info(fd.as_fd()).map(|info| info.id)),
@@ -395,14 +390,7 @@ impl Kernel {
     /// # Errors
     /// When nothing is pinned there, or it is damaged.
     pub fn open_pinned(dir: &Path) -> Result<PinnedView> {
-        let maps = Maps::new(
-            |name| match set::inspect(dir, name)? {
-                Pinned::Sound(fd) => Ok(fd),
-                Pinned::Absent => Err(Error::NotSetUp(dir.join(name))),
-                Pinned::Unsound(why) => Err(Error::Damaged { path: dir.join(name), why }),
-            },
-            false,
-        )?;
+        let maps = Maps::new(|name| pinned::sound(dir, name), false)?;
         Ok(PinnedView { dir: dir.to_owned(), maps })
     }
 }
@@ -490,7 +478,7 @@ fn pinned_state(dir: &Path) -> Result<PinnedState> {
     let mut missing = Vec::new();
     let mut unsound = None;
     for name in MAPS {
-        match set::inspect(dir, name)? {
+        match pinned::inspect(dir, name)? {
             Pinned::Sound(fd) => drop(fds.insert(name, fd)),
             Pinned::Absent => missing.push(name),
             Pinned::Unsound(why) => unsound = unsound.or(Some(why)),
@@ -514,7 +502,7 @@ fn pinned_programs(dir: &Path, loaded: &Programs) -> Result<Option<Programs>> {
     let mut pinned = Vec::new();
     for (name, fd) in loaded.named() {
         let path = dir.join(name);
-        let Some(old) = pins::open(&path)? else { return Ok(None) };
+        let Some(old) = pinned::open(&path)? else { return Ok(None) };
         if sys::kind(old.as_fd()) != sys::Kind::Program {
             return Err(Error::ForeignPin { path, what: "not a Program".into() });
         }

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::load::features::KernelFeatures;
-use crate::load::pins::{MAPS, PROGRAMS};
+use crate::load::pins::PROGRAMS;
+use crate::maps::pinned::MAPS;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfError, EbpfLoader};

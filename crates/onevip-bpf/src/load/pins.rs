@@ -14,18 +14,13 @@
 
 use crate::error::{Error, Result};
 use crate::load::ports;
+use crate::maps::pinned::{self, MAPS};
 use crate::sys;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-
-/// The maps: name of the pin.
-pub(crate) const MAPS: [&str; 18] = [
-    "config", "flags", "last_syn", "lease", "orphans", "settled", "excepted", "witness", "counters", "beats",
-    "bans4", "bans6", "banned", "sources", "allowed", "refusals", "tracing", "traces",
-];
 
 /// The programs: name of the pin.
 pub(crate) const PROGRAMS: [&str; 3] = ["program_ingress", "program_egress", "program_xdp"];
@@ -121,7 +116,7 @@ impl Survey {
         for &(hook, ifindex) in &self.hooks {
             let path = hook.path(dir, ifindex);
             let wanted = if hook.is_link() { sys::Kind::Link } else { sys::Kind::Program };
-            let found = open(&path)?.map(|fd| sys::kind(std::os::fd::AsFd::as_fd(&fd)));
+            let found = pinned::open(&path)?.map(|fd| sys::kind(std::os::fd::AsFd::as_fd(&fd)));
             if let Some(found) = found
                 && found != wanted
             {
@@ -132,15 +127,6 @@ impl Survey {
             }
         }
         Ok(())
-    }
-}
-
-/// Opens a pin; `None` when there is none.
-pub(crate) fn open(path: &Path) -> Result<Option<std::os::fd::OwnedFd>> {
-    match sys::open(path) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::System { action: format!("open the pin {}", path.display()), source }),
     }
 }
 

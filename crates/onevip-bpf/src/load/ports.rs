@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::load::object;
-use crate::load::pins;
+use crate::maps::pinned;
 use crate::sys::{self, AttachPoint};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -46,7 +46,7 @@ pub fn guard_ports(dir: &Path, cgroup: &Path) -> Result<()> {
 pub fn release_ports(dir: &Path) -> Result<()> {
     for (pin, ..) in GUARDS {
         let path = dir.join(pin);
-        if let Some(link) = pins::open(&path)? {
+        if let Some(link) = pinned::open(&path)? {
             // Already detached, or its cgroup is gone: fine.
             let _ = sys::link_detach(link.as_fd());
             sys::remove_if_there(&path)
@@ -59,7 +59,7 @@ pub fn release_ports(dir: &Path) -> Result<()> {
 /// Whether both programs of the guard are in place.
 pub(crate) fn ports_are_guarded(dir: &Path) -> bool {
     GUARDS.iter().all(|(pin, ..)| {
-        let link = pins::open(&dir.join(pin)).ok().flatten();
+        let link = pinned::open(&dir.join(pin)).ok().flatten();
         link.is_some_and(|link| sys::link_is_on_cgroup(link.as_fd()))
     })
 }

@@ -43,6 +43,8 @@ pub const REASONS_MAX: usize = 64;
 /// Programs that count.
 pub const PROGRAMS: usize = 3;
 
+/// Bit of the owner of a counted source, or of a network that is not counted, which says IPv6.
+pub const OWNER_V6: u32 = 1 << 8;
 /// How many limits all services together may have.
 pub const LIMITS_MAX: usize = 8;
 /// How many sources are counted at once.

@@ -2,14 +2,15 @@
 //!
 //! Nothing here loads, pins or attaches anything: see [`crate::load`].
 
+mod allowed;
 pub(crate) mod bans;
 pub(crate) mod beats;
 pub(crate) mod counters;
-#[doc(hidden)]
 pub(crate) mod encoding;
 pub(crate) mod flows;
 pub mod layout;
 pub(crate) mod mapped;
+pub(crate) mod pinned;
 pub(crate) mod refusals;
 pub(crate) mod set;
 pub(crate) mod sources;

@@ -1,98 +1,28 @@
 //! The maps as this process sees them: what is in them, whether it can be trusted, and how it is changed.
 
+use crate::clock::boot_time_ns;
 use crate::config::KernelConfig;
 use crate::error::{Error, Result};
+use crate::maps::allowed;
 use crate::maps::counters::Counters;
 use crate::maps::encoding::{decode_exception, encode_exception};
 use crate::maps::layout::{
-    ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, EXCEPTIONS_MAX, FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS,
-    ORPHANS_SEED, PROGRAMS, REASONS_MAX, REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6,
-    RawConfig, RawException, RawExceptionKey, RawFlow, RawSettings, RawSource, RawTracing, SOURCES,
-    TICK_SHIFT, TRACES_BYTES, VIPS_MAX, WORDS,
+    FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, RawConfig, RawException,
+    RawExceptionKey, RawFlow, RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
 };
 use crate::maps::mapped::MappedArray;
+use crate::maps::pinned::shape;
 use crate::sys;
 use onevip_core::hash::jhash2;
 use onevip_core::{BUCKETS, Bucket, Flags, Flow};
 use std::mem::{offset_of, size_of};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const ARRAY: u32 = 2;
-const PERCPU_ARRAY: u32 = 6;
-const RINGBUF: u32 = 27;
-const LPM_TRIE: u32 = 11;
-const NO_PREALLOC: u32 = 1;
-const MMAPABLE: u32 = 1 << 10;
-
 /// No daemon sets a deadline this far ahead; one that is found there is damage.
 pub const LEASE_MAX: Duration = Duration::from_secs(3600);
-
-/// What a map must look like to be ours: kind, key size, value size, entries, flags.
-type Shape = (u32, u32, u32, u32, u32);
-
-/// The shape of the map with this pin name.
-fn shape(map: &str) -> Shape {
-    match map {
-        "config" => (ARRAY, 4, size_of::<RawConfig>() as u32, 1, MMAPABLE),
-        "flags" => (ARRAY, 4, 4 * WORDS as u32, 1, MMAPABLE),
-        "last_syn" => (ARRAY, 4, 8 * WORDS as u32, 1, MMAPABLE),
-        "lease" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
-        "orphans" => (ARRAY, 4, 8 * ORPHANS as u32, 1, MMAPABLE),
-        "settled" => (ARRAY, 4, 8 * VIPS_MAX as u32, 1, MMAPABLE),
-        "witness" => (ARRAY, 4, (size_of::<RawFlow>() * FLOWS) as u32, 1, MMAPABLE),
-        "counters" => (PERCPU_ARRAY, 4, 8, (PROGRAMS * REASONS_MAX) as u32, 0),
-        "excepted" => {
-            let (key, value) = (size_of::<RawExceptionKey>() as u32, size_of::<RawException>() as u32);
-            (LPM_TRIE, key, value, 2 * EXCEPTIONS_MAX as u32, NO_PREALLOC)
-        }
-        "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
-        "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
-        "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),
-        "bans4" => trie(size_of::<RawBanKey4>()),
-        "bans6" => trie(size_of::<RawBanKey6>()),
-        "banned" => (ARRAY, 4, 8, 1, MMAPABLE),
-        "sources" => (ARRAY, 4, size_of::<RawSource>() as u32, SOURCES as u32, 0),
-        "allowed" => (LPM_TRIE, size_of::<RawAllowedKey>() as u32, 1, ALLOWED_MAX as u32, NO_PREALLOC),
-        "refusals" => (RINGBUF, 0, 0, REFUSALS_BYTES as u32, 0),
-        other => unreachable!("no map is called {other}"),
-    }
-}
-
-const fn trie(key_size: usize) -> Shape {
-    (LPM_TRIE, key_size as u32, size_of::<RawBan>() as u32, BAN_PLACES as u32, NO_PREALLOC)
-}
-
-/// What a look at one pinned map found.
-pub(crate) enum Pinned {
-    Absent,
-    Sound(OwnedFd),
-    Unsound(String),
-}
-
-/// Looks at the map pinned under this name: is it ours, and of this layout?
-pub(crate) fn inspect(dir: &Path, map: &str) -> Result<Pinned> {
-    let path = dir.join(map);
-    let Some(fd) = crate::load::pins::open(&path)? else { return Ok(Pinned::Absent) };
-    let kind = sys::kind(fd.as_fd());
-    if kind != sys::Kind::Map {
-        return Err(Error::ForeignPin { path, what: format!("a {kind:?} where a Map belongs") });
-    }
-    let info =
-        sys::map_info(fd.as_fd()).map_err(Error::system(format!("look at the map {}", path.display())))?;
-    let name = sys::name_of(&info.name);
-    if name != format!("onevip_{map}") {
-        return Err(Error::ForeignPin { path, what: format!("a map that is called '{name}'") });
-    }
-    let found = (info.kind, info.key_size, info.value_size, info.max_entries, info.flags);
-    if found != shape(map) {
-        return Ok(Pinned::Unsound(format!("{map} has another layout")));
-    }
-    Ok(Pinned::Sound(fd))
-}
 
 /// The maps that hold words, mapped, and the counters.
 #[derive(Debug)]
@@ -110,7 +40,7 @@ pub(crate) struct Maps {
     pub(crate) bans: [OwnedFd; 2],
     pub(crate) banned: MappedArray,
     pub(crate) sources: OwnedFd,
-    pub(crate) allowed: OwnedFd,
+    allowed: OwnedFd,
 }
 
 impl Maps {
@@ -164,7 +94,7 @@ impl Maps {
             }
         }
         let latest = (0..VIPS_MAX).map(|vip| self.lease_deadline_ns(vip)).max().unwrap_or(0);
-        let ahead = Duration::from_nanos(latest.saturating_sub(crate::boot_time_ns()));
+        let ahead = Duration::from_nanos(latest.saturating_sub(boot_time_ns()));
         (ahead > LEASE_MAX).then(|| format!("lease runs for another {} s", ahead.as_secs()))
     }
 
@@ -200,13 +130,13 @@ impl Maps {
         for vip in &mut config.vips {
             vip.selector.exceptions.sort_by_key(|exception| exception.network);
         }
-        crate::maps::sources::read_allowed(self, &mut config).ok()?;
+        allowed::read(self.allowed.as_fd(), &mut config).ok()?;
         Some(config)
     }
 
     /// Writes the half that is not in force and flips. Returns once no program can still be reading the old one.
     pub(crate) fn set_config(&self, config: &KernelConfig) -> Result<()> {
-        crate::maps::sources::allow(self, config)?;
+        allowed::write(self.allowed.as_fd(), config)?;
         let active = self.config_head()[2] & 1;
         let raw = RawSettings::encode(config, 1 - active)?;
         self.clear_exceptions(1 - active)?;

@@ -1,20 +1,15 @@
-//! The sources that the programs count, and whom they do not count.
+//! The sources that the programs count, one attempt to connect after the other.
 
-use crate::config::KernelConfig;
 use crate::error::{Error, Result};
-use crate::maps::layout::{BURST_MAX, LIMIT_SEED, RawAllowedKey, RawSource, SOURCES, WAYS};
+use crate::maps::layout::{BURST_MAX, LIMIT_SEED, OWNER_V6, RawSource, SOURCES, WAYS};
 use crate::maps::set::Maps;
 use crate::sys;
 use onevip_core::Prefix;
 use onevip_core::hash::jhash2;
 use onevip_core::limit::Limit;
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-
-/// Bit of the owner that says IPv6.
-const V6: u32 = 256;
 
 /// One source's attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +50,7 @@ impl Sources {
     /// The kernel's.
     pub fn merge(&self, limit: u8, source: &Prefix, stamps_ms: &[u64], refused: u64) -> Result<()> {
         let (start, end) = halves(source.address());
-        let owner = u32::from(limit) | if source.is_v6() { V6 } else { 0 };
+        let owner = u32::from(limit) | if source.is_v6() { OWNER_V6 } else { 0 };
         let words = [start as u32, (start >> 32) as u32, end as u32, (end >> 32) as u32, owner];
         let set = jhash2(&words, LIMIT_SEED) as usize % (SOURCES / WAYS);
         let mut chosen = None;
@@ -108,9 +103,9 @@ fn stamps_of(raw: &RawSource) -> Vec<u64> {
 }
 
 fn decode(raw: &RawSource, limits: &[&Limit]) -> Option<Counted> {
-    let number = (raw.owner & (V6 - 1)) as u8;
+    let number = (raw.owner & (OWNER_V6 - 1)) as u8;
     let limit = limits.get(usize::from(number).checked_sub(1)?)?;
-    let (address, length) = if raw.owner & V6 != 0 {
+    let (address, length) = if raw.owner & OWNER_V6 != 0 {
         let halves = [raw.start.to_ne_bytes(), raw.end.to_ne_bytes()].concat();
         (IpAddr::from(<[u8; 16]>::try_from(halves).ok()?), limit.v6_prefix)
     } else {
@@ -127,65 +122,6 @@ fn halves(address: IpAddr) -> (u64, u64) {
         IpAddr::V4(v4) => (u32::from_ne_bytes(v4.octets()).into(), 0),
         IpAddr::V6(v6) => (half(&v6.octets()[..8]), half(&v6.octets()[8..])),
     }
-}
-
-/// Tells the programs whom not to count, and forgets what it told before.
-pub(crate) fn allow(maps: &Maps, config: &KernelConfig) -> Result<()> {
-    let failed = || Error::system("tell the kernel part whom not to count");
-    let map = maps.allowed.as_fd();
-    let limits = config.vips.iter().flat_map(|vip| &vip.selector.services).filter_map(|s| s.limit.as_ref());
-    let numbered = limits.zip(1u32..);
-    let wanted: HashSet<RawAllowedKey> =
-        numbered.flat_map(|(limit, number)| limit.allow.iter().map(move |net| key(number, net))).collect();
-    let old = allowed(maps).map_err(failed())?;
-    for key in &wanted {
-        sys::map_put(map, key, &1u8).map_err(failed())?;
-    }
-    for key in old.iter().filter(|key| !wanted.contains(key)) {
-        sys::map_remove(map, key).map_err(failed())?;
-    }
-    Ok(())
-}
-
-/// Completes a configuration by those who are not counted, each limit's in the order of [`Prefix`].
-pub(crate) fn read_allowed(maps: &Maps, config: &mut KernelConfig) -> Result<()> {
-    let keys = allowed(maps).map_err(Error::system("read who is not counted"))?;
-    let services = config.vips.iter_mut().flat_map(|vip| &mut vip.selector.services);
-    for (limit, number) in services.filter_map(|service| service.limit.as_mut()).zip(1u32..) {
-        let own = keys.iter().filter(|key| key.owner & (V6 - 1) == number);
-        limit.allow = own.filter_map(network).collect();
-        limit.allow.sort_unstable();
-    }
-    Ok(())
-}
-
-fn allowed(maps: &Maps) -> std::io::Result<Vec<RawAllowedKey>> {
-    let (mut keys, mut last) = (Vec::new(), None);
-    while let Some(key) = sys::map_next_key::<RawAllowedKey>(maps.allowed.as_fd(), last.as_ref())? {
-        keys.push(key);
-        last = Some(key);
-    }
-    Ok(keys)
-}
-
-fn network(key: &RawAllowedKey) -> Option<Prefix> {
-    let address = if key.owner & V6 != 0 {
-        IpAddr::from(key.words)
-    } else {
-        IpAddr::from(*key.words.first_chunk::<4>()?)
-    };
-    Prefix::new(address, u8::try_from(key.length.checked_sub(32)?).ok()?)
-}
-
-fn key(number: u32, network: &Prefix) -> RawAllowedKey {
-    let mut words = [0; 16];
-    let owner = number | if network.is_v6() { V6 } else { 0 };
-    match network.address() {
-        IpAddr::V4(v4) => words[..4].copy_from_slice(&v4.octets()),
-        IpAddr::V6(v6) => words.copy_from_slice(&v6.octets()),
-    }
-    // The trie compares bytes in their order: those of the owner first.
-    RawAllowedKey { length: 32 + u32::from(network.length()), owner, words }
 }
 
 #[cfg(test)]

@@ -3,17 +3,17 @@
 //! The programs tell of a decision only while a word in their configuration says that somebody watches, and only for as
 //! long as that somebody keeps saying so: a tracer that is killed is forgotten within [`LIVES`].
 
-use crate::boot_time_ns;
+use crate::clock::boot_time_ns;
 use crate::error::{Error, Result};
 use crate::maps::layout::{RawConfig, RawSettings, RawTrace, RawTracing, TRACE_FRAME_MAX};
 use crate::maps::mapped::MappedArray;
-use crate::maps::set::{self, Pinned};
+use crate::maps::pinned;
 use crate::sys;
 use aya::maps::{Map, MapData, RingBuf};
 use onevip_core::Reason;
 use std::mem::{offset_of, size_of};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -75,10 +75,10 @@ impl Tracer {
     /// When nothing is pinned under `dir`, or it is of another release.
     pub fn begin(dir: &Path, scope: Option<Scope>, rate_max: u32) -> Result<Self> {
         let map = |name: &str, size: usize| {
-            MappedArray::new(pinned(dir, name)?, size, 1, true)
+            MappedArray::new(pinned::sound(dir, name)?, size, 1, true)
                 .map_err(Error::system(format!("map the BPF array {name} into memory")))
         };
-        let traces = pinned(dir, "traces")?;
+        let traces = pinned::sound(dir, "traces")?;
         let map_id = sys::map_info(traces.as_fd()).map_err(Error::system("look at the map traces"))?.id;
         let ring = MapData::from_fd(traces).and_then(|map| RingBuf::try_from(Map::RingBuf(map)));
         let mut ring = ring.map_err(|error| Error::System {
@@ -105,7 +105,7 @@ impl Tracer {
     pub fn renew(&self) -> bool {
         self.until_word().store(boot_time_ns() + LIVES.as_nanos() as u64, Ordering::Release);
         self.set_traced(1);
-        let now = pinned(&self.dir, "traces").ok().and_then(|fd| sys::map_info(fd.as_fd()).ok());
+        let now = pinned::sound(&self.dir, "traces").ok().and_then(|fd| sys::map_info(fd.as_fd()).ok());
         now.is_some_and(|info| info.id == self.map_id)
     }
 
@@ -209,14 +209,6 @@ impl Drop for Tracer {
 impl AsFd for Tracer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
-    }
-}
-
-fn pinned(dir: &Path, name: &str) -> Result<OwnedFd> {
-    match set::inspect(dir, name)? {
-        Pinned::Sound(fd) => Ok(fd),
-        Pinned::Absent => Err(Error::NotSetUp(dir.join(name))),
-        Pinned::Unsound(why) => Err(Error::Damaged { path: dir.join(name), why }),
     }
 }
 

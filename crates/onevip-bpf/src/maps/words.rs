@@ -1,5 +1,6 @@
 //! The words that the beat loop writes: flags, lease, and since when orphans count. One writer, no system calls.
 
+use crate::clock::boot_time_ns;
 use crate::maps::set::Maps;
 use onevip_core::{Bucket, Flags, Flow};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ impl Words {
     /// Whether a segment of this flow that no socket wants would be reset now, rather than only remembered, if its
     /// bucket were claimed and nobody else might have it.
     pub fn orphan_waited(&self, vip: usize, flow: &Flow) -> bool {
-        self.0.orphan_waited(vip, flow, crate::boot_time_ns())
+        self.0.orphan_waited(vip, flow, boot_time_ns())
     }
 
     /// Until when MINE counts at a VIP, in boot time ns. More than an hour ahead would be taken for damage by the next
