@@ -1,9 +1,10 @@
 //! The first place in a chain of tcx programs: demanded, looked after, and taken back.
 
 use crate::error::{Error, Result};
-use crate::load::attach::{Attacher, Cause, what};
 use crate::load::chain;
+use crate::load::link::{Attacher, what};
 use crate::load::pins::Hook;
+use crate::load::repair::Cause;
 use crate::neighbour::Neighbour;
 use crate::sys::netlink::Side;
 use crate::sys::{self, Place};

@@ -1,28 +1,29 @@
-//! The kernel part in the hands of the daemon: [`Kernel`]; and under the eyes of everybody else: [`PinnedView`].
+//! The kernel part in the hands of the daemon: [`Kernel`].
 
 use crate::config::KernelConfig;
 use crate::error::{Error, Result};
-use crate::load::attach::{
-    self, Accelerate, AttachMode, AttachPreference, Attached, Attacher, Cause, Repair, interface_index,
-};
-use crate::load::chain::{Other, Own};
+use crate::load::attach::Attached;
+use crate::load::clsact::detach_clsact;
+use crate::load::inspect::{PinnedState, clone_fd, pinned_programs, pinned_state};
+use crate::load::interface::interface_index;
+use crate::load::link::{Attacher, remove_link};
+use crate::load::mode::{Accelerate, AttachMode, AttachPreference};
 use crate::load::object::{self, Programs};
 use crate::load::pins::{Hook, PROGRAMS, Survey, is_bpffs};
 use crate::load::ports;
+use crate::load::repair::{Cause, Repair};
+use crate::load::rival::{Other, Own};
 use crate::maps::bans::Bans;
 use crate::maps::beats::Beats;
 use crate::maps::counters::Counters;
 use crate::maps::flows::Flows;
-use crate::maps::pinned::{self, MAPS, Pinned};
+use crate::maps::pinned::{self, MAPS};
 use crate::maps::refusals::Refusals;
 use crate::maps::set::Maps;
 use crate::maps::sources::Sources;
 use crate::maps::words::Words;
 use crate::sys;
 use nix::net::if_::{if_nameindex, if_nametoindex};
-use onevip_core::Prefix;
-use onevip_core::bans::Stop;
-use onevip_core::{Bucket, Flags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -251,9 +252,9 @@ impl Kernel {
                 continue;
             }
             if hook.is_link() {
-                attach::remove_link(&self.dir, hook, ifindex)?;
+                remove_link(&self.dir, hook, ifindex)?;
             } else {
-                attach::detach_clsact(&self.dir, ifindex)?;
+                detach_clsact(&self.dir, ifindex)?;
             }
         }
         self.interfaces.retain(|attached| keep.contains(&attached.ifindex));
@@ -364,7 +365,7 @@ impl Kernel {
         };
         note(ports::release_ports(dir));
         for &(hook, ifindex) in survey.hooks.iter().filter(|(hook, _)| hook.is_link()) {
-            note(attach::remove_link(dir, hook, ifindex));
+            note(remove_link(dir, hook, ifindex));
         }
         // Filters stay when their markers get lost, so look everywhere.
         let mut indices: Vec<u32> = survey.hooks.iter().map(|(_, ifindex)| *ifindex).collect();
@@ -374,7 +375,7 @@ impl Kernel {
         indices.sort_unstable();
         indices.dedup();
         for ifindex in indices {
-            note(attach::detach_clsact(dir, ifindex));
+            note(detach_clsact(dir, ifindex));
         }
         let objects = survey.objects.iter().map(|name| dir.join(name));
         for path in objects.chain(survey.leftovers.iter().cloned()) {
@@ -383,143 +384,4 @@ impl Kernel {
         }
         first_error.map_or(Ok(()), Err)
     }
-
-    /// Opens what is pinned under `dir` to look at it, without loading, changing or locking anything: for `status`
-    /// when no daemon answers.
-    ///
-    /// # Errors
-    /// When nothing is pinned there, or it is damaged.
-    pub fn open_pinned(dir: &Path) -> Result<PinnedView> {
-        let maps = Maps::new(|name| pinned::sound(dir, name), false)?;
-        Ok(PinnedView { dir: dir.to_owned(), maps })
-    }
-}
-
-/// The kernel part as it is pinned, to look at.
-pub struct PinnedView {
-    dir: PathBuf,
-    maps: Maps,
-}
-
-impl PinnedView {
-    /// How many bans there are, of IPv4 and of IPv6; those that have run out and were not taken away yet included.
-    pub fn ban_counts(&self) -> [u32; 2] {
-        self.maps.ban_counts()
-    }
-
-    /// The bans that the programs keep: until when, in boot time ns, counting wider ones in.
-    ///
-    /// # Errors
-    /// When the kernel refuses to list them.
-    pub fn bans(&self) -> Result<Vec<(Prefix, Stop)>> {
-        crate::maps::bans::list(&self.maps)
-    }
-
-    /// The configuration in force; `None` when it is damaged.
-    pub fn config(&self) -> Option<KernelConfig> {
-        self.maps.config()
-    }
-
-    /// The state of a bucket. `vip` is below 8.
-    pub fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
-        self.maps.flags(vip, bucket)
-    }
-
-    /// As [`Words::last_syn_ns`].
-    pub fn last_syn_ns(&self, vip: usize, bucket: Bucket) -> u64 {
-        self.maps.last_syn_ns(vip, bucket)
-    }
-
-    /// Until when MINE counts, in boot time ns.
-    pub fn lease_deadline_ns(&self, vip: usize) -> u64 {
-        self.maps.lease_deadline_ns(vip)
-    }
-
-    /// What the programs have counted.
-    ///
-    /// # Errors
-    /// When the kernel refuses to read the map.
-    pub fn counters(&self) -> Result<Counters> {
-        self.maps.counters()
-    }
-
-    /// Why the pinned maps cannot be trusted, if so.
-    pub fn damage(&self) -> Option<String> {
-        self.maps.damage()
-    }
-
-    /// Whether both programs of the guard of ports are in place.
-    pub fn ports_are_guarded(&self) -> bool {
-        ports::ports_are_guarded(&self.dir)
-    }
-
-    /// How the programs are attached, by interface.
-    ///
-    /// # Errors
-    /// When the pin directory cannot be read.
-    pub fn attachments(&self) -> Result<Vec<(String, AttachMode)>> {
-        let name = |ifindex| {
-            nix::net::if_::if_indextoname(ifindex)
-                .map_or_else(|_| format!("(gone: {ifindex})"), |name| name.to_string_lossy().into_owned())
-        };
-        Ok(attach::attachments(&self.dir)?.into_iter().map(|(ifindex, mode)| (name(ifindex), mode)).collect())
-    }
-}
-
-enum PinnedState {
-    Absent,
-    Sound,
-    Unsound(String),
-}
-
-/// Whether the pinned maps, all together, can be trusted.
-fn pinned_state(dir: &Path) -> Result<PinnedState> {
-    let mut fds = HashMap::new();
-    let mut missing = Vec::new();
-    let mut unsound = None;
-    for name in MAPS {
-        match pinned::inspect(dir, name)? {
-            Pinned::Sound(fd) => drop(fds.insert(name, fd)),
-            Pinned::Absent => missing.push(name),
-            Pinned::Unsound(why) => unsound = unsound.or(Some(why)),
-        }
-    }
-    if let Some(why) = unsound {
-        return Ok(PinnedState::Unsound(why));
-    }
-    if missing.len() == MAPS.len() {
-        return Ok(PinnedState::Absent);
-    }
-    if !missing.is_empty() {
-        return Ok(PinnedState::Unsound(format!("{} missing", missing.join(", "))));
-    }
-    let maps = Maps::new(|name| clone_fd(&fds[name]), false)?;
-    Ok(maps.damage().map_or(PinnedState::Sound, PinnedState::Unsound))
-}
-
-/// The pinned programs, when they consist of the same instructions as `loaded`.
-fn pinned_programs(dir: &Path, loaded: &Programs) -> Result<Option<Programs>> {
-    let mut pinned = Vec::new();
-    for (name, fd) in loaded.named() {
-        let path = dir.join(name);
-        let Some(old) = pinned::open(&path)? else { return Ok(None) };
-        if sys::kind(old.as_fd()) != sys::Kind::Program {
-            return Err(Error::ForeignPin { path, what: "not a Program".into() });
-        }
-        let tag = |fd: BorrowedFd<'_>| {
-            sys::program_info(fd)
-                .map(|info| info.tag)
-                .map_err(Error::system(format!("look at the program {name}")))
-        };
-        if tag(old.as_fd())? != tag(fd.as_fd())? {
-            return Ok(None);
-        }
-        pinned.push(old);
-    }
-    let programs = <[OwnedFd; PROGRAMS.len()]>::try_from(pinned).ok();
-    Ok(programs.map(|[ingress, egress, xdp]| Programs { ingress, egress, xdp }))
-}
-
-fn clone_fd(fd: &OwnedFd) -> Result<OwnedFd> {
-    fd.try_clone().map_err(Error::system("keep a BPF map"))
 }

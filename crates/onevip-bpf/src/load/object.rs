@@ -22,6 +22,11 @@ const LOAD_TRIES: usize = 5;
 /// What clang made of `bpf/`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/onevip.bpf.o"));
 
+/// The names under which the kernel knows the programs.
+pub(crate) const INGRESS_NAME: &str = "onevip_ingress";
+pub(crate) const EGRESS_NAME: &str = "onevip_egress";
+pub(crate) const XDP_NAME: &str = "onevip_xdp";
+
 /// The three programs.
 #[derive(Debug)]
 pub(crate) struct Programs {
@@ -90,9 +95,9 @@ fn open_object(object: &[u8], pinned: Option<&Path>) -> Result<Ebpf> {
 fn load_object(object: &[u8], pinned: Option<&Path>) -> Result<Loaded> {
     let mut ebpf = open_object(object, pinned)?;
     let programs = Programs {
-        ingress: load_program(&mut ebpf, "onevip_ingress")?,
-        egress: load_program(&mut ebpf, "onevip_egress")?,
-        xdp: load_program(&mut ebpf, "onevip_xdp")?,
+        ingress: load_program(&mut ebpf, INGRESS_NAME)?,
+        egress: load_program(&mut ebpf, EGRESS_NAME)?,
+        xdp: load_program(&mut ebpf, XDP_NAME)?,
     };
     let mut maps = HashMap::new();
     for map in MAPS {

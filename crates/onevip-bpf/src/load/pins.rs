@@ -13,7 +13,6 @@
 //! (A bpffs allows no dots in names, and interface names may have some: hence the indices.)
 
 use crate::error::{Error, Result};
-use crate::load::ports;
 use crate::maps::pinned::{self, MAPS};
 use crate::sys;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -24,6 +23,9 @@ use std::path::{Path, PathBuf};
 
 /// The programs: name of the pin.
 pub(crate) const PROGRAMS: [&str; 3] = ["program_ingress", "program_egress", "program_xdp"];
+
+/// The links of the guard of ports: name of the pin.
+pub(crate) const GUARDS: [&str; 2] = ["bind4", "bind6"];
 
 /// A pin that belongs to one interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +98,10 @@ impl Survey {
     }
 
     fn sort_in(&mut self, name: String, path: PathBuf) {
-        if MAPS.contains(&name.as_str()) || PROGRAMS.contains(&name.as_str()) || ports::is_guard(&name) {
+        if MAPS.contains(&name.as_str())
+            || PROGRAMS.contains(&name.as_str())
+            || GUARDS.contains(&name.as_str())
+        {
             self.objects.push(name);
         } else if let Some(hook) = Hook::parse(&name) {
             self.hooks.push(hook);

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::load::object;
+use crate::load::pins;
 use crate::maps::pinned;
 use crate::sys::{self, AttachPoint};
 use std::fs::File;
@@ -13,13 +14,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Pin, program and place of each.
-const GUARDS: [(&str, &str, AttachPoint); 2] =
-    [("bind4", "onevip_bind4", AttachPoint::Bind4), ("bind6", "onevip_bind6", AttachPoint::Bind6)];
-
-/// Whether a pin of this name keeps a guard.
-pub(crate) fn is_guard(name: &str) -> bool {
-    GUARDS.iter().any(|(pin, ..)| *pin == name)
-}
+const GUARDS: [(&str, &str, AttachPoint); 2] = [
+    (pins::GUARDS[0], "onevip_bind4", AttachPoint::Bind4),
+    (pins::GUARDS[1], "onevip_bind6", AttachPoint::Bind6),
+];
 
 /// Lets every process in `cgroup` and below bind only ports of this node's slices, where `dir` is the pin directory of an
 /// attached kernel part. Takes the place of an earlier guard without a moment in between.
