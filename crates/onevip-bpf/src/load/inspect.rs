@@ -51,7 +51,7 @@ pub(crate) fn pinned_programs(dir: &Path, loaded: &Programs) -> Result<Option<Pr
     for (name, fd) in loaded.named() {
         let path = dir.join(name);
         let Some(old) = pinned::open(&path)? else { return Ok(None) };
-        if sys::kind(old.as_fd()) != sys::Kind::Program {
+        if sys::kind(old.as_fd()) != sys::ObjectKind::Program {
             return Err(Error::ForeignPin { path, what: "not a Program".into() });
         }
         let tag = |fd: BorrowedFd<'_>| {

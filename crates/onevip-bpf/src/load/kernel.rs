@@ -232,9 +232,11 @@ impl Kernel {
         for path in pinned.into_iter().chain(Hook::ALL.map(|hook| hook.path(&self.dir, ifindex))) {
             let Some(fd) = pinned::open(&path)? else { continue };
             match sys::kind(fd.as_fd()) {
-                sys::Kind::Link => links.extend(sys::link_info(fd.as_fd()).map(|info| info.id)),
-                sys::Kind::Program => programs.extend(sys::program_info(fd.as_fd()).map(|info| info.id)),
-                sys::Kind::Map | sys::Kind::Other => {}
+                sys::ObjectKind::Link => links.extend(sys::link_info(fd.as_fd()).map(|info| info.id)),
+                sys::ObjectKind::Program => {
+                    programs.extend(sys::program_info(fd.as_fd()).map(|info| info.id))
+                }
+                sys::ObjectKind::Map | sys::ObjectKind::Other => {}
             }
         }
         Ok(Own { maps, programs, links })

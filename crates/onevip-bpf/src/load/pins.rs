@@ -120,7 +120,7 @@ impl Survey {
         }
         for &(hook, ifindex) in &self.hooks {
             let path = hook.path(dir, ifindex);
-            let wanted = if hook.is_link() { sys::Kind::Link } else { sys::Kind::Program };
+            let wanted = if hook.is_link() { sys::ObjectKind::Link } else { sys::ObjectKind::Program };
             let found = pinned::open(&path)?.map(|fd| sys::kind(std::os::fd::AsFd::as_fd(&fd)));
             if let Some(found) = found
                 && found != wanted

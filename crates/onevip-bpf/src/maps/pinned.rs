@@ -71,7 +71,7 @@ pub(crate) fn inspect(dir: &Path, map: &str) -> Result<Pinned> {
     let path = dir.join(map);
     let Some(fd) = open(&path)? else { return Ok(Pinned::Absent) };
     let kind = sys::kind(fd.as_fd());
-    if kind != sys::Kind::Map {
+    if kind != sys::ObjectKind::Map {
         return Err(Error::ForeignPin { path, what: format!("a {kind:?} where a Map belongs") });
     }
     let info =

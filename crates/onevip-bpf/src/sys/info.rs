@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What kind of object a descriptor is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ObjectKind {
     Map,
     Program,
     Link,
@@ -19,13 +19,13 @@ pub(crate) enum Kind {
 }
 
 /// The kind of object behind `fd`: asking one kind of object for another kind's info gives nonsense, not an error.
-pub(crate) fn kind(fd: BorrowedFd<'_>) -> Kind {
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> ObjectKind {
     let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
     match name.to_string_lossy().as_ref() {
-        "anon_inode:bpf-map" => Kind::Map,
-        "anon_inode:bpf-prog" => Kind::Program,
-        "anon_inode:bpf_link" | "anon_inode:bpf-link" => Kind::Link,
-        _ => Kind::Other,
+        "anon_inode:bpf-map" => ObjectKind::Map,
+        "anon_inode:bpf-prog" => ObjectKind::Program,
+        "anon_inode:bpf_link" | "anon_inode:bpf-link" => ObjectKind::Link,
+        _ => ObjectKind::Other,
     }
 }
 

@@ -14,7 +14,7 @@ mod program;
 
 pub(crate) use element::{array_read, map_get, map_next_key, map_put, map_put_locked, map_remove};
 pub(crate) use info::{
-    Kind, LINK_TCX, LINK_XDP, kind, link_by_id, link_info, map_by_id, map_info, name_of, program_by_id,
+    LINK_TCX, LINK_XDP, ObjectKind, kind, link_by_id, link_info, map_by_id, map_info, name_of, program_by_id,
     program_info, program_maps, xdp_link_of,
 };
 pub(crate) use link::{
