@@ -9,7 +9,7 @@ use crate::load::interface::interface_index;
 use crate::load::object::{EGRESS_NAME, INGRESS_NAME, XDP_NAME};
 use crate::neighbour::Neighbour;
 use crate::sys::netlink::Side;
-use crate::sys::{self, AttachPoint, Place};
+use crate::sys::{self, AttachPoint, ChainEntry};
 use std::io;
 
 /// The programs of others that see the packets of an interface before onevip's do, with the side on which ("ingress",
@@ -39,7 +39,7 @@ pub(crate) const fn point(side: Side) -> AttachPoint {
 }
 
 /// The tcx chain of one side, the first program first; empty also where the kernel (before 6.6) has none.
-pub(crate) fn tcx(ifindex: u32, side: Side) -> io::Result<Vec<Place>> {
+pub(crate) fn tcx(ifindex: u32, side: Side) -> io::Result<Vec<ChainEntry>> {
     match sys::chain(ifindex, point(side)) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(Vec::new()),
         chain => chain,

@@ -7,7 +7,7 @@ use crate::load::pins::Hook;
 use crate::load::repair::Cause;
 use crate::neighbour::Neighbour;
 use crate::sys::netlink::Side;
-use crate::sys::{self, Place};
+use crate::sys::{self, ChainEntry};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(crate) struct Held {
     pub link: OwnedFd,
     id: u32,
     /// Of tcx: the chain that begins with it, as it was when all was well; else empty.
-    chain: Vec<Place>,
+    chain: Vec<ChainEntry>,
 }
 
 impl Held {
@@ -132,7 +132,7 @@ impl Attacher<'_> {
     }
 
     /// The chain as it is, if it begins with this link; else none, which will be looked at again.
-    fn good_chain(&self, held: &Held, side: Side) -> io::Result<Vec<Place>> {
+    fn good_chain(&self, held: &Held, side: Side) -> io::Result<Vec<ChainEntry>> {
         let chain = chain::tcx(self.ifindex, side)?;
         let first = chain.first().is_some_and(|first| first.link == held.id);
         Ok(if first { chain } else { Vec::new() })

@@ -24,7 +24,7 @@ pub(crate) const XDP_NATIVE: u32 = 1 << 2;
 
 /// One program of a chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ChainEntry {
     pub program: u32,
     /// Of its link; 0 when it was attached without one.
     pub link: u32,
@@ -49,7 +49,7 @@ struct QueryAttr {
 }
 
 /// The programs that tcx runs there, the first first. ENOENT when there are none, EINVAL when the kernel has no tcx.
-pub(crate) fn chain(ifindex: u32, at: AttachPoint) -> io::Result<Vec<Place>> {
+pub(crate) fn chain(ifindex: u32, at: AttachPoint) -> io::Result<Vec<ChainEntry>> {
     let (mut programs, mut links) = ([0u32; CHAIN_MAX], [0u32; CHAIN_MAX]);
     let mut attr = QueryAttr {
         ifindex,
@@ -65,7 +65,7 @@ pub(crate) fn chain(ifindex: u32, at: AttachPoint) -> io::Result<Vec<Place>> {
         revision: 0,
     };
     bpf(BPF_PROG_QUERY, &mut attr)?;
-    let places = programs.iter().zip(&links).map(|(&program, &link)| Place { program, link });
+    let places = programs.iter().zip(&links).map(|(&program, &link)| ChainEntry { program, link });
     Ok(places.take(attr.count as usize).collect())
 }
 

@@ -18,8 +18,8 @@ pub(crate) use info::{
     program_info, program_maps, xdp_link_of,
 };
 pub(crate) use link::{
-    AttachPoint, BEFORE_ALL, Place, XDP_GENERIC, XDP_NATIVE, chain, link_create, link_create_on, link_detach,
-    link_is_on_cgroup, link_update,
+    AttachPoint, BEFORE_ALL, ChainEntry, XDP_GENERIC, XDP_NATIVE, chain, link_create, link_create_on,
+    link_detach, link_is_on_cgroup, link_update,
 };
 pub(crate) use netns::netns_cookie;
 pub(crate) use pin::{FRESH_SUFFIX, open, pin_over, remove_if_there};
