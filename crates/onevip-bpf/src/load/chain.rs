@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::load::interface::interface_index;
 use crate::load::object::{EGRESS_NAME, INGRESS_NAME, XDP_NAME};
 use crate::neighbour::Neighbour;
-use crate::sys::netlink::Side;
+use crate::sys::netlink::Direction;
 use crate::sys::{self, AttachPoint, ChainEntry};
 use std::io;
 
-/// The programs of others that see the packets of an interface before onevip's do, with the side on which ("ingress",
+/// The programs of others that see the packets of an interface before onevip's do, with the direction on which ("ingress",
 /// "egress"). None when onevip's are not there.
 ///
 /// # Errors
@@ -20,27 +20,28 @@ use std::io;
 pub fn before_ours(interface: &str) -> Result<Vec<(&'static str, Neighbour)>> {
     let ifindex = interface_index(interface)?;
     let mut before = Vec::new();
-    for side in Side::BOTH {
-        let chain = tcx(ifindex, side).map_err(Error::system(format!("list the programs of {interface}")))?;
+    for direction in Direction::BOTH {
+        let chain =
+            tcx(ifindex, direction).map_err(Error::system(format!("list the programs of {interface}")))?;
         let mut neighbours: Vec<_> = chain.iter().map(|place| Neighbour::of(place.program)).collect();
         let ours = neighbours.iter().position(|n| OURS.contains(&n.name.as_str()));
         neighbours.truncate(ours.unwrap_or(0));
-        before.extend(neighbours.into_iter().map(|neighbour| (side.word(), neighbour)));
+        before.extend(neighbours.into_iter().map(|neighbour| (direction.word(), neighbour)));
     }
     Ok(before)
 }
 
-/// Where tcx has the programs of a side.
-pub(crate) const fn point(side: Side) -> AttachPoint {
-    match side {
-        Side::Ingress => AttachPoint::TcxIngress,
-        Side::Egress => AttachPoint::TcxEgress,
+/// Where tcx has the programs of a direction.
+pub(crate) const fn point(direction: Direction) -> AttachPoint {
+    match direction {
+        Direction::Ingress => AttachPoint::TcxIngress,
+        Direction::Egress => AttachPoint::TcxEgress,
     }
 }
 
-/// The tcx chain of one side, the first program first; empty also where the kernel (before 6.6) has none.
-pub(crate) fn tcx(ifindex: u32, side: Side) -> io::Result<Vec<ChainEntry>> {
-    match sys::chain(ifindex, point(side)) {
+/// The tcx chain of one direction, the first program first; empty also where the kernel (before 6.6) has none.
+pub(crate) fn tcx(ifindex: u32, direction: Direction) -> io::Result<Vec<ChainEntry>> {
+    match sys::chain(ifindex, point(direction)) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(Vec::new()),
         chain => chain,
     }

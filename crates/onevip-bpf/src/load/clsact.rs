@@ -8,7 +8,7 @@ use crate::load::pins::Hook;
 use crate::load::repair::{Cause, Repair};
 use crate::neighbour::Neighbour;
 use crate::sys;
-use crate::sys::netlink::{Side, TrafficControl};
+use crate::sys::netlink::{Direction, TrafficControl};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -16,11 +16,11 @@ use std::path::Path;
 impl Attacher<'_> {
     /// A tcx program of somebody else's, which sees every packet before any clsact filter does.
     pub(super) fn before_clsact(&self) -> Result<Option<Neighbour>> {
-        for side in Side::BOTH {
-            let chain = chain::tcx(self.ifindex, side);
+        for direction in Direction::BOTH {
+            let chain = chain::tcx(self.ifindex, direction);
             let chain = chain.map_err(Error::system(format!("list the programs of {}", self.name)))?;
             let mut theirs = chain.iter().map(|place| Neighbour::of(place.program));
-            if let Some(first) = theirs.find(|neighbour| neighbour.name != side_name(side)) {
+            if let Some(first) = theirs.find(|neighbour| neighbour.name != direction_name(direction)) {
                 return Ok(Some(first));
             }
         }
@@ -44,9 +44,14 @@ impl Attacher<'_> {
             self.mark(Hook::Qdisc)?;
         }
         self.mark(Hook::Clsact)?;
-        for side in Side::BOTH {
-            tc.filter_put_first(self.ifindex, side, self.side_program(side), side_name(side))
-                .map_err(failed)?;
+        for direction in Direction::BOTH {
+            tc.filter_put_first(
+                self.ifindex,
+                direction,
+                self.direction_program(direction),
+                direction_name(direction),
+            )
+            .map_err(failed)?;
         }
         Ok(())
     }
@@ -58,10 +63,10 @@ impl Attacher<'_> {
             .map_err(Error::system(format!("pin {}", path.display())))
     }
 
-    fn side_program(&self, side: Side) -> BorrowedFd<'_> {
-        match side {
-            Side::Ingress => self.programs.ingress.as_fd(),
-            Side::Egress => self.programs.egress.as_fd(),
+    fn direction_program(&self, direction: Direction) -> BorrowedFd<'_> {
+        match direction {
+            Direction::Ingress => self.programs.ingress.as_fd(),
+            Direction::Egress => self.programs.egress.as_fd(),
         }
     }
 
@@ -69,11 +74,11 @@ impl Attacher<'_> {
     pub(super) fn filters_amiss(&self) -> Result<Vec<Repair>> {
         let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
         let mut amiss = Vec::new();
-        for (side, hook) in [(Side::Egress, Hook::Egress), (Side::Ingress, Hook::Ingress)] {
-            let program = sys::program_info(self.side_program(side))
+        for (direction, hook) in [(Direction::Egress, Hook::Egress), (Direction::Ingress, Hook::Ingress)] {
+            let program = sys::program_info(self.direction_program(direction))
                 .map_err(Error::system("look at a loaded program"))?;
             let filters = tc
-                .filters(self.ifindex, side)
+                .filters(self.ifindex, direction)
                 .map_err(Error::system(format!("list the filters of {}", self.name)))?;
             let ours = filters.iter().position(|f| f.is_ours() && f.program_id == program.id);
             let cause = match ours {
@@ -90,10 +95,10 @@ impl Attacher<'_> {
     }
 }
 
-const fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::Ingress => INGRESS_NAME,
-        Side::Egress => EGRESS_NAME,
+const fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => INGRESS_NAME,
+        Direction::Egress => EGRESS_NAME,
     }
 }
 
@@ -101,15 +106,18 @@ const fn side_name(side: Side) -> &'static str {
 pub(crate) fn detach_clsact(dir: &Path, ifindex: u32) -> Result<()> {
     let failed = |source| Error::System { action: format!("remove filters of interface {ifindex}"), source };
     let mut tc = TrafficControl::open().map_err(failed)?;
-    for side in Side::BOTH {
-        let filters = tc.filters(ifindex, side).map_err(failed)?;
-        for filter in filters.iter().filter(|filter| filter.is_ours() && filter.name == side_name(side)) {
-            tc.filter_remove(ifindex, side, filter).map_err(failed)?;
+    for direction in Direction::BOTH {
+        let filters = tc.filters(ifindex, direction).map_err(failed)?;
+        for filter in
+            filters.iter().filter(|filter| filter.is_ours() && filter.name == direction_name(direction))
+        {
+            tc.filter_remove(ifindex, direction, filter).map_err(failed)?;
         }
     }
     let marker = Hook::Qdisc.path(dir, ifindex);
     if marker.exists() {
-        let in_use = Side::BOTH.iter().any(|&side| tc.filters_present(ifindex, side).unwrap_or(false));
+        let in_use =
+            Direction::BOTH.iter().any(|&direction| tc.filters_present(ifindex, direction).unwrap_or(false));
         if !in_use {
             // The interface, or the qdisc, may be gone already.
             let _ = tc.qdisc_remove(ifindex);

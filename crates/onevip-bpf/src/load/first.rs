@@ -6,7 +6,7 @@ use crate::load::link::{Attacher, what};
 use crate::load::pins::Hook;
 use crate::load::repair::Cause;
 use crate::neighbour::Neighbour;
-use crate::sys::netlink::Side;
+use crate::sys::netlink::Direction;
 use crate::sys::{self, ChainEntry};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,11 +35,11 @@ impl Held {
         Ok(Self { hook, link, id, chain: Vec::new() })
     }
 
-    /// Of tcx, the side on which it is.
-    const fn side(&self) -> Option<Side> {
+    /// Of tcx, the direction on which it is.
+    const fn direction(&self) -> Option<Direction> {
         match self.hook {
-            Hook::Ingress => Some(Side::Ingress),
-            Hook::Egress => Some(Side::Egress),
+            Hook::Ingress => Some(Direction::Ingress),
+            Hook::Egress => Some(Direction::Egress),
             Hook::XdpNative | Hook::XdpGeneric | Hook::Clsact | Hook::Qdisc => None,
         }
     }
@@ -76,21 +76,21 @@ impl Attacher<'_> {
     /// Our program on a pinned link; in tcx, on the first of its chain. Says who was before it.
     pub(crate) fn hold(&self, hook: Hook) -> io::Result<(Held, Option<Neighbour>)> {
         let mut held = Held::new(hook, self.attach_link(hook)?)?;
-        let Some(side) = held.side() else { return Ok((held, None)) };
-        let first = chain::tcx(self.ifindex, side)?.first().copied();
+        let Some(direction) = held.direction() else { return Ok((held, None)) };
+        let first = chain::tcx(self.ifindex, direction)?.first().copied();
         let before = first.filter(|first| first.link != held.id);
         if before.is_some() {
-            self.take_first(&mut held, side)?;
+            self.take_first(&mut held, direction)?;
         }
-        held.chain = self.good_chain(&held, side)?;
+        held.chain = self.good_chain(&held, direction)?;
         Ok((held, before.map(|first| Neighbour::of(first.program))))
     }
 
     /// Whether a link is where it should be. One call for tcx: the ids of the whole chain, which nobody has touched if they
     /// are still the same.
     pub(crate) fn is_in_place(&self, held: &Held) -> bool {
-        let alive = match held.side() {
-            Some(side) => chain::tcx(self.ifindex, side).is_ok_and(|chain| chain == held.chain),
+        let alive = match held.direction() {
+            Some(direction) => chain::tcx(self.ifindex, direction).is_ok_and(|chain| chain == held.chain),
             None => self.is_alive(held),
         };
         alive && held.hook.path(self.dir, self.ifindex).exists()
@@ -115,25 +115,25 @@ impl Attacher<'_> {
             sys::pin_over(held.link.as_fd(), &path).map_err(failed)?;
             cause = Some(Cause::Removed);
         }
-        let Some(side) = held.side() else { return Ok(cause) };
-        let first = chain::tcx(self.ifindex, side).map_err(failed)?.first().copied();
+        let Some(direction) = held.direction() else { return Ok(cause) };
+        let first = chain::tcx(self.ifindex, direction).map_err(failed)?.first().copied();
         if let Some(first) = first.filter(|first| first.link != held.id) {
             let by = Neighbour::of(first.program);
             if contest.may_take(Instant::now()) {
-                self.take_first(held, side).map_err(failed)?;
+                self.take_first(held, direction).map_err(failed)?;
             }
             if contest.is_on() {
                 return Err(Error::Contested { interface: self.name.to_owned(), what: what(hook), by });
             }
             cause = Some(Cause::Displaced(by));
         }
-        held.chain = self.good_chain(held, side).map_err(failed)?;
+        held.chain = self.good_chain(held, direction).map_err(failed)?;
         Ok(cause)
     }
 
     /// The chain as it is, if it begins with this link; else none, which will be looked at again.
-    fn good_chain(&self, held: &Held, side: Side) -> io::Result<Vec<ChainEntry>> {
-        let chain = chain::tcx(self.ifindex, side)?;
+    fn good_chain(&self, held: &Held, direction: Direction) -> io::Result<Vec<ChainEntry>> {
+        let chain = chain::tcx(self.ifindex, direction)?;
         let first = chain.first().is_some_and(|first| first.link == held.id);
         Ok(if first { chain } else { Vec::new() })
     }
@@ -142,11 +142,15 @@ impl Attacher<'_> {
     /// the kernel refuses to have one program twice in a chain: so a stand-in goes before all others, which calls our
     /// program; the old link goes; and our program takes the stand-in's place. For a moment it may judge a packet twice,
     /// which changes nothing.
-    fn take_first(&self, held: &mut Held, side: Side) -> io::Result<()> {
+    fn take_first(&self, held: &mut Held, direction: Direction) -> io::Result<()> {
         let program = self.program(held.hook);
         let stand_in = sys::stand_in(program)?;
-        let new =
-            sys::link_create(stand_in.program.as_fd(), self.ifindex, chain::point(side), sys::BEFORE_ALL)?;
+        let new = sys::link_create(
+            stand_in.program.as_fd(),
+            self.ifindex,
+            chain::point(direction),
+            sys::BEFORE_ALL,
+        )?;
         sys::link_detach(held.link.as_fd())?;
         sys::link_update(new.as_fd(), program)?;
         sys::pin_over(new.as_fd(), &held.hook.path(self.dir, self.ifindex))?;

@@ -5,7 +5,7 @@ use crate::load::chain::{OURS, tcx};
 use crate::maps::layout::VIPS_MAX;
 use crate::neighbour::Neighbour;
 use crate::sys;
-use crate::sys::netlink::{Side, TrafficControl};
+use crate::sys::netlink::{Direction, TrafficControl};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -36,8 +36,8 @@ impl Other {
     /// Finds the programs of our names on an interface that are not ours.
     pub(crate) fn find(ifindex: u32, own: &Own) -> io::Result<Self> {
         let mut found = Self::default();
-        for side in Side::BOTH {
-            for place in tcx(ifindex, side)? {
+        for direction in Direction::BOTH {
+            for place in tcx(ifindex, direction)? {
                 found.note(place.program, place.link, own);
             }
         }
@@ -47,9 +47,9 @@ impl Other {
                 found.note(id, sys::xdp_link_of(id, ifindex)?, own);
             }
         }
-        for side in Side::BOTH {
+        for direction in Direction::BOTH {
             // They need no taking off: our own filters take their places.
-            for filter in tc.filters(ifindex, side)?.iter().filter(|filter| filter.is_ours()) {
+            for filter in tc.filters(ifindex, direction)?.iter().filter(|filter| filter.is_ours()) {
                 found.note(filter.program_id, 0, own);
             }
         }

@@ -6,28 +6,28 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Which side of the qdisc.
+/// The direction of the packets that a program or filter sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Side {
+pub(crate) enum Direction {
     Ingress,
     Egress,
 }
 
-impl Side {
-    pub(crate) const BOTH: [Side; 2] = [Side::Egress, Side::Ingress];
+impl Direction {
+    pub(crate) const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
-            Side::Ingress => "ingress",
-            Side::Egress => "egress",
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
         }
     }
 
     /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS or _EGRESS)`.
     const fn parent(self) -> u32 {
         match self {
-            Side::Ingress => 0xffff_fff2,
-            Side::Egress => 0xffff_fff3,
+            Direction::Ingress => 0xffff_fff2,
+            Direction::Egress => 0xffff_fff3,
         }
     }
 }
@@ -110,15 +110,15 @@ impl TrafficControl {
         self.run(request).map(drop)
     }
 
-    /// Makes `program` the first filter of its side, in place of what is ours there, without a gap.
+    /// Makes `program` the first filter of its direction, in place of what is ours there, without a gap.
     pub(crate) fn filter_put_first(
         &mut self,
         ifindex: u32,
-        side: Side,
+        direction: Direction,
         program: BorrowedFd<'_>,
         name: &str,
     ) -> io::Result<()> {
-        let filters = self.filters(ifindex, side)?;
+        let filters = self.filters(ifindex, direction)?;
         // A filter that is replaced keeps its place; one under a new handle becomes the first.
         let handle = match filters.first() {
             Some(first) if first.is_ours() => first.handle,
@@ -127,7 +127,8 @@ impl TrafficControl {
                 free.unwrap_or(HANDLES[0])
             }
         };
-        let mut request = Request::filter(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, ifindex, side, handle);
+        let mut request =
+            Request::filter(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, ifindex, direction, handle);
         request.attribute(TCA_KIND, b"bpf\0");
         let options = request.nest_begin(TCA_OPTIONS);
         request.attribute(TCA_BPF_FD, &(program.as_raw_fd() as u32).to_ne_bytes());
@@ -136,15 +137,15 @@ impl TrafficControl {
         request.nest_end(options);
         self.run(request)?;
         for old in filters.iter().filter(|filter| filter.is_ours() && filter.handle != handle) {
-            self.filter_remove(ifindex, side, old)?;
+            self.filter_remove(ifindex, direction, old)?;
         }
         Ok(())
     }
 
     /// The BPF filters of our preference in the order in which they see a packet: nothing comes before them.
-    pub(crate) fn filters(&mut self, ifindex: u32, side: Side) -> io::Result<Vec<Filter>> {
+    pub(crate) fn filters(&mut self, ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>> {
         let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
-        request.tcmsg(0, side.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
+        request.tcmsg(0, direction.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
         match self.run(request) {
             Ok(answers) => Ok(answers.iter().filter_map(|answer| filter_read(answer)).collect()),
             // No qdisc, no interface.
@@ -158,8 +159,13 @@ impl TrafficControl {
     }
 
     /// Removes a filter of ours.
-    pub(crate) fn filter_remove(&mut self, ifindex: u32, side: Side, filter: &Filter) -> io::Result<()> {
-        let mut request = Request::filter(libc::RTM_DELTFILTER, 0, ifindex, side, filter.handle);
+    pub(crate) fn filter_remove(
+        &mut self,
+        ifindex: u32,
+        direction: Direction,
+        filter: &Filter,
+    ) -> io::Result<()> {
+        let mut request = Request::filter(libc::RTM_DELTFILTER, 0, ifindex, direction, filter.handle);
         request.attribute(TCA_KIND, b"bpf\0");
         self.run(request).map(drop)
     }
@@ -178,10 +184,10 @@ impl TrafficControl {
         Ok(ids)
     }
 
-    /// Whether anybody has a filter on this side.
-    pub(crate) fn filters_present(&mut self, ifindex: u32, side: Side) -> io::Result<bool> {
+    /// Whether anybody has a filter on this direction.
+    pub(crate) fn filters_present(&mut self, ifindex: u32, direction: Direction) -> io::Result<bool> {
         let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
-        request.tcmsg(0, side.parent(), 0);
+        request.tcmsg(0, direction.parent(), 0);
         Ok(!self.run(request)?.is_empty())
     }
 
@@ -281,9 +287,9 @@ impl Request {
     }
 
     /// A request about a filter of ours.
-    fn filter(kind: u16, flags: i32, ifindex: u32, side: Side, handle: u32) -> Self {
+    fn filter(kind: u16, flags: i32, ifindex: u32, direction: Direction, handle: u32) -> Self {
         let mut request = Self::new(kind, flags, ifindex);
-        request.tcmsg(handle, side.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
+        request.tcmsg(handle, direction.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
         request
     }
 
