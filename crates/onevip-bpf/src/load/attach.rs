@@ -8,7 +8,7 @@ use crate::load::clsact::detach_clsact;
 use crate::load::first::{Contest, Held};
 use crate::load::link::{Attacher, remove_link, what};
 use crate::load::mode::{Accelerate, AttachMode, AttachPreference, TcMode};
-use crate::load::pins::{Hook, Survey};
+use crate::load::pins::{InterfacePin, Survey};
 use crate::load::repair::{Cause, Repair};
 use crate::load::rival::Other;
 use std::io;
@@ -46,8 +46,8 @@ impl Attacher<'_> {
             TcMode::Tcx => detach_clsact(self.dir, self.ifindex)?,
             TcMode::Clsact => {
                 self.attach_clsact()?;
-                remove_link(self.dir, Hook::Ingress, self.ifindex)?;
-                remove_link(self.dir, Hook::Egress, self.ifindex)?;
+                remove_link(self.dir, InterfacePin::Ingress, self.ifindex)?;
+                remove_link(self.dir, InterfacePin::Egress, self.ifindex)?;
             }
         }
         if let Some(others) = others {
@@ -63,14 +63,14 @@ impl Attacher<'_> {
 
     /// The guard goes first: no ARP answer may leave before it stands.
     fn attach_tcx(&self, links: &mut Vec<Held>, news: &mut Vec<Repair>) -> Result<TcMode> {
-        for hook in [Hook::Egress, Hook::Ingress] {
-            match self.hold(hook) {
+        for pin in [InterfacePin::Egress, InterfacePin::Ingress] {
+            match self.hold(pin) {
                 Ok((held, before)) => {
                     links.push(held);
-                    news.extend(before.map(|by| self.repair_of(what(hook), Cause::Displaced(by))));
+                    news.extend(before.map(|by| self.repair_of(what(pin), Cause::Displaced(by))));
                 }
                 Err(error) if lacks_tcx(&error) && links.is_empty() => return Ok(TcMode::Clsact),
-                Err(error) => return Err(self.failed(hook, error)),
+                Err(error) => return Err(self.failed(pin, error)),
             }
         }
         Ok(TcMode::Tcx)
@@ -79,17 +79,17 @@ impl Attacher<'_> {
     fn attach_xdp(&self, accelerate: Accelerate, links: &mut Vec<Held>) -> Result<()> {
         let wanted = match accelerate {
             Accelerate::Off => None,
-            Accelerate::Xdp => Some(Hook::XdpNative),
-            Accelerate::XdpGeneric => Some(Hook::XdpGeneric),
+            Accelerate::Xdp => Some(InterfacePin::XdpNative),
+            Accelerate::XdpGeneric => Some(InterfacePin::XdpGeneric),
         };
         // An interface takes one XDP program, so the other mode has to go first.
-        for hook in [Hook::XdpNative, Hook::XdpGeneric] {
-            if wanted != Some(hook) {
-                remove_link(self.dir, hook, self.ifindex)?;
+        for pin in [InterfacePin::XdpNative, InterfacePin::XdpGeneric] {
+            if wanted != Some(pin) {
+                remove_link(self.dir, pin, self.ifindex)?;
             }
         }
-        if let Some(hook) = wanted {
-            links.push(self.hold(hook).map_err(|error| self.failed(hook, error))?.0);
+        if let Some(pin) = wanted {
+            links.push(self.hold(pin).map_err(|error| self.failed(pin, error))?.0);
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Attacher<'_> {
         let Attached { links, contest, .. } = attached;
         for held in links.iter_mut().filter(|held| !self.is_in_place(held)) {
             let cause = self.put_in_place(held, contest)?;
-            repairs.extend(cause.map(|cause| self.repair_of(what(held.hook), cause)));
+            repairs.extend(cause.map(|cause| self.repair_of(what(held.pin), cause)));
         }
         if attached.mode.tc == TcMode::Clsact {
             let amiss = self.filters_amiss()?;
@@ -143,15 +143,20 @@ fn lacks_tcx(error: &io::Error) -> bool {
 pub(crate) fn attachments(dir: &Path) -> Result<Vec<(u32, AttachMode)>> {
     let survey = Survey::of(dir)?;
     let mut found: Vec<(u32, AttachMode)> = Vec::new();
-    for &(hook, ifindex) in &survey.hooks {
-        let tc = match hook {
-            Hook::Ingress => TcMode::Tcx,
-            Hook::Clsact => TcMode::Clsact,
-            Hook::Egress | Hook::XdpNative | Hook::XdpGeneric | Hook::Qdisc => continue,
+    for &(pin, ifindex) in &survey.interface_pins {
+        let tc = match pin {
+            InterfacePin::Ingress => TcMode::Tcx,
+            InterfacePin::Clsact => TcMode::Clsact,
+            InterfacePin::Egress
+            | InterfacePin::XdpNative
+            | InterfacePin::XdpGeneric
+            | InterfacePin::Qdisc => continue,
         };
         let xdp = match () {
-            () if survey.hooks.contains(&(Hook::XdpNative, ifindex)) => Accelerate::Xdp,
-            () if survey.hooks.contains(&(Hook::XdpGeneric, ifindex)) => Accelerate::XdpGeneric,
+            () if survey.interface_pins.contains(&(InterfacePin::XdpNative, ifindex)) => Accelerate::Xdp,
+            () if survey.interface_pins.contains(&(InterfacePin::XdpGeneric, ifindex)) => {
+                Accelerate::XdpGeneric
+            }
             () => Accelerate::Off,
         };
         found.push((ifindex, AttachMode { tc, xdp }));

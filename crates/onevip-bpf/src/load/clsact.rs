@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::load::chain;
 use crate::load::link::{Attacher, what};
 use crate::load::object::{EGRESS_NAME, INGRESS_NAME};
-use crate::load::pins::Hook;
+use crate::load::pins::InterfacePin;
 use crate::load::repair::{Cause, Repair};
 use crate::neighbour::Neighbour;
 use crate::sys;
@@ -41,9 +41,9 @@ impl Attacher<'_> {
         };
         let mut tc = TrafficControl::open().map_err(failed)?;
         if tc.qdisc_make(self.ifindex).map_err(failed)? {
-            self.mark(Hook::Qdisc)?;
+            self.mark(InterfacePin::Qdisc)?;
         }
-        self.mark(Hook::Clsact)?;
+        self.mark(InterfacePin::Clsact)?;
         for direction in Direction::BOTH {
             tc.filter_put_first(
                 self.ifindex,
@@ -57,8 +57,8 @@ impl Attacher<'_> {
     }
 
     /// Leaves word in the pin directory for a later process.
-    fn mark(&self, hook: Hook) -> Result<()> {
-        let path = hook.path(self.dir, self.ifindex);
+    fn mark(&self, pin: InterfacePin) -> Result<()> {
+        let path = pin.path(self.dir, self.ifindex);
         sys::pin_over(self.programs.ingress.as_fd(), &path)
             .map_err(Error::system(format!("pin {}", path.display())))
     }
@@ -74,7 +74,9 @@ impl Attacher<'_> {
     pub(super) fn filters_amiss(&self) -> Result<Vec<Repair>> {
         let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
         let mut amiss = Vec::new();
-        for (direction, hook) in [(Direction::Egress, Hook::Egress), (Direction::Ingress, Hook::Ingress)] {
+        for (direction, pin) in
+            [(Direction::Egress, InterfacePin::Egress), (Direction::Ingress, InterfacePin::Ingress)]
+        {
             let program = sys::program_info(self.direction_program(direction))
                 .map_err(Error::system("look at a loaded program"))?;
             let filters = tc
@@ -89,7 +91,7 @@ impl Attacher<'_> {
                     program_id: filters[0].program_id,
                 }),
             };
-            amiss.push(self.repair_of(what(hook), cause));
+            amiss.push(self.repair_of(what(pin), cause));
         }
         Ok(amiss)
     }
@@ -114,7 +116,7 @@ pub(crate) fn detach_clsact(dir: &Path, ifindex: u32) -> Result<()> {
             tc.filter_remove(ifindex, direction, filter).map_err(failed)?;
         }
     }
-    let marker = Hook::Qdisc.path(dir, ifindex);
+    let marker = InterfacePin::Qdisc.path(dir, ifindex);
     if marker.exists() {
         let in_use =
             Direction::BOTH.iter().any(|&direction| tc.filters_present(ifindex, direction).unwrap_or(false));
@@ -123,8 +125,8 @@ pub(crate) fn detach_clsact(dir: &Path, ifindex: u32) -> Result<()> {
             let _ = tc.qdisc_remove(ifindex);
         }
     }
-    for hook in [Hook::Qdisc, Hook::Clsact] {
-        let path = hook.path(dir, ifindex);
+    for pin in [InterfacePin::Qdisc, InterfacePin::Clsact] {
+        let path = pin.path(dir, ifindex);
         sys::remove_if_there(&path).map_err(Error::system(format!("remove the pin {}", path.display())))?;
     }
     Ok(())

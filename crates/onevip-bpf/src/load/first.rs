@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::load::chain;
 use crate::load::link::{Attacher, what};
-use crate::load::pins::Hook;
+use crate::load::pins::InterfacePin;
 use crate::load::repair::Cause;
 use crate::neighbour::Neighbour;
 use crate::sys::netlink::Direction;
@@ -22,7 +22,7 @@ const OVER_AFTER: Duration = Duration::from_secs(60);
 /// A link that should be alive, with the pin that keeps it.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub hook: Hook,
+    pub pin: InterfacePin,
     pub link: OwnedFd,
     id: u32,
     /// Of tcx: the chain that begins with it, as it was when all was well; else empty.
@@ -30,17 +30,20 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    fn new(hook: Hook, link: OwnedFd) -> io::Result<Self> {
+    fn new(pin: InterfacePin, link: OwnedFd) -> io::Result<Self> {
         let id = sys::link_info(link.as_fd())?.id;
-        Ok(Self { hook, link, id, chain: Vec::new() })
+        Ok(Self { pin, link, id, chain: Vec::new() })
     }
 
     /// Of tcx, the direction on which it is.
     const fn direction(&self) -> Option<Direction> {
-        match self.hook {
-            Hook::Ingress => Some(Direction::Ingress),
-            Hook::Egress => Some(Direction::Egress),
-            Hook::XdpNative | Hook::XdpGeneric | Hook::Clsact | Hook::Qdisc => None,
+        match self.pin {
+            InterfacePin::Ingress => Some(Direction::Ingress),
+            InterfacePin::Egress => Some(Direction::Egress),
+            InterfacePin::XdpNative
+            | InterfacePin::XdpGeneric
+            | InterfacePin::Clsact
+            | InterfacePin::Qdisc => None,
         }
     }
 }
@@ -74,8 +77,8 @@ impl Contest {
 
 impl Attacher<'_> {
     /// Our program on a pinned link; in tcx, on the first of its chain. Says who was before it.
-    pub(crate) fn hold(&self, hook: Hook) -> io::Result<(Held, Option<Neighbour>)> {
-        let mut held = Held::new(hook, self.attach_link(hook)?)?;
+    pub(crate) fn hold(&self, pin: InterfacePin) -> io::Result<(Held, Option<Neighbour>)> {
+        let mut held = Held::new(pin, self.attach_link(pin)?)?;
         let Some(direction) = held.direction() else { return Ok((held, None)) };
         let first = chain::tcx(self.ifindex, direction)?.first().copied();
         let before = first.filter(|first| first.link != held.id);
@@ -93,7 +96,7 @@ impl Attacher<'_> {
             Some(direction) => chain::tcx(self.ifindex, direction).is_ok_and(|chain| chain == held.chain),
             None => self.is_alive(held),
         };
-        alive && held.hook.path(self.dir, self.ifindex).exists()
+        alive && held.pin.path(self.dir, self.ifindex).exists()
     }
 
     fn is_alive(&self, held: &Held) -> bool {
@@ -102,14 +105,14 @@ impl Attacher<'_> {
 
     /// Puts a link back where it should be; says what it took.
     pub(crate) fn put_in_place(&self, held: &mut Held, contest: &mut Contest) -> Result<Option<Cause>> {
-        let hook = held.hook;
-        let failed = |error| self.failed(hook, error);
+        let pin = held.pin;
+        let failed = |error| self.failed(pin, error);
         if !self.is_alive(held) {
-            *held = self.hold(hook).map_err(failed)?.0;
+            *held = self.hold(pin).map_err(failed)?.0;
             return Ok(Some(Cause::Removed));
         }
         let mut cause = None;
-        let path = hook.path(self.dir, self.ifindex);
+        let path = pin.path(self.dir, self.ifindex);
         if !path.exists() {
             // Only the pin is gone. Without it the program would leave with the process.
             sys::pin_over(held.link.as_fd(), &path).map_err(failed)?;
@@ -123,7 +126,7 @@ impl Attacher<'_> {
                 self.take_first(held, direction).map_err(failed)?;
             }
             if contest.is_on() {
-                return Err(Error::Contested { interface: self.name.to_owned(), what: what(hook), by });
+                return Err(Error::Contested { interface: self.name.to_owned(), what: what(pin), by });
             }
             cause = Some(Cause::Displaced(by));
         }
@@ -143,7 +146,7 @@ impl Attacher<'_> {
     /// program; the old link goes; and our program takes the stand-in's place. For a moment it may judge a packet twice,
     /// which changes nothing.
     fn take_first(&self, held: &mut Held, direction: Direction) -> io::Result<()> {
-        let program = self.program(held.hook);
+        let program = self.program(held.pin);
         let stand_in = sys::stand_in(program)?;
         let new = sys::link_create(
             stand_in.program.as_fd(),
@@ -153,8 +156,8 @@ impl Attacher<'_> {
         )?;
         sys::link_detach(held.link.as_fd())?;
         sys::link_update(new.as_fd(), program)?;
-        sys::pin_over(new.as_fd(), &held.hook.path(self.dir, self.ifindex))?;
-        *held = Held::new(held.hook, new)?;
+        sys::pin_over(new.as_fd(), &held.pin.path(self.dir, self.ifindex))?;
+        *held = Held::new(held.pin, new)?;
         Ok(())
     }
 }

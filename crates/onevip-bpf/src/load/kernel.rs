@@ -9,7 +9,7 @@ use crate::load::interface::interface_index;
 use crate::load::link::{Attacher, remove_link};
 use crate::load::mode::{Accelerate, AttachMode, AttachPreference};
 use crate::load::object::{self, Programs};
-use crate::load::pins::{Hook, PROGRAMS, Survey, is_bpffs};
+use crate::load::pins::{InterfacePin, PROGRAMS, Survey, is_bpffs};
 use crate::load::ports;
 use crate::load::repair::{Cause, Repair};
 use crate::load::rival::{Other, Own};
@@ -82,7 +82,9 @@ impl Kernel {
         }
         match pinned_state(dir)? {
             PinnedState::Sound => Self::adopt(dir),
-            PinnedState::Absent if survey.hooks.is_empty() => Ok((Self::build(dir, false)?, Origin::Fresh)),
+            PinnedState::Absent if survey.interface_pins.is_empty() => {
+                Ok((Self::build(dir, false)?, Origin::Fresh))
+            }
             PinnedState::Absent => {
                 let why = "programs are attached, but their maps are not pinned".into();
                 Ok((Self::build(dir, true)?, Origin::Rebuilt { why }))
@@ -229,7 +231,7 @@ impl Kernel {
         let maps = maps.collect::<std::io::Result<_>>().map_err(Error::system("look at a BPF map"))?;
         let (mut programs, mut links) = (Vec::new(), Vec::new());
         let pinned = PROGRAMS.map(|name| self.dir.join(name));
-        for path in pinned.into_iter().chain(Hook::ALL.map(|hook| hook.path(&self.dir, ifindex))) {
+        for path in pinned.into_iter().chain(InterfacePin::ALL.map(|pin| pin.path(&self.dir, ifindex))) {
             let Some(fd) = pinned::open(&path)? else { continue };
             match sys::kind(fd.as_fd()) {
                 sys::ObjectKind::Link => links.extend(sys::link_info(fd.as_fd()).map(|info| info.id)),
@@ -249,12 +251,12 @@ impl Kernel {
     /// When a link or filter cannot be removed.
     pub fn detach_all_but(&mut self, ifnames: &[&str]) -> Result<()> {
         let keep: Vec<u32> = ifnames.iter().filter_map(|name| if_nametoindex(*name).ok()).collect();
-        for (hook, ifindex) in Survey::of(&self.dir)?.hooks {
+        for (pin, ifindex) in Survey::of(&self.dir)?.interface_pins {
             if keep.contains(&ifindex) {
                 continue;
             }
-            if hook.is_link() {
-                remove_link(&self.dir, hook, ifindex)?;
+            if pin.is_link() {
+                remove_link(&self.dir, pin, ifindex)?;
             } else {
                 detach_clsact(&self.dir, ifindex)?;
             }
@@ -293,8 +295,8 @@ impl Kernel {
             return attacher.repair(attached, others.as_ref());
         }
         *attached = attacher.attach(attached.mode.xdp, self.preference, others.as_ref())?;
-        for hook in Hook::ALL {
-            let path = hook.path(&self.dir, old);
+        for pin in InterfacePin::ALL {
+            let path = pin.path(&self.dir, old);
             sys::remove_if_there(&path)
                 .map_err(Error::system(format!("remove the pin {}", path.display())))?;
         }
@@ -366,11 +368,11 @@ impl Kernel {
             }
         };
         note(ports::release_ports(dir));
-        for &(hook, ifindex) in survey.hooks.iter().filter(|(hook, _)| hook.is_link()) {
-            note(remove_link(dir, hook, ifindex));
+        for &(pin, ifindex) in survey.interface_pins.iter().filter(|(pin, _)| pin.is_link()) {
+            note(remove_link(dir, pin, ifindex));
         }
         // Filters stay when their markers get lost, so look everywhere.
-        let mut indices: Vec<u32> = survey.hooks.iter().map(|(_, ifindex)| *ifindex).collect();
+        let mut indices: Vec<u32> = survey.interface_pins.iter().map(|(_, ifindex)| *ifindex).collect();
         if let Ok(interfaces) = if_nameindex() {
             indices.extend(interfaces.iter().map(|interface| interface.index()));
         }

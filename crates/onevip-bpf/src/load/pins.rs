@@ -29,7 +29,7 @@ pub(crate) const GUARDS: [&str; 2] = ["bind4", "bind6"];
 
 /// A pin that belongs to one interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Hook {
+pub(crate) enum InterfacePin {
     Ingress,
     Egress,
     XdpNative,
@@ -38,34 +38,40 @@ pub(crate) enum Hook {
     Qdisc,
 }
 
-impl Hook {
-    pub(crate) const ALL: [Hook; 6] =
-        [Hook::Ingress, Hook::Egress, Hook::XdpNative, Hook::XdpGeneric, Hook::Clsact, Hook::Qdisc];
+impl InterfacePin {
+    pub(crate) const ALL: [InterfacePin; 6] = [
+        InterfacePin::Ingress,
+        InterfacePin::Egress,
+        InterfacePin::XdpNative,
+        InterfacePin::XdpGeneric,
+        InterfacePin::Clsact,
+        InterfacePin::Qdisc,
+    ];
 
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
-            Hook::Ingress => "ingress",
-            Hook::Egress => "egress",
-            Hook::XdpNative => "xdp",
-            Hook::XdpGeneric => "xdpgeneric",
-            Hook::Clsact => "clsact",
-            Hook::Qdisc => "qdisc",
+            InterfacePin::Ingress => "ingress",
+            InterfacePin::Egress => "egress",
+            InterfacePin::XdpNative => "xdp",
+            InterfacePin::XdpGeneric => "xdpgeneric",
+            InterfacePin::Clsact => "clsact",
+            InterfacePin::Qdisc => "qdisc",
         }
     }
 
     /// Whether a link is pinned there; else a program, as a mere marker.
     pub(crate) const fn is_link(self) -> bool {
-        !matches!(self, Hook::Clsact | Hook::Qdisc)
+        !matches!(self, InterfacePin::Clsact | InterfacePin::Qdisc)
     }
 
     pub(crate) fn path(self, dir: &Path, ifindex: u32) -> PathBuf {
         dir.join(format!("{}_{ifindex}", self.prefix()))
     }
 
-    fn parse(name: &str) -> Option<(Hook, u32)> {
+    fn parse(name: &str) -> Option<(InterfacePin, u32)> {
         let (prefix, number) = name.rsplit_once('_')?;
-        let hook = Hook::ALL.into_iter().find(|hook| hook.prefix() == prefix)?;
-        Some((hook, number.parse().ok()?))
+        let pin = InterfacePin::ALL.into_iter().find(|pin| pin.prefix() == prefix)?;
+        Some((pin, number.parse().ok()?))
     }
 }
 
@@ -75,7 +81,7 @@ pub(crate) struct Survey {
     /// Pins of maps and programs.
     pub objects: Vec<String>,
     /// Pins that belong to an interface, with its index.
-    pub hooks: Vec<(Hook, u32)>,
+    pub interface_pins: Vec<(InterfacePin, u32)>,
     /// Pins that were about to replace others when a process died.
     pub leftovers: Vec<PathBuf>,
     /// Everything else, which nobody but an administrator may touch.
@@ -103,8 +109,8 @@ impl Survey {
             || GUARDS.contains(&name.as_str())
         {
             self.objects.push(name);
-        } else if let Some(hook) = Hook::parse(&name) {
-            self.hooks.push(hook);
+        } else if let Some(pin) = InterfacePin::parse(&name) {
+            self.interface_pins.push(pin);
         } else if name.ends_with(sys::FRESH_SUFFIX) {
             self.leftovers.push(path);
         } else if !name.contains('.') {
@@ -118,9 +124,9 @@ impl Survey {
         if let Some(path) = self.foreign.first() {
             return Err(Error::ForeignPin { path: path.clone(), what: "no name that onevip uses".into() });
         }
-        for &(hook, ifindex) in &self.hooks {
-            let path = hook.path(dir, ifindex);
-            let wanted = if hook.is_link() { sys::ObjectKind::Link } else { sys::ObjectKind::Program };
+        for &(pin, ifindex) in &self.interface_pins {
+            let path = pin.path(dir, ifindex);
+            let wanted = if pin.is_link() { sys::ObjectKind::Link } else { sys::ObjectKind::Program };
             let found = pinned::open(&path)?.map(|fd| sys::kind(std::os::fd::AsFd::as_fd(&fd)));
             if let Some(found) = found
                 && found != wanted
@@ -191,7 +197,7 @@ mod tests {
             survey.sort_in(name.into(), name.into());
         }
         assert_eq!(survey.objects, ["flags", "program_xdp"]);
-        assert_eq!(survey.hooks, [(Hook::Ingress, 3), (Hook::XdpGeneric, 12)]);
+        assert_eq!(survey.interface_pins, [(InterfacePin::Ingress, 3), (InterfacePin::XdpGeneric, 12)]);
         assert_eq!(survey.leftovers, [PathBuf::from("lease_fresh")]);
         assert_eq!(survey.foreign, [PathBuf::from("readme"), PathBuf::from("ingress_x")]);
     }
