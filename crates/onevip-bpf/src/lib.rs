@@ -38,7 +38,7 @@ pub use maps::layout::VIPS_MAX;
 pub use maps::refusals::{Refusals, Refused};
 pub use maps::set::LEASE_MAX;
 pub use maps::sources::{Counted, Sources};
-pub use maps::trace::{Scope, Trace, TracedBy, Tracer};
+pub use maps::trace::{Trace, TraceFilter, TracedBy, Tracer};
 pub use maps::words::Words;
 pub use neighbour::Neighbour;
 pub use sys::{TestRun, load_empty, test_run};

@@ -8,7 +8,9 @@ use common::frame::{self, ACK, SYN};
 use common::host::SSH;
 use common::reference::kernel;
 use common::{V, VIP, bucket_of, isolated};
-use onevip_bpf::{Accelerate, Explainer, Kernel, Scope, Trace, TracedBy, Tracer, boot_time_ns, test_run};
+use onevip_bpf::{
+    Accelerate, Explainer, Kernel, Trace, TraceFilter, TracedBy, Tracer, boot_time_ns, test_run,
+};
 use onevip_core::{Flags, Reason};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -78,7 +80,7 @@ fn a_prefix_chooses_by_source_and_by_the_client_that_an_error_is_about() {
     isolated(|dir| {
         let kernel = attached(dir);
         let count = |scope: (&str, u8), frame: &[u8]| {
-            let scope = Scope { prefix: scope.0.parse().unwrap(), bits: scope.1 };
+            let scope = TraceFilter { prefix: scope.0.parse().unwrap(), bits: scope.1 };
             let mut tracer = Tracer::begin(dir, Some(scope), ENOUGH).unwrap();
             arrives(&kernel, frame);
             seen(&mut tracer).len()

@@ -24,7 +24,7 @@ pub const LIVES: Duration = Duration::from_secs(3);
 
 /// Whose packets are to be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Scope {
+pub struct TraceFilter {
     /// The first addresses of the prefix.
     pub prefix: IpAddr,
     /// Its length in bits.
@@ -73,7 +73,7 @@ impl Tracer {
     ///
     /// # Errors
     /// When nothing is pinned under `dir`, or it is of another release.
-    pub fn begin(dir: &Path, scope: Option<Scope>, rate_max: u32) -> Result<Self> {
+    pub fn begin(dir: &Path, scope: Option<TraceFilter>, rate_max: u32) -> Result<Self> {
         let map = |name: &str, size: usize| {
             MappedArray::new(pinned::sound(dir, name)?, size, 1, true)
                 .map_err(Error::system(format!("map the BPF array {name} into memory")))
@@ -138,9 +138,9 @@ impl Tracer {
         (0..2).any(|half| self.traced_word(half).load(Ordering::Acquire) != 0)
     }
 
-    fn choose(&self, scope: Option<Scope>, rate_max: u32) {
+    fn choose(&self, scope: Option<TraceFilter>, rate_max: u32) {
         let mut raw = RawTracing { rate_max, ..RawTracing::default() };
-        if let Some(Scope { prefix, bits }) = scope {
+        if let Some(TraceFilter { prefix, bits }) = scope {
             let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0).to_be_bytes();
             let mut address = [0; 16];
             match prefix {
