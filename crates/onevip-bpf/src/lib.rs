@@ -30,7 +30,7 @@ pub use load::ports::{guard_ports, release_ports};
 pub use load::repair::{Cause, Repair};
 pub use load::view::PinnedView;
 pub use maps::bans::Bans;
-pub use maps::beats::{Beat, Beats};
+pub use maps::beats::{BeatDatagram, Beats};
 pub use maps::counters::{Counters, counter_read};
 pub use maps::flows::Flows;
 pub use maps::layout;

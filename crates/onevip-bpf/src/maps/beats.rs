@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A beat that arrived: an IP datagram to a VIP's beat port. Nobody has authenticated it yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beat {
+pub struct BeatDatagram {
     /// Index of the VIP.
     pub vip: usize,
     /// Index of the address, counted over the addresses of all VIPs in the order of the configuration.
@@ -45,7 +45,7 @@ impl Beats {
 
     /// The next beat that has arrived, if any. Never waits.
     #[expect(clippy::should_implement_trait, reason = "the end is not an end: more may arrive")]
-    pub fn next(&mut self) -> Option<Beat> {
+    pub fn next(&mut self) -> Option<BeatDatagram> {
         loop {
             let beat = decode(&self.0.next()?);
             if beat.is_some() {
@@ -62,12 +62,12 @@ impl AsFd for Beats {
     }
 }
 
-fn decode(record: &[u8]) -> Option<Beat> {
+fn decode(record: &[u8]) -> Option<BeatDatagram> {
     let (head, rest) = record.split_at_checked(size_of::<RawBeat>())?;
     // SAFETY: `head` is as long as a RawBeat, of which every bit pattern is one.
     let head = unsafe { head.as_ptr().cast::<RawBeat>().read_unaligned() };
     let datagram = rest.get(..(head.captured as usize).min(DATAGRAM_MAX))?.to_vec();
-    Some(Beat {
+    Some(BeatDatagram {
         vip: head.vip as usize,
         address: head.address as usize,
         received_ns: head.received_ns,
