@@ -77,14 +77,14 @@ pub enum Error {
     },
     /// Another onevip that lives serves on the interface.
     #[error(
-        "another onevip ({keeper}) already runs on {interface}, with another run directory; stop it first: of two on one \
+        "another onevip ({holder}) already runs on {interface}, with another run directory; stop it first: of two on one \
          interface each would drop what the other lets in"
     )]
     Rival {
         /// Name of the interface.
         interface: String,
         /// Its process id in words, or why that is not known.
-        keeper: String,
+        holder: String,
     },
     /// Another program takes the first place again and again.
     #[error(

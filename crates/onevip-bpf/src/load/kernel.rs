@@ -220,8 +220,8 @@ impl Kernel {
     fn others(&self, name: &str, ifindex: u32) -> Result<Option<Other>> {
         let found = Other::find(ifindex, &self.own(ifindex)?);
         let found = found.map_err(Error::system(format!("list the programs of {name}")))?;
-        match found.keeper() {
-            Some(keeper) => Err(Error::Rival { interface: name.to_owned(), keeper: keeper.to_string() }),
+        match found.holder() {
+            Some(holder) => Err(Error::Rival { interface: name.to_owned(), holder: holder.to_string() }),
             None => Ok((!found.is_empty()).then_some(found)),
         }
     }

@@ -74,14 +74,14 @@ impl Other {
     }
 
     /// Who keeps them alive, if anybody does: a daemon that has their lease open, or renews it.
-    pub(crate) fn keeper(&self) -> Option<Keeper> {
+    pub(crate) fn holder(&self) -> Option<LeaseHolder> {
         let leases: Vec<Lease> = self.programs.iter().filter_map(|&id| Lease::of(id)).collect();
         let pinned = self.pinned.iter().filter_map(|&id| Lease::of(id));
         let maps = leases.iter().map(|lease| lease.map_id).chain(pinned.map(|lease| lease.map_id));
         let pid = maps.collect::<Vec<_>>().into_iter().find_map(daemon_with_map);
         match pid {
-            Some(pid) => Some(Keeper::Process(pid)),
-            None if leases.iter().any(Lease::lives) => Some(Keeper::Unseen),
+            Some(pid) => Some(LeaseHolder::Process(pid)),
+            None if leases.iter().any(Lease::lives) => Some(LeaseHolder::Unseen),
             None => None,
         }
     }
@@ -107,14 +107,14 @@ fn reads_one_of(program_id: u32, maps: &[u32]) -> bool {
 
 /// Who keeps another onevip's programs alive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Keeper {
+pub(crate) enum LeaseHolder {
     /// The daemon with this process id.
     Process(u32),
     /// Somebody that this process cannot see: in another container, or it has only just died.
     Unseen,
 }
 
-impl fmt::Display for Keeper {
+impl fmt::Display for LeaseHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process(pid) => write!(f, "pid {pid}"),
