@@ -8,7 +8,7 @@ use common::host::{NODE, Wire, veth};
 use common::{
     BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, bucket_of, config, flags, frame, isolated, run, wait_until,
 };
-use onevip_bpf::{Accelerate, AttachPreference, Kernel, Origin, TcMode, boot_time_ns};
+use onevip_bpf::{Accelerate, AttachPreference, Kernel, OpenOutcome, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
 /// A kernel part in force on `node0` that claims the client's bucket.
 fn ready(dir: &Path, preference: AttachPreference, accelerate: Accelerate) -> Kernel {
     let (mut kernel, origin) = Kernel::open(dir).unwrap();
-    assert_eq!(origin, Origin::Fresh);
+    assert_eq!(origin, OpenOutcome::Fresh);
     kernel.set_attach_preference(preference);
     claim(&mut kernel);
     let mode = kernel.attach(NODE, accelerate).unwrap();
@@ -84,7 +84,7 @@ fn every_way_of_attaching_judges_packets_outlives_its_process_and_leaves_no_trac
             });
 
             let (mut kernel, origin) = Kernel::open(dir).unwrap();
-            assert_eq!(origin, Origin::Adopted);
+            assert_eq!(origin, OpenOutcome::Adopted);
             assert!(kernel.words().flags(V, bucket_of(CLIENT)).has(Flags::MINE));
             kernel.set_attach_preference(preference);
             kernel.attach(NODE, accelerate).unwrap();
@@ -335,7 +335,7 @@ fn programs_are_replaced_under_traffic_without_a_packet_that_meets_none() {
                 // To the next process, a pinned program that is not there is one of another version.
                 std::fs::remove_file(dir.join("program_ingress")).unwrap();
                 let (mut next, origin) = Kernel::open(dir).unwrap();
-                assert_eq!(origin, Origin::Upgraded, "round {round}");
+                assert_eq!(origin, OpenOutcome::Upgraded, "round {round}");
                 next.set_attach_preference(preference);
                 std::thread::scope(|scope| {
                     let sender = scope.spawn(|| (0..200).for_each(|_| wire.send(&syn)));

@@ -9,7 +9,7 @@ use common::foreign::{self, EGRESS, INGRESS, NEXT, OK, PIPE, RECLASSIFY};
 use common::host::{NODE, Wire, veth};
 use common::{CLUSTER_MAC, V, VIP, bucket_of, config, frame, isolated, run, wait_until};
 use nix::mount::{MsFlags, mount};
-use onevip_bpf::{Accelerate, AttachPreference, Cause, Kernel, Neighbour, Origin, TcMode, boot_time_ns};
+use onevip_bpf::{Accelerate, AttachPreference, Cause, Kernel, Neighbour, OpenOutcome, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -20,7 +20,7 @@ const LIVES_NS: u64 = 600_000_000_000;
 /// A kernel part on `node0` that claims the client's bucket until a moment of the boot-time clock.
 fn open(dir: &Path, preference: AttachPreference) -> Kernel {
     let (mut kernel, origin) = Kernel::open(dir).unwrap();
-    assert_eq!(origin, Origin::Fresh);
+    assert_eq!(origin, OpenOutcome::Fresh);
     kernel.set_attach_preference(preference);
     kernel.set_config(&config()).unwrap();
     kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
@@ -84,7 +84,7 @@ fn a_program_that_is_put_before_ours_comes_after_them_at_the_next_look() {
                 // What is pinned is what is attached: the next daemon keeps it.
                 drop(kernel);
                 let (mut kernel, origin) = Kernel::open(dir).unwrap();
-                assert_eq!(origin, Origin::Adopted);
+                assert_eq!(origin, OpenOutcome::Adopted);
                 kernel.attach(NODE, Accelerate::Off).unwrap();
                 assert_eq!(kernel.ensure_attached().unwrap(), []);
                 judges_and_guards(&kernel, "adopted");

@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What [`Kernel::open`] found.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub enum OpenOutcome {
     /// Nothing was pinned. Everything is new and empty.
     Fresh,
     /// Pinned programs and maps were of this version and sound. They are used as they are.
@@ -70,7 +70,7 @@ impl Kernel {
     ///
     /// # Errors
     /// When `dir` is not in a bpffs, holds pins that are not ours, or the kernel refuses a program.
-    pub fn open(dir: &Path) -> Result<(Kernel, Origin)> {
+    pub fn open(dir: &Path) -> Result<(Kernel, OpenOutcome)> {
         if !is_bpffs(dir) {
             return Err(Error::NotBpffs(dir.to_owned()));
         }
@@ -83,13 +83,13 @@ impl Kernel {
         match pinned_state(dir)? {
             PinnedState::Sound => Self::adopt(dir),
             PinnedState::Absent if survey.interface_pins.is_empty() => {
-                Ok((Self::build(dir, false)?, Origin::Fresh))
+                Ok((Self::build(dir, false)?, OpenOutcome::Fresh))
             }
             PinnedState::Absent => {
                 let why = "programs are attached, but their maps are not pinned".into();
-                Ok((Self::build(dir, true)?, Origin::Rebuilt { why }))
+                Ok((Self::build(dir, true)?, OpenOutcome::Rebuilt { why }))
             }
-            PinnedState::Unsound(why) => Ok((Self::build(dir, true)?, Origin::Rebuilt { why })),
+            PinnedState::Unsound(why) => Ok((Self::build(dir, true)?, OpenOutcome::Rebuilt { why })),
         }
     }
 
@@ -103,17 +103,17 @@ impl Kernel {
     }
 
     /// Loads programs over the pinned maps; when they are no others than those that are pinned, uses the pinned ones.
-    fn adopt(dir: &Path) -> Result<(Kernel, Origin)> {
+    fn adopt(dir: &Path) -> Result<(Kernel, OpenOutcome)> {
         let mut kernel = Self::assemble(dir, object::load(Some(dir))?, true)?;
         kernel.beats()?.drain();
         match pinned_programs(dir, &kernel.programs)? {
             Some(programs) => {
                 kernel.programs = programs;
-                Ok((kernel, Origin::Adopted))
+                Ok((kernel, OpenOutcome::Adopted))
             }
             None => {
                 kernel.pinned = false;
-                Ok((kernel, Origin::Upgraded))
+                Ok((kernel, OpenOutcome::Upgraded))
             }
         }
     }

@@ -52,7 +52,7 @@ use interfaces::{Follower, Interfaces};
 use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
-use onevip_bpf::{Kernel, Origin, Refusals, Words};
+use onevip_bpf::{Kernel, OpenOutcome, Refusals, Words};
 use onevip_core::beat::Facts;
 use onevip_core::{Bucket, BucketSet, Flags};
 use plan::Plan;
@@ -317,10 +317,10 @@ fn set_up(plan: &Plan, stages: &[Stage], run_dir: &RunDir, journal: &mut Journal
     onevip_bpf::ensure_bpffs(&run_dir.pins())?;
     let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
     match origin {
-        Origin::Fresh => tracing::info!("kernel part loaded"),
-        Origin::Adopted => tracing::info!("kernel part adopted from an earlier daemon"),
-        Origin::Upgraded => tracing::info!("kernel part of an earlier version replaced, its state kept"),
-        Origin::Rebuilt { why } => tracing::warn!("kernel part rebuilt: {why}"),
+        OpenOutcome::Fresh => tracing::info!("kernel part loaded"),
+        OpenOutcome::Adopted => tracing::info!("kernel part adopted from an earlier daemon"),
+        OpenOutcome::Upgraded => tracing::info!("kernel part of an earlier version replaced, its state kept"),
+        OpenOutcome::Rebuilt { why } => tracing::warn!("kernel part rebuilt: {why}"),
     }
     let wanted = plan.kernel_config();
     if kernel.config().is_some_and(|old| old != wanted) {
