@@ -27,7 +27,7 @@ pub use load::kernel::{Kernel, OpenOutcome};
 pub use load::mode::{Accelerate, AttachMode, AttachPreference, TcMode};
 pub use load::pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
 pub use load::ports::{guard_ports, release_ports};
-pub use load::repair::{Cause, Repair};
+pub use load::repair::{AttachRepair, Cause};
 pub use load::view::PinnedView;
 pub use maps::bans::Bans;
 pub use maps::beats::{BeatDatagram, Beats};

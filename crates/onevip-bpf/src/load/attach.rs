@@ -9,7 +9,7 @@ use crate::load::first::{Contest, Held};
 use crate::load::link::{Attacher, remove_link, what};
 use crate::load::mode::{Accelerate, AttachMode, AttachPreference, TcMode};
 use crate::load::pins::{InterfacePin, Survey};
-use crate::load::repair::{Cause, Repair};
+use crate::load::repair::{AttachRepair, Cause};
 use crate::load::rival::Other;
 use std::io;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) struct Attached {
     links: Vec<Held>,
     contest: Contest,
     /// What [`Attacher::repair`] has to tell of what was found at attaching.
-    news: Vec<Repair>,
+    news: Vec<AttachRepair>,
 }
 
 impl Attacher<'_> {
@@ -62,7 +62,7 @@ impl Attacher<'_> {
     }
 
     /// The guard goes first: no ARP answer may leave before it stands.
-    fn attach_tcx(&self, links: &mut Vec<Held>, news: &mut Vec<Repair>) -> Result<TcMode> {
+    fn attach_tcx(&self, links: &mut Vec<Held>, news: &mut Vec<AttachRepair>) -> Result<TcMode> {
         for pin in [InterfacePin::Egress, InterfacePin::Ingress] {
             match self.hold(pin) {
                 Ok((held, before)) => {
@@ -104,7 +104,11 @@ impl Attacher<'_> {
     }
 
     /// Puts right what is amiss with `attached`, which is on this very interface, and takes the programs of `others` off.
-    pub(crate) fn repair(&self, attached: &mut Attached, others: Option<&Other>) -> Result<Vec<Repair>> {
+    pub(crate) fn repair(
+        &self,
+        attached: &mut Attached,
+        others: Option<&Other>,
+    ) -> Result<Vec<AttachRepair>> {
         let mut repairs = std::mem::take(&mut attached.news);
         if attached.mode.tc == TcMode::Clsact
             && let Some(by) = self.before_clsact()?

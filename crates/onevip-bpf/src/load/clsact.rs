@@ -5,7 +5,7 @@ use crate::load::chain;
 use crate::load::link::{Attacher, what};
 use crate::load::object::{EGRESS_NAME, INGRESS_NAME};
 use crate::load::pins::InterfacePin;
-use crate::load::repair::{Cause, Repair};
+use crate::load::repair::{AttachRepair, Cause};
 use crate::neighbour::Neighbour;
 use crate::sys;
 use crate::sys::netlink::{Direction, TrafficControl};
@@ -71,7 +71,7 @@ impl Attacher<'_> {
     }
 
     /// Which of our filters are not there, hold another program than ours, or have another before them.
-    pub(super) fn filters_amiss(&self) -> Result<Vec<Repair>> {
+    pub(super) fn filters_amiss(&self) -> Result<Vec<AttachRepair>> {
         let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
         let mut amiss = Vec::new();
         for (direction, pin) in

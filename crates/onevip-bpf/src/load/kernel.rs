@@ -11,7 +11,7 @@ use crate::load::mode::{Accelerate, AttachMode, AttachPreference};
 use crate::load::object::{self, Programs};
 use crate::load::pins::{InterfacePin, PROGRAMS, Survey, is_bpffs};
 use crate::load::ports;
-use crate::load::repair::{Cause, Repair};
+use crate::load::repair::{AttachRepair, Cause};
 use crate::load::rival::{Other, Own};
 use crate::maps::bans::Bans;
 use crate::maps::beats::Beats;
@@ -271,7 +271,7 @@ impl Kernel {
     ///
     /// # Errors
     /// When something is missing and cannot be put back.
-    pub fn ensure_attached(&mut self) -> Result<Vec<Repair>> {
+    pub fn ensure_attached(&mut self) -> Result<Vec<AttachRepair>> {
         let mut repairs = Vec::new();
         let mut interfaces = std::mem::take(&mut self.interfaces);
         let done = interfaces.iter_mut().try_for_each(|attached| {
@@ -282,7 +282,7 @@ impl Kernel {
         done.map(|()| repairs)
     }
 
-    fn ensure(&self, attached: &mut Attached) -> Result<Vec<Repair>> {
+    fn ensure(&self, attached: &mut Attached) -> Result<Vec<AttachRepair>> {
         let (name, old) = (attached.name.clone(), attached.ifindex);
         let attacher = |ifindex| Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };
         if attacher(old).is_whole(attached)? {

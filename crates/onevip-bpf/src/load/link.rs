@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::load::object::Programs;
 use crate::load::pins::InterfacePin;
-use crate::load::repair::{Cause, Repair};
+use crate::load::repair::{AttachRepair, Cause};
 use crate::maps::pinned;
 use crate::sys::{self, AttachPoint};
 use std::io;
@@ -70,8 +70,8 @@ impl Attacher<'_> {
         Error::Attach { what: format!("the {}", what(pin)), interface: self.name.to_owned(), source, hint }
     }
 
-    pub(crate) fn repair_of(&self, what: &'static str, cause: Cause) -> Repair {
-        Repair { interface: self.name.to_owned(), what, cause }
+    pub(crate) fn repair_of(&self, what: &'static str, cause: Cause) -> AttachRepair {
+        AttachRepair { interface: self.name.to_owned(), what, cause }
     }
 }
 

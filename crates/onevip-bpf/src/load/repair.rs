@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Something that was not as it should be and has been put right.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Repair {
+pub struct AttachRepair {
     /// The interface.
     pub interface: String,
     /// What it is about: "ingress program", "egress program", "XDP program".
@@ -25,7 +25,7 @@ pub enum Cause {
     LeftBehind,
 }
 
-impl fmt::Display for Repair {
+impl fmt::Display for AttachRepair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { interface, what, cause } = self;
         match cause {
