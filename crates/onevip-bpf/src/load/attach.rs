@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// Where the programs are attached on one interface.
 #[derive(Debug)]
-pub(crate) struct Attached {
+pub(crate) struct AttachedInterface {
     pub name: String,
     pub ifindex: u32,
     pub mode: AttachMode,
@@ -34,7 +34,7 @@ impl Attacher<'_> {
         accelerate: Accelerate,
         preference: AttachPreference,
         others: Option<&Other>,
-    ) -> Result<Attached> {
+    ) -> Result<AttachedInterface> {
         let (mut links, mut news) = (Vec::new(), Vec::new());
         let tc = match preference {
             // Where others use tcx, clsact comes too late.
@@ -58,7 +58,7 @@ impl Attacher<'_> {
         self.attach_xdp(accelerate, &mut links)?;
         let mode = AttachMode { tc, xdp: accelerate };
         let (name, ifindex) = (self.name.to_owned(), self.ifindex);
-        Ok(Attached { name, ifindex, mode, links, contest: Contest::default(), news })
+        Ok(AttachedInterface { name, ifindex, mode, links, contest: Contest::default(), news })
     }
 
     /// The guard goes first: no ARP answer may leave before it stands.
@@ -95,7 +95,7 @@ impl Attacher<'_> {
     }
 
     /// Whether everything of `attached` is as it should be; in as few calls as possible, since this is asked all the time.
-    pub(crate) fn is_whole(&self, attached: &Attached) -> Result<bool> {
+    pub(crate) fn is_whole(&self, attached: &AttachedInterface) -> Result<bool> {
         if !attached.news.is_empty() || !attached.links.iter().all(|held| self.is_in_place(held)) {
             return Ok(false);
         }
@@ -106,7 +106,7 @@ impl Attacher<'_> {
     /// Puts right what is amiss with `attached`, which is on this very interface, and takes the programs of `others` off.
     pub(crate) fn repair(
         &self,
-        attached: &mut Attached,
+        attached: &mut AttachedInterface,
         others: Option<&Other>,
     ) -> Result<Vec<AttachRepair>> {
         let mut repairs = std::mem::take(&mut attached.news);
@@ -122,7 +122,7 @@ impl Attacher<'_> {
             others.take_off().map_err(Error::system(action))?;
             repairs.push(self.repair_of("ingress program", Cause::LeftBehind));
         }
-        let Attached { links, contest, .. } = attached;
+        let AttachedInterface { links, contest, .. } = attached;
         for held in links.iter_mut().filter(|held| !self.is_in_place(held)) {
             let cause = self.put_in_place(held, contest)?;
             repairs.extend(cause.map(|cause| self.repair_of(what(held.pin), cause)));

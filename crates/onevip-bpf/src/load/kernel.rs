@@ -2,7 +2,7 @@
 
 use crate::config::KernelConfig;
 use crate::error::{Error, Result};
-use crate::load::attach::Attached;
+use crate::load::attach::AttachedInterface;
 use crate::load::clsact::detach_clsact;
 use crate::load::inspect::{PinnedState, clone_fd, pinned_programs, pinned_state};
 use crate::load::interface::interface_index;
@@ -58,7 +58,7 @@ pub struct Kernel {
     map_fds: HashMap<&'static str, OwnedFd>,
     programs: Programs,
     preference: AttachPreference,
-    interfaces: Vec<Attached>,
+    interfaces: Vec<AttachedInterface>,
     /// Maps and programs are pinned.
     pinned: bool,
 }
@@ -282,7 +282,7 @@ impl Kernel {
         done.map(|()| repairs)
     }
 
-    fn ensure(&self, attached: &mut Attached) -> Result<Vec<AttachRepair>> {
+    fn ensure(&self, attached: &mut AttachedInterface) -> Result<Vec<AttachRepair>> {
         let (name, old) = (attached.name.clone(), attached.ifindex);
         let attacher = |ifindex| Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };
         if attacher(old).is_whole(attached)? {
