@@ -10,7 +10,7 @@ use crate::load::link::{Attacher, remove_link, what};
 use crate::load::mode::{Accelerate, AttachMode, AttachPreference, TcMode};
 use crate::load::pins::{InterfacePin, Survey};
 use crate::load::repair::{AttachRepair, Cause};
-use crate::load::rival::Other;
+use crate::load::rival::RivalPrograms;
 use std::io;
 use std::path::Path;
 
@@ -33,7 +33,7 @@ impl Attacher<'_> {
         &self,
         accelerate: Accelerate,
         preference: AttachPreference,
-        others: Option<&Other>,
+        others: Option<&RivalPrograms>,
     ) -> Result<AttachedInterface> {
         let (mut links, mut news) = (Vec::new(), Vec::new());
         let tc = match preference {
@@ -107,7 +107,7 @@ impl Attacher<'_> {
     pub(crate) fn repair(
         &self,
         attached: &mut AttachedInterface,
-        others: Option<&Other>,
+        others: Option<&RivalPrograms>,
     ) -> Result<Vec<AttachRepair>> {
         let mut repairs = std::mem::take(&mut attached.news);
         if attached.mode.tc == TcMode::Clsact

@@ -12,7 +12,7 @@ use crate::load::object::{self, Programs};
 use crate::load::pins::{InterfacePin, PROGRAMS, Survey, is_bpffs};
 use crate::load::ports;
 use crate::load::repair::{AttachRepair, Cause};
-use crate::load::rival::{Other, Own};
+use crate::load::rival::{OwnIds, RivalPrograms};
 use crate::maps::bans::Bans;
 use crate::maps::beats::Beats;
 use crate::maps::counters::Counters;
@@ -206,7 +206,7 @@ impl Kernel {
 
     /// The programs of another onevip on an interface, once nobody keeps them alive any more: one that was killed is waited
     /// for, since its lease outlives it by a moment.
-    fn wait_for_others(&self, name: &str, ifindex: u32) -> Result<Option<Other>> {
+    fn wait_for_others(&self, name: &str, ifindex: u32) -> Result<Option<RivalPrograms>> {
         let until = Instant::now() + LEASE_ENDS_WITHIN;
         loop {
             match self.others(name, ifindex) {
@@ -217,8 +217,8 @@ impl Kernel {
     }
 
     /// The programs of another onevip on an interface. Refused when somebody keeps them alive.
-    fn others(&self, name: &str, ifindex: u32) -> Result<Option<Other>> {
-        let found = Other::find(ifindex, &self.own(ifindex)?);
+    fn others(&self, name: &str, ifindex: u32) -> Result<Option<RivalPrograms>> {
+        let found = RivalPrograms::find(ifindex, &self.own(ifindex)?);
         let found = found.map_err(Error::system(format!("list the programs of {name}")))?;
         match found.holder() {
             Some(holder) => Err(Error::Rival { interface: name.to_owned(), holder: holder.to_string() }),
@@ -226,7 +226,7 @@ impl Kernel {
         }
     }
 
-    fn own(&self, ifindex: u32) -> Result<Own> {
+    fn own(&self, ifindex: u32) -> Result<OwnIds> {
         let maps = self.map_fds.values().map(|map| sys::map_info(map.as_fd()).map(|info| info.id));
         let maps = maps.collect::<std::io::Result<_>>().map_err(Error::system("look at a BPF map"))?;
         let (mut programs, mut links) = (Vec::new(), Vec::new());
@@ -241,7 +241,7 @@ impl Kernel {
                 sys::ObjectKind::Map | sys::ObjectKind::Other => {}
             }
         }
-        Ok(Own { maps, programs, links })
+        Ok(OwnIds { maps, programs, links })
     }
 
     /// Detaches the programs from every interface that is not one of `ifnames`: what a changed configuration leaves

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 
 /// Another onevip's programs on an interface: left behind by one whose pins are out of sight, or of one that lives.
 #[derive(Debug, Default)]
-pub(crate) struct Other {
+pub(crate) struct RivalPrograms {
     programs: Vec<u32>,
     /// Programs that are pinned where ours are, but read other maps: an earlier daemon's, whose maps cannot be used; or a
     /// living one's, which puts its pins back in a directory that was mounted over its own.
@@ -23,7 +23,7 @@ pub(crate) struct Other {
 }
 
 /// What tells our own programs from another onevip's.
-pub(crate) struct Own {
+pub(crate) struct OwnIds {
     /// Ids of our maps: a program that reads one of them is ours.
     pub maps: Vec<u32>,
     /// Ids of programs that are pinned where ours are.
@@ -32,9 +32,9 @@ pub(crate) struct Own {
     pub links: Vec<u32>,
 }
 
-impl Other {
+impl RivalPrograms {
     /// Finds the programs of our names on an interface that are not ours.
-    pub(crate) fn find(ifindex: u32, own: &Own) -> io::Result<Self> {
+    pub(crate) fn find(ifindex: u32, own: &OwnIds) -> io::Result<Self> {
         let mut found = Self::default();
         for direction in Direction::BOTH {
             for place in tcx(ifindex, direction)? {
@@ -56,7 +56,7 @@ impl Other {
         Ok(found)
     }
 
-    fn note(&mut self, program: u32, link: u32, own: &Own) {
+    fn note(&mut self, program: u32, link: u32, own: &OwnIds) {
         if !is_called_ours(program) || reads_one_of(program, &own.maps) {
             return;
         }

@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use onevip_bpf::{Kernel, PinnedView, TraceFilter, Trace, TracedBy, Tracer, boot_time_ns};
+use onevip_bpf::{Kernel, PinnedView, Trace, TraceFilter, TracedBy, Tracer, boot_time_ns};
 use onevip_core::{Action, Flags, Packet, VipView};
 use serde::Serialize;
 use std::io::Write;
