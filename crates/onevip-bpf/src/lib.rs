@@ -24,7 +24,7 @@ pub use load::chain::before_ours;
 pub use load::explain::Explainer;
 pub use load::features::{Feature, KernelFeatures};
 pub use load::kernel::{Kernel, OpenOutcome};
-pub use load::mode::{Accelerate, AttachMode, AttachPreference, TcMode};
+pub use load::mode::{Accelerate, AttachMode, AttachPreference, NoSuchAccelerate, TcMode};
 pub use load::pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
 pub use load::ports::{guard_ports, release_ports};
 pub use load::repair::{AttachRepair, Cause};

@@ -1,26 +1,52 @@
 //! The ways in which programs can be attached, and the words for them.
 
 use std::fmt;
+use std::str::FromStr;
 
-/// Whether, and how, XDP drops foreign packets before the authority sees them.
+/// Whether, and how, XDP drops foreign packets before the authority sees them: the `accelerate` of the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Accelerate {
-    /// No XDP. The default.
+    /// No XDP program. The default.
     #[default]
     Off,
     /// In the driver. Attaching resets the link on some NICs, and limits the MTU.
     Xdp,
-    /// In the stack, for any interface.
+    /// In the stack, for interfaces whose driver has no XDP.
     XdpGeneric,
+}
+
+impl Accelerate {
+    /// Every word that the configuration may have here, and what it means.
+    pub const ALL: &'static [(&'static str, Self)] =
+        &[("off", Self::Off), ("xdp", Self::Xdp), ("xdp-generic", Self::XdpGeneric)];
+
+    /// The word of the configuration, which `status` shows as well.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Xdp => "xdp",
+            Self::XdpGeneric => "xdp-generic",
+        }
+    }
 }
 
 impl fmt::Display for Accelerate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Off => "off",
-            Self::Xdp => "xdp",
-            Self::XdpGeneric => "xdp-generic",
-        })
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is none of [`Accelerate::ALL`].
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("\"{0}\" is no way to accelerate: write \"off\", \"xdp\" or \"xdp-generic\"")]
+pub struct NoSuchAccelerate(pub String);
+
+impl FromStr for Accelerate {
+    type Err = NoSuchAccelerate;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.iter().find(|(known, _)| *known == word);
+        found.map(|(_, accelerate)| *accelerate).ok_or_else(|| NoSuchAccelerate(word.to_owned()))
     }
 }
 
@@ -77,5 +103,20 @@ impl AttachPreference {
             Ok("clsact") => Self::Clsact,
             _ => Self::Auto,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_for_acceleration_is_read_as_it_is_shown() {
+        for (word, accelerate) in Accelerate::ALL {
+            assert_eq!(word.parse(), Ok(*accelerate));
+            assert_eq!(accelerate.to_string(), *word);
+        }
+        let error = "xpd".parse::<Accelerate>().unwrap_err().to_string();
+        assert!(Accelerate::ALL.iter().all(|(word, _)| error.contains(&format!("\"{word}\""))), "{error}");
     }
 }
