@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::load::interface::interface_index;
 use crate::load::object::{EGRESS_NAME, INGRESS_NAME, XDP_NAME};
 use crate::neighbour::Neighbour;
-use crate::sys::netlink::Direction;
+use crate::sys::netlink::TcDirection;
 use crate::sys::{self, AttachPoint, ChainEntry};
 use std::io;
 
@@ -20,7 +20,7 @@ use std::io;
 pub fn before_ours(interface: &str) -> Result<Vec<(&'static str, Neighbour)>> {
     let ifindex = interface_index(interface)?;
     let mut before = Vec::new();
-    for direction in Direction::BOTH {
+    for direction in TcDirection::BOTH {
         let chain =
             tcx(ifindex, direction).map_err(Error::system(format!("list the programs of {interface}")))?;
         let mut neighbours: Vec<_> = chain.iter().map(|place| Neighbour::of(place.program)).collect();
@@ -32,15 +32,15 @@ pub fn before_ours(interface: &str) -> Result<Vec<(&'static str, Neighbour)>> {
 }
 
 /// Where tcx has the programs of a direction.
-pub(crate) const fn point(direction: Direction) -> AttachPoint {
+pub(crate) const fn point(direction: TcDirection) -> AttachPoint {
     match direction {
-        Direction::Ingress => AttachPoint::TcxIngress,
-        Direction::Egress => AttachPoint::TcxEgress,
+        TcDirection::Ingress => AttachPoint::TcxIngress,
+        TcDirection::Egress => AttachPoint::TcxEgress,
     }
 }
 
 /// The tcx chain of one direction, the first program first; empty also where the kernel (before 6.6) has none.
-pub(crate) fn tcx(ifindex: u32, direction: Direction) -> io::Result<Vec<ChainEntry>> {
+pub(crate) fn tcx(ifindex: u32, direction: TcDirection) -> io::Result<Vec<ChainEntry>> {
     match sys::chain(ifindex, point(direction)) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => Ok(Vec::new()),
         chain => chain,

@@ -8,7 +8,7 @@ use crate::load::pins::InterfacePin;
 use crate::load::repair::{AttachRepair, Cause};
 use crate::neighbour::Neighbour;
 use crate::sys;
-use crate::sys::netlink::{Direction, TrafficControl};
+use crate::sys::netlink::{TcDirection, TrafficControl};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::path::Path;
 impl Attacher<'_> {
     /// A tcx program of somebody else's, which sees every packet before any clsact filter does.
     pub(super) fn before_clsact(&self) -> Result<Option<Neighbour>> {
-        for direction in Direction::BOTH {
+        for direction in TcDirection::BOTH {
             let chain = chain::tcx(self.ifindex, direction);
             let chain = chain.map_err(Error::system(format!("list the programs of {}", self.name)))?;
             let mut theirs = chain.iter().map(|place| Neighbour::of(place.program));
@@ -44,7 +44,7 @@ impl Attacher<'_> {
             self.mark(InterfacePin::Qdisc)?;
         }
         self.mark(InterfacePin::Clsact)?;
-        for direction in Direction::BOTH {
+        for direction in TcDirection::BOTH {
             tc.filter_put_first(
                 self.ifindex,
                 direction,
@@ -63,10 +63,10 @@ impl Attacher<'_> {
             .map_err(Error::system(format!("pin {}", path.display())))
     }
 
-    fn direction_program(&self, direction: Direction) -> BorrowedFd<'_> {
+    fn direction_program(&self, direction: TcDirection) -> BorrowedFd<'_> {
         match direction {
-            Direction::Ingress => self.programs.ingress.as_fd(),
-            Direction::Egress => self.programs.egress.as_fd(),
+            TcDirection::Ingress => self.programs.ingress.as_fd(),
+            TcDirection::Egress => self.programs.egress.as_fd(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Attacher<'_> {
         let mut tc = TrafficControl::open().map_err(Error::system("open a netlink socket"))?;
         let mut amiss = Vec::new();
         for (direction, pin) in
-            [(Direction::Egress, InterfacePin::Egress), (Direction::Ingress, InterfacePin::Ingress)]
+            [(TcDirection::Egress, InterfacePin::Egress), (TcDirection::Ingress, InterfacePin::Ingress)]
         {
             let program = sys::program_info(self.direction_program(direction))
                 .map_err(Error::system("look at a loaded program"))?;
@@ -97,10 +97,10 @@ impl Attacher<'_> {
     }
 }
 
-const fn direction_name(direction: Direction) -> &'static str {
+const fn direction_name(direction: TcDirection) -> &'static str {
     match direction {
-        Direction::Ingress => INGRESS_NAME,
-        Direction::Egress => EGRESS_NAME,
+        TcDirection::Ingress => INGRESS_NAME,
+        TcDirection::Egress => EGRESS_NAME,
     }
 }
 
@@ -108,7 +108,7 @@ const fn direction_name(direction: Direction) -> &'static str {
 pub(crate) fn detach_clsact(dir: &Path, ifindex: u32) -> Result<()> {
     let failed = |source| Error::System { action: format!("remove filters of interface {ifindex}"), source };
     let mut tc = TrafficControl::open().map_err(failed)?;
-    for direction in Direction::BOTH {
+    for direction in TcDirection::BOTH {
         let filters = tc.filters(ifindex, direction).map_err(failed)?;
         for filter in
             filters.iter().filter(|filter| filter.is_ours() && filter.name == direction_name(direction))
@@ -118,8 +118,9 @@ pub(crate) fn detach_clsact(dir: &Path, ifindex: u32) -> Result<()> {
     }
     let marker = InterfacePin::Qdisc.path(dir, ifindex);
     if marker.exists() {
-        let in_use =
-            Direction::BOTH.iter().any(|&direction| tc.filters_present(ifindex, direction).unwrap_or(false));
+        let in_use = TcDirection::BOTH
+            .iter()
+            .any(|&direction| tc.filters_present(ifindex, direction).unwrap_or(false));
         if !in_use {
             // The interface, or the qdisc, may be gone already.
             let _ = tc.qdisc_remove(ifindex);

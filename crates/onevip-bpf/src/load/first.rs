@@ -6,7 +6,7 @@ use crate::load::link::{Attacher, what};
 use crate::load::pins::InterfacePin;
 use crate::load::repair::Cause;
 use crate::neighbour::Neighbour;
-use crate::sys::netlink::Direction;
+use crate::sys::netlink::TcDirection;
 use crate::sys::{self, ChainEntry};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,10 +36,10 @@ impl Held {
     }
 
     /// Of tcx, the direction on which it is.
-    const fn direction(&self) -> Option<Direction> {
+    const fn direction(&self) -> Option<TcDirection> {
         match self.pin {
-            InterfacePin::Ingress => Some(Direction::Ingress),
-            InterfacePin::Egress => Some(Direction::Egress),
+            InterfacePin::Ingress => Some(TcDirection::Ingress),
+            InterfacePin::Egress => Some(TcDirection::Egress),
             InterfacePin::XdpNative
             | InterfacePin::XdpGeneric
             | InterfacePin::Clsact
@@ -135,7 +135,7 @@ impl Attacher<'_> {
     }
 
     /// The chain as it is, if it begins with this link; else none, which will be looked at again.
-    fn good_chain(&self, held: &Held, direction: Direction) -> io::Result<Vec<ChainEntry>> {
+    fn good_chain(&self, held: &Held, direction: TcDirection) -> io::Result<Vec<ChainEntry>> {
         let chain = chain::tcx(self.ifindex, direction)?;
         let first = chain.first().is_some_and(|first| first.link == held.id);
         Ok(if first { chain } else { Vec::new() })
@@ -145,7 +145,7 @@ impl Attacher<'_> {
     /// the kernel refuses to have one program twice in a chain: so a stand-in goes before all others, which calls our
     /// program; the old link goes; and our program takes the stand-in's place. For a moment it may judge a packet twice,
     /// which changes nothing.
-    fn take_first(&self, held: &mut Held, direction: Direction) -> io::Result<()> {
+    fn take_first(&self, held: &mut Held, direction: TcDirection) -> io::Result<()> {
         let program = self.program(held.pin);
         let stand_in = sys::stand_in(program)?;
         let new = sys::link_create(

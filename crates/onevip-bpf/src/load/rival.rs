@@ -5,7 +5,7 @@ use crate::load::chain::{OURS, tcx};
 use crate::maps::layout::VIPS_MAX;
 use crate::neighbour::Neighbour;
 use crate::sys;
-use crate::sys::netlink::{Direction, TrafficControl};
+use crate::sys::netlink::{TcDirection, TrafficControl};
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
@@ -36,7 +36,7 @@ impl RivalPrograms {
     /// Finds the programs of our names on an interface that are not ours.
     pub(crate) fn find(ifindex: u32, own: &OwnIds) -> io::Result<Self> {
         let mut found = Self::default();
-        for direction in Direction::BOTH {
+        for direction in TcDirection::BOTH {
             for place in tcx(ifindex, direction)? {
                 found.note(place.program, place.link, own);
             }
@@ -47,7 +47,7 @@ impl RivalPrograms {
                 found.note(id, sys::xdp_link_of(id, ifindex)?, own);
             }
         }
-        for direction in Direction::BOTH {
+        for direction in TcDirection::BOTH {
             // They need no taking off: our own filters take their places.
             for filter in tc.filters(ifindex, direction)?.iter().filter(|filter| filter.is_ours()) {
                 found.note(filter.program_id, 0, own);

@@ -8,26 +8,26 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The direction of the packets that a program or filter sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Direction {
+pub(crate) enum TcDirection {
     Ingress,
     Egress,
 }
 
-impl Direction {
-    pub(crate) const BOTH: [Direction; 2] = [Direction::Egress, Direction::Ingress];
+impl TcDirection {
+    pub(crate) const BOTH: [TcDirection; 2] = [TcDirection::Egress, TcDirection::Ingress];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
-            Direction::Ingress => "ingress",
-            Direction::Egress => "egress",
+            TcDirection::Ingress => "ingress",
+            TcDirection::Egress => "egress",
         }
     }
 
     /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS or _EGRESS)`.
     const fn parent(self) -> u32 {
         match self {
-            Direction::Ingress => 0xffff_fff2,
-            Direction::Egress => 0xffff_fff3,
+            TcDirection::Ingress => 0xffff_fff2,
+            TcDirection::Egress => 0xffff_fff3,
         }
     }
 }
@@ -114,7 +114,7 @@ impl TrafficControl {
     pub(crate) fn filter_put_first(
         &mut self,
         ifindex: u32,
-        direction: Direction,
+        direction: TcDirection,
         program: BorrowedFd<'_>,
         name: &str,
     ) -> io::Result<()> {
@@ -143,7 +143,7 @@ impl TrafficControl {
     }
 
     /// The BPF filters of our preference in the order in which they see a packet: nothing comes before them.
-    pub(crate) fn filters(&mut self, ifindex: u32, direction: Direction) -> io::Result<Vec<Filter>> {
+    pub(crate) fn filters(&mut self, ifindex: u32, direction: TcDirection) -> io::Result<Vec<Filter>> {
         let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
         request.tcmsg(0, direction.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
         match self.run(request) {
@@ -162,7 +162,7 @@ impl TrafficControl {
     pub(crate) fn filter_remove(
         &mut self,
         ifindex: u32,
-        direction: Direction,
+        direction: TcDirection,
         filter: &Filter,
     ) -> io::Result<()> {
         let mut request = Request::filter(libc::RTM_DELTFILTER, 0, ifindex, direction, filter.handle);
@@ -185,7 +185,7 @@ impl TrafficControl {
     }
 
     /// Whether anybody has a filter on this direction.
-    pub(crate) fn filters_present(&mut self, ifindex: u32, direction: Direction) -> io::Result<bool> {
+    pub(crate) fn filters_present(&mut self, ifindex: u32, direction: TcDirection) -> io::Result<bool> {
         let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
         request.tcmsg(0, direction.parent(), 0);
         Ok(!self.run(request)?.is_empty())
@@ -287,7 +287,7 @@ impl Request {
     }
 
     /// A request about a filter of ours.
-    fn filter(kind: u16, flags: i32, ifindex: u32, direction: Direction, handle: u32) -> Self {
+    fn filter(kind: u16, flags: i32, ifindex: u32, direction: TcDirection, handle: u32) -> Self {
         let mut request = Self::new(kind, flags, ifindex);
         request.tcmsg(handle, direction.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
         request
