@@ -1,13 +1,16 @@
-//! The kernel part of onevip, and the daemon's grip on it.
+//! The kernel part of onevip, and the daemon's handle on it.
 //!
 //! `bpf/` holds three small programs in C: the authority at tc ingress, the guard at tc egress, and an early dropper
 //! for XDP. This crate compiles them, loads them, shares maps with them, attaches them to interfaces and pins them, so
 //! that sessions survive a daemon that crashes, restarts or is upgraded. What a packet's verdict *should* be is said by
-//! `onevip_core::judge`; a test here holds the programs against it.
+//! onevip-core; a test here holds the programs against it.
 //!
-//! The daemon's way: [`ensure_bpffs`], [`Kernel::open`], [`Kernel::set_config`], flags, [`Kernel::attach`]; then the
-//! lease, flags and beats for as long as it lives, and [`Kernel::ensure_attached`] now and then. `onevip teardown` ends
-//! it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
+//! Three rooms, each of which needs only those before it: `sys/` speaks to the kernel in its own words, `maps/` knows
+//! what is in the maps, and `load/` brings programs into the kernel and keeps them there.
+//!
+//! The order in which the daemon calls: [`ensure_bpffs`], [`Kernel::open`], [`Kernel::set_config`], flags,
+//! [`Kernel::attach`]. Then, for as long as it lives, the lease, flags and beats, and [`Kernel::ensure_attached`] now and
+//! then. `onevip teardown` ends it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
 
 mod clock;
 mod config;

@@ -159,7 +159,7 @@ fn it_refuses_exactly_what_the_classic_rules_of_iptables_refuse() {
             host.deliver(&syn);
             let refused = || common::run("iptables -L INPUT -v -x -n");
             let mut answered = false;
-            common::wait_until("iptables has judged the packet", || {
+            common::wait_until("iptables has counted the packet", || {
                 answered = passed() > before;
                 answered || seen(&refused()) > number as u64
             });

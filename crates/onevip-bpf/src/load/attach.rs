@@ -41,7 +41,7 @@ impl Attacher<'_> {
             AttachPreference::Clsact if self.before_clsact()?.is_none() => TcMode::Clsact,
             _ => self.attach_tcx(&mut links, &mut news)?,
         };
-        // The new way first, then the old one goes: for a moment both judge, which changes nothing.
+        // The new way first, then the old one goes: for a moment both classify, which changes nothing.
         match tc {
             TcMode::Tcx => detach_clsact(self.dir, self.ifindex)?,
             TcMode::Clsact => {
@@ -94,7 +94,8 @@ impl Attacher<'_> {
         Ok(())
     }
 
-    /// Whether everything of `attached` is as it should be; in as few calls as possible, since this is asked all the time.
+    /// Whether everything of `attached` is as it should be; in as few calls as possible, since this is asked all the
+    /// time.
     pub(crate) fn is_whole(&self, attached: &AttachedInterface) -> Result<bool> {
         if !attached.news.is_empty() || !attached.links.iter().all(|held| self.is_in_place(held)) {
             return Ok(false);
@@ -103,7 +104,8 @@ impl Attacher<'_> {
             || (self.filters_amiss()?.is_empty() && self.before_clsact()?.is_none()))
     }
 
-    /// Puts right what is amiss with `attached`, which is on this very interface, and takes the programs of `others` off.
+    /// Puts right what is amiss with `attached`, which is on this very interface, and takes the programs of `others`
+    /// off.
     pub(crate) fn repair(
         &self,
         attached: &mut AttachedInterface,

@@ -8,8 +8,8 @@ use onevip_core::Reason;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// The authority's judgement, loaded a second time over the pinned maps: it sees what the authority sees, and neither
-/// counts nor remembers.
+/// A dry run of the authority, loaded over the pinned maps: it sees what the authority sees, and neither counts nor
+/// remembers.
 pub struct Explainer(OwnedFd);
 
 impl Explainer {
@@ -24,7 +24,8 @@ impl Explainer {
         object::load_explain(pins).map(Self)
     }
 
-    /// Why the authority would pass or drop this frame now, were it to arrive in the calling thread's network namespace.
+    /// Why the authority would pass or drop this frame now, were it to arrive in the calling thread's network
+    /// namespace.
     ///
     /// # Errors
     /// When the kernel refuses to run the program, e.g. because the frame is too short.

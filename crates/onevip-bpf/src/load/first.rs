@@ -89,8 +89,8 @@ impl Attacher<'_> {
         Ok((held, before.map(|first| Neighbour::of(first.program))))
     }
 
-    /// Whether a link is where it should be. One call for tcx: the ids of the whole chain, which nobody has touched if they
-    /// are still the same.
+    /// Whether a link is where it should be. One call for tcx: the ids of the whole chain, which nobody has touched if
+    /// they are still the same.
     pub(crate) fn is_in_place(&self, held: &Held) -> bool {
         let alive = match held.direction() {
             Some(direction) => chain::tcx(self.ifindex, direction).is_ok_and(|chain| chain == held.chain),
@@ -141,10 +141,10 @@ impl Attacher<'_> {
         Ok(if first { chain } else { Vec::new() })
     }
 
-    /// Takes the first place of the chain, without a moment in which our program is not in it. A link cannot be moved, and
-    /// the kernel refuses to have one program twice in a chain: so a stand-in goes before all others, which calls our
-    /// program; the old link goes; and our program takes the stand-in's place. For a moment it may judge a packet twice,
-    /// which changes nothing.
+    /// Takes the first place of the chain, without a moment in which our program is not in it. A link cannot be moved,
+    /// and the kernel refuses to have one program twice in a chain: so a stand-in goes before all others, which calls
+    /// our program; the old link goes; and our program takes the stand-in's place. For a moment it may classify a
+    /// packet twice, which changes nothing.
     fn take_first(&self, held: &mut Held, direction: TcDirection) -> io::Result<()> {
         let program = self.program(held.pin);
         let stand_in = sys::stand_in(program)?;

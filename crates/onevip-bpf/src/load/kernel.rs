@@ -143,7 +143,7 @@ impl Kernel {
     }
 
     /// Puts a configuration into force. It is written beside the one in force, then one word is flipped: a packet is
-    /// judged by the old or the new one, never by a mixture. Takes some milliseconds (an RCU grace period).
+    /// classified by the old or the new one, never by a mixture. Takes some milliseconds (an RCU grace period).
     ///
     /// # Errors
     /// When it holds more VIPs or addresses than fit; then nothing has changed.
@@ -266,8 +266,8 @@ impl Kernel {
     }
 
     /// Looks whether everything is still attached, and first, and puts back what is not: detached by hand, displaced by
-    /// another program, or gone with an interface that was made anew under the same name. A few microseconds per interface when nothing is amiss.
-    /// An interface that is gone altogether is left for later.
+    /// another program, or gone with an interface that was made anew under the same name. A few microseconds per
+    /// interface when nothing is amiss. An interface that is gone altogether is left for later.
     ///
     /// # Errors
     /// When something is missing and cannot be put back.
@@ -282,6 +282,13 @@ impl Kernel {
         done.map(|()| repairs)
     }
 
+    /// One interface of [`Kernel::ensure_attached`].
+    ///
+    /// The daemon attaches to an interface that is new to it by [`Kernel::attach`], also when it was made anew. That and
+    /// the last step here cannot be one. Only the daemon knows by which name, and whether at all, its VIPs want an
+    /// interface that has come; and [`Kernel::attach`] waits for another onevip to end. But an interface may be made
+    /// anew after the daemon has looked, or while it cannot attach to another one: then it gets its programs here, and
+    /// not only when everything else is in order.
     fn ensure(&self, attached: &mut AttachedInterface) -> Result<Vec<AttachRepair>> {
         let (name, old) = (attached.name.clone(), attached.ifindex);
         let attacher = |ifindex| Attacher { dir: &self.dir, programs: &self.programs, name: &name, ifindex };

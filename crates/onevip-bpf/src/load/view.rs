@@ -1,4 +1,4 @@
-//! The kernel part under the eyes of everybody but the daemon: [`PinnedView`].
+//! The kernel part as everybody but the daemon sees it: [`PinnedView`], which only reads.
 
 use crate::config::KernelConfig;
 use crate::error::Result;

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A grip on the bans, for the one thread that changes them.
+/// A handle on the bans, for the one thread that changes them.
 #[derive(Debug)]
 pub struct Bans {
     maps: Arc<Maps>,

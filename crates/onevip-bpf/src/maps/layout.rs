@@ -1,6 +1,6 @@
 //! The layouts of the maps, as the kernel part sees them.
 //!
-//! The twin of `bpf/onevip.h`; `tests/layout.rs` compares the two. What the words mean is said in [`crate::maps::encoding`].
+//! The twin of `bpf/onevip.h`; `tests/layout.rs` compares the two. `encoding.rs` says what the words mean.
 //! Nothing outside this crate needs to know it.
 
 use onevip_core::BUCKETS;
@@ -266,7 +266,7 @@ pub struct RawSettings {
     pub limit_seed: u32,
     /// The limits of the services.
     pub limits: [RawLimit; LIMITS_MAX],
-    /// [`RawSettings::sum`] of everything above but `traced`.
+    /// FNV-1a over everything above but `traced`.
     pub checksum: u64,
 }
 

@@ -24,7 +24,7 @@ pub struct Counted {
     pub refused: u64,
 }
 
-/// A grip on the sources.
+/// A handle on the sources.
 #[derive(Clone, Debug)]
 pub struct Sources(pub(crate) Arc<Maps>);
 

@@ -68,12 +68,12 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Begins to watch: packets from `scope` (and ICMP errors about its flows), or all that concern a VIP; at most
+    /// Begins to watch: packets from `filter` (and ICMP errors about its flows), or all that concern a VIP; at most
     /// `rate_max` a second.
     ///
     /// # Errors
     /// When nothing is pinned under `dir`, or it is of another release.
-    pub fn begin(dir: &Path, scope: Option<TraceFilter>, rate_max: u32) -> Result<Self> {
+    pub fn begin(dir: &Path, filter: Option<TraceFilter>, rate_max: u32) -> Result<Self> {
         let map = |name: &str, size: usize| {
             MappedArray::new(pinned::sound(dir, name)?, size, 1, true)
                 .map_err(Error::system(format!("map the BPF array {name} into memory")))
@@ -95,7 +95,7 @@ impl Tracer {
         let tracing = map("tracing", size_of::<RawTracing>())?;
         let mut tracer = Self { dir: dir.to_owned(), config, tracing, ring, map_id, lost_before: 0 };
         tracer.lost_before = tracer.lost_word().load(Ordering::Relaxed);
-        tracer.choose(scope, rate_max);
+        tracer.choose(filter, rate_max);
         tracer.renew();
         Ok(tracer)
     }
@@ -138,9 +138,9 @@ impl Tracer {
         (0..2).any(|half| self.traced_word(half).load(Ordering::Acquire) != 0)
     }
 
-    fn choose(&self, scope: Option<TraceFilter>, rate_max: u32) {
+    fn choose(&self, filter: Option<TraceFilter>, rate_max: u32) {
         let mut raw = RawTracing { rate_max, ..RawTracing::default() };
-        if let Some(TraceFilter { prefix, bits }) = scope {
+        if let Some(TraceFilter { prefix, bits }) = filter {
             let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0).to_be_bytes();
             let mut address = [0; 16];
             match prefix {

@@ -5,8 +5,8 @@ use crate::maps::set::Maps;
 use onevip_core::{Bucket, Flags, Flow};
 use std::sync::Arc;
 
-/// A grip on the flags, `last_syn`, the lease and the memory of orphans, for the one thread that writes them. Each access is a single load or
-/// store of the word that the programs see.
+/// A handle on the flags, `last_syn`, the lease and the memory of orphans, for the one thread that writes them. Each
+/// access is a single load or store of the word that the programs see.
 #[derive(Clone, Debug)]
 pub struct Words(pub(crate) Arc<Maps>);
 
