@@ -66,6 +66,42 @@ static __always_inline bool source_is_at(const struct onevip_source *place, __u6
 	return place->start == start && place->end == end && place->owner == owner;
 }
 
+/* The four words of an address that comes as its two halves. */
+static __always_inline void address_words(__u64 start, __u64 end, __u32 *words)
+{
+	words[0] = start;
+	words[1] = start >> 32;
+	words[2] = end;
+	words[3] = end >> 32;
+}
+
+/* Completes the key by which a source is looked for among those that are not counted. */
+static __always_inline void allowed_key_fill(struct onevip_allowed_key *key, __u32 owner, __u64 start, __u64 end)
+{
+	key->owner = owner;
+	address_words(start, end, key->words);
+}
+
+/* Which of the sets of places a source may be in. */
+static __always_inline __u32 source_set(__u64 start, __u64 end, __u32 owner, __u32 seed)
+{
+	__u32 words[4];
+
+	address_words(start, end, words);
+	return jhash_ipv6(words, owner, 0, 5, seed) & (ONEVIP_SOURCES / ONEVIP_WAYS - 1);
+}
+
+/* Gives a place to a source, unless it has it already. */
+static __always_inline void source_take(struct onevip_source *place, __u64 start, __u64 end, __u32 owner)
+{
+	if (!source_is_at(place, start, end, owner)) {
+		place->start = start;
+		place->end = end;
+		place->owner = owner;
+		place->refused = 0;
+	}
+}
+
 /*
  * Counts an attempt, and says whether it is one too many. The address comes as its two halves, an IPv4 address as the
  * first; `how` is LIMIT_OF_IPV6 and LIMIT_DRY_RUN, which only asks and counts nothing: a function of BPF takes five
@@ -78,17 +114,12 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	struct onevip_source *place = NULL, *candidate;
 	const struct onevip_limit *limit;
 	__u64 now, longest_ago = ~0ull;
-	__u32 words[4];
 	bool over, counts, recent;
 
 	if (!settings || !number)
 		return 0;
 	limit = limit_at(settings, number);
-	key.owner = owner;
-	key.words[0] = start;
-	key.words[1] = start >> 32;
-	key.words[2] = end;
-	key.words[3] = end >> 32;
+	allowed_key_fill(&key, owner, start, end);
 	if (bpf_map_lookup_elem(&onevip_allowed, &key))
 		return 0;
 	if (is_v6) {
@@ -97,11 +128,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	} else {
 		start = limit->v4_prefix < 32 ? start & bpf_htonl(~0u << (32 - limit->v4_prefix)) : start;
 	}
-	words[0] = start;
-	words[1] = start >> 32;
-	words[2] = end;
-	words[3] = end >> 32;
-	set = jhash_ipv6(words, owner, 0, 5, settings->limit_seed) & (ONEVIP_SOURCES / ONEVIP_WAYS - 1);
+	set = source_set(start, end, owner, settings->limit_seed);
 	now = bpf_ktime_get_boot_ns();
 	tick = now / 1000000;
 #pragma unroll
@@ -137,12 +164,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 		bpf_spin_unlock(&place->lock);
 		return over;
 	}
-	if (!source_is_at(place, start, end, owner)) {
-		place->start = start;
-		place->end = end;
-		place->owner = owner;
-		place->refused = 0;
-	}
+	source_take(place, start, end, owner);
 	if (!recent)
 		place->attempts = 0;
 	if (!over || counts) {
