@@ -24,7 +24,7 @@ pub(crate) struct AttachedInterface {
     links: Vec<Held>,
     contest: Contest,
     /// What [`Attacher::repair`] has to tell of what was found at attaching.
-    news: Vec<AttachRepair>,
+    pending: Vec<AttachRepair>,
 }
 
 impl Attacher<'_> {
@@ -35,11 +35,11 @@ impl Attacher<'_> {
         preference: AttachPreference,
         others: Option<&RivalPrograms>,
     ) -> Result<AttachedInterface> {
-        let (mut links, mut news) = (Vec::new(), Vec::new());
+        let (mut links, mut pending) = (Vec::new(), Vec::new());
         let tc = match preference {
             // Where others use tcx, clsact comes too late.
             AttachPreference::Clsact if self.before_clsact()?.is_none() => TcMode::Clsact,
-            _ => self.attach_tcx(&mut links, &mut news)?,
+            _ => self.attach_tcx(&mut links, &mut pending)?,
         };
         // The new way first, then the old one goes: for a moment both classify, which changes nothing.
         match tc {
@@ -53,21 +53,21 @@ impl Attacher<'_> {
         if let Some(others) = others {
             let action = format!("take another onevip's programs off {}", self.name);
             others.take_off().map_err(Error::system(action))?;
-            news.push(self.repair_of("ingress program", Cause::LeftBehind));
+            pending.push(self.repair_of("ingress program", Cause::LeftBehind));
         }
         self.attach_xdp(accelerate, &mut links)?;
         let mode = AttachMode { tc, xdp: accelerate };
         let (name, ifindex) = (self.name.to_owned(), self.ifindex);
-        Ok(AttachedInterface { name, ifindex, mode, links, contest: Contest::default(), news })
+        Ok(AttachedInterface { name, ifindex, mode, links, contest: Contest::default(), pending })
     }
 
     /// The guard goes first: no ARP answer may leave before it stands.
-    fn attach_tcx(&self, links: &mut Vec<Held>, news: &mut Vec<AttachRepair>) -> Result<TcMode> {
+    fn attach_tcx(&self, links: &mut Vec<Held>, pending: &mut Vec<AttachRepair>) -> Result<TcMode> {
         for pin in [InterfacePin::Egress, InterfacePin::Ingress] {
             match self.hold(pin) {
                 Ok((held, before)) => {
                     links.push(held);
-                    news.extend(before.map(|by| self.repair_of(what(pin), Cause::Displaced(by))));
+                    pending.extend(before.map(|by| self.repair_of(what(pin), Cause::Displaced(by))));
                 }
                 Err(error) if lacks_tcx(&error) && links.is_empty() => return Ok(TcMode::Clsact),
                 Err(error) => return Err(self.failed(pin, error)),
@@ -97,7 +97,7 @@ impl Attacher<'_> {
     /// Whether everything of `attached` is as it should be; in as few calls as possible, since this is asked all the
     /// time.
     pub(crate) fn is_whole(&self, attached: &AttachedInterface) -> Result<bool> {
-        if !attached.news.is_empty() || !attached.links.iter().all(|held| self.is_in_place(held)) {
+        if !attached.pending.is_empty() || !attached.links.iter().all(|held| self.is_in_place(held)) {
             return Ok(false);
         }
         Ok(attached.mode.tc != TcMode::Clsact
@@ -111,7 +111,7 @@ impl Attacher<'_> {
         attached: &mut AttachedInterface,
         others: Option<&RivalPrograms>,
     ) -> Result<Vec<AttachRepair>> {
-        let mut repairs = std::mem::take(&mut attached.news);
+        let mut repairs = std::mem::take(&mut attached.pending);
         if attached.mode.tc == TcMode::Clsact
             && let Some(by) = self.before_clsact()?
         {
