@@ -75,13 +75,13 @@ impl RivalPrograms {
 
     /// Who keeps them alive, if anybody does: a daemon that has their lease open, or renews it.
     pub(crate) fn holder(&self) -> Option<LeaseHolder> {
-        let leases: Vec<Lease> = self.programs.iter().filter_map(|&id| Lease::of(id)).collect();
-        let pinned = self.pinned.iter().filter_map(|&id| Lease::of(id));
+        let leases: Vec<RivalLease> = self.programs.iter().filter_map(|&id| RivalLease::of(id)).collect();
+        let pinned = self.pinned.iter().filter_map(|&id| RivalLease::of(id));
         let maps = leases.iter().map(|lease| lease.map_id).chain(pinned.map(|lease| lease.map_id));
         let pid = maps.collect::<Vec<_>>().into_iter().find_map(daemon_with_map);
         match pid {
             Some(pid) => Some(LeaseHolder::Process(pid)),
-            None if leases.iter().any(Lease::lives) => Some(LeaseHolder::Unseen),
+            None if leases.iter().any(RivalLease::lives) => Some(LeaseHolder::Unseen),
             None => None,
         }
     }
@@ -124,12 +124,12 @@ impl fmt::Display for LeaseHolder {
 }
 
 /// The lease of a program, found by the map that it reads.
-struct Lease {
+struct RivalLease {
     map_id: u32,
     deadlines_ns: [u64; VIPS_MAX],
 }
 
-impl Lease {
+impl RivalLease {
     fn of(program_id: u32) -> Option<Self> {
         let program = sys::program_by_id(program_id).ok()?;
         sys::program_maps(program.as_fd()).ok()?.into_iter().find_map(|map_id| {

@@ -25,12 +25,12 @@ pub struct Bans {
 }
 
 /// A prefix as one of the tries has it.
-enum Key {
+enum BanKey {
     V4(RawBanKey4),
     V6(RawBanKey6),
 }
 
-impl From<&Prefix> for Key {
+impl From<&Prefix> for BanKey {
     fn from(prefix: &Prefix) -> Self {
         let length = prefix.length().into();
         match prefix.address() {
@@ -68,9 +68,9 @@ impl Bans {
             openings_until_ns: stop.openings_until.nanos(),
         };
         let [v4, v6] = &self.maps.bans;
-        let put = match Key::from(prefix) {
-            Key::V4(key) => sys::map_put(v4.as_fd(), &key, &ban),
-            Key::V6(key) => sys::map_put(v6.as_fd(), &key, &ban),
+        let put = match BanKey::from(prefix) {
+            BanKey::V4(key) => sys::map_put(v4.as_fd(), &key, &ban),
+            BanKey::V6(key) => sys::map_put(v6.as_fd(), &key, &ban),
         };
         put.map_err(Error::system(format!("ban {prefix} in the kernel part")))?;
         if self.known.insert(*prefix, stop).is_none() {
@@ -89,9 +89,9 @@ impl Bans {
             return Ok(());
         }
         let [v4, v6] = &self.maps.bans;
-        let removed = match Key::from(prefix) {
-            Key::V4(key) => sys::map_remove(v4.as_fd(), &key),
-            Key::V6(key) => sys::map_remove(v6.as_fd(), &key),
+        let removed = match BanKey::from(prefix) {
+            BanKey::V4(key) => sys::map_remove(v4.as_fd(), &key),
+            BanKey::V6(key) => sys::map_remove(v6.as_fd(), &key),
         };
         removed.map_err(Error::system(format!("lift the ban of {prefix} in the kernel part")))?;
         if self.known.remove(prefix).is_some() {

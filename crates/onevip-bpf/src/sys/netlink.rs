@@ -93,7 +93,7 @@ impl TrafficControl {
 
     /// Makes a clsact qdisc; false when there is one (or an ingress qdisc, which sits in the same place) already.
     pub(crate) fn qdisc_make(&mut self, ifindex: u32) -> io::Result<bool> {
-        let mut request = Request::new(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_EXCL, ifindex);
+        let mut request = TcRequest::new(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_EXCL, ifindex);
         request.tcmsg(CLSACT_HANDLE, CLSACT_PARENT, 0);
         request.attribute(TCA_KIND, b"clsact\0");
         match self.run(request) {
@@ -105,7 +105,7 @@ impl TrafficControl {
 
     /// Removes the clsact qdisc and everything in it.
     pub(crate) fn qdisc_remove(&mut self, ifindex: u32) -> io::Result<()> {
-        let mut request = Request::new(libc::RTM_DELQDISC, 0, ifindex);
+        let mut request = TcRequest::new(libc::RTM_DELQDISC, 0, ifindex);
         request.tcmsg(CLSACT_HANDLE, CLSACT_PARENT, 0);
         self.run(request).map(drop)
     }
@@ -128,7 +128,7 @@ impl TrafficControl {
             }
         };
         let mut request =
-            Request::filter(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, ifindex, direction, handle);
+            TcRequest::filter(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, ifindex, direction, handle);
         request.attribute(TCA_KIND, b"bpf\0");
         let options = request.nest_begin(TCA_OPTIONS);
         request.attribute(TCA_BPF_FD, &(program.as_raw_fd() as u32).to_ne_bytes());
@@ -144,7 +144,7 @@ impl TrafficControl {
 
     /// The BPF filters of our preference in the order in which they see a packet: nothing comes before them.
     pub(crate) fn filters(&mut self, ifindex: u32, direction: TcDirection) -> io::Result<Vec<Filter>> {
-        let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
+        let mut request = TcRequest::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
         request.tcmsg(0, direction.parent(), PREFERENCE << 16 | u32::from(ALL_PROTOCOLS));
         match self.run(request) {
             Ok(answers) => Ok(answers.iter().filter_map(|answer| filter_read(answer)).collect()),
@@ -165,14 +165,14 @@ impl TrafficControl {
         direction: TcDirection,
         filter: &Filter,
     ) -> io::Result<()> {
-        let mut request = Request::filter(libc::RTM_DELTFILTER, 0, ifindex, direction, filter.handle);
+        let mut request = TcRequest::filter(libc::RTM_DELTFILTER, 0, ifindex, direction, filter.handle);
         request.attribute(TCA_KIND, b"bpf\0");
         self.run(request).map(drop)
     }
 
     /// The ids of the XDP programs on an interface: one, or one of each mode.
     pub(crate) fn xdp_programs(&mut self, ifindex: u32) -> io::Result<Vec<u32>> {
-        let mut request = Request::new(libc::RTM_GETLINK, 0, ifindex);
+        let mut request = TcRequest::new(libc::RTM_GETLINK, 0, ifindex);
         request.ifinfomsg();
         let answers = self.run(request)?;
         let body = answers.first().and_then(|answer| answer.get(IFINFOMSG_LEN..)).unwrap_or_default();
@@ -186,13 +186,13 @@ impl TrafficControl {
 
     /// Whether anybody has a filter on this direction.
     pub(crate) fn filters_present(&mut self, ifindex: u32, direction: TcDirection) -> io::Result<bool> {
-        let mut request = Request::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
+        let mut request = TcRequest::new(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, ifindex);
         request.tcmsg(0, direction.parent(), 0);
         Ok(!self.run(request)?.is_empty())
     }
 
     /// Sends a request and gathers the bodies of the answers.
-    fn run(&mut self, mut request: Request) -> io::Result<Vec<Vec<u8>>> {
+    fn run(&mut self, mut request: TcRequest) -> io::Result<Vec<Vec<u8>>> {
         self.sequence += 1;
         let bytes = request.finish(self.sequence);
         // SAFETY: the buffer is alive and as long as said.
@@ -270,12 +270,12 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// A request under construction: netlink header, `struct tcmsg`, attributes.
-struct Request {
+struct TcRequest {
     bytes: Vec<u8>,
     ifindex: u32,
 }
 
-impl Request {
+impl TcRequest {
     fn new(kind: u16, flags: i32, ifindex: u32) -> Self {
         let mut bytes = vec![0; HEADER_LEN];
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
