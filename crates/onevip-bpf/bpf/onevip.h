@@ -2,7 +2,7 @@
 /*
  * What the kernel part and the daemon share: constants, and the layout of every map.
  *
- * The twin of this file is src/layout.rs; tests/layout.rs compiles this header for the host and compares the two,
+ * The twin of this file is src/maps/layout.rs; tests/layout.rs compiles this header for the host and compares the two,
  * field by field. Any change of a layout needs a new ONEVIP_LAYOUT: pinned maps of another layout are rebuilt.
  *
  * Numbers that come from a packet stay in network order ("__be"); everything else is in host order.

@@ -1,5 +1,5 @@
 //! C and Rust mean the same: `bpf/onevip.h` is compiled for the host, prints what it says, and is compared with
-//! `src/layout.rs` and with the reasons of onevip-core.
+//! `src/maps/layout.rs` and with the reasons of onevip-core.
 
 #![allow(clippy::unwrap_used)]
 

@@ -39,38 +39,34 @@ pub(crate) enum InterfacePin {
 }
 
 impl InterfacePin {
-    pub(crate) const ALL: [InterfacePin; 6] = [
-        InterfacePin::Ingress,
-        InterfacePin::Egress,
-        InterfacePin::XdpNative,
-        InterfacePin::XdpGeneric,
-        InterfacePin::Clsact,
-        InterfacePin::Qdisc,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ingress, Self::Egress, Self::XdpNative, Self::XdpGeneric, Self::Clsact, Self::Qdisc];
 
+    /// What its name begins with; the index of the interface follows.
     pub(crate) const fn prefix(self) -> &'static str {
         match self {
-            InterfacePin::Ingress => "ingress",
-            InterfacePin::Egress => "egress",
-            InterfacePin::XdpNative => "xdp",
-            InterfacePin::XdpGeneric => "xdpgeneric",
-            InterfacePin::Clsact => "clsact",
-            InterfacePin::Qdisc => "qdisc",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+            Self::XdpNative => "xdp",
+            Self::XdpGeneric => "xdpgeneric",
+            Self::Clsact => "clsact",
+            Self::Qdisc => "qdisc",
         }
     }
 
     /// Whether a link is pinned there; else a program, as a mere marker.
     pub(crate) const fn is_link(self) -> bool {
-        !matches!(self, InterfacePin::Clsact | InterfacePin::Qdisc)
+        !matches!(self, Self::Clsact | Self::Qdisc)
     }
 
+    /// Where it is, for the interface with this index.
     pub(crate) fn path(self, dir: &Path, ifindex: u32) -> PathBuf {
         dir.join(format!("{}_{ifindex}", self.prefix()))
     }
 
-    fn parse(name: &str) -> Option<(InterfacePin, u32)> {
+    fn parse(name: &str) -> Option<(Self, u32)> {
         let (prefix, number) = name.rsplit_once('_')?;
-        let pin = InterfacePin::ALL.into_iter().find(|pin| pin.prefix() == prefix)?;
+        let pin = Self::ALL.into_iter().find(|pin| pin.prefix() == prefix)?;
         Some((pin, number.parse().ok()?))
     }
 }
