@@ -9,8 +9,8 @@
 //! what is in the maps, and `load/` brings programs into the kernel and keeps them there.
 //!
 //! The order in which the daemon calls: [`ensure_bpffs`], [`Kernel::open`], [`Kernel::set_config`], flags,
-//! [`Kernel::attach`]. Then, for as long as it lives, the lease, flags and beats, and [`Kernel::ensure_attached`] now and
-//! then. `onevip teardown` ends it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
+//! [`Kernel::attach`]. Then, for as long as it lives, the lease, flags and beats, and [`Kernel::ensure_attached`] now
+//! and then. `onevip teardown` ends it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
 
 mod clock;
 mod config;

@@ -100,7 +100,8 @@ const DAMAGES: &[Damage] = &[
             for pin in std::fs::read_dir(dir).unwrap() {
                 let path = pin.unwrap().path();
                 let name = path.file_name().unwrap().to_str().unwrap();
-                // Programs are pinned by this name, links with the number of an interface; what has a dot is the kernel's.
+                // Programs are pinned by this name, links with the number of an interface; what has a dot is the
+                // kernel's.
                 let number = name.rsplit_once('_').is_some_and(|(_, end)| end.parse::<u32>().is_ok());
                 if !number && !name.starts_with("program_") && !name.contains('.') {
                     std::fs::remove_file(path).unwrap();

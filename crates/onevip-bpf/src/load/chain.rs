@@ -1,8 +1,8 @@
 //! Who is attached to an interface: the kernel is asked, not the pins, which may be out of sight.
 //!
 //! A tcx chain runs from its first program to the first that answers anything but "next"; who comes later never sees
-//! the packet (tried: OK, PIPE, RECLASSIFY and numbers that mean nothing are all alike in that), and clsact filters come
-//! after all of it. So the authority and the guard have to be the first.
+//! the packet (tried: OK, PIPE, RECLASSIFY and numbers that mean nothing are all alike in that), and clsact filters
+//! come after all of it. So the authority and the guard have to be the first.
 
 use crate::error::{Error, Result};
 use crate::load::interface::interface_index;
@@ -12,8 +12,8 @@ use crate::sys::netlink::TcDirection;
 use crate::sys::{self, AttachPoint, ChainEntry};
 use std::io;
 
-/// The programs of others that see the packets of an interface before onevip's do, with the direction on which ("ingress",
-/// "egress"). None when onevip's are not there.
+/// The programs of others that see the packets of an interface before onevip's do, with the direction on which
+/// ("ingress", "egress"). None when onevip's are not there.
 ///
 /// # Errors
 /// When there is no such interface, or the kernel refuses to tell.

@@ -183,12 +183,12 @@ impl Kernel {
     }
 
     /// Attaches the programs to an interface, atomically in place of older ones of ours, and pins everything, so that
-    /// it outlives the process. Programs of others on the interface are left alone, but come after ours; those of another
-    /// onevip that runs no more are taken off. May be called again, e.g. with another `accelerate`.
+    /// it outlives the process. Programs of others on the interface are left alone, but come after ours; those of
+    /// another onevip that runs no more are taken off. May be called again, e.g. with another `accelerate`.
     ///
     /// # Errors
-    /// When there is no such interface, another onevip serves on it (which takes up to three seconds to be sure of), or the
-    /// kernel refuses; the message says what is in the way.
+    /// When there is no such interface, another onevip serves on it (which takes up to three seconds to be sure of), or
+    /// the kernel refuses; the message says what is in the way.
     pub fn attach(&mut self, ifname: &str, accelerate: Accelerate) -> Result<AttachMode> {
         let ifindex = interface_index(ifname)?;
         let others = self.wait_for_others(ifname, ifindex)?;
@@ -204,8 +204,8 @@ impl Kernel {
         Ok(mode)
     }
 
-    /// The programs of another onevip on an interface, once nobody keeps them alive any more: one that was killed is waited
-    /// for, since its lease outlives it by a moment.
+    /// The programs of another onevip on an interface, once nobody keeps them alive any more: one that was killed is
+    /// waited for, since its lease outlives it by a moment.
     fn wait_for_others(&self, name: &str, ifindex: u32) -> Result<Option<RivalPrograms>> {
         let until = Instant::now() + LEASE_ENDS_WITHIN;
         loop {
@@ -284,8 +284,8 @@ impl Kernel {
 
     /// One interface of [`Kernel::ensure_attached`].
     ///
-    /// The daemon attaches to an interface that is new to it by [`Kernel::attach`], also when it was made anew. That and
-    /// the last step here cannot be one. Only the daemon knows by which name, and whether at all, its VIPs want an
+    /// The daemon attaches to an interface that is new to it by [`Kernel::attach`], also when it was made anew. That
+    /// and the last step here cannot be one. Only the daemon knows by which name, and whether at all, its VIPs want an
     /// interface that has come; and [`Kernel::attach`] waits for another onevip to end. But an interface may be made
     /// anew after the daemon has looked, or while it cannot attach to another one: then it gets its programs here, and
     /// not only when everything else is in order.

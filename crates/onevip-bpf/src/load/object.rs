@@ -15,8 +15,8 @@ use std::path::Path;
 /// Lines of the verifier's log that an error message shows; the refusal is at its end.
 const LOG_LINES: usize = 24;
 
-/// How often the loading of a program is tried: the verifier gives up with EAGAIN when a signal is pending (libbpf tries
-/// as often).
+/// How often the loading of a program is tried: the verifier gives up with EAGAIN when a signal is pending (libbpf
+/// tries as often).
 const LOAD_TRIES: usize = 5;
 
 /// What clang made of `bpf/`.

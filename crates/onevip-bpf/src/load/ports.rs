@@ -1,8 +1,8 @@
 //! The guard of ports: what keeps processes of this host from binding the ports of other nodes' slices.
 //!
-//! Two programs on a cgroup, one for each family, which see every `bind` of the processes in it and below. Their links are
-//! pinned beside the others, so the guard outlives the daemon as the sessions do. They are loaded apart from the packet
-//! programs, and only where a service is answered by sockets: an older kernel is no obstacle to anything else.
+//! Two programs on a cgroup, one for each family, which see every `bind` of the processes in it and below. Their links
+//! are pinned beside the others, so the guard outlives the daemon as the sessions do. They are loaded apart from the
+//! packet programs, and only where a service is answered by sockets: an older kernel is no obstacle to anything else.
 
 use crate::error::{Error, Result};
 use crate::load::object;
@@ -19,8 +19,8 @@ const GUARDS: [(&str, &str, AttachPoint); 2] = [
     (pins::GUARDS[1], "onevip_bind6", AttachPoint::Bind6),
 ];
 
-/// Lets every process in `cgroup` and below bind only ports of this node's slices, where `dir` is the pin directory of an
-/// attached kernel part. Takes the place of an earlier guard without a moment in between.
+/// Lets every process in `cgroup` and below bind only ports of this node's slices, where `dir` is the pin directory of
+/// an attached kernel part. Takes the place of an earlier guard without a moment in between.
 ///
 /// # Errors
 /// When there is no such cgroup of version 2, or the kernel refuses (before 5.7 it has no such links).

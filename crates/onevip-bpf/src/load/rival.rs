@@ -15,8 +15,8 @@ use std::os::fd::AsFd;
 #[derive(Debug, Default)]
 pub(crate) struct RivalPrograms {
     programs: Vec<u32>,
-    /// Programs that are pinned where ours are, but read other maps: an earlier daemon's, whose maps cannot be used; or a
-    /// living one's, which puts its pins back in a directory that was mounted over its own.
+    /// Programs that are pinned where ours are, but read other maps: an earlier daemon's, whose maps cannot be used; or
+    /// a living one's, which puts its pins back in a directory that was mounted over its own.
     pinned: Vec<u32>,
     /// tcx and XDP links, by which they are taken off.
     links: Vec<u32>,
@@ -176,8 +176,8 @@ fn is_daemon(pid: u32) -> bool {
     is_named_so && runs()
 }
 
-/// The beginning of a file of a process, which may be anybody's and as long as its owner likes: 4096 bytes have room for the
-/// arguments of a daemon.
+/// The beginning of a file of a process, which may be anybody's and as long as its owner likes: 4096 bytes have room
+/// for the arguments of a daemon.
 fn bounded(path: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Ok(file) = fs::File::open(path) {

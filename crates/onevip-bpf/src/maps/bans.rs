@@ -54,8 +54,8 @@ impl Bans {
         &self.known
     }
 
-    /// Keeps the sources of a prefix out until then, and no longer than that. Wider bans must be counted in: the programs
-    /// find the narrowest.
+    /// Keeps the sources of a prefix out until then, and no longer than that. Wider bans must be counted in: the
+    /// programs find the narrowest.
     ///
     /// # Errors
     /// The kernel's: no memory, or no room.
@@ -101,8 +101,8 @@ impl Bans {
         Ok(())
     }
 
-    /// Tells the programs how many there are, so that they need not look where there are none. An earlier daemon may have
-    /// died before it did.
+    /// Tells the programs how many there are, so that they need not look where there are none. An earlier daemon may
+    /// have died before it did.
     pub fn tell(&self) {
         for (family, count) in self.counts.into_iter().enumerate() {
             self.maps.banned.word32(family).store(count, Ordering::Release);

@@ -22,14 +22,15 @@ impl Flows {
         Counters::read_sampled_segments(self.0.counters_fd().as_fd())
     }
 
-    /// Everything that is noted, with the index of its VIP. What is older than 52 days (2^32 ticks) seems younger by that.
+    /// Everything that is noted, with the index of its VIP. What is older than 52 days (2^32 ticks) seems younger by
+    /// that.
     pub fn look(&self, now: Time) -> impl Iterator<Item = (usize, Sighting)> {
         (0..FLOWS).filter_map(move |place| sighting(&self.0.flow(place), now))
     }
 }
 
-/// Ticks that a stamp may lie ahead of the reader's clock: the programs write after it was read. A second is far more than
-/// the reader takes, and so little of the 52 days of the ring of ticks that nothing old is taken for it.
+/// Ticks that a stamp may lie ahead of the reader's clock: the programs write after it was read. A second is far more
+/// than the reader takes, and so little of the 52 days of the ring of ticks that nothing old is taken for it.
 const AHEAD_TICKS: u32 = (1_000_000_000u64 >> TICK_SHIFT) as u32;
 
 /// How many ticks ago that was. Stamps are the lower half of the tick's number.

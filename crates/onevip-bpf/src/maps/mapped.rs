@@ -37,8 +37,8 @@ impl MappedArray {
     /// The element at `index`, where elements are 32-bit words.
     pub(crate) fn word32(&self, index: usize) -> &AtomicU32 {
         assert!(self.stride == 4);
-        // SAFETY: `element` is within the mapping and aligned to its stride; the memory lives as long as `self`, and everybody
-        // who shares it (the programs, other processes) accesses it by whole words.
+        // SAFETY: `element` is within the mapping and aligned to its stride; the memory lives as long as `self`, and
+        // everybody who shares it (the programs, other processes) accesses it by whole words.
         unsafe { self.element(index).cast::<AtomicU32>().as_ref() }
     }
 

@@ -165,8 +165,8 @@ impl Tracer {
         }
     }
 
-    /// In both halves: the daemon may flip them at any time. (It also writes the one that is not in force, and so makes a
-    /// tracer blind until it renews.)
+    /// In both halves: the daemon may flip them at any time. (It also writes the one that is not in force, and so makes
+    /// a tracer blind until it renews.)
     fn set_traced(&self, traced: u32) {
         (0..2).for_each(|half| self.traced_word(half).store(traced, Ordering::Release));
     }

@@ -151,8 +151,8 @@ pub(crate) fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(ids)
 }
 
-/// The id of the link by which an XDP program is on an interface of this network namespace; 0 when it has none. All links
-/// of all namespaces are gone through, so the program must be known to be there.
+/// The id of the link by which an XDP program is on an interface of this network namespace; 0 when it has none. All
+/// links of all namespaces are gone through, so the program must be known to be there.
 pub(crate) fn xdp_link_of(program_id: u32, ifindex: u32) -> io::Result<u32> {
     let mut attr = IdAttr::default();
     loop {

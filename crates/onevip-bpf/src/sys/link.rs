@@ -118,8 +118,8 @@ const LINK_CGROUP: u32 = 3;
 
 /// Whether a link is alive and on a cgroup.
 pub(crate) fn link_is_on_cgroup(fd: BorrowedFd<'_>) -> bool {
-    // The first member for cgroups is their id, which is 0 once the link has been detached; its lower half is the member
-    // for interfaces, and no half of an id in use is 0 before four thousand million groups were made.
+    // The first member for cgroups is their id, which is 0 once the link has been detached; its lower half is the
+    // member for interfaces, and no half of an id in use is 0 before four thousand million groups were made.
     link_info(fd).is_ok_and(|info| info.kind == LINK_CGROUP && info.ifindex != 0)
 }
 

@@ -1,6 +1,6 @@
 //! The programs against the reference: 250,000 generated frames, well-formed, truncated and mutated, through XDP, tc
-//! and the reference of onevip-core, with real sockets. tc agrees always, in action and reason; XDP drops exactly what the
-//! reference drops.
+//! and the reference of onevip-core, with real sockets. tc agrees always, in action and reason; XDP drops exactly what
+//! the reference drops.
 //!
 //! `ONEVIP_SEED=N` replays a run, `ONEVIP_PACKETS=N` changes its length. About half of the frames are IPv6.
 
