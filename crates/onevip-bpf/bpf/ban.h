@@ -85,15 +85,15 @@ __noinline int source_banned(__u64 start, __u64 end, __u32 is_v6, __u32 session)
 }
 
 /* Whether the sender of a packet that would pass for this reason is banned. */
-static __always_inline bool sender_is_banned(void *data, void *end, const struct judged *judged)
+static __always_inline bool sender_is_banned(void *data, void *end, const struct verdict *verdict)
 {
-	__u32 zero = 0, network = judged->network & 31;
+	__u32 zero = 0, network = verdict->network & 31;
 	struct ipv6hdr *ipv6 = data + network;
 	struct iphdr *ip = data + network;
-	bool session = reason_is_of_session(judged->reason);
+	bool session = reason_is_of_session(verdict->reason);
 	const __u32 *banned;
 
-	if (!reason_is_of_sender(judged->reason))
+	if (!reason_is_of_sender(verdict->reason))
 		return false;
 	banned = bpf_map_lookup_elem(&onevip_banned, &zero);
 	if (!banned || !(READ_ONCE(banned[0]) | READ_ONCE(banned[1])))

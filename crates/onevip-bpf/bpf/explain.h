@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What would become of a packet? The authority's own judgement over the maps in force, but as an onlooker's: nothing is
+ * A dry run of the authority: what would become of a packet? The verdict comes from the maps in force, and nothing is
  * counted, remembered or handed over. Never attached; `onevip explain` loads it and runs it once
  * (BPF_PROG_TEST_RUN), and what it returns is the reason.
  */
@@ -12,17 +12,17 @@
 SEC("classifier")
 int onevip_explain(struct __sk_buff *skb)
 {
-	struct inquiry on = {
-		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .onlooker = true,
+	struct packet_context pkt = {
+		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .dry_run = true,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
+	struct verdict verdict = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 
-	if (!on.settings)
+	if (!pkt.settings)
 		return ONEVIP_NOT_OURS;
-	if (!judge_quickly(&on, (void *)(long)skb->data, &judged))
-		skb_judge_thoroughly(skb, &on, &judged);
-	judge_sender(&on, (void *)(long)skb->data, &judged);
-	return judged.reason;
+	if (!fast_path(&pkt, (void *)(long)skb->data, &verdict))
+		skb_full_path(skb, &pkt, &verdict);
+	sender_check(&pkt, (void *)(long)skb->data, &verdict);
+	return verdict.reason;
 }
 
 #endif

@@ -32,9 +32,9 @@ static __always_inline void headers_gather(struct __sk_buff *skb, __u32 length)
 }
 
 /* Hands a beat to the daemon; false when the ring buffer is full. */
-static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct judged *judged, __u32 vip)
+static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct verdict *verdict, __u32 vip)
 {
-	__u32 length = skb->len - judged->network;
+	__u32 length = skb->len - verdict->network;
 	__u32 captured = length < ONEVIP_DATAGRAM_MAX ? length : ONEVIP_DATAGRAM_MAX;
 	struct onevip_beat *beat = bpf_ringbuf_reserve(&onevip_beats, sizeof(*beat), 0);
 
@@ -42,7 +42,7 @@ static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct j
 		return false;
 	beat->received_ns = bpf_ktime_get_boot_ns();
 	beat->vip = vip;
-	beat->address = judged->address;
+	beat->address = verdict->address;
 	beat->length = length;
 	/* The verifier wants to see both bounds, one after the other, on the very register that the helper takes; and older
 	 * ones learn nothing from "not zero". */
@@ -50,7 +50,7 @@ static __always_inline bool beat_hand_over(struct __sk_buff *skb, const struct j
 	if (captured < sizeof(struct iphdr))
 		goto unread;
 	asm volatile("" : "+r"(captured));
-	if (captured > ONEVIP_DATAGRAM_MAX || bpf_skb_load_bytes(skb, judged->network, beat->datagram, captured))
+	if (captured > ONEVIP_DATAGRAM_MAX || bpf_skb_load_bytes(skb, verdict->network, beat->datagram, captured))
 		goto unread;
 	beat->captured = captured;
 	bpf_ringbuf_submit(beat, 0);
@@ -69,68 +69,69 @@ static __always_inline void packet_accept(struct __sk_buff *skb, const struct on
 		bpf_skb_change_type(skb, PACKET_HOST);
 }
 
-/* Goes the long way over a frame whose headers may have to be gathered first. Moving bytes costs, so packets that are
- * not ours are spared as much of it as can be. */
-static __always_inline void skb_judge_thoroughly(struct __sk_buff *skb, struct inquiry *on, struct judged *judged)
+/* The full path for a frame whose headers may have to be gathered first. Moving bytes costs, so packets that are not
+ * ours are spared as much of it as can be. */
+static __always_inline void skb_full_path(struct __sk_buff *skb, struct packet_context *pkt, struct verdict *verdict)
 {
 	if (headers_scattered(skb, HEADERS_MAX)) {
 		headers_gather(skb, HEADERS_MIN);
-		if (!frame_concerns_vip(on->settings, (void *)(long)skb->data, (void *)(long)skb->data_end))
+		if (!frame_concerns_vip(pkt->settings, (void *)(long)skb->data, (void *)(long)skb->data_end))
 			return;
 		headers_gather(skb, HEADERS_MAX);
 	}
-	on->end = (void *)(long)skb->data_end;
-	judge_thoroughly(on, (void *)(long)skb->data, judged);
+	pkt->end = (void *)(long)skb->data_end;
+	full_path(pkt, (void *)(long)skb->data, verdict);
 }
 
-/* What is held against the sender of a packet that would pass. Returns the number of the limit that it exceeds, or 0. */
-static __always_inline __u32 judge_sender(struct inquiry *on, void *data, struct judged *judged)
+/* Turns away a packet that would pass when its sender is banned or exceeds a limit. Returns the number of that limit, or
+ * 0. */
+static __always_inline __u32 sender_check(struct packet_context *pkt, void *data, struct verdict *verdict)
 {
 	__u32 number = 0;
 
-	if (reason_passes(judged->reason) && sender_is_banned(data, on->end, judged))
-		judged->reason = ONEVIP_BANNED;
-	if (judged->reason == ONEVIP_SYN_OWN)
-		number = sender_is_over(on, data, judged);
+	if (reason_passes(verdict->reason) && sender_is_banned(data, pkt->end, verdict))
+		verdict->reason = ONEVIP_BANNED;
+	if (verdict->reason == ONEVIP_SYN_OWN)
+		number = sender_is_over(pkt, data, verdict);
 	if (number)
-		judged->reason = ONEVIP_SYN_LIMITED;
+		verdict->reason = ONEVIP_SYN_LIMITED;
 	return number;
 }
 
 SEC("classifier")
 int onevip_ingress(struct __sk_buff *skb)
 {
-	struct inquiry on = {
+	struct packet_context pkt = {
 		.ctx = skb, .end = (void *)(long)skb->data_end, .settings = settings_now(), .authority = true,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
+	struct verdict verdict = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 	__u32 number;
 
 	/* The VLAN device has a program of its own. (The tag may be a leftover when vlan_present is not set.) */
-	if (!on.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
+	if (!pkt.settings || (skb->vlan_tci & VLAN_ID_MASK && skb->vlan_present))
 		return TC_ACT_UNSPEC;
-	if (!judge_quickly(&on, (void *)(long)skb->data, &judged)) {
-		skb_judge_thoroughly(skb, &on, &judged);
-	} else if (judged.reason == ONEVIP_TCP_FOREIGN) {
+	if (!fast_path(&pkt, (void *)(long)skb->data, &verdict)) {
+		skb_full_path(skb, &pkt, &verdict);
+	} else if (verdict.reason == ONEVIP_TCP_FOREIGN) {
 		/* By far the most frequent: to know the reason here saves computing what it means. */
 		count(ONEVIP_INGRESS, ONEVIP_TCP_FOREIGN);
-		if (READ_ONCE(on.settings->traced))
+		if (READ_ONCE(pkt.settings->traced))
 			trace_skb(skb, ONEVIP_TCP_FOREIGN);
 		return TC_ACT_SHOT;
 	}
-	if (judged.reason == ONEVIP_NOT_OURS)
+	if (verdict.reason == ONEVIP_NOT_OURS)
 		return TC_ACT_UNSPEC;
-	if (judged.reason == ONEVIP_BEAT && !beat_hand_over(skb, &judged, address_vip(on.settings, judged.address)))
-		judged.reason = ONEVIP_BEAT_LOST;
-	number = judge_sender(&on, (void *)(long)skb->data, &judged);
+	if (verdict.reason == ONEVIP_BEAT && !beat_hand_over(skb, &verdict, address_vip(pkt.settings, verdict.address)))
+		verdict.reason = ONEVIP_BEAT_LOST;
+	number = sender_check(&pkt, (void *)(long)skb->data, &verdict);
 	if (number)
-		refusal_report(skb, &judged, limit_at(on.settings, number)->action);
-	count(ONEVIP_INGRESS, judged.reason);
-	if (READ_ONCE(on.settings->traced))
-		trace_skb(skb, judged.reason);
-	if (!reason_passes(judged.reason))
+		refusal_report(skb, &verdict, limit_at(pkt.settings, number)->action);
+	count(ONEVIP_INGRESS, verdict.reason);
+	if (READ_ONCE(pkt.settings->traced))
+		trace_skb(skb, verdict.reason);
+	if (!reason_passes(verdict.reason))
 		return TC_ACT_SHOT;
-	packet_accept(skb, &on.settings->vips[address_vip(on.settings, judged.address)]);
+	packet_accept(skb, &pkt.settings->vips[address_vip(pkt.settings, verdict.address)]);
 	return TC_ACT_UNSPEC;
 }
 

@@ -12,7 +12,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* More extension headers than this, or more bytes of them, and a packet is malformed. Judged by its bucket instead, it
+/* More extension headers than this, or more bytes of them, and a packet is malformed. Classified by its bucket instead, it
  * could carry a segment of another node's session past the socket lookup, to be reset here. */
 #define EXTENSIONS_MAX 6
 #define EXTENSIONS_BYTES_MAX 128

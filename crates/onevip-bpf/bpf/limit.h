@@ -35,7 +35,7 @@ struct {
 } onevip_refusals SEC(".maps");
 
 #define LIMIT_OF_IPV6 1
-#define LIMIT_ONLOOKER 2
+#define LIMIT_DRY_RUN 2
 
 /* The limit of this number, which is not 0. */
 static __always_inline const struct onevip_limit *limit_at(const struct onevip_settings *settings, __u32 number)
@@ -66,10 +66,46 @@ static __always_inline bool source_is_at(const struct onevip_source *place, __u6
 	return place->start == start && place->end == end && place->owner == owner;
 }
 
+/* The four words of an address that comes as its two halves. */
+static __always_inline void address_words(__u64 start, __u64 end, __u32 *words)
+{
+	words[0] = start;
+	words[1] = start >> 32;
+	words[2] = end;
+	words[3] = end >> 32;
+}
+
+/* Completes the key by which a source is looked for among those that are not counted. */
+static __always_inline void allowed_key_fill(struct onevip_allowed_key *key, __u32 owner, __u64 start, __u64 end)
+{
+	key->owner = owner;
+	address_words(start, end, key->words);
+}
+
+/* Which of the sets of places a source may be in. */
+static __always_inline __u32 source_set(__u64 start, __u64 end, __u32 owner, __u32 seed)
+{
+	__u32 words[4];
+
+	address_words(start, end, words);
+	return jhash_ipv6(words, owner, 0, 5, seed) & (ONEVIP_SOURCES / ONEVIP_WAYS - 1);
+}
+
+/* Gives a place to a source, unless it has it already. */
+static __always_inline void source_take(struct onevip_source *place, __u64 start, __u64 end, __u32 owner)
+{
+	if (!source_is_at(place, start, end, owner)) {
+		place->start = start;
+		place->end = end;
+		place->owner = owner;
+		place->refused = 0;
+	}
+}
+
 /*
  * Counts an attempt, and says whether it is one too many. The address comes as its two halves, an IPv4 address as the
- * first; `how` is LIMIT_OF_IPV6 and LIMIT_ONLOOKER, who only wants to know: a function of BPF takes five arguments. Not
- * static, so that the verifier looks at it once.
+ * first; `how` is LIMIT_OF_IPV6 and LIMIT_DRY_RUN, which only asks and counts nothing: a function of BPF takes five
+ * arguments. Not static, so that the verifier looks at it once.
  */
 __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 number, __u64 start, __u64 end, __u32 how)
 {
@@ -78,17 +114,12 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	struct onevip_source *place = NULL, *candidate;
 	const struct onevip_limit *limit;
 	__u64 now, longest_ago = ~0ull;
-	__u32 words[4];
 	bool over, counts, recent;
 
 	if (!settings || !number)
 		return 0;
 	limit = limit_at(settings, number);
-	key.owner = owner;
-	key.words[0] = start;
-	key.words[1] = start >> 32;
-	key.words[2] = end;
-	key.words[3] = end >> 32;
+	allowed_key_fill(&key, owner, start, end);
 	if (bpf_map_lookup_elem(&onevip_allowed, &key))
 		return 0;
 	if (is_v6) {
@@ -97,11 +128,7 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	} else {
 		start = limit->v4_prefix < 32 ? start & bpf_htonl(~0u << (32 - limit->v4_prefix)) : start;
 	}
-	words[0] = start;
-	words[1] = start >> 32;
-	words[2] = end;
-	words[3] = end >> 32;
-	set = jhash_ipv6(words, owner, 0, 5, settings->limit_seed) & (ONEVIP_SOURCES / ONEVIP_WAYS - 1);
+	set = source_set(start, end, owner, settings->limit_seed);
 	now = bpf_ktime_get_boot_ns();
 	tick = now / 1000000;
 #pragma unroll
@@ -126,23 +153,18 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 	burst = limit->burst;
 	window = limit->window_ms;
 	counts = limit->counts_refused;
-	if (how & LIMIT_ONLOOKER && !source_is_at(place, start, end, owner))
+	if (how & LIMIT_DRY_RUN && !source_is_at(place, start, end, owner))
 		return 0;
 	bpf_spin_lock(&place->lock);
 	recent = source_is_at(place, start, end, owner) && now - place->last_ns <= (__u64)window * 1000000;
 	/* The attempt that came `burst` before this one is the oldest that matters. */
 	at = place->stamps[INDEX(place->attempts - burst, ONEVIP_BURST_MAX)];
 	over = recent && place->attempts >= burst && tick - at <= window;
-	if (how & LIMIT_ONLOOKER) {
+	if (how & LIMIT_DRY_RUN) {
 		bpf_spin_unlock(&place->lock);
 		return over;
 	}
-	if (!source_is_at(place, start, end, owner)) {
-		place->start = start;
-		place->end = end;
-		place->owner = owner;
-		place->refused = 0;
-	}
+	source_take(place, start, end, owner);
 	if (!recent)
 		place->attempts = 0;
 	if (!over || counts) {
@@ -157,30 +179,30 @@ __noinline int limit_exceeded(const struct onevip_settings *settings, __u32 numb
 }
 
 /* Whether a SYN that would pass is one too many of its source's; the number of the limit that says so, or 0. */
-static __always_inline __u32 sender_is_over(struct inquiry *on, void *data, const struct judged *judged)
+static __always_inline __u32 sender_is_over(struct packet_context *pkt, void *data, const struct verdict *verdict)
 {
-	__u32 network = judged->network & 31, number, how = on->onlooker ? LIMIT_ONLOOKER : 0;
+	__u32 network = verdict->network & 31, number, how = pkt->dry_run ? LIMIT_DRY_RUN : 0;
 	struct ipv6hdr *ipv6 = data + network;
 	struct iphdr *ip = data + network;
 
-	number = limit_find(on->settings, on->vip, on->service_port);
-	if (!number || (void *)(ip + 1) > on->end)
+	number = limit_find(pkt->settings, pkt->vip, pkt->service_port);
+	if (!number || (void *)(ip + 1) > pkt->end)
 		return 0;
 	if (ip->version == 4)
-		return limit_exceeded(on->settings, number, ip->saddr, 0, how) ? number : 0;
-	if ((void *)(ipv6 + 1) > on->end)
+		return limit_exceeded(pkt->settings, number, ip->saddr, 0, how) ? number : 0;
+	if ((void *)(ipv6 + 1) > pkt->end)
 		return 0;
-	return limit_exceeded(on->settings, number, ipv6_half(ipv6->saddr.s6_addr32),
+	return limit_exceeded(pkt->settings, number, ipv6_half(ipv6->saddr.s6_addr32),
 			      ipv6_half(ipv6->saddr.s6_addr32 + 2), how | LIMIT_OF_IPV6) ?
 		       number :
 		       0;
 }
 
 /* Asks the daemon to answer a refused SYN, if there is room. */
-static __always_inline void refusal_report(struct __sk_buff *skb, const struct judged *judged, __u32 action)
+static __always_inline void refusal_report(struct __sk_buff *skb, const struct verdict *verdict, __u32 action)
 {
 	struct onevip_refusal *refusal;
-	__u32 length = skb->len - judged->network;
+	__u32 length = skb->len - verdict->network;
 
 	if (action == ONEVIP_LIMIT_DROP)
 		return;
@@ -198,7 +220,7 @@ static __always_inline void refusal_report(struct __sk_buff *skb, const struct j
 		goto unread;
 	asm volatile("" : "+r"(length));
 	if (length > sizeof(refusal->packet) ||
-	    bpf_skb_load_bytes(skb, judged->network, refusal->packet, length) ||
+	    bpf_skb_load_bytes(skb, verdict->network, refusal->packet, length) ||
 	    bpf_skb_load_bytes(skb, 0, refusal->ethernet, sizeof(refusal->ethernet)))
 		goto unread;
 	bpf_ringbuf_submit(refusal, 0);

@@ -249,10 +249,10 @@ static __always_inline __u64 settled_since(__u32 vip)
 
 /*
  * Whether a segment of this flow already came in vain `wait` ticks ago or earlier, and since everybody's reachability
- * settled. If none did, this one is remembered, unless nobody but an onlooker asks. Two flows of one place take turns;
- * that only makes them wait longer.
+ * settled. If none did, this one is remembered, but not in a dry run. Two flows of one place take turns; that only
+ * makes them wait longer.
  */
-static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now, bool onlooker)
+static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u64 now, bool dry_run)
 {
 	__u64 settled = settled_since(vip);
 	__u32 zero = 0, tick = now >> ONEVIP_TICK_SHIFT, age;
@@ -267,7 +267,7 @@ static __always_inline bool orphan_waited(__u32 flow, __u32 vip, __u32 wait, __u
 	if (first >> 32 == flow && age < ONEVIP_ORPHAN_MEMORY_TICKS && settled <= now &&
 	    age <= (now - settled) >> ONEVIP_TICK_SHIFT)
 		return age >= wait;
-	if (!onlooker)
+	if (!dry_run)
 		WRITE_ONCE(*place, (__u64)flow << 32 | tick);
 	return false;
 }

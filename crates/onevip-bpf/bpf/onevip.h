@@ -2,7 +2,7 @@
 /*
  * What the kernel part and the daemon share: constants, and the layout of every map.
  *
- * The twin of this file is src/layout.rs; tests/layout.rs compiles this header for the host and compares the two,
+ * The twin of this file is src/maps/layout.rs; tests/layout.rs compiles this header for the host and compares the two,
  * field by field. Any change of a layout needs a new ONEVIP_LAYOUT: pinned maps of another layout are rebuilt.
  *
  * Numbers that come from a packet stay in network order ("__be"); everything else is in host order.
@@ -32,7 +32,7 @@
 #define ONEVIP_ELSEWHERE 4u
 /* Its claimer has just fallen silent: what comes now counts as the first try of an orphan, if it becomes one. */
 #define ONEVIP_WATCHED 8u
-/* Another node's, and the connections in it are noted: see witness.h. It changes no verdict. */
+/* Another node's, and the connections in it are noted: see peer_check.h. It changes no verdict. */
 #define ONEVIP_SAMPLED 16u
 
 /* After a SYN passed, its bucket counts as having guests for this long (see SYN_MEMORY_SECS in onevip-core). */
@@ -336,7 +336,7 @@ enum onevip_program {
 enum onevip_guard {
 	ONEVIP_GUARD_REWROTE = 0, /* the cluster MAC put in place of the interface's own */
 	ONEVIP_GUARD_FAILED = 1, /* it could not be, so the frame was dropped */
-	ONEVIP_GUARD_WITNESSED = 2, /* not the guard's: segments in sampled buckets, which cost more than others */
+	ONEVIP_GUARD_SAMPLED = 2, /* not the guard's: segments in sampled buckets, which cost more than others */
 };
 
 /* The rows of ingress and XDP; numbers, names and meanings are those of Reason in onevip-core. */

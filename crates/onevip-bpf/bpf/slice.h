@@ -41,8 +41,8 @@ static __always_inline bool datagram_has_socket(void *ctx, struct bpf_sock_tuple
 
 /* Whether this node has the socket of a flow on a port of such a service. A lookup matches any wildcard socket, so it is
  * made in this node's own slice alone: elsewhere such a socket would answer beside the one that is meant. */
-static __always_inline enum onevip_reason judge_by_socket(void *ctx, const struct onevip_service *service,
-							  struct bpf_sock_tuple *flow, __u32 size, __u32 port)
+static __always_inline enum onevip_reason classify_by_socket(void *ctx, const struct onevip_service *service,
+							     struct bpf_sock_tuple *flow, __u32 size, __u32 port)
 {
 	if (!slice_contains(service, port))
 		return ONEVIP_UDP_OTHER_SLICE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Telling an onlooker (`onevip trace`) of decisions. While there is none, a packet pays for this with one look at a
+ * Telling a tracer (`onevip trace`) of decisions. While there is none, a packet pays for this with one look at a
  * word that lies beside others which it needs anyway: `traced`.
  */
 #ifndef ONEVIP_TRACE_H
@@ -24,7 +24,7 @@ static __always_inline bool trace_prefix_has(const struct onevip_tracing *tracin
 	return true;
 }
 
-/* Whether the onlooker asked for a packet that begins like this: by its source, or for an ICMP error by the client
+/* Whether the tracer asked for a packet that begins like this: by its source, or for an ICMP error by the client
  * whose flow it is about. */
 static __always_inline bool trace_wanted(const struct onevip_tracing *tracing, const __u8 *start)
 {
@@ -62,8 +62,8 @@ static __always_inline bool trace_has_room(struct onevip_tracing *tracing, __u64
 	return __sync_fetch_and_add(&tracing->in_window, 1) < READ_ONCE(tracing->rate_max);
 }
 
-/* What the onlooker wants; NULL when it has gone, and then nobody asks again. */
-static __always_inline struct onevip_tracing *trace_onlooker(__u64 now)
+/* What the tracer wants; NULL when it has gone, and then nobody asks again. */
+static __always_inline struct onevip_tracing *tracing_now(__u64 now)
 {
 	struct onevip_config *config;
 	struct onevip_tracing *tracing;
@@ -107,7 +107,7 @@ __noinline int trace_skb(struct __sk_buff *skb, __u32 reason)
 
 	if (!skb)
 		return 0;
-	tracing = trace_onlooker(now);
+	tracing = tracing_now(now);
 	if (!tracing)
 		return 0;
 	/* Both bounds one after the other, for the verifier: see beat_hand_over(). */
@@ -154,7 +154,7 @@ __noinline int trace_xdp(struct xdp_md *xdp, __u32 reason)
 
 	if (!xdp)
 		return 0;
-	tracing = trace_onlooker(now);
+	tracing = tracing_now(now);
 	if (!tracing)
 		return 0;
 	data = (void *)(long)xdp->data;

@@ -49,8 +49,8 @@ static __always_inline bool frame_concerns_vip(const struct onevip_settings *set
 	return (void *)(ip + 1) <= end && address_find_ipv4(settings, ip->daddr) >= 0;
 }
 
-/* The short way for IPv6. It takes SYNs along: the long way costs them more here than it does in IPv4. */
-static __always_inline bool judge_quickly_ipv6(struct inquiry *on, void *data, struct judged *judged)
+/* The fast path for IPv6. It takes SYNs along: the full path costs them more here than it does in IPv4. */
+static __always_inline bool fast_path_ipv6(struct packet_context *pkt, void *data, struct verdict *verdict)
 {
 	struct ipv6hdr *ip = data + ETH_HLEN;
 	struct tcphdr *tcp = data + ETH_HLEN + sizeof(*ip);
@@ -58,36 +58,36 @@ static __always_inline bool judge_quickly_ipv6(struct inquiry *on, void *data, s
 	const __u64 *dest = (const __u64 *)&ip->daddr;
 	int address;
 
-	if ((void *)(tcp + 1) > on->end)
+	if ((void *)(tcp + 1) > pkt->end)
 		return false;
-	address = address_find_ipv6(on->settings, dest[0], dest[1]);
+	address = address_find_ipv6(pkt->settings, dest[0], dest[1]);
 	if (address < 0)
 		return ipv6_is_carrier(ip);
 	if (ip->version != 6 || ip->nexthdr != IPPROTO_TCP || tcp->doff < 5)
 		return false;
-	on->vip = address_vip(on->settings, address);
-	judged->address = address;
-	judged->reason = judge_tcp(on, header, tcp);
+	pkt->vip = address_vip(pkt->settings, address);
+	verdict->address = address;
+	verdict->reason = classify_tcp(pkt, header, tcp);
 	return true;
 }
 
 /*
- * The short way: for an untagged frame with a plain IP header, which nearly all are, whether it is ours, and if it is
+ * The fast path: for an untagged frame with a plain IP header, which nearly all are, whether it is ours, and if it is
  * a TCP segment that opens nothing, its verdict. A busy cluster sees little else, so every instruction counts here.
- * False when the long way has to be gone; the two never differ, which the differential test checks.
+ * False when the full path has to be taken; the two never differ, which the differential test checks.
  */
-static __always_inline bool judge_quickly(struct inquiry *on, void *data, struct judged *judged)
+static __always_inline bool fast_path(struct packet_context *pkt, void *data, struct verdict *verdict)
 {
 	struct iphdr *ip = data + ETH_HLEN;
 	struct tcphdr *tcp = data + ETH_HLEN + sizeof(*ip);
 	struct ip_header header = { .is_v6 = false, .v4 = ip };
 	int address;
 
-	if ((void *)(tcp + 1) > on->end)
+	if ((void *)(tcp + 1) > pkt->end)
 		return false;
 	if (*(__be16 *)(data + ETHERTYPE) != bpf_htons(ETH_P_IP))
-		return *(__be16 *)(data + ETHERTYPE) == bpf_htons(ETH_P_IPV6) && judge_quickly_ipv6(on, data, judged);
-	address = address_find_ipv4(on->settings, ip->daddr);
+		return *(__be16 *)(data + ETHERTYPE) == bpf_htons(ETH_P_IPV6) && fast_path_ipv6(pkt, data, verdict);
+	address = address_find_ipv4(pkt->settings, ip->daddr);
 	if (address < 0)
 		return true;
 	/* Version and header length; then, in one word, fragmentation and protocol. */
@@ -95,15 +95,16 @@ static __always_inline bool judge_quickly(struct inquiry *on, void *data, struct
 		return false;
 	if (tcp->doff < 5 || tcp_opens(tcp))
 		return false;
-	on->vip = address_vip(on->settings, address);
-	judged->address = address;
-	judged->reason = judge_segment(on, header, tcp, word_of(on, header, IPPROTO_TCP, tcp->source,
+	pkt->vip = address_vip(pkt->settings, address);
+	verdict->address = address;
+	verdict->reason = classify_segment(pkt, header, tcp, word_of(pkt, header, IPPROTO_TCP, tcp->source,
 								   tcp->dest));
 	return true;
 }
 
-/* The long way: the verdict on any frame of which the first HEADERS_MAX bytes, or all, lie between data and on->end. */
-static __always_inline void judge_thoroughly(struct inquiry *on, void *data, struct judged *judged)
+/* The full path: the verdict on any frame of which the first HEADERS_MAX bytes, or all, lie between data and
+ * pkt->end. */
+static __always_inline void full_path(struct packet_context *pkt, void *data, struct verdict *verdict)
 {
 	struct arp_message *arp;
 	struct ipv6hdr *ipv6;
@@ -111,32 +112,32 @@ static __always_inline void judge_thoroughly(struct inquiry *on, void *data, str
 	struct link link;
 	int address;
 
-	if (!link_read(data, on->end, &link))
+	if (!link_read(data, pkt->end, &link))
 		return;
-	judged->network = link.network;
+	verdict->network = link.network;
 	if (link.type == bpf_htons(ETH_P_ARP)) {
-		arp = arp_read(data + link.network, on->end);
+		arp = arp_read(data + link.network, pkt->end);
 		if (arp)
-			judged->reason = judge_arp(on, arp, &judged->address);
+			verdict->reason = classify_arp(pkt, arp, &verdict->address);
 		return;
 	}
 	if (link.type == bpf_htons(ETH_P_IPV6)) {
 		ipv6 = data + link.network;
-		if ((void *)(ipv6 + 1) <= on->end)
-			judged->reason = judge_ipv6(on, ipv6, &judged->address);
+		if ((void *)(ipv6 + 1) <= pkt->end)
+			verdict->reason = classify_ipv6(pkt, ipv6, &verdict->address);
 		return;
 	}
 	if (link.type != bpf_htons(ETH_P_IP))
 		return;
 	ip = data + link.network;
-	if ((void *)(ip + 1) > on->end)
+	if ((void *)(ip + 1) > pkt->end)
 		return;
-	address = address_find_ipv4(on->settings, ip->daddr);
+	address = address_find_ipv4(pkt->settings, ip->daddr);
 	if (address < 0)
 		return;
-	judged->address = address;
-	on->vip = address_vip(on->settings, address);
-	judged->reason = judge_ipv4(on, ip);
+	verdict->address = address;
+	pkt->vip = address_vip(pkt->settings, address);
+	verdict->reason = classify_ipv4(pkt, ip);
 }
 
 /* Whether a packet of this reason goes on to this host's stack. */

@@ -16,29 +16,29 @@ SEC("xdp")
 int onevip_xdp(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data;
-	struct inquiry on = {
+	struct packet_context pkt = {
 		.ctx = xdp, .end = (void *)(long)xdp->data_end, .settings = settings_now(), .authority = false,
 	};
-	struct judged judged = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
+	struct verdict verdict = { .reason = ONEVIP_NOT_OURS, .network = ETH_HLEN };
 
-	if (!on.settings)
+	if (!pkt.settings)
 		return XDP_PASS;
-	if (!judge_quickly(&on, data, &judged)) {
-		judge_thoroughly(&on, data, &judged);
-	} else if (judged.reason == ONEVIP_TCP_FOREIGN) {
+	if (!fast_path(&pkt, data, &verdict)) {
+		full_path(&pkt, data, &verdict);
+	} else if (verdict.reason == ONEVIP_TCP_FOREIGN) {
 		/* By far the most frequent: to know the reason here saves computing what it means. */
 		count(ONEVIP_XDP, ONEVIP_TCP_FOREIGN);
-		if (READ_ONCE(on.settings->traced))
+		if (READ_ONCE(pkt.settings->traced))
 			trace_xdp(xdp, ONEVIP_TCP_FOREIGN);
 		return XDP_DROP;
 	}
-	if (reason_passes(judged.reason) && sender_is_banned(data, on.end, &judged))
-		judged.reason = ONEVIP_BANNED;
-	if (judged.reason == ONEVIP_BEAT || reason_passes(judged.reason))
+	if (reason_passes(verdict.reason) && sender_is_banned(data, pkt.end, &verdict))
+		verdict.reason = ONEVIP_BANNED;
+	if (verdict.reason == ONEVIP_BEAT || reason_passes(verdict.reason))
 		return XDP_PASS;
-	count(ONEVIP_XDP, judged.reason);
-	if (READ_ONCE(on.settings->traced))
-		trace_xdp(xdp, judged.reason);
+	count(ONEVIP_XDP, verdict.reason);
+	if (READ_ONCE(pkt.settings->traced))
+		trace_xdp(xdp, verdict.reason);
 	return XDP_DROP;
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong, and what to do about it.
 
+use crate::neighbour::Neighbour;
 use std::io;
 use std::path::PathBuf;
 
@@ -76,14 +77,14 @@ pub enum Error {
     },
     /// Another onevip that lives serves on the interface.
     #[error(
-        "another onevip ({keeper}) already runs on {interface}, with another run directory; stop it first: of two on one \
+        "another onevip ({holder}) already runs on {interface}, with another run directory; stop it first: of two on one \
          interface each would drop what the other lets in"
     )]
     Rival {
         /// Name of the interface.
         interface: String,
         /// Its process id in words, or why that is not known.
-        keeper: String,
+        holder: String,
     },
     /// Another program takes the first place again and again.
     #[error(
@@ -97,7 +98,7 @@ pub enum Error {
         /// "ingress program" or "egress program".
         what: &'static str,
         /// The other program.
-        by: crate::Neighbour,
+        by: Neighbour,
     },
     /// Any other refusal by the system.
     #[error("cannot {action}: {source}{}", privilege_hint(.source))]

@@ -1,58 +1,47 @@
-//! The kernel part of onevip, and the daemon's grip on it.
+//! The kernel part of onevip, and the daemon's handle on it.
 //!
 //! `bpf/` holds three small programs in C: the authority at tc ingress, the guard at tc egress, and an early dropper
 //! for XDP. This crate compiles them, loads them, shares maps with them, attaches them to interfaces and pins them, so
 //! that sessions survive a daemon that crashes, restarts or is upgraded. What a packet's verdict *should* be is said by
-//! `onevip_core::judge`; a test here holds the programs against it.
+//! onevip-core; a test here holds the programs against it.
 //!
-//! The daemon's way: [`ensure_bpffs`], [`Kernel::open`], [`Kernel::set_config`], flags, [`Kernel::attach`]; then the
-//! lease, flags and beats for as long as it lives, and [`Kernel::ensure_attached`] now and then. `onevip teardown` ends
-//! it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
+//! Three rooms, each of which needs only those before it: `sys/` speaks to the kernel in its own words, `maps/` knows
+//! what is in the maps, and `load/` brings programs into the kernel and keeps them there.
+//!
+//! The order in which the daemon calls: [`ensure_bpffs`], [`Kernel::open`], [`Kernel::set_config`], flags,
+//! [`Kernel::attach`]. Then, for as long as it lives, the lease, flags and beats, and [`Kernel::ensure_attached`] now
+//! and then. `onevip teardown` ends it all with [`Kernel::detach_and_unpin`] and [`unmount_bpffs`].
 
-mod attach;
-mod bans;
-mod beats;
-mod chain;
+mod clock;
 mod config;
-mod counters;
-#[doc(hidden)]
-mod encoding;
 mod error;
-mod explain;
-mod features;
-mod first;
-mod flows;
-mod kernel;
-pub mod layout;
-mod mapped;
+mod load;
 mod maps;
-mod netlink;
-mod object;
-mod pins;
-mod ports;
-mod refusals;
-mod sources;
+mod neighbour;
 mod sys;
-mod trace;
-mod words;
 
-pub use attach::{Accelerate, AttachMode, AttachPreference, Cause, Repair, TcMode};
-pub use bans::Bans;
-pub use beats::{Beat, Beats};
-pub use chain::{Neighbour, before_ours};
+pub use clock::boot_time_ns;
 pub use config::{KernelConfig, VipConfig};
-pub use counters::{Counters, counter_read};
 pub use error::{Error, Result};
-pub use explain::Explainer;
-pub use features::{Feature, KernelFeatures};
-pub use flows::Flows;
-pub use kernel::{Kernel, Origin, PinnedView, boot_time_ns};
-pub use layout::VIPS_MAX;
-pub use maps::LEASE_MAX;
-pub use pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
-pub use ports::{guard_ports, release_ports};
-pub use refusals::{Refusals, Refused};
-pub use sources::{Counted, Sources};
+pub use load::chain::before_ours;
+pub use load::explain::Explainer;
+pub use load::features::{Feature, KernelFeatures};
+pub use load::kernel::{Kernel, OpenOutcome};
+pub use load::mode::{Accelerate, AttachMode, AttachPreference, NoSuchAccelerate, TcMode};
+pub use load::pins::{ensure_bpffs, is_bpffs, unmount_bpffs};
+pub use load::ports::{guard_ports, release_ports};
+pub use load::repair::{AttachRepair, Cause};
+pub use load::view::PinnedView;
+pub use maps::bans::Bans;
+pub use maps::beats::{BeatDatagram, Beats};
+pub use maps::counters::{Counters, counter_read};
+pub use maps::flows::Flows;
+pub use maps::layout;
+pub use maps::layout::VIPS_MAX;
+pub use maps::refusals::{Refusals, Refused};
+pub use maps::set::LEASE_MAX;
+pub use maps::sources::{Counted, Sources};
+pub use maps::trace::{Trace, TraceFilter, TracedBy, Tracer};
+pub use maps::words::Words;
+pub use neighbour::Neighbour;
 pub use sys::{TestRun, load_empty, test_run};
-pub use trace::{Scope, Trace, TracedBy, Tracer};
-pub use words::Words;

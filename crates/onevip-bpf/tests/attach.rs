@@ -8,7 +8,7 @@ use common::host::{NODE, Wire, veth};
 use common::{
     BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, bucket_of, config, flags, frame, isolated, run, wait_until,
 };
-use onevip_bpf::{Accelerate, AttachPreference, Kernel, Origin, TcMode, boot_time_ns};
+use onevip_bpf::{Accelerate, AttachPreference, Kernel, OpenOutcome, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 200);
 /// A kernel part in force on `node0` that claims the client's bucket.
 fn ready(dir: &Path, preference: AttachPreference, accelerate: Accelerate) -> Kernel {
     let (mut kernel, origin) = Kernel::open(dir).unwrap();
-    assert_eq!(origin, Origin::Fresh);
+    assert_eq!(origin, OpenOutcome::Fresh);
     kernel.set_attach_preference(preference);
     claim(&mut kernel);
     let mode = kernel.attach(NODE, accelerate).unwrap();
@@ -44,8 +44,8 @@ fn ways() -> [(AttachPreference, Accelerate); 4] {
     ]
 }
 
-/// Sends a SYN of a claimed and one of a foreign bucket and checks that each is judged.
-fn judges(kernel: &Kernel, accelerate: Accelerate) {
+/// Sends a SYN of a claimed and one of a foreign bucket and checks that each is classified.
+fn classifies(kernel: &Kernel, accelerate: Accelerate) {
     let before = kernel.counters().unwrap();
     let foreign = (1..=254)
         .map(|last| Ipv4Addr::new(198, 51, 100, last))
@@ -64,13 +64,13 @@ fn judges(kernel: &Kernel, accelerate: Accelerate) {
 }
 
 #[test]
-fn every_way_of_attaching_judges_packets_outlives_its_process_and_leaves_no_trace() {
+fn every_way_of_attaching_classifies_packets_outlives_its_process_and_leaves_no_trace() {
     for (preference, accelerate) in ways() {
         isolated(|dir| {
             veth();
             let before = run(&format!("tc qdisc show dev {NODE}"));
             let kernel = ready(dir, preference, accelerate);
-            judges(&kernel, accelerate);
+            classifies(&kernel, accelerate);
 
             drop(kernel);
             let view = Kernel::open_pinned(dir).unwrap();
@@ -84,12 +84,12 @@ fn every_way_of_attaching_judges_packets_outlives_its_process_and_leaves_no_trac
             });
 
             let (mut kernel, origin) = Kernel::open(dir).unwrap();
-            assert_eq!(origin, Origin::Adopted);
+            assert_eq!(origin, OpenOutcome::Adopted);
             assert!(kernel.words().flags(V, bucket_of(CLIENT)).has(Flags::MINE));
             kernel.set_attach_preference(preference);
             kernel.attach(NODE, accelerate).unwrap();
             assert_eq!(kernel.ensure_attached().unwrap(), []);
-            judges(&kernel, accelerate);
+            classifies(&kernel, accelerate);
 
             Kernel::detach_and_unpin(dir).unwrap();
             let left: Vec<_> =
@@ -122,7 +122,7 @@ fn a_killed_daemon_leaves_everything_attached() {
             daemon.wait().unwrap();
             let view = Kernel::open_pinned(dir).unwrap();
             Wire::open().send(&frame::tcp(CLIENT, 40000, 22, frame::SYN));
-            wait_until("a SYN is judged", || view.counters().unwrap().of(Reason::SynOwn) == 1);
+            wait_until("a SYN is classified", || view.counters().unwrap().of(Reason::SynOwn) == 1);
         });
     }
 }
@@ -181,7 +181,7 @@ fn what_is_detached_by_hand_is_put_back() {
             let repairs = kernel.ensure_attached().unwrap();
             assert!(repairs.iter().any(|repair| repair.what == "ingress program"), "{repairs:?}");
             assert_eq!(kernel.ensure_attached().unwrap(), []);
-            judges(&kernel, accelerate);
+            classifies(&kernel, accelerate);
         });
     }
 }
@@ -210,7 +210,7 @@ fn an_interface_made_anew_gets_its_programs_back() {
             veth();
             assert!(!kernel.ensure_attached().unwrap().is_empty());
             assert_eq!(kernel.ensure_attached().unwrap(), []);
-            judges(&kernel, accelerate);
+            classifies(&kernel, accelerate);
         });
     }
 }
@@ -335,7 +335,7 @@ fn programs_are_replaced_under_traffic_without_a_packet_that_meets_none() {
                 // To the next process, a pinned program that is not there is one of another version.
                 std::fs::remove_file(dir.join("program_ingress")).unwrap();
                 let (mut next, origin) = Kernel::open(dir).unwrap();
-                assert_eq!(origin, Origin::Upgraded, "round {round}");
+                assert_eq!(origin, OpenOutcome::Upgraded, "round {round}");
                 next.set_attach_preference(preference);
                 std::thread::scope(|scope| {
                     let sender = scope.spawn(|| (0..200).for_each(|_| wire.send(&syn)));
@@ -344,7 +344,7 @@ fn programs_are_replaced_under_traffic_without_a_packet_that_meets_none() {
                 });
                 kernel = next;
             }
-            wait_until("every SYN has been judged", || {
+            wait_until("every SYN has been classified", || {
                 kernel.counters().unwrap().ingress_of(Reason::SynOwn) == ROUNDS * 250
             });
         });
@@ -361,7 +361,7 @@ fn programs_of_others_are_left_alone() {
         let program = dir.join("program_egress");
         let theirs = format!("pref 7 bpf direct-action object-pinned {}", program.display());
         run(&format!("tc filter add dev {NODE} ingress protocol all {theirs}"));
-        judges(&kernel, Accelerate::Off);
+        classifies(&kernel, Accelerate::Off);
         Kernel::detach_and_unpin(dir).unwrap();
         let left = run(&format!("tc filter show dev {NODE} ingress"));
         assert!(left.contains("pref 7") && !left.contains("pref 1 "), "{left}");

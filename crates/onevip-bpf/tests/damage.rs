@@ -9,7 +9,7 @@ use common::host::{NODE, Wire, veth};
 use common::reference::{kernel, renew};
 use common::{V, bucket_of, config, frame, isolated, run, wait_until};
 use onevip_bpf::layout::{RawAddress, RawConfig, RawSettings, VIPS_MAX, WORDS};
-use onevip_bpf::{Accelerate, Error, Kernel, Origin, boot_time_ns};
+use onevip_bpf::{Accelerate, Error, Kernel, OpenOutcome, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::mem::{offset_of, size_of};
 use std::net::Ipv4Addr;
@@ -100,7 +100,8 @@ const DAMAGES: &[Damage] = &[
             for pin in std::fs::read_dir(dir).unwrap() {
                 let path = pin.unwrap().path();
                 let name = path.file_name().unwrap().to_str().unwrap();
-                // Programs are pinned by this name, links with the number of an interface; what has a dot is the kernel's.
+                // Programs are pinned by this name, links with the number of an interface; what has a dot is the
+                // kernel's.
                 let number = name.rsplit_once('_').is_some_and(|(_, end)| end.parse::<u32>().is_ok());
                 if !number && !name.starts_with("program_") && !name.contains('.') {
                     std::fs::remove_file(path).unwrap();
@@ -119,7 +120,7 @@ fn damaged_pins_are_rebuilt_in_one_step_and_sessions_live_on() {
             (damage.make)(dir);
             let (mut kernel, origin) = Kernel::open(dir).unwrap();
             match &origin {
-                Origin::Rebuilt { why } => assert!(why.contains(damage.why), "{}: {why}", damage.what),
+                OpenOutcome::Rebuilt { why } => assert!(why.contains(damage.why), "{}: {why}", damage.what),
                 other => panic!("{}: {other:?}", damage.what),
             }
             let flags = kernel.words().flags(V, bucket_of(CLIENT));
@@ -138,7 +139,7 @@ fn damaged_pins_are_rebuilt_in_one_step_and_sessions_live_on() {
                 kernel.counters().unwrap().of(Reason::SynOwn) == 1
             });
             drop(kernel);
-            assert_eq!(Kernel::open(dir).unwrap().1, Origin::Adopted, "{}", damage.what);
+            assert_eq!(Kernel::open(dir).unwrap().1, OpenOutcome::Adopted, "{}", damage.what);
         });
     }
 }
@@ -212,7 +213,7 @@ fn a_lease_that_ran_out_long_ago_is_no_damage() {
     isolated(|dir| {
         left_behind(dir);
         word::<[u64; VIPS_MAX]>(dir, "lease").set(0, [boot_time_ns() / 2; VIPS_MAX], 0).unwrap();
-        assert_eq!(Kernel::open(dir).unwrap().1, Origin::Adopted);
+        assert_eq!(Kernel::open(dir).unwrap().1, OpenOutcome::Adopted);
     });
 }
 

@@ -1,5 +1,5 @@
 //! C and Rust mean the same: `bpf/onevip.h` is compiled for the host, prints what it says, and is compared with
-//! `src/layout.rs` and with the reasons of onevip-core.
+//! `src/maps/layout.rs` and with the reasons of onevip-core.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,7 +27,16 @@ macro_rules! fields {
 }
 
 fn facts() -> Facts {
-    let mut facts: Facts = vec![
+    let mut facts = constants();
+    facts.extend(sizes());
+    facts.extend(fields());
+    facts.extend(reasons());
+    facts
+}
+
+/// Numbers that both sides count with.
+fn constants() -> Facts {
+    vec![
         ("ONEVIP_MAGIC".into(), layout::MAGIC.into()),
         ("ONEVIP_LAYOUT".into(), layout::LAYOUT.into()),
         ("ONEVIP_VIPS_MAX".into(), layout::VIPS_MAX as u64),
@@ -61,20 +70,26 @@ fn facts() -> Facts {
         ("ONEVIP_ALLOWED_MAX".into(), layout::ALLOWED_MAX as u64),
         ("ONEVIP_REFUSALS_BYTES".into(), layout::REFUSALS_BYTES as u64),
         ("ONEVIP_REFUSED_MAX".into(), layout::REFUSED_MAX as u64),
-        ("sizeof(struct onevip_limit)".into(), size_of::<RawLimit>() as u64),
-        ("sizeof(struct onevip_source)".into(), size_of::<RawSource>() as u64),
-        ("sizeof(struct onevip_allowed_key)".into(), size_of::<RawAllowedKey>() as u64),
-        ("sizeof(struct onevip_refusal)".into(), size_of::<RawRefusal>() as u64),
         ("ONEVIP_BAN_PLACES".into(), layout::BAN_PLACES as u64),
-        ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
-        ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
-        ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
         ("ONEVIP_SAMPLED".into(), Flags::SAMPLED.bits().into()),
         ("ONEVIP_FLOWS".into(), layout::FLOWS as u64),
         ("ONEVIP_FLOW_REPEATED".into(), layout::FLOW_REPEATED.into()),
         ("ONEVIP_FLOW_OPEN".into(), layout::FLOW_OPEN.into()),
         ("ONEVIP_FLOW_SERVED".into(), layout::FLOW_SERVED.into()),
         ("ONEVIP_FLOW_ENDED".into(), layout::FLOW_ENDED.into()),
+    ]
+}
+
+/// Sizes of structures; of those that end with data of any length, where the data begins.
+fn sizes() -> Facts {
+    vec![
+        ("sizeof(struct onevip_limit)".into(), size_of::<RawLimit>() as u64),
+        ("sizeof(struct onevip_source)".into(), size_of::<RawSource>() as u64),
+        ("sizeof(struct onevip_allowed_key)".into(), size_of::<RawAllowedKey>() as u64),
+        ("sizeof(struct onevip_refusal)".into(), size_of::<RawRefusal>() as u64),
+        ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
+        ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
+        ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
         ("sizeof(struct onevip_flow)".into(), size_of::<RawFlow>() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
         ("sizeof(struct onevip_jhash)".into(), size_of_val(&RawVip::default().begun) as u64),
@@ -85,7 +100,14 @@ fn facts() -> Facts {
         ("sizeof(struct onevip_settings)".into(), size_of::<RawSettings>() as u64),
         ("sizeof(struct onevip_config)".into(), size_of::<RawConfig>() as u64),
         ("offsetof(struct onevip_beat, datagram)".into(), size_of::<RawBeat>() as u64),
-    ];
+        ("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64),
+        ("offsetof(struct onevip_trace, frame)".into(), size_of::<RawTrace>() as u64),
+    ]
+}
+
+/// Where each field lies.
+fn fields() -> Facts {
+    let mut facts = Facts::new();
     fields!(facts, "onevip_address", RawAddress: family, vip, words);
     fields!(facts, "onevip_vip", RawVip: seed, begun, mode, order, blocks, v4_prefix, v6_prefix, plain, beat_port, cluster_mac, orphan_wait_ms, service_first, service_count, other, exceptions);
     fields!(facts, "onevip_exception_key", RawExceptionKey: prefix_length, half, vip, family, words);
@@ -94,8 +116,6 @@ fn facts() -> Facts {
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, limit_count, limit_seed, limits, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
-    facts.push(("sizeof(struct onevip_tracing)".into(), size_of::<RawTracing>() as u64));
-    facts.push(("offsetof(struct onevip_trace, frame)".into(), size_of::<RawTrace>() as u64));
     fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);
     fields!(facts, "onevip_trace", RawTrace: time_ns, ifindex, length, captured, program, reason);
     fields!(facts, "onevip_beat", RawBeat: received_ns, vip, address, length, captured);
@@ -106,10 +126,13 @@ fn facts() -> Facts {
     fields!(facts, "onevip_ban_key4", RawBanKey4: length, address);
     fields!(facts, "onevip_ban_key6", RawBanKey6: length, words);
     fields!(facts, "onevip_ban", RawBan: everything_until_ns, openings_until_ns);
-    for &reason in Reason::ALL {
-        facts.push((format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase()), reason as u64));
-    }
     facts
+}
+
+/// The numbers of the reasons.
+fn reasons() -> Facts {
+    let name = |reason: Reason| format!("ONEVIP_{}", reason.label().replace('-', "_").to_uppercase());
+    Reason::ALL.iter().map(|&reason| (name(reason), reason as u64)).collect()
 }
 
 #[test]

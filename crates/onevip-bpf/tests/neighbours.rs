@@ -9,7 +9,7 @@ use common::foreign::{self, EGRESS, INGRESS, NEXT, OK, PIPE, RECLASSIFY};
 use common::host::{NODE, Wire, veth};
 use common::{CLUSTER_MAC, V, VIP, bucket_of, config, frame, isolated, run, wait_until};
 use nix::mount::{MsFlags, mount};
-use onevip_bpf::{Accelerate, AttachPreference, Cause, Kernel, Neighbour, Origin, TcMode, boot_time_ns};
+use onevip_bpf::{Accelerate, AttachPreference, Cause, Kernel, Neighbour, OpenOutcome, TcMode, boot_time_ns};
 use onevip_core::{Flags, Reason};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -20,7 +20,7 @@ const LIVES_NS: u64 = 600_000_000_000;
 /// A kernel part on `node0` that claims the client's bucket until a moment of the boot-time clock.
 fn open(dir: &Path, preference: AttachPreference) -> Kernel {
     let (mut kernel, origin) = Kernel::open(dir).unwrap();
-    assert_eq!(origin, Origin::Fresh);
+    assert_eq!(origin, OpenOutcome::Fresh);
     kernel.set_attach_preference(preference);
     kernel.set_config(&config()).unwrap();
     kernel.words().set_flags(V, bucket_of(CLIENT), Flags::MINE);
@@ -34,13 +34,13 @@ fn ready(dir: &Path, preference: AttachPreference) -> Kernel {
     kernel
 }
 
-/// Whether a SYN is judged at ingress, and an ARP answer guarded at egress.
-fn judges_and_guards(kernel: &Kernel, case: &str) {
+/// Whether a SYN is classified at ingress, and an ARP answer guarded at egress.
+fn classifies_and_guards(kernel: &Kernel, case: &str) {
     let before = kernel.counters().unwrap();
     let wire = Wire::open();
     wire.send(&frame::tcp(CLIENT, 40000, 22, frame::SYN));
     wire.send(&frame::arp(1, frame::CLIENT_MAC, CLIENT, VIP));
-    wait_until(&format!("{case}: a SYN is judged"), || {
+    wait_until(&format!("{case}: a SYN is classified"), || {
         kernel.counters().unwrap().ingress_of(Reason::SynOwn) > before.ingress_of(Reason::SynOwn)
     });
     let mut answer = None;
@@ -80,14 +80,14 @@ fn a_program_that_is_put_before_ours_comes_after_them_at_the_next_look() {
                 let _link = foreign::put_first(&program, side);
                 assert_eq!(displaced(&mut kernel), [(what, "cil_from_netdev".to_owned())]);
                 assert_eq!(kernel.ensure_attached().unwrap(), []);
-                judges_and_guards(&kernel, &format!("{what}, {answer}"));
+                classifies_and_guards(&kernel, &format!("{what}, {answer}"));
                 // What is pinned is what is attached: the next daemon keeps it.
                 drop(kernel);
                 let (mut kernel, origin) = Kernel::open(dir).unwrap();
-                assert_eq!(origin, Origin::Adopted);
+                assert_eq!(origin, OpenOutcome::Adopted);
                 kernel.attach(NODE, Accelerate::Off).unwrap();
                 assert_eq!(kernel.ensure_attached().unwrap(), []);
-                judges_and_guards(&kernel, "adopted");
+                classifies_and_guards(&kernel, "adopted");
             });
         }
     }
@@ -100,7 +100,7 @@ fn programs_that_were_there_first_come_after_ours() {
         let program = foreign::load("beyla_http", OK);
         let _links = [INGRESS, EGRESS].map(|side| foreign::put_first(&program, side));
         let kernel = ready(dir, AttachPreference::Auto);
-        judges_and_guards(&kernel, "at the first start");
+        classifies_and_guards(&kernel, "at the first start");
         drop(kernel);
         let _more = {
             let late = foreign::load("late", OK);
@@ -108,7 +108,7 @@ fn programs_that_were_there_first_come_after_ours() {
         };
         let (mut kernel, _) = Kernel::open(dir).unwrap();
         kernel.attach(NODE, Accelerate::Off).unwrap();
-        judges_and_guards(&kernel, "at a later start");
+        classifies_and_guards(&kernel, "at a later start");
         let told = displaced(&mut kernel);
         assert_eq!(told, [("egress program", "late".into()), ("ingress program", "late".into())]);
     });
@@ -131,7 +131,7 @@ fn the_first_place_is_taken_back_under_traffic_without_a_packet_that_meets_no_pr
                 sender.join().unwrap();
             });
         }
-        wait_until("every SYN has been judged, at least once", || {
+        wait_until("every SYN has been classified, at least once", || {
             kernel.counters().unwrap().ingress_of(Reason::SynOwn) >= rounds * each
         });
     });
@@ -165,7 +165,7 @@ fn whoever_takes_the_first_place_again_and_again_is_named_and_not_fought_for_eve
             let _ = kernel.ensure_attached();
             foreign::chain_of(EGRESS)[0] != fought[0]
         });
-        judges_and_guards(&kernel, "between two rounds");
+        classifies_and_guards(&kernel, "between two rounds");
     });
 }
 
@@ -186,7 +186,7 @@ fn a_filter_that_is_put_before_ours_comes_after_them_at_the_next_look() {
                 assert_eq!(told[0].0, what);
             }
             assert_eq!(kernel.ensure_attached().unwrap(), []);
-            judges_and_guards(&kernel, round);
+            classifies_and_guards(&kernel, round);
         }
         Kernel::detach_and_unpin(dir).unwrap();
         let left = run(&format!("tc filter show dev {NODE} ingress"));
@@ -202,7 +202,7 @@ fn where_others_use_tcx_a_filter_would_come_too_late_so_we_do_as_well() {
         let _link = foreign::put_first(&foreign::load("cil_to_netdev", OK), EGRESS);
         assert_eq!(displaced(&mut kernel)[0].1, "cil_to_netdev");
         assert_eq!(kernel.ensure_attached().unwrap(), []);
-        judges_and_guards(&kernel, "moved to tcx");
+        classifies_and_guards(&kernel, "moved to tcx");
         assert_eq!(kernel.attached().next().unwrap().1.tc, TcMode::Tcx);
         drop(kernel);
         let (mut kernel, _) = Kernel::open(dir).unwrap();
@@ -242,7 +242,7 @@ fn programs_of_a_dead_onevip_whose_pins_are_out_of_sight_are_taken_off() {
                 let mut kernel = open(dir, new_preference);
                 kernel.attach(NODE, new_accelerate).unwrap();
                 assert!(boot_time_ns() >= lease, "{case}: a lease is waited for");
-                judges_and_guards(&kernel, &case);
+                classifies_and_guards(&kernel, &case);
                 assert!(
                     kernel.words().flags(V, bucket_of(VIP)).has(Flags::GUESTS),
                     "{case}: sessions live on"
@@ -266,7 +266,7 @@ fn the_interface_of_an_onevip_that_lives_is_refused() {
             hide(dir);
             let error = open(dir, preference).attach(NODE, Accelerate::Off).unwrap_err().to_string();
             assert!(error.starts_with("another onevip (") && error.contains(NODE), "{error}");
-            judges_and_guards(&living, &format!("{preference:?} {accelerate:?}"));
+            classifies_and_guards(&living, &format!("{preference:?} {accelerate:?}"));
         });
     }
 }

@@ -8,7 +8,9 @@ use common::frame::{self, ACK, SYN};
 use common::host::SSH;
 use common::reference::kernel;
 use common::{V, VIP, bucket_of, isolated};
-use onevip_bpf::{Accelerate, Explainer, Kernel, Scope, Trace, TracedBy, Tracer, boot_time_ns, test_run};
+use onevip_bpf::{
+    Accelerate, Explainer, Kernel, Trace, TraceFilter, TracedBy, Tracer, boot_time_ns, test_run,
+};
 use onevip_core::{Flags, Reason};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -77,13 +79,13 @@ fn every_decision_is_told_once_with_the_frame_it_is_about() {
 fn a_prefix_chooses_by_source_and_by_the_client_that_an_error_is_about() {
     isolated(|dir| {
         let kernel = attached(dir);
-        let count = |scope: (&str, u8), frame: &[u8]| {
-            let scope = Scope { prefix: scope.0.parse().unwrap(), bits: scope.1 };
-            let mut tracer = Tracer::begin(dir, Some(scope), ENOUGH).unwrap();
+        let count = |filter: (&str, u8), frame: &[u8]| {
+            let filter = TraceFilter { prefix: filter.0.parse().unwrap(), bits: filter.1 };
+            let mut tracer = Tracer::begin(dir, Some(filter), ENOUGH).unwrap();
             arrives(&kernel, frame);
             seen(&mut tracer).len()
         };
-        for (scope, hits) in [
+        for (filter, hits) in [
             (("203.0.113.7", 32), 1),
             (("203.0.113.0", 24), 1),
             (("203.0.113.99", 24), 1),
@@ -91,13 +93,13 @@ fn a_prefix_chooses_by_source_and_by_the_client_that_an_error_is_about() {
             (("0.0.0.0", 0), 1),
             (("::", 0), 0),
         ] {
-            assert_eq!(count(scope, &syn(CLIENT)), hits, "{scope:?}");
-            assert_eq!(count(scope, &frame::arp(1, frame::CLIENT_MAC, CLIENT, VIP)), hits, "{scope:?}");
+            assert_eq!(count(filter, &syn(CLIENT)), hits, "{filter:?}");
+            assert_eq!(count(filter, &frame::arp(1, frame::CLIENT_MAC, CLIENT, VIP)), hits, "{filter:?}");
             let tagged = frame::tagged(&frame::tagged(&syn(CLIENT), 0x88a8, 0), 0x8100, 0);
-            assert_eq!(count(scope, &tagged), hits, "{scope:?}");
+            assert_eq!(count(filter, &tagged), hits, "{filter:?}");
         }
-        for (scope, hits) in [(("2001:db8:0:7::", 64), 1), (("2001:db8:0:8::", 64), 0), (("::", 0), 1)] {
-            assert_eq!(count(scope, &syn(CLIENT6)), hits, "{scope:?}");
+        for (filter, hits) in [(("2001:db8:0:7::", 64), 1), (("2001:db8:0:8::", 64), 0), (("::", 0), 1)] {
+            assert_eq!(count(filter, &syn(CLIENT6)), hits, "{filter:?}");
         }
         // A router complains about what the VIP sent to the client.
         let quoted = frame::ipv4_fragment(VIP, CLIENT, 6, 0, &frame::tcp_header(SSH, 40_000, ACK, 1, 1));
@@ -200,7 +202,7 @@ fn an_explanation_leaves_no_trace() {
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynLapsed);
         words.set_flags(V, bucket, Flags::NONE);
         assert_eq!(explainer.ask(&syn(CLIENT)).unwrap(), Reason::SynForeign);
-        // A witness of other nodes' clients sees the ones that are real, and no others.
+        // The check of peers notes the segments that are real, and no others.
         let noted = || common::run(&format!("bpftool map dump pinned {}", dir.join("witness").display()));
         let nothing = noted();
         words.set_flags(V, bucket, Flags::SAMPLED);

@@ -8,7 +8,7 @@ use common::frame::{self, ACK, FIN, SYN};
 use common::host::SSH;
 use common::table::*;
 use common::{BEAT_PORT, VIP, VIP6, isolated, vip_for};
-use onevip_bpf::{Accelerate, Kernel, Origin};
+use onevip_bpf::{Accelerate, Kernel, OpenOutcome};
 use onevip_core::Prefix;
 use onevip_core::Time;
 use onevip_core::bans::Stop;
@@ -134,7 +134,7 @@ fn bans_outlive_the_daemon_and_an_upgrade_keeps_them() {
         bans.remove(&prefixes[1]).unwrap();
         drop((bans, kernel));
         let (again, origin) = Kernel::open(dir).unwrap();
-        assert_eq!(origin, Origin::Adopted);
+        assert_eq!(origin, OpenOutcome::Adopted);
         let known = again.bans().unwrap();
         let mut found: Vec<_> = known.known().iter().map(|(prefix, stop)| (*prefix, *stop)).collect();
         found.sort_by_key(|(prefix, _)| *prefix);

@@ -154,7 +154,7 @@ fn extension_headers_and_fragments() {
         let beat = frame::udp_datagram(5000, BEAT_PORT, b"beat");
         t.row("a fragmented beat is none", NONE, &fragment(UDP, 1, &beat), UdpForeign);
         t.row("a fragment that is the whole is nothing special", NONE, &fragment(UDP, 0, &beat), Beat);
-        t.row("a first fragment of TCP is judged as TCP", MINE, &fragment(TCP, 1, &syn), SynOwn);
+        t.row("a first fragment of TCP is classified as TCP", MINE, &fragment(TCP, 1, &syn), SynOwn);
     });
 }
 

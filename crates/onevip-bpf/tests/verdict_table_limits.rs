@@ -111,8 +111,8 @@ fn counts_are_listed_and_those_of_another_node_taken_over() {
     });
 }
 
-/// One packet after another, at times that both see alike: iptables in this namespace, `--update --seconds 2 --hitcount 2`
-/// and `--set`, as in the classic rule with its seven seconds; and the program, by test run.
+/// One packet after another, at times that both see alike: iptables in this namespace,
+/// `--update --seconds 2 --hitcount 2` and `--set`, as in the classic rule with its seven seconds; and the program, by test run.
 #[test]
 fn it_refuses_exactly_what_the_classic_rules_of_iptables_refuse() {
     const WINDOW: Duration = Duration::from_secs(2);
@@ -159,7 +159,7 @@ fn it_refuses_exactly_what_the_classic_rules_of_iptables_refuse() {
             host.deliver(&syn);
             let refused = || common::run("iptables -L INPUT -v -x -n");
             let mut answered = false;
-            common::wait_until("iptables has judged the packet", || {
+            common::wait_until("iptables has counted the packet", || {
                 answered = passed() > before;
                 answered || seen(&refused()) > number as u64
             });

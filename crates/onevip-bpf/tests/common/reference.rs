@@ -120,7 +120,8 @@ pub fn set(kernel: &Kernel, bucket: Bucket, flags: Flags) {
     kernel.words().set_flags(V, bucket, flags);
 }
 
-/// Runs a frame past the onlooker, then through XDP, tc, and the reference, and says what disagrees. Returns the common reason.
+/// Runs a frame through a dry run, then through XDP, tc, and the reference, and says what disagrees. Returns the common
+/// reason.
 pub fn all_agree(known: &Known<'_>, views: &[VipView], frame: &[u8]) -> Result<Reason, String> {
     let packet = Packet::parse(frame, views);
     let reason = judge_frame(frame, views, known);

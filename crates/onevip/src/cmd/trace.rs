@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use onevip_bpf::{Kernel, PinnedView, Scope, Trace, TracedBy, Tracer, boot_time_ns};
+use onevip_bpf::{Kernel, PinnedView, Trace, TraceFilter, TracedBy, Tracer, boot_time_ns};
 use onevip_config::Config;
 use onevip_core::{Action, Flags, Packet, VipView};
 use onevip_host::run_dir::RunDir;
@@ -44,7 +44,7 @@ pub struct Args {
 
 /// An address or a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Clients(Scope);
+struct Clients(TraceFilter);
 
 impl FromStr for Clients {
     type Err = String;
@@ -63,7 +63,7 @@ impl FromStr for Clients {
             Some(Ok(bits)) if bits <= longest => bits,
             Some(_) => return Err(format!("the prefix length is a number from 0 to {longest}")),
         };
-        Ok(Self(Scope { prefix, bits }))
+        Ok(Self(TraceFilter { prefix, bits }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::base::plan::{Plan, VipPlan, early_drop};
 use anyhow::Context;
-use onevip_bpf::{Kernel, Origin};
+use onevip_bpf::{Kernel, OpenOutcome};
 use onevip_core::{Bucket, Flags};
 use onevip_host::journal::{Change, Journal};
 use onevip_host::netlink::Netlink;
@@ -20,10 +20,10 @@ pub fn set_up(plan: &Plan, run_dir: &RunDir, journal: &mut Journal) -> anyhow::R
     onevip_bpf::ensure_bpffs(&run_dir.pins())?;
     let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
     match origin {
-        Origin::Fresh => tracing::info!("kernel part loaded"),
-        Origin::Adopted => tracing::info!("kernel part adopted from an earlier daemon"),
-        Origin::Upgraded => tracing::info!("kernel part of an earlier version replaced, its state kept"),
-        Origin::Rebuilt { why } => tracing::warn!("kernel part rebuilt: {why}"),
+        OpenOutcome::Fresh => tracing::info!("kernel part loaded"),
+        OpenOutcome::Adopted => tracing::info!("kernel part adopted from an earlier daemon"),
+        OpenOutcome::Upgraded => tracing::info!("kernel part of an earlier version replaced, its state kept"),
+        OpenOutcome::Rebuilt { why } => tracing::warn!("kernel part rebuilt: {why}"),
     }
     let wanted = plan.kernel_config();
     if kernel.config().is_some_and(|old| old != wanted) {

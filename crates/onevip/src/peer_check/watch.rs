@@ -301,7 +301,7 @@ impl Rate {
     /// The rate, once a second.
     fn measure(&mut self, now: Instant, tools: &PeerCheckTools) -> Option<u64> {
         let due = self.last.is_none_or(|(then, _)| now >= then + Duration::from_secs(1));
-        let count = due.then(|| tools.flows.witnessed().ok()).flatten()?;
+        let count = due.then(|| tools.flows.sampled_segments().ok()).flatten()?;
         let (then, before) = self.last.replace((now, count))?;
         let span = now.duration_since(then).as_millis().max(1) as u64;
         Some(count.saturating_sub(before) * 1000 / span)

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Output;
 use std::time::Duration;
 
-use onevip_bpf::{Kernel, Origin, Words};
+use onevip_bpf::{Kernel, OpenOutcome, Words};
 use onevip_config::Config;
 use onevip_core::{Bucket, Flags, Reason};
 use onevip_lab::process::run;
@@ -201,7 +201,7 @@ pub fn verdicts(lab: &Lab, node: u8, reason: Reason) -> u64 {
 /// A grip on the words of a node's kernel part, beside the daemon, which writes only the words that change.
 pub fn words(lab: &Lab, node: u8) -> Words {
     let (kernel, origin) = Kernel::open(&lab.node(node).run_dir().join("bpf")).unwrap();
-    assert_eq!(origin, Origin::Adopted);
+    assert_eq!(origin, OpenOutcome::Adopted);
     kernel.words()
 }
 
