@@ -18,7 +18,7 @@
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
 //! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
 //! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
-//! [`load`] clients at work; [`demo`] the story, [`mod@bench`] the figures.
+//! [`load`] clients at work, [`testbed`] a lab together with them; [`demo`] the story, [`mod@bench`] the figures.
 
 mod ailment;
 pub mod bench;
@@ -43,6 +43,7 @@ pub mod session;
 pub mod ssh;
 pub mod status;
 pub mod switch;
+pub mod testbed;
 pub mod wire;
 
 pub use fault::Fault;

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::stage::Stage;
-use super::watchers::Watchers;
 use super::witness::{self, NUISANCE, UNCHECKED};
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
@@ -20,6 +18,8 @@ use crate::load::{Visitors, visitors};
 use crate::margins::{self, Margins};
 use crate::plan::Host;
 use crate::process::check_interrupt;
+use crate::testbed::Testbed;
+use crate::testbed::watchers::Watchers;
 
 /// The kinds of faults, in the order of the report.
 pub const KINDS: [&str; 11] = [
@@ -101,35 +101,35 @@ pub fn health(settings: &Settings) -> Result<Report> {
         bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
     }
     let options = settings.options.clone().edit_config(margins::with_metrics)?;
-    let mut stage = Stage::set(options, &[Host::Client])?;
-    let visitors = Visitors::start(&stage.lab)?;
+    let mut testbed = Testbed::set_up(options, &[Host::Client])?;
+    let visitors = Visitors::start(&testbed.lab)?;
     let mut takes = Vec::new();
     for kind in &settings.kinds {
         if kind == NUISANCE {
             eprintln!("{kind} for {} s", settings.nuisance.as_secs());
-            takes.push(witness::nuisance(&mut stage, &visitors, settings.nuisance)?);
+            takes.push(witness::nuisance(&mut testbed, &visitors, settings.nuisance)?);
             continue;
         }
         if kind == UNCHECKED {
-            witness::check_sshd(&stage.lab, false)?;
+            witness::check_sshd(&testbed.lab, false)?;
         }
         for repeat in 0..settings.repeat {
             check_interrupt()?;
-            let nodes = u32::from(stage.lab.plan().nodes);
+            let nodes = u32::from(testbed.lab.plan().nodes);
             let node = 1 + (repeat % nodes) as u8;
             eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
             let fault = Fault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
-            let take = take(&mut stage, &visitors, &fault, node).with_context(|| fault.to_string())?;
+            let take = take(&mut testbed, &visitors, &fault, node).with_context(|| fault.to_string())?;
             takes.push(Take { fault: kind.clone(), ..take });
-            stage.restore().with_context(|| format!("after {fault}"))?;
+            testbed.restore().with_context(|| format!("after {fault}"))?;
         }
         if kind == UNCHECKED {
-            witness::check_sshd(&stage.lab, true)?;
+            witness::check_sshd(&testbed.lab, true)?;
         }
     }
     drop(visitors);
-    let (nodes, clients) = (stage.lab.plan().nodes, settings.options.clients);
-    stage.strike()?;
+    let (nodes, clients) = (testbed.lab.plan().nodes, settings.options.clients);
+    testbed.take_down()?;
     Ok(Report { nodes, clients, takes })
 }
 
@@ -138,48 +138,48 @@ fn fault_of(kind: &str) -> &str {
     if kind == UNCHECKED { "freeze-sshd" } else { kind }
 }
 
-fn take(stage: &mut Stage, visitors: &Visitors, fault: &Fault, node: u8) -> Result<Take> {
-    stage.watch(Instant::now() + REST, |_| false)?;
-    let own = stage.clients_of(node)?;
-    let home = stage.home.clone();
-    let watchers = Watchers::start(&stage.lab)?;
+fn take(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> Result<Take> {
+    testbed.watch(Instant::now() + REST, |_| false)?;
+    let own = testbed.clients_of(node)?;
+    let home = testbed.home.clone();
+    let watchers = Watchers::start(&testbed.lab)?;
     let sheds = matches!(fault, Fault::CpuHog(_));
-    let before = margins_of(&stage.lab)?;
+    let before = margins_of(&testbed.lab)?;
     let from = Instant::now();
-    stage.lab.fault(fault)?;
+    testbed.lab.fault(fault)?;
     let (mut first, mut asked) = (None, from);
-    let share = stage.lab.node(node).claims().unwrap_or(0);
-    let has_moved = stage.watch(from + GIVES_UP, |stage| {
+    let share = testbed.lab.node(node).claims().unwrap_or(0);
+    let has_moved = testbed.watch(from + GIVES_UP, |testbed| {
         let now = Instant::now();
-        let elsewhere = |client: &_| stage.tape.server(*client, now).is_some_and(|by| by != node);
+        let elsewhere = |client: &_| testbed.tape.server(*client, now).is_some_and(|by| by != node);
         if sheds && asked.elapsed() >= ASK {
             asked = now;
             // Every client of the lab has a session, so its bucket stays; those without one move.
-            let less = stage.lab.node(node).claims().is_some_and(|claims| claims < share * 3 / 4);
+            let less = testbed.lab.node(node).claims().is_some_and(|claims| claims < share * 3 / 4);
             first = less.then(|| from.elapsed());
         }
         own.iter().all(elsewhere) || first.is_some()
     })?;
     let gone = Instant::now();
-    let last = stage.tape.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));
+    let last = testbed.tape.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));
     let moved = if sheds { first } else { last.filter(|_| has_moved) };
     // Whoever came at the last moment is waited for.
-    stage.watch(gone + visitors::PATIENCE + REST, |_| false)?;
+    testbed.watch(gone + visitors::PATIENCE + REST, |_| false)?;
     let during = visitors.visits();
     let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
     let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
-    let since = margins_since(&stage.lab, &before)?;
+    let since = margins_since(&testbed.lab, &before)?;
     let healed = Instant::now();
-    stage.lab.heal(None)?;
-    let is_back = |stage: &mut Stage| {
-        stage.served().is_some_and(|served| {
+    testbed.lab.heal(None)?;
+    let is_back = |testbed: &mut Testbed| {
+        testbed.served().is_some_and(|served| {
             served.iter().filter(|(client, by)| home.get(client) == Some(by) && **by == node).count() > 0
         })
     };
-    let back = stage.watch(healed + BACK_WITHIN, is_back)?.then(|| healed.elapsed());
+    let back = testbed.watch(healed + BACK_WITHIN, is_back)?.then(|| healed.elapsed());
     let seconds = |span: Duration| span.as_secs_f64();
-    let lost = stage.sessions.glance().iter().filter(|log| log.lost.is_some()).count()
-        + stage.typists.iter().filter(|typist| typist.seen().lost.is_some()).count();
+    let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count()
+        + testbed.typists.iter().filter(|typist| typist.seen().lost.is_some()).count();
     Ok(Take {
         fault: fault.kind().to_owned(),
         node,

@@ -1,7 +1,7 @@
 //! `onevip-lab bench load`: a cluster full of people, whose nodes fail and return at random.
 //!
 //! As many real `ssh` sessions as wanted, or as the machine has memory for, then light ones up to the number wanted;
-//! all of them carry data. Beside them go the clients of [`super::stage`], who say how long nobody answered. After each
+//! all of them carry data. Beside them go the clients of [`crate::testbed`], who say how long nobody answered. After each
 //! fault those who were on the failed node log in again, so the crowd stays as large as it was.
 
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ use anyhow::{Context, Result, ensure};
 use super::random::Random;
 use super::rounds::Progress;
 use super::sheet::{Aim, Sheet};
-use super::stage::Stage;
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
 use crate::load::{Crowd, SessionLog, Sessions, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
+use crate::testbed::Testbed;
 
 /// What befalls nodes.
 const FAULTS: [&str; 6] = ["power-off", "cut", "mute", "freeze", "freeze-onevip", "kill-onevip"];
@@ -66,8 +66,8 @@ pub fn run(settings: &Settings, command: String) -> Result<Sheet> {
     sheet.set("nodes", settings.options.nodes);
     sheet.set("seconds of faults", settings.length.as_secs());
     let progress = Progress::new("load");
-    let stage = Stage::set(settings.options.clone(), &[Host::Client])?;
-    let clients = stage.lab.plan().addresses4(Host::Client);
+    let testbed = Testbed::set_up(settings.options.clone(), &[Host::Client])?;
+    let clients = testbed.lab.plan().addresses4(Host::Client);
     let mut load = Load {
         crowd: Crowd::start(INTERVAL)?,
         light: Sessions::every(INTERVAL)?,
@@ -76,7 +76,7 @@ pub fn run(settings: &Settings, command: String) -> Result<Sheet> {
         wanted: (settings.ssh, settings.sessions),
         memory: BTreeMap::new(),
         totals: Totals::default(),
-        stage,
+        testbed,
     };
     progress.tell("everybody logs in", true);
     let (ssh, all) = load.fill()?;
@@ -97,9 +97,9 @@ pub fn run(settings: &Settings, command: String) -> Result<Sheet> {
         sheet.note("sessions", "all", "open", "", all as f64);
     }
     load.conclude(&mut sheet);
-    let Load { crowd, light, stage, .. } = load;
+    let Load { crowd, light, testbed, .. } = load;
     drop((crowd, light));
-    stage.strike()?;
+    testbed.take_down()?;
     sheet.finish();
     Ok(sheet)
 }
@@ -121,7 +121,7 @@ struct Load {
     /// By node and process: since when it is known, and its first and newest resident memory in kB.
     memory: BTreeMap<(u8, i32), (Instant, u64, u64)>,
     totals: Totals,
-    stage: Stage,
+    testbed: Testbed,
 }
 
 /// What became of a session since a node was healed.
@@ -147,44 +147,44 @@ impl Load {
         let (ssh, wanted) = self.wanted;
         self.crowd.end(|fate| fate.lost.is_some());
         self.light.close(|log| log.lost.is_some());
-        let ssh = self.crowd.fill(&self.stage.lab, &self.addresses, ssh.min(wanted))?;
+        let ssh = self.crowd.fill(&self.testbed.lab, &self.addresses, ssh.min(wanted))?;
         let there = self.light.glance().len();
         let missing = wanted.saturating_sub(ssh + there);
         let turns: Vec<Ipv4Addr> = self.clients.iter().copied().cycle().take(missing).collect();
         for some in turns.chunks(100) {
-            self.light.open(&self.stage.lab, Host::Client, some)?;
+            self.light.open(&self.testbed.lab, Host::Client, some)?;
         }
         self.note_memory()?;
         Ok((ssh, ssh + there + missing))
     }
 
     fn one_fault(&mut self, kind: &str, node: u8, length: Duration, sheet: &mut Sheet) -> Result<()> {
-        let stage = &mut self.stage;
-        stage.watch(Instant::now() + REST, |_| false)?;
+        let testbed = &mut self.testbed;
+        testbed.watch(Instant::now() + REST, |_| false)?;
         let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
-        let own = stage.clients_of(node)?;
+        let own = testbed.clients_of(node)?;
         let from = Instant::now();
-        stage.tape.cut_before(from - Duration::from_secs(1));
-        stage.lab.fault(&fault)?;
-        stage.watch(from + length, |_| false)?;
+        testbed.tape.cut_before(from - Duration::from_secs(1));
+        testbed.lab.fault(&fault)?;
+        testbed.watch(from + length, |_| false)?;
         let healed = Instant::now();
-        stage.lab.heal(None)?;
-        let lab = &stage.lab;
+        testbed.lab.heal(None)?;
+        let lab = &testbed.lab;
         let serves = |lab: &Lab| lab.node(node).claims().is_some_and(|claims| claims > 0);
         let mut asked = healed;
         let mut claims = serves(lab);
-        let back = stage.watch(healed + BACK_WITHIN, |stage| {
+        let back = testbed.watch(healed + BACK_WITHIN, |testbed| {
             if !claims && asked.elapsed() > Duration::from_millis(200) {
-                claims = serves(&stage.lab);
+                claims = serves(&testbed.lab);
                 asked = Instant::now();
             }
-            claims && stage.served().is_some()
+            claims && testbed.served().is_some()
         })?;
         ensure!(back, "it has not come back within {BACK_WITHIN:?}");
         let until = Instant::now();
         for &client in &self.clients {
             let whose = if own.contains(&client) { OWN } else { OTHERS };
-            let gap = stage.tape.gap(client, from, until);
+            let gap = testbed.tape.gap(client, from, until);
             let gap = gap.map_or(until.duration_since(from), |gap| gap).as_secs_f64();
             sheet.note("time without an answer", kind, whose, "s", gap);
         }
@@ -194,8 +194,8 @@ impl Load {
                 .push(format!("{kind} unix{node}: a connection of {client}, not its client, failed: {why}"));
         }
         self.count_losses(node, healed)?;
-        // The stage's own clients and sessions go home as well; it says so when they cannot.
-        self.stage.restore()
+        // The testbed's own clients and sessions go home as well; it says so when they cannot.
+        self.testbed.restore()
     }
 
     /// Counts the calls of everybody else; returns those that failed, and why.
@@ -205,11 +205,11 @@ impl Load {
         from: Instant,
         until: Instant,
     ) -> Result<Vec<(Ipv4Addr, String)>> {
-        self.stage.settle_calls()?;
+        self.testbed.settle_calls()?;
         let of_others =
             |call: &&crate::load::Call| (from..=until).contains(&call.begun) && !own.contains(&call.client);
         let mut failed = Vec::new();
-        for call in self.stage.calls.iter().filter(of_others) {
+        for call in self.testbed.calls.iter().filter(of_others) {
             self.totals.calls += 1;
             match &call.outcome {
                 Ok((took, _)) if *took < calls::LIMIT => {}
@@ -228,7 +228,7 @@ impl Load {
         // Each of the crowd types within the interval, so each that lives is heard soon.
         let deadline = healed + SILENT;
         while self.fates(healed).any(|(_, fate)| fate == Fate::Silent) && Instant::now() < deadline {
-            self.stage.watch(Instant::now() + Duration::from_millis(200), |_| false)?;
+            self.testbed.watch(Instant::now() + Duration::from_millis(200), |_| false)?;
         }
         let gone: Vec<u8> =
             self.fates(healed).filter(|(_, fate)| *fate != Fate::Heard).map(|(at, _)| at).collect();
@@ -239,24 +239,24 @@ impl Load {
         self.crowd.end(|fate| fate.lost.is_some() || fate.heard <= healed);
         let silent = |log: &SessionLog| fate_of(log, healed) != Fate::Heard;
         self.light.close(silent);
-        self.stage.sessions.close(silent);
+        self.testbed.sessions.close(silent);
         Ok(())
     }
 
-    /// Every session, the stage's own among them: its node, and what became of it.
+    /// Every session, the testbed's own among them: its node, and what became of it.
     fn fates(&self, healed: Instant) -> impl Iterator<Item = (u8, Fate)> {
         let crowd = self.crowd.fates().into_iter().map(move |fate| match fate.lost {
             Some(_) => (fate.node, Fate::Lost),
             None if fate.heard > healed => (fate.node, Fate::Heard),
             None => (fate.node, Fate::Silent),
         });
-        let light = self.light.glance().into_iter().chain(self.stage.sessions.glance());
+        let light = self.light.glance().into_iter().chain(self.testbed.sessions.glance());
         crowd.chain(light.map(move |log| (log.node, fate_of(&log, healed))))
     }
 
     fn note_memory(&mut self) -> Result<()> {
-        for node in self.stage.lab.plan().node_ids() {
-            let Some(pid) = self.stage.lab.node(node).onevip() else { continue };
+        for node in self.testbed.lab.plan().node_ids() {
+            let Some(pid) = self.testbed.lab.node(node).onevip() else { continue };
             let now = super::resident_kb(pid)?;
             let entry = self.memory.entry((node, pid)).or_insert((Instant::now(), now, now));
             entry.2 = now;

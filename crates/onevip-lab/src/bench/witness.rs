@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::failover::watchers::Watchers;
 use super::health::{Take, margins_of, margins_since};
-use super::stage::Stage;
 use crate::lab::Lab;
 use crate::load::{Nuisance, Visitors};
 use crate::margins::Margins;
 use crate::process::{run_ok, wait_until};
+use crate::testbed::Testbed;
+use crate::testbed::watchers::Watchers;
 
 /// A frozen `sshd` that only others can find out.
 pub const UNCHECKED: &str = "freeze-unchecked";
@@ -51,20 +51,20 @@ fn has_a_say(status: &serde_json::Value) -> bool {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn nuisance(stage: &mut Stage, visitors: &Visitors, span: Duration) -> Result<Take> {
-    let watchers = Watchers::start(&stage.lab)?;
-    let before = margins_of(&stage.lab)?;
+pub fn nuisance(testbed: &mut Testbed, visitors: &Visitors, span: Duration) -> Result<Take> {
+    let watchers = Watchers::start(&testbed.lab)?;
+    let before = margins_of(&testbed.lab)?;
     let from = Instant::now();
-    let nuisance = Nuisance::start(&stage.lab, SEED)?;
-    stage.watch(from + span, |_| false)?;
+    let nuisance = Nuisance::start(&testbed.lab, SEED)?;
+    testbed.watch(from + span, |_| false)?;
     drop(nuisance);
     let until = Instant::now();
     let during = visitors.visits();
     let during = during.iter().filter(|visit| (from..=until).contains(&visit.begun));
     let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
-    let lost = stage.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
+    let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
     let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
-    let since = margins_since(&stage.lab, &before)?;
+    let since = margins_since(&testbed.lab, &before)?;
     Ok(Take {
         fault: NUISANCE.to_owned(),
         node: 0,

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::bench::stage::Stage;
 use crate::lab::{Lab, Options};
 use crate::plan::Host;
+use crate::testbed::Testbed;
 use crate::{daemon, net};
 use screen::{Ink, Screen};
 
@@ -47,10 +47,10 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     screen.pause(Duration::from_secs(2))?;
     upload::tell(&lab, &mut screen, &landed)?;
     screen.pause(Duration::from_secs(2))?;
-    let mut stage = Stage::on(lab, &[Host::Client])?;
-    power::tell(&mut stage, &mut screen)?;
+    let mut testbed = Testbed::on(lab, &[Host::Client])?;
+    power::tell(&mut testbed, &mut screen)?;
 
-    stage.strike()?;
+    testbed.take_down()?;
     screen.say("");
     let took = format!(
         "All of it measured just now, in {:.0} s; nothing is left of it.",

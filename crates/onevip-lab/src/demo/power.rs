@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use super::screen::{Ink, Screen};
 use crate::bench::event::Aim;
-use crate::bench::stage::Stage;
 use crate::bench::take::{Act, Take};
 use crate::fault::Fault;
 use crate::plan::Host;
+use crate::testbed::Testbed;
 
 /// The host it happens to.
 const VICTIM: u8 = 2;
@@ -21,46 +21,46 @@ const STANDS: Duration = Duration::from_millis(700);
 const AT_ONCE: f64 = 1.0;
 
 /// Tells the act.
-pub fn tell(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
+pub fn tell(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     screen.act("A host loses its power");
-    let sessions = stage.sessions.glance().len() + stage.typists.len();
+    let sessions = testbed.sessions.glance().len() + testbed.typists.len();
     screen.say(&format!("{sessions} open sessions carry data, one person in ssh on every host among them;"));
     screen.say("every client knocks 50 times a second. Who answers them:");
     screen.say("");
-    power_off(stage, screen)?;
+    power_off(testbed, screen)?;
     screen.pause(Duration::from_millis(1500))?;
-    power_on(stage, screen)
+    power_on(testbed, screen)
 }
 
-fn power_off(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
-    let clients = stage.clients_of(VICTIM)?;
+fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
+    let clients = testbed.clients_of(VICTIM)?;
     let name = Host::Node(VICTIM).to_string();
     screen.prompt(&name, &screen.ink(Ink::Bad, "(the power fails)"));
     screen.say("");
-    draw(stage, screen, Instant::now() + STANDS, |_| false)?;
+    draw(testbed, screen, Instant::now() + STANDS, |_| false)?;
     let from = Instant::now();
-    stage.lab.fault(&Fault::PowerOff(VICTIM))?;
-    draw(stage, screen, from + WITHIN, |stage| {
-        let logs = stage.sessions.glance();
+    testbed.lab.fault(&Fault::PowerOff(VICTIM))?;
+    draw(testbed, screen, from + WITHIN, |testbed| {
+        let logs = testbed.sessions.glance();
         let is_over = logs.iter().filter(|log| log.node == VICTIM).all(|log| log.lost.is_some());
-        is_over && from.elapsed() > STANDS && stage.served().is_some()
+        is_over && from.elapsed() > STANDS && testbed.served().is_some()
     })?;
     let until = Instant::now();
     let own = |_, node| node == VICTIM;
     let nodes = [VICTIM];
     let act =
         Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &own, clients: &clients, from, until };
-    let take = Take::measure(stage, &act, 0);
-    finish_chart(stage, screen);
+    let take = Take::measure(testbed, &act, 0);
+    finish_chart(testbed, screen);
     screen.say("");
 
     let worst = take.gaps.values().copied().reduce(|a, b| Some(a?.max(b?))).flatten();
     screen.claim(
-        worst.is_some_and(|gap| gap <= AT_ONCE) && stage.served().is_some(),
+        worst.is_some_and(|gap| gap <= AT_ONCE) && testbed.served().is_some(),
         &format!("its {} clients are served by others, the last after {:.2} s", clients.len(), or_0(worst)),
     )?;
-    let elsewhere = stage.sessions.glance().iter().filter(|log| log.node != VICTIM).count();
-    let typing = stage.typists.iter().filter(|typist| typist.host != name);
+    let elsewhere = testbed.sessions.glance().iter().filter(|log| log.node != VICTIM).count();
+    let typing = testbed.typists.iter().filter(|typist| typist.host != name);
     let elsewhere = elsewhere + typing.count();
     screen.claim(
         take.lost_elsewhere.is_empty() && take.pause_elsewhere <= AT_ONCE,
@@ -80,30 +80,30 @@ fn power_off(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
     )
 }
 
-fn power_on(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
+fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let name = Host::Node(VICTIM).to_string();
     screen.say("");
     screen.prompt(&name, "(boots) onevip run");
     screen.say("");
     let from = Instant::now();
-    stage.lab.heal(None)?;
+    testbed.lab.heal(None)?;
     // The demo's lab began without daemons, so its nodes boot without one.
-    stage.lab.node(VICTIM).start_onevip()?;
-    let is_back = |stage: &Stage| stage.served().is_some_and(|served| served == stage.home);
-    draw(stage, screen, from + WITHIN, is_back)?;
-    draw(stage, screen, Instant::now() + STANDS, |_| false)?;
+    testbed.lab.node(VICTIM).start_onevip()?;
+    let is_back = |testbed: &Testbed| testbed.served().is_some_and(|served| served == testbed.home);
+    draw(testbed, screen, from + WITHIN, is_back)?;
+    draw(testbed, screen, Instant::now() + STANDS, |_| false)?;
     let until = Instant::now();
-    stage.settle_calls()?;
-    let clients = stage.clients_of(VICTIM)?;
+    testbed.settle_calls()?;
+    let clients = testbed.clients_of(VICTIM)?;
     let nobody = |_, _| false;
     let nodes = [VICTIM];
     let act =
         Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &nobody, clients: &clients, from, until };
-    let mut take = Take::measure(stage, &act, 0);
-    take.count_calls(&stage.calls);
-    finish_chart(stage, screen);
+    let mut take = Take::measure(testbed, &act, 0);
+    take.count_calls(&testbed.calls);
+    finish_chart(testbed, screen);
     screen.say("");
-    screen.claim(is_back(stage), &format!("{name} serves its share again"))?;
+    screen.claim(is_back(testbed), &format!("{name} serves its share again"))?;
     let (calls, failed, _) = take.calls;
     screen.claim(
         take.lost_elsewhere.is_empty() && failed == 0 && calls > 0,
@@ -117,31 +117,32 @@ fn or_0(figure: Option<f64>) -> f64 {
 
 /// Watches, with the bars moving, until a condition holds or the time is over.
 fn draw(
-    stage: &mut Stage,
+    testbed: &mut Testbed,
     screen: &mut Screen,
     deadline: Instant,
-    done: impl Fn(&Stage) -> bool,
+    done: impl Fn(&Testbed) -> bool,
 ) -> Result<()> {
     let mut drawn = Instant::now();
-    stage.watch(deadline, |stage| {
+    testbed.watch(deadline, |testbed| {
         if drawn.elapsed() > Duration::from_millis(50) {
             drawn = Instant::now();
-            let counts = counts(stage);
-            screen.chart(&counts, stage.home.len(), false);
+            let counts = counts(testbed);
+            screen.chart(&counts, testbed.home.len(), false);
         }
-        done(stage)
+        done(testbed)
     })?;
     Ok(())
 }
 
-fn finish_chart(stage: &Stage, screen: &mut Screen) {
-    screen.chart(&counts(stage), stage.home.len(), true);
+fn finish_chart(testbed: &Testbed, screen: &mut Screen) {
+    screen.chart(&counts(testbed), testbed.home.len(), true);
 }
 
 /// How many clients each host serves now.
-fn counts(stage: &Stage) -> Vec<(String, usize)> {
+fn counts(testbed: &Testbed) -> Vec<(String, usize)> {
     let now = Instant::now();
-    let servers: Vec<u8> = stage.tape.clients().filter_map(|client| stage.tape.server(client, now)).collect();
+    let servers: Vec<u8> =
+        testbed.tape.clients().filter_map(|client| testbed.tape.server(client, now)).collect();
     let count = |id| servers.iter().filter(|&&server| server == id).count();
-    stage.lab.plan().node_ids().map(|id| (Host::Node(id).to_string(), count(id))).collect()
+    testbed.lab.plan().node_ids().map(|id| (Host::Node(id).to_string(), count(id))).collect()
 }

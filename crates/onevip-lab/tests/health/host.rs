@@ -8,7 +8,7 @@ use super::*;
 
 #[test]
 fn nologin_sends_new_users_elsewhere_until_it_goes() {
-    it_goes_out_and_comes_back(stage(options("nologin")), &Fault::Nologin(2), "nologin");
+    it_goes_out_and_comes_back(testbed(options("nologin")), &Fault::Nologin(2), "nologin");
 }
 
 #[test]
@@ -23,11 +23,11 @@ fn a_memory_hog_on_one_node_is_no_affair_of_the_others() {
 
 /// Beside all that is said of every illness: no daemon ever renewed its lease when that had run out.
 fn goes_out_and_beats_on(name: &str, fault: &Fault, check: &str) {
-    let stage = stage(options(name).edit_config(margins::with_metrics).unwrap());
+    let testbed = testbed(options(name).edit_config(margins::with_metrics).unwrap());
     let read = |lab: &Lab| -> Vec<Margins> { (1..=3).map(|id| Margins::read(lab, id).unwrap()).collect() };
-    let before = read(&stage.lab);
-    let stage = it_goes_out_and_comes_back(stage, fault, check);
-    for (node, (now, before)) in (1..).zip(read(&stage.lab).iter().zip(&before)) {
+    let before = read(&testbed.lab);
+    let testbed = it_goes_out_and_comes_back(testbed, fault, check);
+    for (node, (now, before)) in (1..).zip(read(&testbed.lab).iter().zip(&before)) {
         let since = now.since(before);
         assert!(since.renewals() > 20, "unix{node}: {since:?}");
         assert_eq!(since.too_late(), 0, "unix{node}: {since:?}");
@@ -36,22 +36,22 @@ fn goes_out_and_beats_on(name: &str, fault: &Fault, check: &str) {
 
 #[test]
 fn a_full_disk_sends_new_users_elsewhere() {
-    it_goes_out_and_comes_back(stage(options("disk")), &Fault::DiskFull(2), "disk /");
+    it_goes_out_and_comes_back(testbed(options("disk")), &Fault::DiskFull(2), "disk /");
 }
 
 #[test]
 fn a_busy_host_sheds_load_in_steps() {
     let edit = |text: String| text.replace("[health]\n", "[health]\ncpu_pressure = { shed = 10 }\n");
-    let mut stage = stage(options("busy").edit_config(edit).unwrap());
+    let mut testbed = testbed(options("busy").edit_config(edit).unwrap());
     // The others may be slow as well: it is one machine. So only this node's own weight is looked at.
-    stage.lab.fault(&Fault::CpuHog(2)).unwrap();
-    let percent = |stage: &Stage| health(&stage.lab, 2)["weight_percent"].as_u64().unwrap();
+    testbed.lab.fault(&Fault::CpuHog(2)).unwrap();
+    let percent = |testbed: &Testbed| health(&testbed.lab, 2)["weight_percent"].as_u64().unwrap();
     for step in [50, 25, 10] {
-        until(&mut stage, "the next step down", |stage| percent(stage) <= step);
+        until(&mut testbed, "the next step down", |testbed| percent(testbed) <= step);
     }
-    assert_eq!(checked(&stage.lab, 2, "cpu pressure")["state"], "shed");
-    assert_eq!(health(&stage.lab, 2)["illness"], 0, "it serves as well as it can");
-    nobody_lost_a_session(&mut stage);
+    assert_eq!(checked(&testbed.lab, 2, "cpu pressure")["state"], "shed");
+    assert_eq!(health(&testbed.lab, 2)["illness"], 0, "it serves as well as it can");
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]
@@ -76,14 +76,14 @@ fn a_command_of_the_administrators_decides_too() {
         "\n[[check]]\nname = \"home\"\ncommand = \"test ! -e {flag} || {{ echo the home directories are gone; false; }}\"\n\
          interval = \"300ms\"\n"
     );
-    let mut stage = stage(options.edit_config(|text| text + &check).unwrap());
-    std::fs::write(stage.lab.dir().join("sick-unix2"), "").unwrap();
-    until_served(&mut stage, |node| node != 2);
-    let found = checked(&stage.lab, 2, "check home");
+    let mut testbed = testbed(options.edit_config(|text| text + &check).unwrap());
+    std::fs::write(testbed.lab.dir().join("sick-unix2"), "").unwrap();
+    until_served(&mut testbed, |node| node != 2);
+    let found = checked(&testbed.lab, 2, "check home");
     assert_eq!(found["finding"], "the home directories are gone", "{found}");
-    std::fs::remove_file(stage.lab.dir().join("sick-unix2")).unwrap();
-    until_back(&mut stage, 2);
-    nobody_lost_a_session(&mut stage);
+    std::fs::remove_file(testbed.lab.dir().join("sick-unix2")).unwrap();
+    until_back(&mut testbed, 2);
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]

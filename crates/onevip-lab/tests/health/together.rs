@@ -6,26 +6,26 @@ use super::*;
 
 #[test]
 fn when_all_are_ill_all_serve() {
-    let mut stage = stage(options("all"));
+    let mut testbed = testbed(options("all"));
     for node in 1..=3 {
-        stage.lab.fault(&Fault::Nologin(node)).unwrap();
+        testbed.lab.fault(&Fault::Nologin(node)).unwrap();
     }
     for node in 1..=3 {
-        until_state(&stage.lab, node, "nologin", "out");
+        until_state(&testbed.lab, node, "nologin", "out");
     }
-    let home = stage.home.clone();
-    until(&mut stage, "everybody to be served from home", |stage| stage.served() == Some(home.clone()));
-    nobody_lost_a_session(&mut stage);
+    let home = testbed.home.clone();
+    until(&mut testbed, "everybody to be served from home", |testbed| testbed.served() == Some(home.clone()));
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]
 fn the_least_ill_go_on() {
-    let mut stage = stage(options("least"));
-    stage.lab.fault(&Fault::KillSshd(1)).unwrap();
-    stage.lab.fault(&Fault::Nologin(2)).unwrap();
-    stage.lab.fault(&Fault::DiskFull(3)).unwrap();
-    until_served(&mut stage, |node| node == 3);
-    stage.lab.fault(&Fault::KillSshd(3)).unwrap();
-    until_served(&mut stage, |node| node == 2);
-    nobody_lost_a_session(&mut stage);
+    let mut testbed = testbed(options("least"));
+    testbed.lab.fault(&Fault::KillSshd(1)).unwrap();
+    testbed.lab.fault(&Fault::Nologin(2)).unwrap();
+    testbed.lab.fault(&Fault::DiskFull(3)).unwrap();
+    until_served(&mut testbed, |node| node == 3);
+    testbed.lab.fault(&Fault::KillSshd(3)).unwrap();
+    until_served(&mut testbed, |node| node == 2);
+    nobody_lost_a_session(&mut testbed);
 }

@@ -35,24 +35,24 @@ fn until_witnessed(lab: &Lab) {
 
 #[test]
 fn a_frozen_sshd_without_a_check_of_its_own_is_voted_out_by_its_peers() {
-    let mut stage = stage(unchecked("witness"));
-    until_witnessed(&stage.lab);
-    let _visitors = Visitors::start(&stage.lab).unwrap();
-    stage.lab.fault(&Fault::FreezeSshd(2)).unwrap();
-    until_served(&mut stage, |node| node != 2);
-    wait_until(PATIENCE, "both to be counted", || voters(&stage.lab, 1, 2) == 2).unwrap();
-    let suspicion = peer(&stage.lab, 1, 2)["suspicion"].as_str().unwrap().to_owned();
+    let mut testbed = testbed(unchecked("witness"));
+    until_witnessed(&testbed.lab);
+    let _visitors = Visitors::start(&testbed.lab).unwrap();
+    testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
+    until_served(&mut testbed, |node| node != 2);
+    wait_until(PATIENCE, "both to be counted", || voters(&testbed.lab, 1, 2) == 2).unwrap();
+    let suspicion = peer(&testbed.lab, 1, 2)["suspicion"].as_str().unwrap().to_owned();
     assert!(suspicion.contains("its banner did not come to us within 2s"), "{suspicion}");
-    assert_eq!(health(&stage.lab, 2)["illness"], 0, "it feels well itself");
-    let status = stage.lab.node(2).onevip_status().unwrap();
+    assert_eq!(health(&testbed.lab, 2)["illness"], 0, "it feels well itself");
+    let status = testbed.lab.node(2).onevip_status().unwrap();
     let why = status["vips"][0]["membership"]["why_out"].as_str().unwrap().to_owned();
     assert!(why.contains("does not answer its clients (unix1, unix3)"), "{why}");
-    nobody_lost_a_session(&mut stage);
-    stage.lab.heal(None).unwrap();
-    until_back(&mut stage, 2);
-    nobody_lost_a_session(&mut stage);
-    wait_until(PATIENCE, "nobody to be suspected", || voters(&stage.lab, 3, 2) == 0).unwrap();
-    let log = stage.lab.node(1).onevip_log();
+    nobody_lost_a_session(&mut testbed);
+    testbed.lab.heal(None).unwrap();
+    until_back(&mut testbed, 2);
+    nobody_lost_a_session(&mut testbed);
+    wait_until(PATIENCE, "nobody to be suspected", || voters(&testbed.lab, 3, 2) == 0).unwrap();
+    let log = testbed.lab.node(1).onevip_log();
     for words in ["clients got no answer", "unix2 is voted out by", "unix2 answers us again"] {
         assert!(log.contains(words), "{words}: {log}");
     }
@@ -60,51 +60,52 @@ fn a_frozen_sshd_without_a_check_of_its_own_is_voted_out_by_its_peers() {
 
 #[test]
 fn the_other_one_of_two_suffices() {
-    let mut stage = stage(unchecked("pair").nodes(2));
-    until_witnessed(&stage.lab);
-    let _visitors = Visitors::start(&stage.lab).unwrap();
-    stage.lab.fault(&Fault::FreezeSshd(2)).unwrap();
-    until_served(&mut stage, |node| node == 1);
-    stage.lab.heal(None).unwrap();
-    until_back(&mut stage, 2);
-    nobody_lost_a_session(&mut stage);
+    let mut testbed = testbed(unchecked("pair").nodes(2));
+    until_witnessed(&testbed.lab);
+    let _visitors = Visitors::start(&testbed.lab).unwrap();
+    testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
+    until_served(&mut testbed, |node| node == 1);
+    testbed.lab.heal(None).unwrap();
+    until_back(&mut testbed, 2);
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]
 fn with_every_sshd_frozen_all_go_on_serving() {
-    let mut stage = stage(unchecked("allout"));
-    until_witnessed(&stage.lab);
-    let _visitors = Visitors::start(&stage.lab).unwrap();
+    let mut testbed = testbed(unchecked("allout"));
+    until_witnessed(&testbed.lab);
+    let _visitors = Visitors::start(&testbed.lab).unwrap();
     for node in 1..=3 {
-        stage.lab.fault(&Fault::FreezeSshd(node)).unwrap();
+        testbed.lab.fault(&Fault::FreezeSshd(node)).unwrap();
     }
-    let all_out = |stage: &mut Stage| (1..=3).all(|of| voters(&stage.lab, 1 + of % 3, of) == 2);
-    until(&mut stage, "all to be voted out", all_out);
-    let all_serve =
-        |stage: &mut Stage| stage.lab.nodes().all(|node| node.claims().is_some_and(|claims| claims > 0));
-    until(&mut stage, "all to serve all the same", all_serve);
-    until_served(&mut stage, |_| true);
-    stage.lab.heal(None).unwrap();
-    until(&mut stage, "all to be trusted again", |stage| {
-        (1..=3).all(|of| voters(&stage.lab, 1 + of % 3, of) == 0)
+    let all_out = |testbed: &mut Testbed| (1..=3).all(|of| voters(&testbed.lab, 1 + of % 3, of) == 2);
+    until(&mut testbed, "all to be voted out", all_out);
+    let all_serve = |testbed: &mut Testbed| {
+        testbed.lab.nodes().all(|node| node.claims().is_some_and(|claims| claims > 0))
+    };
+    until(&mut testbed, "all to serve all the same", all_serve);
+    until_served(&mut testbed, |_| true);
+    testbed.lab.heal(None).unwrap();
+    until(&mut testbed, "all to be trusted again", |testbed| {
+        (1..=3).all(|of| voters(&testbed.lab, 1 + of % 3, of) == 0)
     });
-    nobody_lost_a_session(&mut stage);
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]
 fn no_flood_and_no_client_that_never_answers_makes_a_false_witness() {
-    let mut stage = stage(unchecked("false"));
-    until_witnessed(&stage.lab);
-    let before: Vec<String> = stage.lab.nodes().map(|node| node.sshd_log()).collect();
+    let mut testbed = testbed(unchecked("false"));
+    until_witnessed(&testbed.lab);
+    let before: Vec<String> = testbed.lab.nodes().map(|node| node.sshd_log()).collect();
     let seed = 7;
     println!("seed {seed}");
-    let nuisance = Nuisance::start(&stage.lab, seed).unwrap();
-    let visitors = Visitors::start(&stage.lab).unwrap();
+    let nuisance = Nuisance::start(&testbed.lab, seed).unwrap();
+    let visitors = Visitors::start(&testbed.lab).unwrap();
     let asked = |text: &str| text.matches("onevip").count() + text.matches("198.51.100.1").count();
     let enough = Instant::now() + Duration::from_secs(30);
-    stage.watch(enough, |_| false).unwrap();
+    testbed.watch(enough, |_| false).unwrap();
     drop(nuisance);
-    for (node, before) in stage.lab.nodes().zip(&before) {
+    for (node, before) in testbed.lab.nodes().zip(&before) {
         let (log, sshd) = (node.onevip_log(), node.sshd_log());
         for never in ["voted out", "clients got no answer"] {
             assert!(!log.contains(never), "{}: {log}", node.name());
@@ -114,5 +115,5 @@ fn no_flood_and_no_client_that_never_answers_makes_a_false_witness() {
     let unserved = visitors.visits().iter().filter(|visit| visit.banner.is_none()).count();
     let all = visitors.visits().len();
     assert!(all > 20 && unserved * 10 <= all, "{unserved} of {all} visitors got no banner");
-    nobody_lost_a_session(&mut stage);
+    nobody_lost_a_session(&mut testbed);
 }

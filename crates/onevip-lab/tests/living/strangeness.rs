@@ -9,7 +9,7 @@ use onevip_lab::process::{run, signal};
 use onevip_lab::session::Session;
 use onevip_lab::{Fault, Lab, daemon, wait_until};
 
-use super::{PATIENCE, answered_twice, bare, stage, until, until_they_go_on};
+use super::{PATIENCE, answered_twice, bare, testbed, until, until_they_go_on};
 
 /// Keeps questions for unix2's own addresses from its kernel, and nothing else.
 fn let_nobody_ask_unix2(lab: &Lab) {
@@ -97,25 +97,25 @@ fn a_node_that_dies_while_another_daemon_is_down_is_found_gone_by_it() {
 
 #[test]
 fn a_node_whose_number_went_back_begins_anew_and_claims_nothing_beside_the_others() {
-    let mut stage = stage("anew");
+    let mut testbed = testbed("anew");
     let start = Instant::now();
-    let file = daemon::state_dir(stage.lab.name(), 2).join("incarnation");
-    let restart_after = |stage: &mut onevip_lab::bench::stage::Stage, number: &str| {
-        stage.lab.node(2).stop_onevip();
+    let file = daemon::state_dir(testbed.lab.name(), 2).join("incarnation");
+    let restart_after = |testbed: &mut onevip_lab::testbed::Testbed, number: &str| {
+        testbed.lab.node(2).stop_onevip();
         fs::write(&file, number).unwrap();
-        stage.lab.node(2).start_onevip().unwrap();
-        until(stage, "everything to be shared", |stage| {
-            let claims: Vec<u64> = (1..=3).map(|id| stage.lab.node(id).claims().unwrap_or(0)).collect();
+        testbed.lab.node(2).start_onevip().unwrap();
+        until(testbed, "everything to be shared", |testbed| {
+            let claims: Vec<u64> = (1..=3).map(|id| testbed.lab.node(id).claims().unwrap_or(0)).collect();
             claims[1] > 0 && claims.iter().sum::<u64>() == 1024
         });
-        until_they_go_on(stage, |log| log.lost.is_none());
+        until_they_go_on(testbed, |log| log.lost.is_none());
     };
-    restart_after(&mut stage, "4000000000\n");
-    restart_after(&mut stage, "5\n");
-    let log = stage.lab.node(2).onevip_log();
+    restart_after(&mut testbed, "4000000000\n");
+    restart_after(&mut testbed, "5\n");
+    let log = testbed.lab.node(2).onevip_log();
     assert!(log.contains("know a later life of this node (incarnation 4000000001)"), "{log}");
     assert!(log.contains("begins anew as incarnation 4000000002"), "{log}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "4000000002\n");
-    assert_eq!(super::lost(&stage, |_| true), []);
-    assert_eq!(answered_twice(&stage, start), []);
+    assert_eq!(super::lost(&testbed, |_| true), []);
+    assert_eq!(answered_twice(&testbed, start), []);
 }

@@ -1,17 +1,14 @@
 //! `onevip-lab bench failover`: what users notice when something happens to a cluster, in figures.
 //!
-//! A [`stage::Stage`] is a lab with clients at work. An [`event::Event`] is played on it ([`acts`]), each act becomes a
-//! [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The stage is brought into order between
+//! A [`Testbed`] is a lab with clients at work. An [`event::Event`] is played on it ([`acts`]), each act becomes a
+//! [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The testbed is brought into order between
 //! two plays by waiting for conditions; one that does not come to order is replaced by a new one, and the play counts
 //! as a problem of the report.
 
 pub mod acts;
 pub mod event;
 pub mod report;
-pub mod stage;
 pub mod take;
-pub mod tape;
-pub mod watchers;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -24,13 +21,13 @@ use crate::lab::{Lab, Options};
 use crate::load::Call;
 use crate::plan::Host;
 use crate::process::check_interrupt;
+use crate::testbed::Testbed;
 use acts::Lengths;
 use event::Event;
 use report::Report;
-use stage::Stage;
 use take::Take;
 
-/// So many stages may be given up before the benchmark itself is.
+/// So many testbeds may be given up before the benchmark itself is.
 const GIVEN_UP_MAX: usize = 8;
 
 /// What to measure.
@@ -95,41 +92,41 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn play_all(&mut self, events: &[Event], hosts: &[Host], lengths: Lengths) -> Result<()> {
-        let mut stage = Stage::set(self.settings.options.clone(), hosts)?;
+        let mut testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
         for &event in events {
             let repeats = if event.is_long() { 1 } else { self.settings.repeat };
             for repeat in 0..repeats {
                 self.progress(event, repeat, repeats);
-                let played = acts::play(&mut stage, event, repeat, lengths).and_then(|takes| {
+                let played = acts::play(&mut testbed, event, repeat, lengths).and_then(|takes| {
                     self.done.extend(takes);
-                    stage.restore()
+                    testbed.restore()
                 });
-                self.done.iter_mut().for_each(|take| take.count_calls(&stage.calls));
+                self.done.iter_mut().for_each(|take| take.count_calls(&testbed.calls));
                 let Err(error) = played else { continue };
                 check_interrupt()?;
                 let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
                 eprintln!("\n{problem}");
-                self.keep_logs(&stage.lab, &format!("problem-{}", self.problems.len()))?;
+                self.keep_logs(&testbed.lab, &format!("problem-{}", self.problems.len()))?;
                 self.problems.push(problem);
                 ensure!(
                     self.problems.len() < GIVEN_UP_MAX,
                     "the cluster fell into disorder {GIVEN_UP_MAX} times:\n{}",
                     self.problems.join("\n")
                 );
-                self.settle_calls(&mut stage)?;
-                stage.strike()?;
-                stage = Stage::set(self.settings.options.clone(), hosts)?;
+                self.settle_calls(&mut testbed)?;
+                testbed.take_down()?;
+                testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
             }
         }
-        self.settle_calls(&mut stage)?;
-        self.keep_logs(&stage.lab, if hosts.len() > 1 { "split" } else { "main" })?;
-        stage.strike()
+        self.settle_calls(&mut testbed)?;
+        self.keep_logs(&testbed.lab, if hosts.len() > 1 { "split" } else { "main" })?;
+        testbed.take_down()
     }
 
     /// Waits for the calls that are still open, and counts them.
-    fn settle_calls(&mut self, stage: &mut Stage) -> Result<()> {
-        stage.settle_calls()?;
-        let calls: &[Call] = &stage.calls;
+    fn settle_calls(&mut self, testbed: &mut Testbed) -> Result<()> {
+        testbed.settle_calls()?;
+        let calls: &[Call] = &testbed.calls;
         for mut take in self.done.drain(..) {
             take.count_calls(calls);
             self.takes.push(take);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::event::Aim;
-use super::stage::Stage;
 use crate::load::calls::RETRANSMITTED;
 use crate::load::{Call, SessionLog};
 use crate::plan::Host;
+use crate::testbed::Testbed;
 
 /// A window in time, and whom it is about.
 pub struct Act<'a> {
@@ -81,13 +81,13 @@ pub struct Take {
 
 impl Take {
     /// Works the figures out of what the clients saw.
-    pub fn measure(stage: &Stage, act: &Act, repeat: u32) -> Self {
+    pub fn measure(testbed: &Testbed, act: &Act, repeat: u32) -> Self {
         let (from, until) = (act.from, act.until);
         let seconds = |gap: Duration| gap.as_secs_f64();
         let about = |client: &Ipv4Addr| act.clients.contains(client);
-        let gap = |client| stage.tape.gap(client, from, until).map(seconds);
-        let others: Vec<Ipv4Addr> = stage.tape.clients().filter(|client| !about(client)).collect();
-        let logs = stage.sessions.logs();
+        let gap = |client| testbed.tape.gap(client, from, until).map(seconds);
+        let others: Vec<Ipv4Addr> = testbed.tape.clients().filter(|client| !about(client)).collect();
+        let logs = testbed.sessions.logs();
         let (own, other): (Vec<_>, Vec<_>) = logs.iter().partition(|log| (act.own)(log.client, log.node));
         let is_lost = |log: &&&SessionLog| log.lost.as_ref().is_some_and(|(at, _)| *at >= from);
         let lives = |log: &&&SessionLog| log.lost.is_none();
@@ -108,17 +108,17 @@ impl Take {
             hanging: own.iter().filter(lives).filter(|log| silence(log, until) > STILL).count(),
             pause_node: longest(&own),
             pause_elsewhere: longest(&other),
-            knocks: stage.tape.missed(from, until, |client| !act.clients.contains(&client)),
+            knocks: testbed.tape.missed(from, until, |client| !act.clients.contains(&client)),
             twice: vec![],
-            moves: stage.tape.clients().map(|c| stage.tape.moves(c, from, until)).max().unwrap_or(0),
-            last_answer: stage.tape.last_answer(act.nodes, from, until).map(|at| seconds(at - from)),
+            moves: testbed.tape.clients().map(|c| testbed.tape.moves(c, from, until)).max().unwrap_or(0),
+            last_answer: testbed.tape.last_answer(act.nodes, from, until).map(|at| seconds(at - from)),
             outs: vec![],
             calls: (0, 0, 0),
             failures: vec![],
             aim: act.aim,
             window: (from, until),
         };
-        let twice = stage.tape.twice(from, until);
+        let twice = testbed.tape.twice(from, until);
         take.twice = twice
             .iter()
             .filter_map(|knock| match knock.outcome {
@@ -126,12 +126,12 @@ impl Take {
                 _ => None,
             })
             .collect();
-        take.count_typists(stage, act);
+        take.count_typists(testbed, act);
         take
     }
 
-    fn count_typists(&mut self, stage: &Stage, act: &Act) {
-        for typist in &stage.typists {
+    fn count_typists(&mut self, testbed: &Testbed, act: &Act) {
+        for typist in &testbed.typists {
             let lost = typist.seen().lost.is_some_and(|at| at >= act.from);
             let node = typist.host.parse().ok().and_then(Host::node_id);
             let own = match (typist.client, node) {

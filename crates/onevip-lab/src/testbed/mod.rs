@@ -1,5 +1,8 @@
 //! A lab with clients at work, and what they see: brought into order, watched, and brought into order again.
 
+pub mod tape;
+pub mod watchers;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::tape::Tape;
+use self::tape::Tape;
 use crate::lab::{Lab, Options};
 use crate::load::{Call, Caller, Prober, SessionLog, Sessions, Typist, calls};
 use crate::plan::Host;
@@ -21,7 +24,7 @@ const HOME_WITHIN: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A lab, and everything that goes on in it. (In the order in which it has to end.)
-pub struct Stage {
+pub struct Testbed {
     probers: Vec<Prober>,
     callers: Vec<Caller>,
     /// Connections that carry data, one from each client address.
@@ -39,21 +42,21 @@ pub struct Stage {
     pub lab: Lab,
 }
 
-impl Stage {
+impl Testbed {
     /// Builds a lab, and sets the clients of these hosts to work.
     ///
     /// # Errors
     /// When something does not start, or the cluster does not serve everybody.
-    pub fn set(options: Options, hosts: &[Host]) -> Result<Self> {
+    pub fn set_up(options: Options, hosts: &[Host]) -> Result<Self> {
         Self::on(Lab::up(options.echo())?, hosts)
     }
 
     /// Sets the clients of these hosts to work in a lab that runs, with its echo service.
     ///
     /// # Errors
-    /// As [`Stage::set`].
+    /// As [`Testbed::set_up`].
     pub fn on(lab: Lab, hosts: &[Host]) -> Result<Self> {
-        let mut stage = Self {
+        let mut testbed = Self {
             probers: vec![],
             callers: vec![],
             sessions: Sessions::start()?,
@@ -65,21 +68,21 @@ impl Stage {
             lab,
         };
         for &host in hosts {
-            let clients = stage.lab.plan().addresses4(host);
-            stage.probers.push(Prober::start(&stage.lab, host, &clients)?);
-            stage.callers.push(Caller::start(&stage.lab, host, &clients)?);
+            let clients = testbed.lab.plan().addresses4(host);
+            testbed.probers.push(Prober::start(&testbed.lab, host, &clients)?);
+            testbed.callers.push(Caller::start(&testbed.lab, host, &clients)?);
         }
-        stage.wait(ORDER_WITHIN, "every client to be served", |stage| stage.served().is_some())?;
-        stage.home = stage.served().context("served a moment ago")?;
-        stage.restore()?;
-        Ok(stage)
+        testbed.wait(ORDER_WITHIN, "every client to be served", |testbed| testbed.served().is_some())?;
+        testbed.home = testbed.served().context("served a moment ago")?;
+        testbed.restore()?;
+        Ok(testbed)
     }
 
     /// Takes the lab down.
     ///
     /// # Errors
     /// Names what could not be removed.
-    pub fn strike(self) -> Result<()> {
+    pub fn take_down(self) -> Result<()> {
         let Self { probers, callers, sessions, typists, lab, .. } = self;
         drop((probers, callers, sessions, typists));
         lab.down()
@@ -102,7 +105,7 @@ impl Stage {
     pub fn settle_calls(&mut self) -> Result<()> {
         let begun: usize = self.callers.iter().map(Caller::begun).sum();
         let within = calls::LIMIT + calls::LIMIT / 2;
-        let settled = self.watch(Instant::now() + within, |stage| stage.calls.len() >= begun)?;
+        let settled = self.watch(Instant::now() + within, |testbed| testbed.calls.len() >= begun)?;
         ensure!(settled, "of {begun} calls only {} have come to an end", self.calls.len());
         Ok(())
     }
@@ -150,18 +153,18 @@ impl Stage {
         self.sessions.close(astray);
         self.typists.retain(|typist| typist.seen().lost.is_none() && at_home(&home, typist));
         let goes_home = Instant::now() + HOME_WITHIN;
-        if !self.watch(goes_home, |stage| stage.served().is_some_and(|served| served == home))? {
-            self.wait(ORDER_WITHIN, "every client to be served", |stage| stage.served().is_some())?;
+        if !self.watch(goes_home, |testbed| testbed.served().is_some_and(|served| served == home))? {
+            self.wait(ORDER_WITHIN, "every client to be served", |testbed| testbed.served().is_some())?;
             self.home = self.served().context("served a moment ago")?;
         }
         self.open_missing()?;
         let now = Instant::now();
         self.tape.cut_before(now - Duration::from_secs(1));
         while now.elapsed() < ORDER_WITHIN {
-            let all_answer = |stage: &mut Self| {
+            let all_answer = |testbed: &mut Self| {
                 let heard =
                     |log: &SessionLog| log.lost.is_none() && log.heard.back().is_some_and(|&at| at > now);
-                stage.sessions.glance().iter().all(heard) && stage.served().is_some()
+                testbed.sessions.glance().iter().all(heard) && testbed.served().is_some()
             };
             if self.watch(Instant::now() + Duration::from_secs(2), all_answer)? {
                 return Ok(());
