@@ -151,7 +151,7 @@ fn take(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> 
     let share = testbed.lab.node(node).claims().unwrap_or(0);
     let has_moved = testbed.watch(from + GIVES_UP, |testbed| {
         let now = Instant::now();
-        let elsewhere = |client: &_| testbed.tape.server(*client, now).is_some_and(|by| by != node);
+        let elsewhere = |client: &_| testbed.samples.server(*client, now).is_some_and(|by| by != node);
         if sheds && asked.elapsed() >= ASK {
             asked = now;
             // Every client of the lab has a session, so its bucket stays; those without one move.
@@ -161,7 +161,8 @@ fn take(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> 
         own.iter().all(elsewhere) || first.is_some()
     })?;
     let gone = Instant::now();
-    let last = testbed.tape.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));
+    let last =
+        testbed.samples.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));
     let moved = if sheds { first } else { last.filter(|_| has_moved) };
     // Whoever came at the last moment is waited for.
     testbed.watch(gone + visitors::PATIENCE + REST, |_| false)?;

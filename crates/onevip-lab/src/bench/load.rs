@@ -164,7 +164,7 @@ impl Load {
         let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
         let own = testbed.clients_of(node)?;
         let from = Instant::now();
-        testbed.tape.cut_before(from - Duration::from_secs(1));
+        testbed.samples.cut_before(from - Duration::from_secs(1));
         testbed.lab.fault(&fault)?;
         testbed.watch(from + length, |_| false)?;
         let healed = Instant::now();
@@ -184,7 +184,7 @@ impl Load {
         let until = Instant::now();
         for &client in &self.clients {
             let whose = if own.contains(&client) { OWN } else { OTHERS };
-            let gap = testbed.tape.gap(client, from, until);
+            let gap = testbed.samples.gap(client, from, until);
             let gap = gap.map_or(until.duration_since(from), |gap| gap).as_secs_f64();
             sheet.note("time without an answer", kind, whose, "s", gap);
         }

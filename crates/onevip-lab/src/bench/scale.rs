@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::peers::tape::Tape;
+use super::peers::samples::AttemptSamples;
 use super::resident_kb;
 use super::rounds::Progress;
 use super::sheet::Sheet;
@@ -190,14 +190,14 @@ fn power_off(lab: &Lab) -> Result<f64> {
         limit: Duration::from_millis(400),
     };
     let attempts = Attempts::start(lab, &own, target)?;
-    let mut tape = Tape::default();
-    let served = |tape: &Tape| tape.served(&own, target.limit);
-    ensure!(tape.watch(&attempts, Duration::from_secs(20), served)?, "unix1 does not serve its clients");
+    let mut samples = AttemptSamples::default();
+    let served = |samples: &AttemptSamples| samples.served(&own, target.limit);
+    ensure!(samples.watch(&attempts, Duration::from_secs(20), served)?, "unix1 does not serve its clients");
     let from = Instant::now();
     lab.fault(&Fault::PowerOff(1))?;
     let least = Duration::from_secs(1);
-    tape.watch(&attempts, Duration::from_secs(12), |tape| from.elapsed() > least && served(tape))?;
-    let gaps: Option<Vec<f64>> = own.iter().map(|&client| tape.gap(client, from)).collect();
+    samples.watch(&attempts, Duration::from_secs(12), |samples| from.elapsed() > least && served(samples))?;
+    let gaps: Option<Vec<f64>> = own.iter().map(|&client| samples.gap(client, from)).collect();
     let gaps = gaps.context("clients of unix1 are not served again")?;
     median(&sorted(gaps)).context("no client")
 }

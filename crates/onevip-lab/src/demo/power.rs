@@ -142,7 +142,7 @@ fn finish_chart(testbed: &Testbed, screen: &mut Screen) {
 fn counts(testbed: &Testbed) -> Vec<(String, usize)> {
     let now = Instant::now();
     let servers: Vec<u8> =
-        testbed.tape.clients().filter_map(|client| testbed.tape.server(client, now)).collect();
+        testbed.samples.clients().filter_map(|client| testbed.samples.server(client, now)).collect();
     let count = |id| servers.iter().filter(|&&server| server == id).count();
     testbed.lab.plan().node_ids().map(|id| (Host::Node(id).to_string(), count(id))).collect()
 }

@@ -1,6 +1,6 @@
 //! A lab with clients at work, and what they see: brought into order, watched, and brought into order again.
 
-pub mod tape;
+pub mod samples;
 pub mod watchers;
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::tape::Tape;
+use self::samples::ProbeSamples;
 use crate::lab::{Lab, Options};
 use crate::load::{Call, Caller, Prober, SessionLog, Sessions, Typist, calls};
 use crate::plan::Host;
@@ -32,7 +32,7 @@ pub struct Testbed {
     /// People with `ssh`, one on each node.
     pub typists: Vec<Typist>,
     /// The knocks of late.
-    pub tape: Tape,
+    pub samples: ProbeSamples,
     /// All calls since the beginning.
     pub calls: Vec<Call>,
     /// Who serves whom when all is well.
@@ -61,7 +61,7 @@ impl Testbed {
             callers: vec![],
             sessions: Sessions::start()?,
             typists: vec![],
-            tape: Tape::default(),
+            samples: ProbeSamples::default(),
             calls: vec![],
             home: BTreeMap::new(),
             hosts: hosts.to_vec(),
@@ -91,7 +91,7 @@ impl Testbed {
     /// Takes in what the clients have seen.
     pub fn look(&mut self) {
         for prober in &self.probers {
-            prober.knocks.try_iter().for_each(|knock| self.tape.note(knock));
+            prober.knocks.try_iter().for_each(|knock| self.samples.note(knock));
         }
         for caller in &self.callers {
             self.calls.extend(caller.calls.try_iter());
@@ -113,7 +113,7 @@ impl Testbed {
     /// Who serves whom now, if everybody is served steadily.
     pub fn served(&self) -> Option<BTreeMap<Ipv4Addr, u8>> {
         let clients: usize = self.hosts.iter().map(|&host| self.lab.plan().addresses4(host).len()).sum();
-        self.tape.servers(Instant::now()).filter(|servers| servers.len() == clients)
+        self.samples.servers(Instant::now()).filter(|servers| servers.len() == clients)
     }
 
     /// Watches until a condition holds; false when it does not by the deadline.
@@ -138,7 +138,10 @@ impl Testbed {
         if self.watch(Instant::now() + within, condition)? {
             return Ok(());
         }
-        bail!("waited {within:?} for {what}, in vain: {} clients are not", self.tape.unserved(Instant::now()))
+        bail!(
+            "waited {within:?} for {what}, in vain: {} clients are not",
+            self.samples.unserved(Instant::now())
+        )
     }
 
     /// Brings everything into order: everybody is served from home, where that can be had, by steady nodes; one
@@ -159,7 +162,7 @@ impl Testbed {
         }
         self.open_missing()?;
         let now = Instant::now();
-        self.tape.cut_before(now - Duration::from_secs(1));
+        self.samples.cut_before(now - Duration::from_secs(1));
         while now.elapsed() < ORDER_WITHIN {
             let all_answer = |testbed: &mut Self| {
                 let heard =

@@ -82,5 +82,5 @@ fn status_page(testbed: &Testbed, node: u8) -> String {
 
 /// SYNs that were answered by two nodes since `from`.
 fn answered_twice(testbed: &Testbed, from: Instant) -> Vec<(Ipv4Addr, Outcome)> {
-    testbed.tape.twice(from, Instant::now()).iter().map(|knock| (knock.client, knock.outcome)).collect()
+    testbed.samples.twice(from, Instant::now()).iter().map(|knock| (knock.client, knock.outcome)).collect()
 }

@@ -85,8 +85,8 @@ impl Take {
         let (from, until) = (act.from, act.until);
         let seconds = |gap: Duration| gap.as_secs_f64();
         let about = |client: &Ipv4Addr| act.clients.contains(client);
-        let gap = |client| testbed.tape.gap(client, from, until).map(seconds);
-        let others: Vec<Ipv4Addr> = testbed.tape.clients().filter(|client| !about(client)).collect();
+        let gap = |client| testbed.samples.gap(client, from, until).map(seconds);
+        let others: Vec<Ipv4Addr> = testbed.samples.clients().filter(|client| !about(client)).collect();
         let logs = testbed.sessions.logs();
         let (own, other): (Vec<_>, Vec<_>) = logs.iter().partition(|log| (act.own)(log.client, log.node));
         let is_lost = |log: &&&SessionLog| log.lost.as_ref().is_some_and(|(at, _)| *at >= from);
@@ -108,17 +108,22 @@ impl Take {
             hanging: own.iter().filter(lives).filter(|log| silence(log, until) > STILL).count(),
             pause_node: longest(&own),
             pause_elsewhere: longest(&other),
-            knocks: testbed.tape.missed(from, until, |client| !act.clients.contains(&client)),
+            knocks: testbed.samples.missed(from, until, |client| !act.clients.contains(&client)),
             twice: vec![],
-            moves: testbed.tape.clients().map(|c| testbed.tape.moves(c, from, until)).max().unwrap_or(0),
-            last_answer: testbed.tape.last_answer(act.nodes, from, until).map(|at| seconds(at - from)),
+            moves: testbed
+                .samples
+                .clients()
+                .map(|c| testbed.samples.moves(c, from, until))
+                .max()
+                .unwrap_or(0),
+            last_answer: testbed.samples.last_answer(act.nodes, from, until).map(|at| seconds(at - from)),
             outs: vec![],
             calls: (0, 0, 0),
             failures: vec![],
             aim: act.aim,
             window: (from, until),
         };
-        let twice = testbed.tape.twice(from, until);
+        let twice = testbed.samples.twice(from, until);
         take.twice = twice
             .iter()
             .filter_map(|knock| match knock.outcome {

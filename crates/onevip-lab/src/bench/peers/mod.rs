@@ -7,7 +7,7 @@
 
 mod contestant;
 mod keepalived;
-pub mod tape;
+pub mod samples;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 
 use self::contestant::{Contestant, Kind};
-use self::tape::Tape;
+use self::samples::AttemptSamples;
 
 pub use self::contestant::greeted_by;
 use super::rounds::{Progress, take_turns};
@@ -168,16 +168,16 @@ fn play(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
     let affected = contestant.affected()?;
     let target = fault.target(contestant.address());
     let attempts = Attempts::start(&contestant.lab, &affected, target)?;
-    let mut tape = Tape::default();
-    let ready = tape.watch(&attempts, ORDER_WITHIN, |tape| tape.served(&affected, target.limit))?;
+    let mut samples = AttemptSamples::default();
+    let ready = samples.watch(&attempts, ORDER_WITHIN, |samples| samples.served(&affected, target.limit))?;
     ensure!(ready, "{} does not serve everybody before the fault", kind.word());
     let from = Instant::now();
     contestant.inflict(fault)?;
-    tape.watch(&attempts, fault.most(), |tape| {
-        from.elapsed() >= fault.least() && tape.served(&affected, target.limit)
+    samples.watch(&attempts, fault.most(), |samples| {
+        from.elapsed() >= fault.least() && samples.served(&affected, target.limit)
     })?;
     let gaps: Vec<Option<f64>> =
-        affected.iter().map(|&client| tape.gap(client, from - target.limit)).collect();
+        affected.iter().map(|&client| samples.gap(client, from - target.limit)).collect();
     let never = gaps.iter().filter(|gap| gap.is_none()).count();
     let gaps = sorted(gaps.into_iter().map(|gap| gap.unwrap_or(fault.most().as_secs_f64())));
     let answers = contestant.lab.who_has("client", contestant.address(), ASKED)?;
@@ -185,7 +185,7 @@ fn play(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
     let unserved_percent = never as f64 * 100.0 / affected.len() as f64;
     let figures = Figures { kind, gaps, unserved_percent, hosts: hosts.len() };
     contestant.heal(fault)?;
-    let healed = tape.watch(&attempts, ORDER_WITHIN, |tape| tape.served(&affected, target.limit))?;
+    let healed = samples.watch(&attempts, ORDER_WITHIN, |samples| samples.served(&affected, target.limit))?;
     ensure!(healed, "{} does not serve everybody after {}", kind.word(), fault.word());
     drop(attempts);
     contestant.settle(ORDER_WITHIN)?;

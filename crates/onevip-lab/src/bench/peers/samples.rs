@@ -15,9 +15,9 @@ const STEADY: Duration = Duration::from_millis(600);
 
 /// What became of the attempts, by client, in the order in which they were made.
 #[derive(Default)]
-pub struct Tape(BTreeMap<Ipv4Addr, Vec<Attempt>>);
+pub struct AttemptSamples(BTreeMap<Ipv4Addr, Vec<Attempt>>);
 
-impl Tape {
+impl AttemptSamples {
     /// Takes attempts in until a condition holds; false when it does not in time.
     ///
     /// # Errors
@@ -77,38 +77,38 @@ mod tests {
 
     const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 101);
 
-    fn tape(start: Instant, outcomes: &[(u64, bool)]) -> Tape {
-        let mut tape = Tape::default();
+    fn samples(start: Instant, outcomes: &[(u64, bool)]) -> AttemptSamples {
+        let mut samples = AttemptSamples::default();
         for &(ms, answered) in outcomes {
-            tape.note(Attempt { client: CLIENT, begun: start + Duration::from_millis(ms), answered });
+            samples.note(Attempt { client: CLIENT, begun: start + Duration::from_millis(ms), answered });
         }
-        tape
+        samples
     }
 
     #[test]
     fn a_gap_runs_from_the_first_failure_to_the_success_after_the_last() {
         let start = Instant::now();
         // Known out of order: failures come in late.
-        let tape =
-            tape(start, &[(0, true), (300, true), (350, true), (50, false), (150, false), (100, true)]);
-        let gap = tape.gap(CLIENT, start).unwrap();
+        let samples =
+            samples(start, &[(0, true), (300, true), (350, true), (50, false), (150, false), (100, true)]);
+        let gap = samples.gap(CLIENT, start).unwrap();
         assert!((gap - 0.25).abs() < 1e-9, "{gap}");
     }
 
     #[test]
     fn no_failure_is_no_gap_and_no_success_no_end_of_it() {
         let start = Instant::now();
-        assert_eq!(tape(start, &[(0, true), (50, true)]).gap(CLIENT, start), Some(0.0));
-        assert_eq!(tape(start, &[(0, true), (50, false)]).gap(CLIENT, start), None);
-        assert_eq!(Tape::default().gap(CLIENT, start), None);
+        assert_eq!(samples(start, &[(0, true), (50, true)]).gap(CLIENT, start), Some(0.0));
+        assert_eq!(samples(start, &[(0, true), (50, false)]).gap(CLIENT, start), None);
+        assert_eq!(AttemptSamples::default().gap(CLIENT, start), None);
     }
 
     #[test]
     fn served_means_every_attempt_of_late() {
         let start = Instant::now().checked_sub(Duration::from_millis(200)).unwrap();
         let limit = Duration::from_millis(400);
-        assert!(tape(start, &[(0, true), (50, true)]).served(&[CLIENT], limit));
-        assert!(!tape(start, &[(0, true), (50, false)]).served(&[CLIENT], limit));
-        assert!(!Tape::default().served(&[CLIENT], limit));
+        assert!(samples(start, &[(0, true), (50, true)]).served(&[CLIENT], limit));
+        assert!(!samples(start, &[(0, true), (50, false)]).served(&[CLIENT], limit));
+        assert!(!AttemptSamples::default().served(&[CLIENT], limit));
     }
 }

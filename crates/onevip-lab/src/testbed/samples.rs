@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::load::{Knock, Outcome};
 
-/// How long knocks are kept before [`Tape::cut_before`] says they may go.
+/// How long knocks are kept before [`ProbeSamples::cut_before`] says they may go.
 const STEADY: Duration = Duration::from_millis(300);
 /// A client whose last answer is older than this is not served.
 const FRESH: Duration = Duration::from_millis(120);
 
 /// Knocks of every client, in the order in which their outcomes were known.
 #[derive(Default)]
-pub struct Tape {
+pub struct ProbeSamples {
     knocks: BTreeMap<Ipv4Addr, VecDeque<Knock>>,
 }
 
-impl Tape {
+impl ProbeSamples {
     /// Notes a knock.
     pub fn note(&mut self, knock: Knock) {
         self.knocks.entry(knock.client).or_default().push_back(knock);
@@ -125,14 +125,14 @@ mod tests {
 
     const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 101);
 
-    /// A tape on which each (milliseconds, outcome) is known at once.
-    fn tape(start: Instant, knocks: impl IntoIterator<Item = (u64, Outcome)>) -> Tape {
-        let mut tape = Tape::default();
+    /// Samples of which each (milliseconds, outcome) is known at once.
+    fn samples(start: Instant, knocks: impl IntoIterator<Item = (u64, Outcome)>) -> ProbeSamples {
+        let mut samples = ProbeSamples::default();
         for (at, outcome) in knocks {
             let at = start + Duration::from_millis(at);
-            tape.note(Knock { client: CLIENT, sent: at, at, outcome });
+            samples.note(Knock { client: CLIENT, sent: at, at, outcome });
         }
-        tape
+        samples
     }
 
     fn answers(span: std::ops::Range<u64>, node: u8) -> impl Iterator<Item = (u64, Outcome)> {
@@ -143,22 +143,22 @@ mod tests {
     fn a_gap_runs_from_the_last_answer_to_the_next() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let tape = tape(start, answers(0..500, 1).chain(answers(740..1000, 2)));
-        assert_eq!(tape.gap(CLIENT, at(500), at(990)), Some(Duration::from_millis(260)));
-        assert_eq!(tape.gap(CLIENT, at(800), at(990)), Some(Duration::from_millis(20)));
-        assert_eq!(tape.gap(CLIENT, at(500), at(700)), None, "not served at the end");
-        assert_eq!(tape.moves(CLIENT, at(0), at(1000)), 1);
+        let samples = samples(start, answers(0..500, 1).chain(answers(740..1000, 2)));
+        assert_eq!(samples.gap(CLIENT, at(500), at(990)), Some(Duration::from_millis(260)));
+        assert_eq!(samples.gap(CLIENT, at(800), at(990)), Some(Duration::from_millis(20)));
+        assert_eq!(samples.gap(CLIENT, at(500), at(700)), None, "not served at the end");
+        assert_eq!(samples.moves(CLIENT, at(0), at(1000)), 1);
     }
 
     #[test]
     fn a_client_has_a_server_when_all_knocks_say_so() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let both = tape(start, answers(0..500, 1).chain(answers(500..1000, 2)));
+        let both = samples(start, answers(0..500, 1).chain(answers(500..1000, 2)));
         assert_eq!(both.server(CLIENT, at(600)), None, "the other one answered just now");
         assert_eq!(both.server(CLIENT, at(1000)), Some(2));
         assert_eq!(both.server(CLIENT, at(1300)), None, "nothing for a while");
-        let missed = tape(start, answers(0..500, 1).chain([(510, Outcome::Missed)]));
+        let missed = samples(start, answers(0..500, 1).chain([(510, Outcome::Missed)]));
         assert_eq!(missed.server(CLIENT, at(520)), None);
         assert_eq!((missed.unserved(at(520)), missed.missed(at(0), at(600), |_| true)), (1, (26, 1)));
     }
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn what_is_cut_is_gone() {
         let start = Instant::now();
-        let mut tape = tape(start, answers(0..100, 1));
-        tape.cut_before(start + Duration::from_millis(60));
-        assert_eq!(tape.missed(start, start + Duration::from_secs(1), |_| true).0, 2);
+        let mut samples = samples(start, answers(0..100, 1));
+        samples.cut_before(start + Duration::from_millis(60));
+        assert_eq!(samples.missed(start, start + Duration::from_secs(1), |_| true).0, 2);
     }
 }
