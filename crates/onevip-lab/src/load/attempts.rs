@@ -1,6 +1,6 @@
 //! Attempts to get in at any address and port, by the client's kernel: each is either answered within its time, or not.
 //!
-//! Other than the [`prober`](super::prober), which speaks to the cluster MAC by hand, this one resolves addresses as any
+//! Other than the [SYN prober](super::syn_prober), which speaks to the cluster MAC by hand, this one resolves addresses as any
 //! client does; so it can judge systems that move an address from one MAC to another as well.
 
 use std::io::{ErrorKind, Read};

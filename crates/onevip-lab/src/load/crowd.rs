@@ -95,7 +95,7 @@ impl Crowd {
             let batch = AT_ONCE.min(wanted - there);
             let at_the_door: Vec<(IpAddr, Child)> = (turn..turn + batch)
                 .map(|at| clients[at % clients.len()])
-                .map(|client| Ok((client, knock(lab, client)?)))
+                .map(|client| Ok((client, start_ssh(lab, client)?)))
                 .collect::<Result<_>>()?;
             turn += batch;
             for (client, ssh) in at_the_door {
@@ -141,7 +141,7 @@ fn memory_left_kib() -> Result<u64> {
         .context("/proc/meminfo has no MemAvailable")
 }
 
-fn knock(lab: &Lab, client: IpAddr) -> Result<Child> {
+fn start_ssh(lab: &Lab, client: IpAddr) -> Result<Child> {
     let mut ssh = lab.ssh_command(lab.vip_for(client), Some(client))?;
     ssh.arg("hostname; exec cat").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     ssh.spawn().context("cannot run ssh")

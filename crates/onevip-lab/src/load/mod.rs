@@ -1,6 +1,6 @@
 //! Clients at work: what says, to the millisecond, whether a cluster serves its users while something happens to it.
 //!
-//! Three kinds of clients, because no one of them sees everything: [`prober`] knocks from every address fifty times a
+//! Three kinds of clients, because no one of them sees everything: [`syn_prober`] probes from every address fifty times a
 //! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
@@ -20,17 +20,17 @@ pub mod echo;
 pub mod guests;
 pub mod listen;
 pub mod nuisance;
-pub mod prober;
 pub mod segment;
 pub mod sessions;
+pub mod syn_prober;
 pub mod typists;
 pub mod visitors;
 
 pub use calls::{Call, Caller};
 pub use crowd::Crowd;
 pub use nuisance::Nuisance;
-pub use prober::{Knock, Outcome, Prober};
 pub use sessions::{SessionLog, Sessions};
+pub use syn_prober::{ProbeOutcome, SynProbe, SynProber};
 pub use typists::Typist;
 pub use visitors::{Visit, Visitors};
 

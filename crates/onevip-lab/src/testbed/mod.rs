@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::samples::ProbeSamples;
 use crate::lab::{Lab, Options};
-use crate::load::{Call, Caller, Prober, SessionLog, Sessions, Typist, calls};
+use crate::load::{Call, Caller, SessionLog, Sessions, SynProber, Typist, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
@@ -25,13 +25,13 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// A lab, and everything that goes on in it. (In the order in which it has to end.)
 pub struct Testbed {
-    probers: Vec<Prober>,
+    probers: Vec<SynProber>,
     callers: Vec<Caller>,
     /// Connections that carry data, one from each client address.
     pub sessions: Sessions,
     /// People with `ssh`, one on each node.
     pub typists: Vec<Typist>,
-    /// The knocks of late.
+    /// The probes of late.
     pub samples: ProbeSamples,
     /// All calls since the beginning.
     pub calls: Vec<Call>,
@@ -69,7 +69,7 @@ impl Testbed {
         };
         for &host in hosts {
             let clients = testbed.lab.plan().addresses4(host);
-            testbed.probers.push(Prober::start(&testbed.lab, host, &clients)?);
+            testbed.probers.push(SynProber::start(&testbed.lab, host, &clients)?);
             testbed.callers.push(Caller::start(&testbed.lab, host, &clients)?);
         }
         testbed.wait(ORDER_WITHIN, "every client to be served", |testbed| testbed.served().is_some())?;
@@ -91,7 +91,7 @@ impl Testbed {
     /// Takes in what the clients have seen.
     pub fn look(&mut self) {
         for prober in &self.probers {
-            prober.knocks.try_iter().for_each(|knock| self.samples.note(knock));
+            prober.probes.try_iter().for_each(|probe| self.samples.note(probe));
         }
         for caller in &self.callers {
             self.calls.extend(caller.calls.try_iter());

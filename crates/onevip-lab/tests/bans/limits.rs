@@ -24,7 +24,7 @@ fn limited(name: &str, action: &str) -> Lab {
 }
 
 /// What comes of connecting to the VIP's SSH.
-fn knock(lab: &Lab, client: IpAddr) -> Result<(), Errno> {
+fn attempt(lab: &Lab, client: IpAddr) -> Result<(), Errno> {
     let vip = lab.vip_for(client);
     lab.inside("client", || {
         let to = SockaddrStorage::from(std::net::SocketAddr::new(vip, 22));
@@ -53,9 +53,9 @@ fn the_third_connection_is_refused_at_once_and_the_heir_goes_on_refusing() {
     let lab = limited("lim-heir", "icmp-port-unreachable");
     let clients = clients_of(&lab, 2, lab.clients(), 2);
     let (busy, other) = (clients[0], clients[1]);
-    assert_eq!((knock(&lab, busy), knock(&lab, busy)), (Ok(()), Ok(())));
-    assert_eq!(knock(&lab, busy), Err(Errno::ECONNREFUSED), "by ICMP, so the client need not wait");
-    assert_eq!(knock(&lab, other), Ok(()));
+    assert_eq!((attempt(&lab, busy), attempt(&lab, busy)), (Ok(()), Ok(())));
+    assert_eq!(attempt(&lab, busy), Err(Errno::ECONNREFUSED), "by ICMP, so the client need not wait");
+    assert_eq!(attempt(&lab, other), Ok(()));
     assert_eq!(at_limit(&lab, 2), [busy.to_string()]);
     let page = said(&lab, 2, "limits", &[]);
     assert!(page.contains("2 of 2 in 10m, AT ITS LIMIT") && page.contains("refused 1 times"), "{page}");
@@ -67,30 +67,30 @@ fn the_third_connection_is_refused_at_once_and_the_heir_goes_on_refusing() {
 
     // An IPv6 source is a network of 64 bits: whatever address of it comes.
     let six = clients_of(&lab, 2, lab.clients6(), 3);
-    assert_eq!((knock(&lab, six[0]), knock(&lab, six[1])), (Ok(()), Ok(())));
-    assert_eq!(knock(&lab, six[2]), Err(Errno::ECONNREFUSED));
+    assert_eq!((attempt(&lab, six[0]), attempt(&lab, six[1])), (Ok(()), Ok(())));
+    assert_eq!(attempt(&lab, six[2]), Err(Errno::ECONNREFUSED));
 
     said(&lab, 2, "drain", &[]);
     wait_until(PATIENCE, "unix1 to claim everything", || lab.node(1).claims() == Some(1024)).unwrap();
     wait_until(PATIENCE, "unix1 to know of the source", || at_limit(&lab, 1).contains(&busy.to_string()))
         .unwrap();
-    assert_eq!(knock(&lab, busy), Err(Errno::ECONNREFUSED), "by its new owner");
+    assert_eq!(attempt(&lab, busy), Err(Errno::ECONNREFUSED), "by its new owner");
     assert!(refused(1) >= Some(1));
-    assert_eq!(knock(&lab, other), Ok(()), "its one connection counts there, too");
-    assert_eq!(knock(&lab, other), Err(Errno::ECONNREFUSED));
+    assert_eq!(attempt(&lab, other), Ok(()), "its one connection counts there, too");
+    assert_eq!(attempt(&lab, other), Err(Errno::ECONNREFUSED));
 }
 
 #[test]
 fn a_refusal_can_be_a_reset_or_silence() {
     let lab = limited("lim-reset", "tcp-reset");
     for client in [clients_of(&lab, 1, lab.clients(), 1)[0], clients_of(&lab, 1, lab.clients6(), 1)[0]] {
-        assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())), "{client}");
-        assert_eq!(knock(&lab, client), Err(Errno::ECONNREFUSED), "{client}");
+        assert_eq!((attempt(&lab, client), attempt(&lab, client)), (Ok(()), Ok(())), "{client}");
+        assert_eq!(attempt(&lab, client), Err(Errno::ECONNREFUSED), "{client}");
     }
     drop(lab);
     let lab = limited("lim-drop", "drop");
     let client = clients_of(&lab, 1, lab.clients(), 1)[0];
-    assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())));
+    assert_eq!((attempt(&lab, client), attempt(&lab, client)), (Ok(()), Ok(())));
     assert!(super::is_kept_out(&lab, client));
 }
 
@@ -103,7 +103,7 @@ fn refusals_follow_an_interface_that_changes() {
     // The MAC from which a refusal came, if the connection was refused at once.
     let refused_from = || {
         while tap.read_now(Segment::parse).unwrap().is_some() {}
-        (knock(&lab, busy) == Err(Errno::ECONNREFUSED)).then(|| {
+        (attempt(&lab, busy) == Err(Errno::ECONNREFUSED)).then(|| {
             let reset = |frame: &[u8]| Segment::parse(frame).filter(|segment| segment.has(flag::RST));
             let segment = tap.read_now(reset).unwrap().expect("it was refused");
             segment.from_mac.map(|byte| format!("{byte:02x}")).join(":")

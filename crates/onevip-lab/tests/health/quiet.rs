@@ -13,10 +13,10 @@ fn an_idle_sshd_logs_one_call_and_not_a_single_knock() {
     let knocked = |words: &str| words.starts_with("takes connections");
     wait_until(PATIENCE, "a call to be logged", || lines() >= 2).unwrap();
     let mut times = std::collections::BTreeSet::new();
-    wait_until(PATIENCE, "eight knocks", || {
+    wait_until(PATIENCE, "eight probes", || {
         let words = checked(&lab, 1, "sshd")["finding"].as_str().unwrap().to_owned();
         times.extend(Some(words).filter(|words| knocked(words)));
-        // Each knock tells another time.
+        // Each probe tells another time.
         times.len() >= 4
     })
     .unwrap();

@@ -19,7 +19,7 @@ mod strangers;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use onevip_lab::load::{Outcome, SessionLog};
+use onevip_lab::load::{ProbeOutcome, SessionLog};
 use onevip_lab::testbed::Testbed;
 use onevip_lab::{Host, Lab, Options};
 
@@ -81,6 +81,6 @@ fn status_page(testbed: &Testbed, node: u8) -> String {
 }
 
 /// SYNs that were answered by two nodes since `from`.
-fn answered_twice(testbed: &Testbed, from: Instant) -> Vec<(Ipv4Addr, Outcome)> {
-    testbed.samples.twice(from, Instant::now()).iter().map(|knock| (knock.client, knock.outcome)).collect()
+fn answered_twice(testbed: &Testbed, from: Instant) -> Vec<(Ipv4Addr, ProbeOutcome)> {
+    testbed.samples.twice(from, Instant::now()).iter().map(|probe| (probe.client, probe.outcome)).collect()
 }

@@ -59,8 +59,9 @@ pub struct Take {
     pub pause_node: f64,
     /// The longest silence of a session elsewhere.
     pub pause_elsewhere: f64,
-    /// Knocks of clients that it is not about, and how many of them were not answered.
-    pub knocks: (usize, usize),
+    /// Probes of clients that it is not about, and how many of them were not answered.
+    #[serde(rename = "knocks")]
+    pub probes: (usize, usize),
     /// SYNs that two nodes answered: client, first and second node.
     pub twice: Vec<(Ipv4Addr, u8, u8)>,
     /// The most often that the node of one client changed.
@@ -108,7 +109,7 @@ impl Take {
             hanging: own.iter().filter(lives).filter(|log| silence(log, until) > STILL).count(),
             pause_node: longest(&own),
             pause_elsewhere: longest(&other),
-            knocks: testbed.samples.missed(from, until, |client| !act.clients.contains(&client)),
+            probes: testbed.samples.missed(from, until, |client| !act.clients.contains(&client)),
             twice: vec![],
             moves: testbed
                 .samples
@@ -126,8 +127,8 @@ impl Take {
         let twice = testbed.samples.twice(from, until);
         take.twice = twice
             .iter()
-            .filter_map(|knock| match knock.outcome {
-                crate::load::Outcome::Twice(first, second) => Some((knock.client, first, second)),
+            .filter_map(|probe| match probe.outcome {
+                crate::load::ProbeOutcome::Twice(first, second) => Some((probe.client, first, second)),
                 _ => None,
             })
             .collect();

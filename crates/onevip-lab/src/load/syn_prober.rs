@@ -1,7 +1,7 @@
-//! Knocking from every client address, fifty times a second, and seeing each single frame of the answers.
+//! A SYN probe from every client address fifty times a second, and each single frame of the answers.
 //!
 //! The prober speaks TCP by hand on a raw socket: SYN; on the SYN-ACK an ACK; on the greeting a reset, so that
-//! nothing stays behind on the node. A knock is answered when the greeting is there: by then a kernel *and* a process
+//! nothing stays behind on the node. A probe is answered when the greeting is there: by then a kernel *and* a process
 //! have answered. Nothing is ever retransmitted, so a second SYN-ACK with another sequence number can only mean that
 //! two kernels answered one SYN.
 //!
@@ -24,20 +24,20 @@ use crate::netns::Entrance;
 use crate::plan::{Host, Plan, vip4};
 use crate::wire::{Tap, parse_mac};
 
-/// Between two knocks from the same address.
+/// Between two probes from the same address.
 pub const INTERVAL: Duration = Duration::from_millis(20);
-/// A knock that is not answered by then has failed.
+/// A probe that is not answered by then has failed.
 pub const LIMIT: Duration = Duration::from_millis(100);
 /// How often the prober looks.
 const STEP: Duration = Duration::from_millis(2);
-/// The ports it knocks from: the client's kernel uses none of these by itself, and is kept from answering there.
+/// The ports it probes from: the client's kernel uses none of these by itself, and is kept from answering there.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// Knocks remembered per address, for second answers: more than a second's worth.
+/// Probes remembered per address, for second answers: more than a second's worth.
 const REMEMBERED: usize = 64;
 
-/// What became of a knock, or what else was noticed about it.
+/// What became of a probe, or what else was noticed about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// The greeting came from this node.
     Answered(u8),
     /// Nothing (or no greeting) within [`LIMIT`].
@@ -48,9 +48,9 @@ pub enum Outcome {
     Twice(u8, u8),
 }
 
-/// A knock and its outcome. One that was answered twice is reported twice.
+/// A probe and its outcome. One that was answered twice is reported twice.
 #[derive(Clone, Copy, Debug)]
-pub struct Knock {
+pub struct SynProbe {
     /// Whence.
     pub client: Ipv4Addr,
     /// When the SYN was sent.
@@ -58,33 +58,33 @@ pub struct Knock {
     /// When the outcome was known.
     pub at: Instant,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: ProbeOutcome,
 }
 
-/// A thread that knocks until it is dropped.
-pub struct Prober {
+/// A thread that probes until it is dropped.
+pub struct SynProber {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// What it found, as it finds it.
-    pub knocks: Receiver<Knock>,
+    pub probes: Receiver<SynProbe>,
 }
 
-impl Prober {
-    /// Knocks at the VIP from addresses of one client host.
+impl SynProber {
+    /// Probes the VIP from addresses of one client host.
     ///
     /// # Errors
     /// When the host is not there, or its kernel cannot be kept from answering (package nftables).
     pub fn start(lab: &Lab, host: Host, clients: &[Ipv4Addr]) -> Result<Self> {
         silence_kernel(lab, host)?;
         let tap = lab.tap(&host.to_string(), INTERFACE)?;
-        let (sender, knocks) = channel();
+        let (sender, probes) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let own_mac = parse_mac(&Plan::mac(host));
         let mut round = Round {
             tap,
             own_mac,
             cluster_mac: parse_mac(lab.cluster_mac()),
-            doors: clients.iter().map(|&client| Door::new(client)).collect(),
+            sources: clients.iter().map(|&client| ProbeSource::new(client)).collect(),
             sender,
             turn: 0,
         };
@@ -92,11 +92,11 @@ impl Prober {
             let stop = Arc::clone(&stop);
             move || round.run(&stop)
         })?;
-        Ok(Self { stop, thread: Some(thread), knocks })
+        Ok(Self { stop, thread: Some(thread), probes })
     }
 }
 
-impl Drop for Prober {
+impl Drop for SynProber {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -111,7 +111,7 @@ fn silence_kernel(lab: &Lab, host: Host) -> Result<()> {
         "table ip onevip_lab\n\
          delete table ip onevip_lab\n\
          table ip onevip_lab {{\n\
-         chain knocks {{ type filter hook prerouting priority -300; policy accept;\n\
+         chain probes {{ type filter hook prerouting priority -300; policy accept;\n\
          tcp sport {} tcp dport {}-{} drop\n}}\n}}\n",
         echo::PORT,
         PORTS.start,
@@ -122,7 +122,7 @@ fn silence_kernel(lab: &Lab, host: Host) -> Result<()> {
     feed(&mut nft, &rules).with_context(|| format!("cannot keep the kernel of {host} out of the probes"))
 }
 
-/// What is known of one knock.
+/// What is known of one probe.
 #[derive(Clone, Copy)]
 struct Pending {
     port: u16,
@@ -135,19 +135,19 @@ struct Pending {
 }
 
 /// One client address.
-struct Door {
+struct ProbeSource {
     client: Ipv4Addr,
     count: u32,
     pending: Vec<Pending>,
 }
 
-impl Door {
+impl ProbeSource {
     fn new(client: Ipv4Addr) -> Self {
         Self { client, count: 0, pending: Vec::with_capacity(REMEMBERED) }
     }
 
-    /// A new knock, in the place of the oldest one.
-    fn knock(&mut self, now: Instant) -> Pending {
+    /// A new probe, in the place of the oldest one.
+    fn probe(&mut self, now: Instant) -> Pending {
         let port = PORTS.start + (self.count % u32::from(PORTS.end - PORTS.start)) as u16;
         let isn = self.count.wrapping_mul(0x9e37_79b9);
         let pending = Pending { port, isn, sent: now, greeted: None, twice: false, done: false };
@@ -169,15 +169,15 @@ struct Round {
     tap: Tap,
     own_mac: [u8; 6],
     cluster_mac: [u8; 6],
-    doors: Vec<Door>,
-    sender: Sender<Knock>,
+    sources: Vec<ProbeSource>,
+    sender: Sender<SynProbe>,
     turn: usize,
 }
 
 impl Round {
     fn run(&mut self, stop: &AtomicBool) {
         super::go_first();
-        let apart = INTERVAL / u32::try_from(self.doors.len()).unwrap_or(1).max(1);
+        let apart = INTERVAL / u32::try_from(self.sources.len()).unwrap_or(1).max(1);
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -186,7 +186,7 @@ impl Round {
                 due = now;
             }
             while due <= now {
-                self.knock(now);
+                self.probe(now);
                 due += apart;
             }
             self.hear();
@@ -195,11 +195,11 @@ impl Round {
         }
     }
 
-    fn knock(&mut self, now: Instant) {
+    fn probe(&mut self, now: Instant) {
         let turn = self.turn;
-        self.turn = (turn + 1) % self.doors.len();
-        let pending = self.doors[turn].knock(now);
-        self.send(self.doors[turn].client, pending.port, pending.isn, 0, flag::SYN);
+        self.turn = (turn + 1) % self.sources.len();
+        let pending = self.sources[turn].probe(now);
+        self.send(self.sources[turn].client, pending.port, pending.isn, 0, flag::SYN);
     }
 
     fn send(&self, client: Ipv4Addr, port: u16, seq: u32, ack: u32, flags: u8) {
@@ -213,7 +213,7 @@ impl Round {
             flags,
             data: 0,
         };
-        // What cannot be sent is a knock that is missed.
+        // What cannot be sent is a probe that is missed.
         let _ = self.tap.send(&segment.frame());
     }
 
@@ -228,8 +228,8 @@ impl Round {
     fn heard(&mut self, segment: &Segment) {
         let (client, port) = segment.to;
         let node = segment.from_mac[5];
-        let Some(door) = self.doors.iter_mut().find(|door| door.client == client) else { return };
-        let Some(pending) = door.find(port) else { return };
+        let Some(source) = self.sources.iter_mut().find(|source| source.client == client) else { return };
+        let Some(pending) = source.find(port) else { return };
         let now = Instant::now();
         let mut found = None;
         let mut reply = None;
@@ -244,7 +244,7 @@ impl Round {
                 }
                 Some((seq, first)) if seq != segment.seq && !pending.twice => {
                     pending.twice = true;
-                    found = Some(Outcome::Twice(first, node));
+                    found = Some(ProbeOutcome::Twice(first, node));
                     reply = Some((next, segment.seq.wrapping_add(1), flag::RST | flag::ACK));
                 }
                 // A SYN-ACK that was repeated because our ACK was late or lost.
@@ -256,14 +256,14 @@ impl Round {
         } else if segment.has(flag::RST) {
             if !pending.done && segment.ack == next {
                 pending.done = true;
-                found = Some(Outcome::Refused(node));
+                found = Some(ProbeOutcome::Refused(node));
             }
         } else if segment.data > 0 {
             let ack = segment.seq.wrapping_add(u32::from(segment.data));
             reply = Some((next, ack, flag::RST | flag::ACK));
             if !pending.done {
                 pending.done = true;
-                found = Some(Outcome::Answered(node));
+                found = Some(ProbeOutcome::Answered(node));
             }
         }
         let sent = pending.sent;
@@ -271,17 +271,17 @@ impl Round {
             self.send(client, port, seq, ack, flags);
         }
         if let Some(outcome) = found {
-            self.tell(Knock { client, sent, at: now, outcome });
+            self.tell(SynProbe { client, sent, at: now, outcome });
         }
     }
 
-    /// Gives up knocks that took too long.
+    /// Gives up probes that took too long.
     fn expire(&mut self) {
         let now = Instant::now();
         let mut given_up = Vec::new();
-        for door in &mut self.doors {
-            let client = door.client;
-            for pending in door.pending.iter_mut().filter(|p| !p.done && now - p.sent >= LIMIT) {
+        for source in &mut self.sources {
+            let client = source.client;
+            for pending in source.pending.iter_mut().filter(|p| !p.done && now - p.sent >= LIMIT) {
                 pending.done = true;
                 given_up.push((client, *pending));
             }
@@ -291,12 +291,12 @@ impl Round {
                 let next = pending.isn.wrapping_add(1);
                 self.send(client, pending.port, next, seq.wrapping_add(1), flag::RST | flag::ACK);
             }
-            self.tell(Knock { client, sent: pending.sent, at: now, outcome: Outcome::Missed });
+            self.tell(SynProbe { client, sent: pending.sent, at: now, outcome: ProbeOutcome::Missed });
         }
     }
 
-    fn tell(&self, knock: Knock) {
+    fn tell(&self, probe: SynProbe) {
         // The receiver goes away a moment before the thread is told to stop.
-        let _ = self.sender.send(knock);
+        let _ = self.sender.send(probe);
     }
 }
