@@ -332,7 +332,7 @@ fn bench_failover(wanted: Failover) -> Result<()> {
     };
     let report = bench::failover::run(&settings)?;
     conclude(&report, &report.violations(), wanted.json)?;
-    anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
+    anyhow::ensure!(report.problems.is_empty(), "{} scenarios could not be measured", report.problems.len());
     Ok(())
 }
 

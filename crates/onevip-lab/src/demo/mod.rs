@@ -1,7 +1,7 @@
 //! The story of onevip, told live: `onevip-lab demo`.
 //!
 //! Everything that is printed was measured in the moment before; a claim that does not hold ends the demo with an
-//! error. The acts are functions in the files beside this one; `screen.rs` is how it looks.
+//! error. The steps are functions in the files beside this one; `screen.rs` is how it looks.
 
 mod logins;
 mod owner;
@@ -39,16 +39,16 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     introduce(&lab, &screen);
     screen.pause(Duration::from_millis(1500))?;
 
-    trick::tell(&lab, &mut screen)?;
+    trick::run(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
-    owner::tell(&lab, &mut screen)?;
+    owner::run(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
-    let landed = logins::tell(&lab, &mut screen)?;
+    let landed = logins::run(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
-    upload::tell(&lab, &mut screen, &landed)?;
+    upload::run(&lab, &mut screen, &landed)?;
     screen.pause(Duration::from_secs(2))?;
     let mut testbed = Testbed::on(lab, &[Host::Client])?;
-    power::tell(&mut testbed, &mut screen)?;
+    power::run(&mut testbed, &mut screen)?;
 
     testbed.take_down()?;
     screen.say("");

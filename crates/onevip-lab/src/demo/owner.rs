@@ -1,4 +1,4 @@
-//! The second act: the daemon starts everywhere, and one host answers.
+//! The second step: the daemon starts everywhere, and one host answers.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::lab::Lab;
 /// How long after the first ARP answer a second one may still come.
 const ARP_WINDOW: Duration = Duration::from_millis(500);
 
-/// Tells the act; afterwards the daemon runs on every node.
-pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
-    screen.act("onevip: everybody has the address, every client has one owner");
+/// Runs the step; afterwards the daemon runs on every node.
+pub fn run(lab: &Lab, screen: &mut Screen) -> Result<()> {
+    screen.step("onevip: everybody has the address, every client has one owner");
     let everywhere: Vec<String> = lab.nodes().map(|node| node.name()).collect();
     screen.prompt("unix*", "onevip run");
     lab.start_onevip()?;

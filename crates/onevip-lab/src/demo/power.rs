@@ -1,4 +1,4 @@
-//! The last act: a host loses its power while everybody types, and comes back.
+//! The last step: a host loses its power while everybody types, and comes back.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::screen::{Ink, Screen};
 use crate::bench::event::Aim;
-use crate::bench::take::{Act, Take};
+use crate::bench::take::{Scenario, Take};
 use crate::fault::Fault;
 use crate::plan::Host;
 use crate::testbed::Testbed;
@@ -20,9 +20,9 @@ const STANDS: Duration = Duration::from_millis(700);
 /// What is claimed to be at once, in seconds; the figure that is shown is the measured one.
 const AT_ONCE: f64 = 1.0;
 
-/// Tells the act.
-pub fn tell(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
-    screen.act("A host loses its power");
+/// Runs the step.
+pub fn run(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
+    screen.step("A host loses its power");
     let sessions = testbed.sessions.glance().len() + testbed.typists.len();
     screen.say(&format!("{sessions} open sessions carry data, one person in ssh on every host among them;"));
     screen.say("every client knocks 50 times a second. Who answers them:");
@@ -48,9 +48,16 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let until = Instant::now();
     let own = |_, node| node == VICTIM;
     let nodes = [VICTIM];
-    let act =
-        Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &own, clients: &clients, from, until };
-    let take = Take::measure(testbed, &act, 0);
+    let scenario = Scenario {
+        name: "",
+        aim: Aim::of_planned(),
+        nodes: &nodes,
+        own: &own,
+        clients: &clients,
+        from,
+        until,
+    };
+    let take = Take::measure(testbed, &scenario, 0);
     finish_chart(testbed, screen);
     screen.say("");
 
@@ -97,9 +104,16 @@ fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let clients = testbed.clients_of(VICTIM)?;
     let nobody = |_, _| false;
     let nodes = [VICTIM];
-    let act =
-        Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &nobody, clients: &clients, from, until };
-    let mut take = Take::measure(testbed, &act, 0);
+    let scenario = Scenario {
+        name: "",
+        aim: Aim::of_planned(),
+        nodes: &nodes,
+        own: &nobody,
+        clients: &clients,
+        from,
+        until,
+    };
+    let mut take = Take::measure(testbed, &scenario, 0);
     take.count_calls(&testbed.calls);
     finish_chart(testbed, screen);
     screen.say("");

@@ -1,4 +1,4 @@
-//! The first act: the old trick without an owner. All hosts have the address and the multicast MAC, so all answer.
+//! The first step: the old trick without an owner. All hosts have the address and the multicast MAC, so all answer.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::screen::Screen;
 use crate::lab::Lab;
 use crate::net::INTERFACE;
 
-/// Tells the act, and leaves every host as it was.
-pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
+/// Runs the step, and leaves every host as it was.
+pub fn run(lab: &Lab, screen: &mut Screen) -> Result<()> {
     let vip = lab.vip()[0].to_string();
-    screen.act("The old trick: everybody has the address, nobody owns it");
+    screen.step("The old trick: everybody has the address, nobody owns it");
     screen.say(&format!(
         "Every host gets {vip} and listens to {}; the switch floods that to all.",
         lab.cluster_mac()

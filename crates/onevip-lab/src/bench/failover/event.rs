@@ -125,7 +125,7 @@ pub enum NodeAim {
     NoPause(f64),
 }
 
-/// What is wanted of the cluster during one kind of act. Always wanted: no session elsewhere is lost, and (but in the
+/// What is wanted of the cluster during one kind of scenario. Always wanted: no session elsewhere is lost, and (but in the
 /// healing of a split) no SYN is answered twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aim {

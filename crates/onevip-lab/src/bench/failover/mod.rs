@@ -1,13 +1,13 @@
 //! `onevip-lab bench failover`: what users notice when something happens to a cluster, in figures.
 //!
-//! A [`Testbed`] is a lab with clients at work. An [`event::Event`] is played on it ([`acts`]), each act becomes a
-//! [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The testbed is brought into order between
-//! two plays by waiting for conditions; one that does not come to order is replaced by a new one, and the play counts
-//! as a problem of the report.
+//! A [`Testbed`] is a lab with clients at work. An [`event::Event`] is brought about on it ([`scenarios`]), each scenario
+//! becomes a [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The testbed is brought into
+//! order between two runs by waiting for conditions; one that does not come to order is replaced by a new one, and the
+//! run counts as a problem of the report.
 
-pub mod acts;
 pub mod event;
 pub mod report;
+pub mod scenarios;
 pub mod take;
 
 use std::fs;
@@ -22,9 +22,9 @@ use crate::load::Call;
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::testbed::Testbed;
-use acts::Lengths;
 use event::Event;
 use report::Report;
+use scenarios::Lengths;
 use take::Take;
 
 /// So many testbeds may be given up before the benchmark itself is.
@@ -62,10 +62,10 @@ pub fn run(settings: &Settings) -> Result<Report> {
         // Only a split needs clients in two places; elsewhere they would only cost time.
         let hosts: &[Host] = if group { &[Host::Client, Host::Client2] } else { &[Host::Client] };
         if !events.is_empty() {
-            let played = run.play_all(&events, hosts, lengths);
+            let ran = run.run_all(&events, hosts, lengths);
             run.takes.append(&mut run.done);
             // What was measured until then is worth telling, also when the user has had enough.
-            if let Err(error) = played {
+            if let Err(error) = ran {
                 ensure!(!run.takes.is_empty(), "{error:#}");
                 run.problems.push(format!("{error:#}"));
                 break;
@@ -91,18 +91,18 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn play_all(&mut self, events: &[Event], hosts: &[Host], lengths: Lengths) -> Result<()> {
+    fn run_all(&mut self, events: &[Event], hosts: &[Host], lengths: Lengths) -> Result<()> {
         let mut testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
         for &event in events {
             let repeats = if event.is_long() { 1 } else { self.settings.repeat };
             for repeat in 0..repeats {
                 self.progress(event, repeat, repeats);
-                let played = acts::play(&mut testbed, event, repeat, lengths).and_then(|takes| {
+                let ran = scenarios::run(&mut testbed, event, repeat, lengths).and_then(|takes| {
                     self.done.extend(takes);
                     testbed.restore()
                 });
                 self.done.iter_mut().for_each(|take| take.count_calls(&testbed.calls));
-                let Err(error) = played else { continue };
+                let Err(error) = ran else { continue };
                 check_interrupt()?;
                 let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
                 eprintln!("\n{problem}");

@@ -1,4 +1,4 @@
-//! From takes to a table: one row an act, the aim beside the figures.
+//! From takes to a table: one row a scenario, the aim beside the figures.
 
 use std::fmt;
 
@@ -8,11 +8,12 @@ use super::event::{Aim, NodeAim};
 use super::take::Take;
 use crate::bench::stats::{median, sorted};
 
-/// All takes of one act. Times in seconds.
+/// All takes of one scenario. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What happened.
-    pub act: String,
+    #[serde(rename = "act")]
+    pub scenario: String,
     /// How often.
     pub takes: usize,
     /// Median gap in new connections, over all clients that it is about and all takes.
@@ -54,7 +55,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Sums up the takes of one act, of which there is at least one.
+    /// Sums up the takes of one scenario, of which there is at least one.
     pub fn of(takes: &[&Take]) -> Self {
         let aim = takes[0].aim;
         let all_gaps = || takes.iter().flat_map(|take| take.gaps.values());
@@ -62,7 +63,7 @@ impl Row {
         let resets = sorted(takes.iter().flat_map(|take| take.resets.iter().copied()));
         let sum = |f: fn(&Take) -> usize| takes.iter().map(|take| f(take)).sum::<usize>();
         let mut row = Self {
-            act: takes[0].act.clone(),
+            scenario: takes[0].scenario.clone(),
             takes: takes.len(),
             gap_median: median(&gaps),
             gap_worst: gaps.last().copied(),
@@ -135,7 +136,7 @@ pub struct Report {
     pub nodes: usize,
     /// Repeats that were asked for.
     pub repeat: u32,
-    /// One row an act.
+    /// One row a scenario.
     pub rows: Vec<Row>,
     /// Acts that could not be measured, and why.
     pub problems: Vec<String>,
@@ -146,20 +147,21 @@ pub struct Report {
 impl Report {
     /// Sums up.
     pub fn new(nodes: usize, repeat: u32, takes: Vec<Take>, problems: Vec<String>) -> Self {
-        let mut acts: Vec<&str> = Vec::new();
+        let mut scenarios: Vec<&str> = Vec::new();
         for take in &takes {
-            if !acts.contains(&take.act.as_str()) {
-                acts.push(&take.act);
+            if !scenarios.contains(&take.scenario.as_str()) {
+                scenarios.push(&take.scenario);
             }
         }
-        let of = |act: &&str| takes.iter().filter(|take| take.act == *act).collect::<Vec<_>>();
-        let rows = acts.iter().map(|act| Row::of(&of(act))).collect();
+        let of = |scenario: &&str| takes.iter().filter(|take| take.scenario == *scenario).collect::<Vec<_>>();
+        let rows = scenarios.iter().map(|scenario| Row::of(&of(scenario))).collect();
         Self { nodes, repeat, rows, problems, takes }
     }
 
     /// Everything that may never be.
     pub fn violations(&self) -> Vec<String> {
-        let of = |row: &Row| row.violations.iter().map(|v| format!("{}: {v}", row.act)).collect::<Vec<_>>();
+        let of =
+            |row: &Row| row.violations.iter().map(|v| format!("{}: {v}", row.scenario)).collect::<Vec<_>>();
         self.rows.iter().flat_map(of).collect()
     }
 }
@@ -206,7 +208,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     writeln!(
         f,
         "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} {}",
-        row.act,
+        row.scenario,
         row.takes,
         gap,
         row.lost_elsewhere,

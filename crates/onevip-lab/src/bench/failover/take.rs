@@ -1,4 +1,4 @@
-//! One act of the benchmark, and the figures that come of it.
+//! One scenario of the benchmark, and the figures that come of it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ use crate::plan::Host;
 use crate::testbed::Testbed;
 
 /// A window in time, and whom it is about.
-pub struct Act<'a> {
+pub struct Scenario<'a> {
     /// What happens, as the report calls it.
     pub name: &'a str,
     /// What is wanted.
@@ -30,11 +30,12 @@ pub struct Act<'a> {
     pub until: Instant,
 }
 
-/// What was measured in one act. Times in seconds.
+/// What was measured in one scenario. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Take {
     /// What happened.
-    pub act: String,
+    #[serde(rename = "act")]
+    pub scenario: String,
     /// Which time, from 0.
     pub repeat: u32,
     /// The nodes it happened to.
@@ -82,25 +83,26 @@ pub struct Take {
 
 impl Take {
     /// Works the figures out of what the clients saw.
-    pub fn measure(testbed: &Testbed, act: &Act, repeat: u32) -> Self {
-        let (from, until) = (act.from, act.until);
+    pub fn measure(testbed: &Testbed, scenario: &Scenario, repeat: u32) -> Self {
+        let (from, until) = (scenario.from, scenario.until);
         let seconds = |gap: Duration| gap.as_secs_f64();
-        let about = |client: &Ipv4Addr| act.clients.contains(client);
+        let about = |client: &Ipv4Addr| scenario.clients.contains(client);
         let gap = |client| testbed.samples.gap(client, from, until).map(seconds);
         let others: Vec<Ipv4Addr> = testbed.samples.clients().filter(|client| !about(client)).collect();
         let logs = testbed.sessions.logs();
-        let (own, other): (Vec<_>, Vec<_>) = logs.iter().partition(|log| (act.own)(log.client, log.node));
+        let (own, other): (Vec<_>, Vec<_>) =
+            logs.iter().partition(|log| (scenario.own)(log.client, log.node));
         let is_lost = |log: &&&SessionLog| log.lost.as_ref().is_some_and(|(at, _)| *at >= from);
         let lives = |log: &&&SessionLog| log.lost.is_none();
         let longest = |logs: &[&SessionLog]| {
             logs.iter().filter(lives).map(|log| seconds(pause(log, from, until))).fold(0.0, f64::max)
         };
         let mut take = Self {
-            act: act.name.to_owned(),
+            scenario: scenario.name.to_owned(),
             repeat,
-            nodes: act.nodes.to_vec(),
+            nodes: scenario.nodes.to_vec(),
             watched: seconds(until - from),
-            gaps: act.clients.iter().map(|&client| (client, gap(client))).collect(),
+            gaps: scenario.clients.iter().map(|&client| (client, gap(client))).collect(),
             gap_elsewhere: others.iter().filter_map(|&client| gap(client)).reduce(f64::max),
             sessions_node: own.len(),
             lost_node: own.iter().filter(is_lost).count(),
@@ -109,7 +111,7 @@ impl Take {
             hanging: own.iter().filter(lives).filter(|log| silence(log, until) > STILL).count(),
             pause_node: longest(&own),
             pause_elsewhere: longest(&other),
-            probes: testbed.samples.missed(from, until, |client| !act.clients.contains(&client)),
+            probes: testbed.samples.missed(from, until, |client| !scenario.clients.contains(&client)),
             twice: vec![],
             moves: testbed
                 .samples
@@ -117,11 +119,14 @@ impl Take {
                 .map(|c| testbed.samples.moves(c, from, until))
                 .max()
                 .unwrap_or(0),
-            last_answer: testbed.samples.last_answer(act.nodes, from, until).map(|at| seconds(at - from)),
+            last_answer: testbed
+                .samples
+                .last_answer(scenario.nodes, from, until)
+                .map(|at| seconds(at - from)),
             outs: vec![],
             calls: (0, 0, 0),
             failures: vec![],
-            aim: act.aim,
+            aim: scenario.aim,
             window: (from, until),
         };
         let twice = testbed.samples.twice(from, until);
@@ -132,16 +137,16 @@ impl Take {
                 _ => None,
             })
             .collect();
-        take.count_typists(testbed, act);
+        take.count_typists(testbed, scenario);
         take
     }
 
-    fn count_typists(&mut self, testbed: &Testbed, act: &Act) {
+    fn count_typists(&mut self, testbed: &Testbed, scenario: &Scenario) {
         for typist in &testbed.typists {
-            let lost = typist.seen().lost.is_some_and(|at| at >= act.from);
+            let lost = typist.seen().lost.is_some_and(|at| at >= scenario.from);
             let node = typist.host.parse().ok().and_then(Host::node_id);
             let own = match (typist.client, node) {
-                (IpAddr::V4(client), Some(node)) => (act.own)(client, node),
+                (IpAddr::V4(client), Some(node)) => (scenario.own)(client, node),
                 _ => false,
             };
             if own {

@@ -150,7 +150,7 @@ fn all_lanes(
             scope.spawn(move || {
                 let mut figures = Vec::new();
                 take_turns(progress, fault.word(), rounds, lane, |contestant| {
-                    figures.push(play(contestant, fault)?);
+                    figures.push(fail(contestant, fault)?);
                     Ok(())
                 })?;
                 Ok(figures)
@@ -163,7 +163,8 @@ fn all_lanes(
     })
 }
 
-fn play(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
+/// One turn: breaks a contestant, waits until it serves everybody again, and mends it.
+fn fail(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
     let kind = contestant.kind;
     let affected = contestant.affected()?;
     let target = fault.target(contestant.address());

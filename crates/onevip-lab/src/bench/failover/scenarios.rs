@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::event::{Aim, Event};
-use super::take::{Act, Take};
+use super::take::{Scenario, Take};
 use crate::fault::Fault;
 use crate::plan::Host;
 use crate::process::run_ok;
@@ -27,7 +27,7 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(20);
 /// The weight that a node gets for a while when the configuration changes.
 const LIGHT: u16 = 60;
 
-/// What of the settings the acts need.
+/// What of the settings the scenarios need.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths {
     /// How long frames are lost.
@@ -36,11 +36,11 @@ pub struct Lengths {
     pub stress: Duration,
 }
 
-/// Plays one event once.
+/// Brings one event about once.
 ///
 /// # Errors
 /// When it cannot be brought about or undone.
-pub fn play(testbed: &mut Testbed, event: Event, repeat: u32, lengths: Lengths) -> Result<Vec<Take>> {
+pub fn run(testbed: &mut Testbed, event: Event, repeat: u32, lengths: Lengths) -> Result<Vec<Take>> {
     let node = 1 + (repeat % u32::from(testbed.lab.plan().nodes)) as u8;
     match event {
         Event::Drain => drain(testbed, node, repeat),
@@ -79,7 +79,7 @@ fn with_fault(
     let nodes = [node];
     let own = |_, other| other == node;
     let aim = Aim::of_fault(event);
-    let act = Act {
+    let scenario = Scenario {
         name: event.word(),
         aim,
         nodes: &nodes,
@@ -88,15 +88,22 @@ fn with_fault(
         from,
         until: Instant::now(),
     };
-    let fault_take = Take::measure(testbed, &act, repeat);
+    let fault_take = Take::measure(testbed, &scenario, repeat);
 
     let from = Instant::now();
     testbed.lab.heal(None)?;
     let until = back(testbed, node, from)?;
     let name = format!("{}, heal", event.word());
-    let act =
-        Act { name: &name, aim: Aim::of_planned(), nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![fault_take, Take::measure(testbed, &act, repeat)])
+    let scenario = Scenario {
+        name: &name,
+        aim: Aim::of_planned(),
+        nodes: &nodes,
+        own: &own,
+        clients: &clients,
+        from,
+        until,
+    };
+    Ok(vec![fault_take, Take::measure(testbed, &scenario, repeat)])
 }
 
 /// Watches until a node is back: it claims something, everybody is served, and the sessions that live answer.
@@ -128,15 +135,16 @@ fn drain(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let moved = testbed.watch(from + FAULT_MOST, |testbed| Instant::now() >= least && drained(testbed))?;
     let until = Instant::now();
     let aim = Aim::of_planned();
-    let act = Act { name: "drain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    let drain = Take::measure(testbed, &act, repeat);
+    let scenario = Scenario { name: "drain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
+    let drain = Take::measure(testbed, &scenario, repeat);
 
     let from = Instant::now();
     run_ok(&mut testbed.lab.node(node).onevip_command("undrain")?, COMMAND_WITHIN)?;
     let until = back(testbed, node, from)?;
     ensure!(moved, "unix{node} was drained, and still answers after {FAULT_MOST:?}");
-    let act = Act { name: "undrain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![drain, Take::measure(testbed, &act, repeat)])
+    let scenario =
+        Scenario { name: "undrain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
+    Ok(vec![drain, Take::measure(testbed, &scenario, repeat)])
 }
 
 fn restart(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
@@ -151,8 +159,9 @@ fn restart(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
     let until = Instant::now();
     let aim = Aim::of_planned();
     let own = |_, _| true;
-    let act = Act { name: "restart of all", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![Take::measure(testbed, &act, repeat)])
+    let scenario =
+        Scenario { name: "restart of all", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
+    Ok(vec![Take::measure(testbed, &scenario, repeat)])
 }
 
 fn reload(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
@@ -175,8 +184,8 @@ fn reload(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let until = Instant::now();
     let aim = Aim::of_planned();
     let own = |_, _| true;
-    let act = Act { name: "reload", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![Take::measure(testbed, &act, repeat)])
+    let scenario = Scenario { name: "reload", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
+    Ok(vec![Take::measure(testbed, &scenario, repeat)])
 }
 
 /// A node that was never there: without kernel part, address or sessions until its daemon starts.
@@ -192,8 +201,9 @@ fn add(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let until = back(testbed, node, from)?;
     let aim = Aim::of_planned();
     let own = |_, other| other == node;
-    let act = Act { name: "node added", aim, nodes: &[node], own: &own, clients: &clients, from, until };
-    Ok(vec![Take::measure(testbed, &act, repeat)])
+    let scenario =
+        Scenario { name: "node added", aim, nodes: &[node], own: &own, clients: &clients, from, until };
+    Ok(vec![Take::measure(testbed, &scenario, repeat)])
 }
 
 /// Who is on which side: half of the nodes, and a client host, each.
@@ -216,15 +226,17 @@ fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
     testbed.watch(from + FAULT_MOST, |testbed| Instant::now() >= least && testbed.served().is_some())?;
     let until = Instant::now();
     let aim = Aim::of_split();
-    let act = Act { name: "split", aim, nodes: &nodes, own: &across, clients: &clients, from, until };
-    let split = Take::measure(testbed, &act, repeat);
+    let scenario =
+        Scenario { name: "split", aim, nodes: &nodes, own: &across, clients: &clients, from, until };
+    let split = Take::measure(testbed, &scenario, repeat);
     let from = Instant::now();
     testbed.lab.heal(None)?;
     let until = back(testbed, 1, from)?;
     let aim = Aim::of_split_heal();
     let own = |_, _| false;
-    let act = Act { name: "split, heal", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![split, Take::measure(testbed, &act, repeat)])
+    let scenario =
+        Scenario { name: "split, heal", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
+    Ok(vec![split, Take::measure(testbed, &scenario, repeat)])
 }
 
 fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Result<Vec<Take>> {
@@ -235,7 +247,7 @@ fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Resul
     testbed.lab.fault(&Fault::Loss { percent: 30, node })?;
     testbed.watch(from + length, |_| false)?;
     let until = Instant::now();
-    let act = Act {
+    let scenario = Scenario {
         name: "30 % loss",
         aim: Aim::of_loss(),
         nodes: &[node],
@@ -244,7 +256,7 @@ fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Resul
         from,
         until,
     };
-    let mut take = Take::measure(testbed, &act, repeat);
+    let mut take = Take::measure(testbed, &scenario, repeat);
     take.outs = watchers.outs();
     testbed.lab.heal(None)?;
     Ok(vec![take])
@@ -274,7 +286,7 @@ fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<Ta
     testbed.watch(from + length, |_| false)?;
     let until = Instant::now();
     let own = |_, _| true;
-    let act = Act {
+    let scenario = Scenario {
         name: "all CPUs busy",
         aim: Aim::of_stress(),
         nodes: &nodes,
@@ -283,7 +295,7 @@ fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<Ta
         from,
         until,
     };
-    let mut take = Take::measure(testbed, &act, repeat);
+    let mut take = Take::measure(testbed, &scenario, repeat);
     take.outs = watchers.outs();
     Ok(vec![take])
 }
