@@ -198,7 +198,7 @@ pub struct Failover {
     /// Name of the lab
     #[arg(long, default_value = "bench")]
     name: String,
-    /// For scripts: figures of every single take as well
+    /// For scripts: figures of every single measurement as well
     #[arg(long)]
     json: bool,
     /// How often each event happens (loss and stress: once)
@@ -220,7 +220,7 @@ pub struct Failover {
     /// Loss and stress for a quarter of a minute and a minute, instead of one and ten
     #[arg(long)]
     fast: bool,
-    /// Keep every take and the daemons' logs
+    /// Keep every measurement and the daemons' logs
     #[arg(long, value_name = "DIR")]
     keep_raw: Option<PathBuf>,
 }
@@ -231,7 +231,7 @@ pub struct HealthBench {
     /// Name of the lab
     #[arg(long, default_value = "benchhealth")]
     name: String,
-    /// For scripts: every single take
+    /// For scripts: every single measurement
     #[arg(long)]
     json: bool,
     /// How often each fault happens

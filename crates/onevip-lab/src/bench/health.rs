@@ -35,7 +35,7 @@ pub const KINDS: [&str; 11] = [
     UNCHECKED,
     NUISANCE,
 ];
-/// A node that gets all its new users by now will go on doing so; shedding for want of a processor takes its time.
+/// A node that gets all its new users by now will go on doing so; shedding for want of a processor is slow.
 const GIVES_UP: Duration = Duration::from_secs(60);
 /// How long a healed node has to come back.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ pub struct Settings {
 
 /// One fault, once. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Take {
+pub struct HealthMeasurement {
     /// What was wrong.
     pub fault: String,
     /// Where.
@@ -81,7 +81,7 @@ pub struct Take {
     pub back: Option<f64>,
 }
 
-/// All takes.
+/// All measurements.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Number of nodes.
@@ -89,7 +89,8 @@ pub struct Report {
     /// Number of client addresses.
     pub clients: usize,
     /// By fault.
-    pub takes: Vec<Take>,
+    #[serde(rename = "takes")]
+    pub measurements: Vec<HealthMeasurement>,
 }
 
 /// Measures, telling on standard error how far it is.
@@ -103,11 +104,11 @@ pub fn health(settings: &Settings) -> Result<Report> {
     let options = settings.options.clone().edit_config(margins::with_metrics)?;
     let mut testbed = Testbed::set_up(options, &[Host::Client])?;
     let visitors = Visitors::start(&testbed.lab)?;
-    let mut takes = Vec::new();
+    let mut measurements = Vec::new();
     for kind in &settings.kinds {
         if kind == NUISANCE {
             eprintln!("{kind} for {} s", settings.nuisance.as_secs());
-            takes.push(witness::nuisance(&mut testbed, &visitors, settings.nuisance)?);
+            measurements.push(witness::nuisance(&mut testbed, &visitors, settings.nuisance)?);
             continue;
         }
         if kind == UNCHECKED {
@@ -119,8 +120,9 @@ pub fn health(settings: &Settings) -> Result<Report> {
             let node = 1 + (repeat % nodes) as u8;
             eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
             let fault = Fault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
-            let take = take(&mut testbed, &visitors, &fault, node).with_context(|| fault.to_string())?;
-            takes.push(Take { fault: kind.clone(), ..take });
+            let measured =
+                measure(&mut testbed, &visitors, &fault, node).with_context(|| fault.to_string())?;
+            measurements.push(HealthMeasurement { fault: kind.clone(), ..measured });
             testbed.restore().with_context(|| format!("after {fault}"))?;
         }
         if kind == UNCHECKED {
@@ -130,7 +132,7 @@ pub fn health(settings: &Settings) -> Result<Report> {
     drop(visitors);
     let (nodes, clients) = (testbed.lab.plan().nodes, settings.options.clients);
     testbed.take_down()?;
-    Ok(Report { nodes, clients, takes })
+    Ok(Report { nodes, clients, measurements })
 }
 
 /// What befalls the node.
@@ -138,7 +140,7 @@ fn fault_of(kind: &str) -> &str {
     if kind == UNCHECKED { "freeze-sshd" } else { kind }
 }
 
-fn take(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> Result<Take> {
+fn measure(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> Result<HealthMeasurement> {
     testbed.watch(Instant::now() + REST, |_| false)?;
     let own = testbed.clients_of(node)?;
     let home = testbed.home.clone();
@@ -181,7 +183,7 @@ fn take(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> 
     let seconds = |span: Duration| span.as_secs_f64();
     let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count()
         + testbed.typists.iter().filter(|typist| typist.seen().lost.is_some()).count();
-    Ok(Take {
+    Ok(HealthMeasurement {
         fault: fault.kind().to_owned(),
         node,
         moved: moved.map(seconds),
@@ -207,28 +209,31 @@ pub(super) fn margins_since(lab: &Lab, before: &[Margins]) -> Result<Vec<Margins
 impl Report {
     /// What must not be: sessions lost, nodes that were counted out, users that stayed with an ill node.
     pub fn violations(&self) -> Vec<String> {
-        let wrong = |take: &Take| {
+        let wrong = |measurement: &HealthMeasurement| {
             let mut wrong = Vec::new();
-            if take.lost > 0 {
-                wrong.push(format!("{}: {} sessions lost", take.fault, take.lost));
+            if measurement.lost > 0 {
+                wrong.push(format!("{}: {} sessions lost", measurement.fault, measurement.lost));
             }
-            if !take.outs.is_empty() {
-                wrong.push(format!("{}: {}", take.fault, take.outs.join(", ")));
+            if !measurement.outs.is_empty() {
+                wrong.push(format!("{}: {}", measurement.fault, measurement.outs.join(", ")));
             }
-            if take.too_late > 0 {
-                wrong.push(format!("{}: {} renewals came too late", take.fault, take.too_late));
+            if measurement.too_late > 0 {
+                wrong.push(format!("{}: {} renewals came too late", measurement.fault, measurement.too_late));
             }
             // Where all nodes of a lab share the processors, all shed at once, and nothing moves.
-            let sheds = take.fault == "cpu-hog";
-            if take.fault == NUISANCE {
+            let sheds = measurement.fault == "cpu-hog";
+            if measurement.fault == NUISANCE {
                 return wrong;
             }
-            if take.moved.is_none() && !sheds || take.back.is_none() {
-                wrong.push(format!("{}: nobody was served elsewhere, or it never came back", take.fault));
+            if measurement.moved.is_none() && !sheds || measurement.back.is_none() {
+                wrong.push(format!(
+                    "{}: nobody was served elsewhere, or it never came back",
+                    measurement.fault
+                ));
             }
             wrong
         };
-        self.takes.iter().flat_map(wrong).collect()
+        self.measurements.iter().flat_map(wrong).collect()
     }
 }
 
@@ -245,28 +250,30 @@ impl fmt::Display for Report {
             "fault", "times", "moved", "without banner", "sessions lost", "back", "least margin"
         )?;
         for kind in KINDS {
-            let takes: Vec<&Take> = self.takes.iter().filter(|take| take.fault == kind).collect();
-            if takes.is_empty() {
+            let measurements: Vec<&HealthMeasurement> =
+                self.measurements.iter().filter(|measurement| measurement.fault == kind).collect();
+            if measurements.is_empty() {
                 continue;
             }
             // Nothing is to move while nothing is wrong.
-            let column = |of: &dyn Fn(&Take) -> Option<f64>| match kind {
+            let column = |of: &dyn Fn(&HealthMeasurement) -> Option<f64>| match kind {
                 NUISANCE => "–".to_owned(),
-                _ => spread(takes.iter().map(|take| of(take)).collect()),
+                _ => spread(measurements.iter().map(|measurement| of(measurement)).collect()),
             };
-            let visits: (usize, usize) =
-                takes.iter().fold((0, 0), |(a, b), take| (a + take.visits.0, b + take.visits.1));
+            let visits: (usize, usize) = measurements
+                .iter()
+                .fold((0, 0), |(a, b), measurement| (a + measurement.visits.0, b + measurement.visits.1));
             writeln!(
                 f,
                 "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}  {:>12}",
-                takes.len(),
-                column(&|take| take.moved),
+                measurements.len(),
+                column(&|measurement| measurement.moved),
                 format!("{} of {}", visits.1, visits.0),
-                takes.iter().map(|take| take.lost).sum::<usize>(),
-                column(&|take| take.back),
-                takes
+                measurements.iter().map(|measurement| measurement.lost).sum::<usize>(),
+                column(&|measurement| measurement.back),
+                measurements
                     .iter()
-                    .map(|take| take.least_margin_ms)
+                    .map(|measurement| measurement.least_margin_ms)
                     .min()
                     .map_or(String::new(), |ms| format!("> {ms} ms")),
             )?;

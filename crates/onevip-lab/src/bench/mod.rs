@@ -29,4 +29,4 @@ mod witness;
 
 pub use resident::resident_kb;
 
-pub use failover::{Settings, event, report, scenarios, take};
+pub use failover::{Settings, event, measurement, report, scenarios};

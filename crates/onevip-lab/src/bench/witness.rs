@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::health::{Take, margins_of, margins_since};
+use super::health::{HealthMeasurement, margins_of, margins_since};
 use crate::lab::Lab;
 use crate::load::{Nuisance, Visitors};
 use crate::margins::Margins;
@@ -25,7 +25,7 @@ const SEED: u64 = 7;
 /// Turns the nodes' own checks of `sshd` off, or on.
 ///
 /// # Errors
-/// When a daemon does not take the new configuration, or the nodes do not get a say about each other.
+/// When a daemon refuses the new configuration, or the nodes do not get a say about each other.
 pub fn check_sshd(lab: &Lab, on: bool) -> Result<()> {
     let text = std::fs::read_to_string(lab.node(1).config())?;
     let off = "[health]\nsshd = \"off\"\n";
@@ -51,7 +51,7 @@ fn has_a_say(status: &serde_json::Value) -> bool {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn nuisance(testbed: &mut Testbed, visitors: &Visitors, span: Duration) -> Result<Take> {
+pub fn nuisance(testbed: &mut Testbed, visitors: &Visitors, span: Duration) -> Result<HealthMeasurement> {
     let watchers = Watchers::start(&testbed.lab)?;
     let before = margins_of(&testbed.lab)?;
     let from = Instant::now();
@@ -65,7 +65,7 @@ pub fn nuisance(testbed: &mut Testbed, visitors: &Visitors, span: Duration) -> R
     let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
     let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
     let since = margins_since(&testbed.lab, &before)?;
-    Ok(Take {
+    Ok(HealthMeasurement {
         fault: NUISANCE.to_owned(),
         node: 0,
         moved: None,

@@ -6,14 +6,14 @@ use anyhow::Result;
 
 use super::screen::{Ink, Screen};
 use crate::bench::event::Aim;
-use crate::bench::take::{Scenario, Take};
+use crate::bench::measurement::{FailoverMeasurement, Scenario};
 use crate::fault::Fault;
 use crate::plan::Host;
 use crate::testbed::Testbed;
 
 /// The host it happens to.
 const VICTIM: u8 = 2;
-/// How long the others, and then the host itself, have to take over.
+/// How long the others, and then the host itself, have for taking over.
 const WITHIN: Duration = Duration::from_secs(10);
 /// How long the bars stand still before and after they move.
 const STANDS: Duration = Duration::from_millis(700);
@@ -57,11 +57,11 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
         from,
         until,
     };
-    let take = Take::measure(testbed, &scenario, 0);
+    let measurement = FailoverMeasurement::measure(testbed, &scenario, 0);
     finish_chart(testbed, screen);
     screen.say("");
 
-    let worst = take.gaps.values().copied().reduce(|a, b| Some(a?.max(b?))).flatten();
+    let worst = measurement.gaps.values().copied().reduce(|a, b| Some(a?.max(b?))).flatten();
     screen.claim(
         worst.is_some_and(|gap| gap <= AT_ONCE) && testbed.served().is_some(),
         &format!("its {} clients are served by others, the last after {:.2} s", clients.len(), or_0(worst)),
@@ -70,18 +70,18 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let typing = testbed.typists.iter().filter(|typist| typist.host != name);
     let elsewhere = elsewhere + typing.count();
     screen.claim(
-        take.lost_elsewhere.is_empty() && take.pause_elsewhere <= AT_ONCE,
+        measurement.lost_elsewhere.is_empty() && measurement.pause_elsewhere <= AT_ONCE,
         &format!(
             "the {elsewhere} sessions on other hosts go on: none lost, longest pause {:.2} s",
-            take.pause_elsewhere
+            measurement.pause_elsewhere
         ),
     )?;
-    let slowest = take.resets.iter().copied().reduce(f64::max);
+    let slowest = measurement.resets.iter().copied().reduce(f64::max);
     screen.claim(
-        take.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
+        measurement.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
         &format!(
             "its own {} end {:.2} s after the next keystroke, instead of freezing for minutes",
-            take.resets.len(),
+            measurement.resets.len(),
             or_0(slowest)
         ),
     )
@@ -113,14 +113,14 @@ fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
         from,
         until,
     };
-    let mut take = Take::measure(testbed, &scenario, 0);
-    take.count_calls(&testbed.calls);
+    let mut measurement = FailoverMeasurement::measure(testbed, &scenario, 0);
+    measurement.count_calls(&testbed.calls);
     finish_chart(testbed, screen);
     screen.say("");
     screen.claim(is_back(testbed), &format!("{name} serves its share again"))?;
-    let (calls, failed, _) = take.calls;
+    let (calls, failed, _) = measurement.calls;
     screen.claim(
-        take.lost_elsewhere.is_empty() && failed == 0 && calls > 0,
+        measurement.lost_elsewhere.is_empty() && failed == 0 && calls > 0,
         &format!("that cost nobody anything: no session lost, {failed} of {calls} new connections failed"),
     )
 }

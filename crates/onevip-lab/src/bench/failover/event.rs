@@ -93,7 +93,7 @@ impl Event {
         }
     }
 
-    /// True for what takes a minute or more: it happens once, however many repeats are asked for.
+    /// True for what lasts a minute or more: it happens once, however many repeats are asked for.
     pub fn is_long(self) -> bool {
         matches!(self, Self::Loss | Self::Stress)
     }

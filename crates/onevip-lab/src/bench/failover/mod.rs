@@ -1,14 +1,14 @@
 //! `onevip-lab bench failover`: what users notice when something happens to a cluster, in figures.
 //!
 //! A [`Testbed`] is a lab with clients at work. An [`event::Event`] is brought about on it ([`scenarios`]), each scenario
-//! becomes a [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The testbed is brought into
+//! becomes a [`measurement::FailoverMeasurement`], and the measurements of all repeats a row of the [`report::Report`]. The testbed is brought into
 //! order between two runs by waiting for conditions; one that does not come to order is replaced by a new one, and the
 //! run counts as a problem of the report.
 
 pub mod event;
+pub mod measurement;
 pub mod report;
 pub mod scenarios;
-pub mod take;
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -23,9 +23,9 @@ use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::testbed::Testbed;
 use event::Event;
+use measurement::FailoverMeasurement;
 use report::Report;
 use scenarios::Lengths;
-use take::Take;
 
 /// So many testbeds may be given up before the benchmark itself is.
 const GIVEN_UP_MAX: usize = 8;
@@ -37,11 +37,11 @@ pub struct Settings {
     pub options: Options,
     /// What happens.
     pub events: Vec<Event>,
-    /// How often each event happens (those that take a minute or more: once).
+    /// How often each event happens (those that last a minute or more: once).
     pub repeat: u32,
     /// Long events are cut short.
     pub fast: bool,
-    /// Where single takes and the daemons' logs are kept.
+    /// Where single measurements and the daemons' logs are kept.
     pub keep_raw: Option<PathBuf>,
 }
 
@@ -55,7 +55,8 @@ pub fn run(settings: &Settings) -> Result<Report> {
         loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
         stress: Duration::from_secs(if settings.fast { 60 } else { 600 }),
     };
-    let mut run = Run { settings, takes: vec![], problems: vec![], done: vec![], start: Instant::now() };
+    let mut run =
+        Run { settings, measurements: vec![], problems: vec![], done: vec![], start: Instant::now() };
     for group in [false, true] {
         let is_split = |event: &&Event| (**event == Event::Split) == group;
         let events: Vec<Event> = settings.events.iter().filter(is_split).copied().collect();
@@ -63,30 +64,30 @@ pub fn run(settings: &Settings) -> Result<Report> {
         let hosts: &[Host] = if group { &[Host::Client, Host::Client2] } else { &[Host::Client] };
         if !events.is_empty() {
             let ran = run.run_all(&events, hosts, lengths);
-            run.takes.append(&mut run.done);
+            run.measurements.append(&mut run.done);
             // What was measured until then is worth telling, also when the user has had enough.
             if let Err(error) = ran {
-                ensure!(!run.takes.is_empty(), "{error:#}");
+                ensure!(!run.measurements.is_empty(), "{error:#}");
                 run.problems.push(format!("{error:#}"));
                 break;
             }
         }
     }
     if let Some(dir) = &settings.keep_raw {
-        let takes = serde_json::to_vec_pretty(&run.takes)?;
-        fs::write(dir.join("takes.json"), takes)
+        let measurements = serde_json::to_vec_pretty(&run.measurements)?;
+        fs::write(dir.join("takes.json"), measurements)
             .with_context(|| format!("cannot write to {}", dir.display()))?;
     }
     eprintln!();
-    Ok(Report::new(settings.options.nodes, settings.repeat, run.takes, run.problems))
+    Ok(Report::new(settings.options.nodes, settings.repeat, run.measurements, run.problems))
 }
 
 struct Run<'a> {
     settings: &'a Settings,
-    takes: Vec<Take>,
+    measurements: Vec<FailoverMeasurement>,
     problems: Vec<String>,
     /// Takes whose calls are not all known.
-    done: Vec<Take>,
+    done: Vec<FailoverMeasurement>,
     start: Instant,
 }
 
@@ -97,11 +98,11 @@ impl Run<'_> {
             let repeats = if event.is_long() { 1 } else { self.settings.repeat };
             for repeat in 0..repeats {
                 self.progress(event, repeat, repeats);
-                let ran = scenarios::run(&mut testbed, event, repeat, lengths).and_then(|takes| {
-                    self.done.extend(takes);
+                let ran = scenarios::run(&mut testbed, event, repeat, lengths).and_then(|measurements| {
+                    self.done.extend(measurements);
                     testbed.restore()
                 });
-                self.done.iter_mut().for_each(|take| take.count_calls(&testbed.calls));
+                self.done.iter_mut().for_each(|measurement| measurement.count_calls(&testbed.calls));
                 let Err(error) = ran else { continue };
                 check_interrupt()?;
                 let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
@@ -127,9 +128,9 @@ impl Run<'_> {
     fn settle_calls(&mut self, testbed: &mut Testbed) -> Result<()> {
         testbed.settle_calls()?;
         let calls: &[Call] = &testbed.calls;
-        for mut take in self.done.drain(..) {
-            take.count_calls(calls);
-            self.takes.push(take);
+        for mut measurement in self.done.drain(..) {
+            measurement.count_calls(calls);
+            self.measurements.push(measurement);
         }
         Ok(())
     }

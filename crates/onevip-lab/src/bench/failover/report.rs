@@ -1,22 +1,23 @@
-//! From takes to a table: one row a scenario, the aim beside the figures.
+//! From measurements to a table: one row a scenario, the aim beside the figures.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::event::{Aim, NodeAim};
-use super::take::Take;
+use super::measurement::FailoverMeasurement;
 use crate::bench::stats::{median, sorted};
 
-/// All takes of one scenario. Times in seconds.
+/// All measurements of one scenario. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What happened.
     #[serde(rename = "act")]
     pub scenario: String,
     /// How often.
-    pub takes: usize,
-    /// Median gap in new connections, over all clients that it is about and all takes.
+    #[serde(rename = "takes")]
+    pub count: usize,
+    /// Median gap in new connections, over all clients that it is about and all measurements.
     pub gap_median: Option<f64>,
     /// Worst gap.
     pub gap_worst: Option<f64>,
@@ -40,7 +41,7 @@ pub struct Row {
     pub calls: (usize, usize, usize),
     /// SYNs that two nodes answered.
     pub twice: usize,
-    /// The most often that the node of one client changed in one take.
+    /// The most often that the node of one client changed in one measurement.
     pub moves: usize,
     /// When the node last answered anybody.
     pub last_answer: Option<f64>,
@@ -55,31 +56,40 @@ pub struct Row {
 }
 
 impl Row {
-    /// Sums up the takes of one scenario, of which there is at least one.
-    pub fn of(takes: &[&Take]) -> Self {
-        let aim = takes[0].aim;
-        let all_gaps = || takes.iter().flat_map(|take| take.gaps.values());
+    /// Sums up the measurements of one scenario, of which there is at least one.
+    pub fn of(measurements: &[&FailoverMeasurement]) -> Self {
+        let aim = measurements[0].aim;
+        let all_gaps = || measurements.iter().flat_map(|measurement| measurement.gaps.values());
         let gaps = sorted(all_gaps().flatten().copied());
-        let resets = sorted(takes.iter().flat_map(|take| take.resets.iter().copied()));
-        let sum = |f: fn(&Take) -> usize| takes.iter().map(|take| f(take)).sum::<usize>();
+        let resets = sorted(measurements.iter().flat_map(|measurement| measurement.resets.iter().copied()));
+        let sum = |f: fn(&FailoverMeasurement) -> usize| {
+            measurements.iter().map(|measurement| f(measurement)).sum::<usize>()
+        };
         let mut row = Self {
-            scenario: takes[0].scenario.clone(),
-            takes: takes.len(),
+            scenario: measurements[0].scenario.clone(),
+            count: measurements.len(),
             gap_median: median(&gaps),
             gap_worst: gaps.last().copied(),
             unserved: all_gaps().filter(|gap| gap.is_none()).count(),
-            lost_elsewhere: sum(|take| take.lost_elsewhere.len()),
-            sessions_node: sum(|take| take.sessions_node),
-            lost_node: sum(|take| take.lost_node),
-            hanging: sum(|take| take.hanging),
+            lost_elsewhere: sum(|measurement| measurement.lost_elsewhere.len()),
+            sessions_node: sum(|measurement| measurement.sessions_node),
+            lost_node: sum(|measurement| measurement.lost_node),
+            hanging: sum(|measurement| measurement.hanging),
             reset_median: median(&resets),
             reset_worst: resets.last().copied(),
-            pause_node: takes.iter().map(|take| take.pause_node).fold(0.0, f64::max),
-            calls: (sum(|take| take.calls.0), sum(|take| take.calls.1), sum(|take| take.calls.2)),
-            twice: sum(|take| take.twice.len()),
-            moves: takes.iter().map(|take| take.moves).max().unwrap_or(0),
-            last_answer: takes.iter().filter_map(|take| take.last_answer).reduce(f64::max),
-            outs: sum(|take| take.outs.len()),
+            pause_node: measurements.iter().map(|measurement| measurement.pause_node).fold(0.0, f64::max),
+            calls: (
+                sum(|measurement| measurement.calls.0),
+                sum(|measurement| measurement.calls.1),
+                sum(|measurement| measurement.calls.2),
+            ),
+            twice: sum(|measurement| measurement.twice.len()),
+            moves: measurements.iter().map(|measurement| measurement.moves).max().unwrap_or(0),
+            last_answer: measurements
+                .iter()
+                .filter_map(|measurement| measurement.last_answer)
+                .reduce(f64::max),
+            outs: sum(|measurement| measurement.outs.len()),
             aim: aim.words(),
             misses: vec![],
             violations: vec![],
@@ -140,22 +150,30 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Acts that could not be measured, and why.
     pub problems: Vec<String>,
-    /// Every single take.
-    pub takes: Vec<Take>,
+    /// Every single measurement.
+    #[serde(rename = "takes")]
+    pub measurements: Vec<FailoverMeasurement>,
 }
 
 impl Report {
     /// Sums up.
-    pub fn new(nodes: usize, repeat: u32, takes: Vec<Take>, problems: Vec<String>) -> Self {
+    pub fn new(
+        nodes: usize,
+        repeat: u32,
+        measurements: Vec<FailoverMeasurement>,
+        problems: Vec<String>,
+    ) -> Self {
         let mut scenarios: Vec<&str> = Vec::new();
-        for take in &takes {
-            if !scenarios.contains(&take.scenario.as_str()) {
-                scenarios.push(&take.scenario);
+        for measurement in &measurements {
+            if !scenarios.contains(&measurement.scenario.as_str()) {
+                scenarios.push(&measurement.scenario);
             }
         }
-        let of = |scenario: &&str| takes.iter().filter(|take| take.scenario == *scenario).collect::<Vec<_>>();
+        let of = |scenario: &&str| {
+            measurements.iter().filter(|measurement| measurement.scenario == *scenario).collect::<Vec<_>>()
+        };
         let rows = scenarios.iter().map(|scenario| Row::of(&of(scenario))).collect();
-        Self { nodes, repeat, rows, problems, takes }
+        Self { nodes, repeat, rows, problems, measurements }
     }
 
     /// Everything that may never be.
@@ -171,7 +189,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} aim",
-            "event", "takes", "gap med/worst", "elsewhere", "on the node", "failed+delayed/of", "twice", ""
+            "event", "times", "gap med/worst", "elsewhere", "on the node", "failed+delayed/of", "twice", ""
         )?;
         for row in &self.rows {
             write_row(f, row)?;
@@ -209,7 +227,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         f,
         "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} {}",
         row.scenario,
-        row.takes,
+        row.count,
         gap,
         row.lost_elsewhere,
         node,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::event::{Aim, Event};
-use super::take::{Scenario, Take};
+use super::measurement::{FailoverMeasurement, Scenario};
 use crate::fault::Fault;
 use crate::plan::Host;
 use crate::process::run_ok;
@@ -22,7 +22,7 @@ const FAULT_MOST: Duration = Duration::from_secs(4);
 const PLANNED_LEAST: Duration = Duration::from_millis(600);
 /// How long a node has to come back.
 const BACK_WITHIN: Duration = Duration::from_secs(8);
-/// How long a command of the daemon may take.
+/// How long a command of the daemon may last.
 const COMMAND_WITHIN: Duration = Duration::from_secs(20);
 /// The weight that a node gets for a while when the configuration changes.
 const LIGHT: u16 = 60;
@@ -40,7 +40,12 @@ pub struct Lengths {
 ///
 /// # Errors
 /// When it cannot be brought about or undone.
-pub fn run(testbed: &mut Testbed, event: Event, repeat: u32, lengths: Lengths) -> Result<Vec<Take>> {
+pub fn run(
+    testbed: &mut Testbed,
+    event: Event,
+    repeat: u32,
+    lengths: Lengths,
+) -> Result<Vec<FailoverMeasurement>> {
     let node = 1 + (repeat % u32::from(testbed.lab.plan().nodes)) as u8;
     match event {
         Event::Drain => drain(testbed, node, repeat),
@@ -63,7 +68,7 @@ fn with_fault(
     fault: &Fault,
     node: u8,
     repeat: u32,
-) -> Result<Vec<Take>> {
+) -> Result<Vec<FailoverMeasurement>> {
     let clients = testbed.clients_of(node)?;
     let resets = matches!(event, Event::PowerOff | Event::Cut | Event::Mute);
     let from = Instant::now();
@@ -88,7 +93,7 @@ fn with_fault(
         from,
         until: Instant::now(),
     };
-    let fault_take = Take::measure(testbed, &scenario, repeat);
+    let during = FailoverMeasurement::measure(testbed, &scenario, repeat);
 
     let from = Instant::now();
     testbed.lab.heal(None)?;
@@ -103,7 +108,7 @@ fn with_fault(
         from,
         until,
     };
-    Ok(vec![fault_take, Take::measure(testbed, &scenario, repeat)])
+    Ok(vec![during, FailoverMeasurement::measure(testbed, &scenario, repeat)])
 }
 
 /// Watches until a node is back: it claims something, everybody is served, and the sessions that live answer.
@@ -122,7 +127,7 @@ fn back(testbed: &mut Testbed, node: u8, from: Instant) -> Result<Instant> {
     Ok(Instant::now())
 }
 
-fn drain(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
+fn drain(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMeasurement>> {
     let clients = testbed.clients_of(node)?;
     let nodes = [node];
     let own = |_, other| other == node;
@@ -136,7 +141,7 @@ fn drain(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let until = Instant::now();
     let aim = Aim::of_planned();
     let scenario = Scenario { name: "drain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    let drain = Take::measure(testbed, &scenario, repeat);
+    let drain = FailoverMeasurement::measure(testbed, &scenario, repeat);
 
     let from = Instant::now();
     run_ok(&mut testbed.lab.node(node).onevip_command("undrain")?, COMMAND_WITHIN)?;
@@ -144,10 +149,10 @@ fn drain(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     ensure!(moved, "unix{node} was drained, and still answers after {FAULT_MOST:?}");
     let scenario =
         Scenario { name: "undrain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![drain, Take::measure(testbed, &scenario, repeat)])
+    Ok(vec![drain, FailoverMeasurement::measure(testbed, &scenario, repeat)])
 }
 
-fn restart(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
+fn restart(testbed: &mut Testbed, repeat: u32) -> Result<Vec<FailoverMeasurement>> {
     let nodes: Vec<u8> = testbed.lab.plan().node_ids().collect();
     let clients: Vec<Ipv4Addr> = testbed.home.keys().copied().collect();
     let from = Instant::now();
@@ -161,10 +166,10 @@ fn restart(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
     let own = |_, _| true;
     let scenario =
         Scenario { name: "restart of all", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![Take::measure(testbed, &scenario, repeat)])
+    Ok(vec![FailoverMeasurement::measure(testbed, &scenario, repeat)])
 }
 
-fn reload(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
+fn reload(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMeasurement>> {
     let path = testbed.lab.dir().join("onevip.toml");
     let before = std::fs::read_to_string(&path)?;
     let id = format!("\nid = {node}\n");
@@ -185,11 +190,11 @@ fn reload(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let aim = Aim::of_planned();
     let own = |_, _| true;
     let scenario = Scenario { name: "reload", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![Take::measure(testbed, &scenario, repeat)])
+    Ok(vec![FailoverMeasurement::measure(testbed, &scenario, repeat)])
 }
 
 /// A node that was never there: without kernel part, address or sessions until its daemon starts.
-fn add(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
+fn add(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMeasurement>> {
     let clients = testbed.clients_of(node)?;
     testbed.lab.node(node).stop_onevip();
     run_ok(&mut testbed.lab.node(node).onevip_command("teardown")?, COMMAND_WITHIN)?;
@@ -203,11 +208,11 @@ fn add(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<Take>> {
     let own = |_, other| other == node;
     let scenario =
         Scenario { name: "node added", aim, nodes: &[node], own: &own, clients: &clients, from, until };
-    Ok(vec![Take::measure(testbed, &scenario, repeat)])
+    Ok(vec![FailoverMeasurement::measure(testbed, &scenario, repeat)])
 }
 
 /// Who is on which side: half of the nodes, and a client host, each.
-fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
+fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<FailoverMeasurement>> {
     let plan = testbed.lab.plan().clone();
     let half = plan.nodes / 2;
     ensure!(half > 0, "a split needs at least 2 nodes");
@@ -228,7 +233,7 @@ fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
     let aim = Aim::of_split();
     let scenario =
         Scenario { name: "split", aim, nodes: &nodes, own: &across, clients: &clients, from, until };
-    let split = Take::measure(testbed, &scenario, repeat);
+    let split = FailoverMeasurement::measure(testbed, &scenario, repeat);
     let from = Instant::now();
     testbed.lab.heal(None)?;
     let until = back(testbed, 1, from)?;
@@ -236,10 +241,10 @@ fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<Take>> {
     let own = |_, _| false;
     let scenario =
         Scenario { name: "split, heal", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
-    Ok(vec![split, Take::measure(testbed, &scenario, repeat)])
+    Ok(vec![split, FailoverMeasurement::measure(testbed, &scenario, repeat)])
 }
 
-fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Result<Vec<Take>> {
+fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Result<Vec<FailoverMeasurement>> {
     let clients = testbed.clients_of(node)?;
     let own = |_, other| other == node;
     let watchers = Watchers::start(&testbed.lab)?;
@@ -256,10 +261,10 @@ fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Resul
         from,
         until,
     };
-    let mut take = Take::measure(testbed, &scenario, repeat);
-    take.outs = watchers.outs();
+    let mut measurement = FailoverMeasurement::measure(testbed, &scenario, repeat);
+    measurement.outs = watchers.outs();
     testbed.lab.heal(None)?;
-    Ok(vec![take])
+    Ok(vec![measurement])
 }
 
 /// Ends a program that is still running when its measurement ends.
@@ -272,7 +277,7 @@ impl Drop for Hog {
     }
 }
 
-fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<Take>> {
+fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<FailoverMeasurement>> {
     let nodes: Vec<u8> = testbed.lab.plan().node_ids().collect();
     let clients: Vec<Ipv4Addr> = testbed.home.keys().copied().collect();
     let watchers = Watchers::start(&testbed.lab)?;
@@ -295,7 +300,7 @@ fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<Ta
         from,
         until,
     };
-    let mut take = Take::measure(testbed, &scenario, repeat);
-    take.outs = watchers.outs();
-    Ok(vec![take])
+    let mut measurement = FailoverMeasurement::measure(testbed, &scenario, repeat);
+    measurement.outs = watchers.outs();
+    Ok(vec![measurement])
 }

@@ -32,7 +32,7 @@ pub struct Scenario<'a> {
 
 /// What was measured in one scenario. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
-pub struct Take {
+pub struct FailoverMeasurement {
     /// What happened.
     #[serde(rename = "act")]
     pub scenario: String,
@@ -71,7 +71,7 @@ pub struct Take {
     pub last_answer: Option<f64>,
     /// News of nodes that are out, where they are counted.
     pub outs: Vec<String>,
-    /// Calls begun, failed and delayed by a retransmitted SYN; told later, for a call may take its time.
+    /// Calls begun, failed and delayed by a retransmitted SYN; told later, for a call may last a while.
     pub calls: (usize, usize, usize),
     /// Why calls failed, some of them.
     pub failures: Vec<String>,
@@ -81,7 +81,7 @@ pub struct Take {
     pub(super) window: (Instant, Instant),
 }
 
-impl Take {
+impl FailoverMeasurement {
     /// Works the figures out of what the clients saw.
     pub fn measure(testbed: &Testbed, scenario: &Scenario, repeat: u32) -> Self {
         let (from, until) = (scenario.from, scenario.until);
@@ -97,7 +97,7 @@ impl Take {
         let longest = |logs: &[&SessionLog]| {
             logs.iter().filter(lives).map(|log| seconds(pause(log, from, until))).fold(0.0, f64::max)
         };
-        let mut take = Self {
+        let mut measurement = Self {
             scenario: scenario.name.to_owned(),
             repeat,
             nodes: scenario.nodes.to_vec(),
@@ -130,15 +130,15 @@ impl Take {
             window: (from, until),
         };
         let twice = testbed.samples.twice(from, until);
-        take.twice = twice
+        measurement.twice = twice
             .iter()
             .filter_map(|probe| match probe.outcome {
                 crate::load::ProbeOutcome::Twice(first, second) => Some((probe.client, first, second)),
                 _ => None,
             })
             .collect();
-        take.count_typists(testbed, scenario);
-        take
+        measurement.count_typists(testbed, scenario);
+        measurement
     }
 
     fn count_typists(&mut self, testbed: &Testbed, scenario: &Scenario) {
