@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use onevip_lab::bench::event::Event;
+use onevip_lab::bench::failover::disruption::Disruption;
 use onevip_lab::bench::{page, sheet::Sheet};
 use onevip_lab::{Options, bench, process};
 use serde::Serialize;
@@ -201,13 +201,13 @@ pub struct Failover {
     /// For scripts: figures of every single measurement as well
     #[arg(long)]
     json: bool,
-    /// How often each event happens (loss and stress: once)
+    /// How often each disruption happens (loss and stress: once)
     #[arg(long, default_value_t = 20)]
     repeat: u32,
     /// What happens: power-off, cut, mute, deaf, freeze, freeze-onevip, kill-onevip, drain, restart, reload, add,
     /// split, loss, stress; all of these by default
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    fault: Vec<Event>,
+    fault: Vec<Disruption>,
     /// Number of nodes, 2 to 16
     #[arg(long, default_value_t = 4)]
     nodes: usize,
@@ -286,7 +286,7 @@ pub fn run(kind: Bench) -> Result<()> {
         Bench::Load { output, name, nodes, sessions, ssh, minutes, seed } => {
             let options = Options::new(&name).nodes(nodes).clients(60);
             let length = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
-            let settings = bench::load::Settings { options, sessions, ssh, length, seed };
+            let settings = bench::load::LoadSettings { options, sessions, ssh, length, seed };
             tell(&bench::load::run(&settings, command)?, &output)
         }
         Bench::Build { output, release_took } => tell(&bench::build::run(release_took, command)?, &output),
@@ -322,10 +322,10 @@ fn tell(sheet: &Sheet, output: &Output) -> Result<()> {
 fn bench_failover(wanted: Failover) -> Result<()> {
     let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     options.living = !wanted.is_static;
-    let events = if wanted.fault.is_empty() { Event::ALL.to_vec() } else { wanted.fault };
-    let settings = bench::Settings {
+    let disruptions = if wanted.fault.is_empty() { Disruption::ALL.to_vec() } else { wanted.fault };
+    let settings = bench::failover::FailoverSettings {
         options,
-        events,
+        disruptions,
         repeat: wanted.repeat,
         fast: wanted.fast,
         keep_raw: wanted.keep_raw,
@@ -341,8 +341,8 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
     let nuisance = Duration::from_secs(wanted.nuisance);
-    let settings = bench::health::Settings { options, kinds, repeat: wanted.repeat, nuisance };
-    let report = bench::health::health(&settings)?;
+    let settings = bench::health::HealthSettings { options, kinds, repeat: wanted.repeat, nuisance };
+    let report = bench::health::run(&settings)?;
     conclude(&report, &report.violations(), wanted.json)
 }
 

@@ -46,7 +46,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct HealthSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// Kinds of faults.
@@ -83,7 +83,7 @@ pub struct HealthMeasurement {
 
 /// All measurements.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct HealthReport {
     /// Number of nodes.
     pub nodes: u8,
     /// Number of client addresses.
@@ -97,7 +97,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When the lab cannot be built, a fault cannot be brought about, or the cluster does not come to order between two.
-pub fn health(settings: &Settings) -> Result<Report> {
+pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
     if let Some(kind) = settings.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
     }
@@ -132,7 +132,7 @@ pub fn health(settings: &Settings) -> Result<Report> {
     drop(visitors);
     let (nodes, clients) = (testbed.lab.plan().nodes, settings.options.clients);
     testbed.take_down()?;
-    Ok(Report { nodes, clients, measurements })
+    Ok(HealthReport { nodes, clients, measurements })
 }
 
 /// What befalls the node.
@@ -206,7 +206,7 @@ pub(super) fn margins_since(lab: &Lab, before: &[Margins]) -> Result<Vec<Margins
     Ok(margins_of(lab)?.iter().zip(before).map(|(now, before)| now.since(before)).collect())
 }
 
-impl Report {
+impl HealthReport {
     /// What must not be: sessions lost, nodes that were counted out, users that stayed with an ill node.
     pub fn violations(&self) -> Vec<String> {
         let wrong = |measurement: &HealthMeasurement| {
@@ -237,7 +237,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for HealthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

@@ -43,7 +43,7 @@ const OTHERS: &str = "all other clients";
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct LoadSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// Sessions wanted.
@@ -60,7 +60,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// When the lab cannot be built, somebody cannot log in, or a node does not come back.
-pub fn run(settings: &Settings, command: String) -> Result<Sheet> {
+pub fn run(settings: &LoadSettings, command: String) -> Result<Sheet> {
     let mut sheet = Sheet::new("load", command);
     sheet.set("seed", settings.seed);
     sheet.set("nodes", settings.options.nodes);

@@ -28,5 +28,3 @@ pub mod ways;
 mod witness;
 
 pub use resident::resident_kb;
-
-pub use failover::{Settings, event, measurement, report, scenarios};

@@ -29,7 +29,7 @@ const NODE_WITHIN: Duration = Duration::from_secs(90);
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct RollingReport {
     /// Number of nodes, all of which were rebooted.
     pub nodes: u8,
     /// How long it took, in seconds.
@@ -42,7 +42,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When the lab cannot be built, or the script fails: then with what it said.
-pub fn run(options: Options) -> Result<Report> {
+pub fn run(options: Options) -> Result<RollingReport> {
     let lab = Lab::up(options.echo())?;
     let guests = Guests::start(&lab, EVERY, STAY)?;
     let begun = Instant::now();
@@ -51,7 +51,7 @@ pub fn run(options: Options) -> Result<Report> {
     let users = guests.tally()?;
     let nodes = lab.plan().nodes;
     lab.down()?;
-    Ok(Report { nodes, seconds, users })
+    Ok(RollingReport { nodes, seconds, users })
 }
 
 fn reboot_all(lab: &Lab) -> Result<()> {
@@ -115,7 +115,7 @@ fn power(lab: &Lab) -> Result<String> {
     ))
 }
 
-impl Report {
+impl RollingReport {
     /// What must not be.
     pub fn violations(&self) -> Vec<String> {
         let failed = self.users.failed.iter().map(|what| format!("rolling-reboot: no session: {what}"));
@@ -123,7 +123,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RollingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users = &self.users;
         write!(

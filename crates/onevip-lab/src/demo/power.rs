@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::screen::{Ink, Screen};
-use crate::bench::event::Aim;
-use crate::bench::measurement::{FailoverMeasurement, Scenario};
+use crate::bench::failover::aim::FailoverAim;
+use crate::bench::failover::measurement::{FailoverMeasurement, Scenario};
 use crate::fault::Fault;
 use crate::plan::Host;
 use crate::testbed::Testbed;
@@ -50,7 +50,7 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let nodes = [VICTIM];
     let scenario = Scenario {
         name: "",
-        aim: Aim::of_planned(),
+        aim: FailoverAim::of_planned(),
         nodes: &nodes,
         own: &own,
         clients: &clients,
@@ -106,7 +106,7 @@ fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let nodes = [VICTIM];
     let scenario = Scenario {
         name: "",
-        aim: Aim::of_planned(),
+        aim: FailoverAim::of_planned(),
         nodes: &nodes,
         own: &nobody,
         clients: &clients,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::event::Aim;
+use super::aim::FailoverAim;
 use crate::load::calls::RETRANSMITTED;
 use crate::load::{Call, SessionLog};
 use crate::plan::Host;
@@ -17,7 +17,7 @@ pub struct Scenario<'a> {
     /// What happens, as the report calls it.
     pub name: &'a str,
     /// What is wanted.
-    pub aim: Aim,
+    pub aim: FailoverAim,
     /// The nodes that it happens to.
     pub nodes: &'a [u8],
     /// Which sessions are "on the node" (or out of reach); all others are "elsewhere".
@@ -76,7 +76,7 @@ pub struct FailoverMeasurement {
     /// Why calls failed, some of them.
     pub failures: Vec<String>,
     #[serde(skip)]
-    pub(super) aim: Aim,
+    pub(super) aim: FailoverAim,
     #[serde(skip)]
     pub(super) window: (Instant, Instant),
 }

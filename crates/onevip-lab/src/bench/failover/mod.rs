@@ -1,11 +1,12 @@
 //! `onevip-lab bench failover`: what users notice when something happens to a cluster, in figures.
 //!
-//! A [`Testbed`] is a lab with clients at work. An [`event::Event`] is brought about on it ([`scenarios`]), each scenario
-//! becomes a [`measurement::FailoverMeasurement`], and the measurements of all repeats a row of the [`report::Report`]. The testbed is brought into
-//! order between two runs by waiting for conditions; one that does not come to order is replaced by a new one, and the
-//! run counts as a problem of the report.
+//! A [`Testbed`] is a lab with clients at work. A [`Disruption`] is brought about on it ([`scenarios`]). Each scenario
+//! becomes a [`FailoverMeasurement`], which is held against its [`aim`]. The measurements of all repeats are a row of the
+//! [`FailoverReport`]. The testbed is brought into order between two runs by waiting for conditions. One that does not
+//! come to order is replaced by a new one, and the run counts as a problem of the report.
 
-pub mod event;
+pub mod aim;
+pub mod disruption;
 pub mod measurement;
 pub mod report;
 pub mod scenarios;
@@ -22,9 +23,9 @@ use crate::load::Call;
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::testbed::Testbed;
-use event::Event;
+use disruption::Disruption;
 use measurement::FailoverMeasurement;
-use report::Report;
+use report::FailoverReport;
 use scenarios::Lengths;
 
 /// So many testbeds may be given up before the benchmark itself is.
@@ -32,14 +33,14 @@ const GIVEN_UP_MAX: usize = 8;
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FailoverSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// What happens.
-    pub events: Vec<Event>,
-    /// How often each event happens (those that last a minute or more: once).
+    pub disruptions: Vec<Disruption>,
+    /// How often each disruption happens (those that last a minute or more: once).
     pub repeat: u32,
-    /// Long events are cut short.
+    /// Long disruptions are cut short.
     pub fast: bool,
     /// Where single measurements and the daemons' logs are kept.
     pub keep_raw: Option<PathBuf>,
@@ -50,7 +51,7 @@ pub struct Settings {
 /// # Errors
 /// When the lab cannot be built, or something goes wrong (or the user interrupts) before anything was measured; after
 /// that, it is a problem of the report.
-pub fn run(settings: &Settings) -> Result<Report> {
+pub fn run(settings: &FailoverSettings) -> Result<FailoverReport> {
     let lengths = Lengths {
         loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
         stress: Duration::from_secs(if settings.fast { 60 } else { 600 }),
@@ -58,12 +59,12 @@ pub fn run(settings: &Settings) -> Result<Report> {
     let mut run =
         Run { settings, measurements: vec![], problems: vec![], done: vec![], start: Instant::now() };
     for group in [false, true] {
-        let is_split = |event: &&Event| (**event == Event::Split) == group;
-        let events: Vec<Event> = settings.events.iter().filter(is_split).copied().collect();
+        let is_split = |disruption: &&Disruption| (**disruption == Disruption::Split) == group;
+        let disruptions: Vec<Disruption> = settings.disruptions.iter().filter(is_split).copied().collect();
         // Only a split needs clients in two places; elsewhere they would only cost time.
         let hosts: &[Host] = if group { &[Host::Client, Host::Client2] } else { &[Host::Client] };
-        if !events.is_empty() {
-            let ran = run.run_all(&events, hosts, lengths);
+        if !disruptions.is_empty() {
+            let ran = run.run_all(&disruptions, hosts, lengths);
             run.measurements.append(&mut run.done);
             // What was measured until then is worth telling, also when the user has had enough.
             if let Err(error) = ran {
@@ -79,11 +80,11 @@ pub fn run(settings: &Settings) -> Result<Report> {
             .with_context(|| format!("cannot write to {}", dir.display()))?;
     }
     eprintln!();
-    Ok(Report::new(settings.options.nodes, settings.repeat, run.measurements, run.problems))
+    Ok(FailoverReport::new(settings.options.nodes, settings.repeat, run.measurements, run.problems))
 }
 
 struct Run<'a> {
-    settings: &'a Settings,
+    settings: &'a FailoverSettings,
     measurements: Vec<FailoverMeasurement>,
     problems: Vec<String>,
     /// Takes whose calls are not all known.
@@ -92,20 +93,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn run_all(&mut self, events: &[Event], hosts: &[Host], lengths: Lengths) -> Result<()> {
+    fn run_all(&mut self, disruptions: &[Disruption], hosts: &[Host], lengths: Lengths) -> Result<()> {
         let mut testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
-        for &event in events {
-            let repeats = if event.is_long() { 1 } else { self.settings.repeat };
+        for &disruption in disruptions {
+            let repeats = if disruption.is_long() { 1 } else { self.settings.repeat };
             for repeat in 0..repeats {
-                self.progress(event, repeat, repeats);
-                let ran = scenarios::run(&mut testbed, event, repeat, lengths).and_then(|measurements| {
-                    self.done.extend(measurements);
-                    testbed.restore()
-                });
+                self.progress(disruption, repeat, repeats);
+                let ran =
+                    scenarios::run(&mut testbed, disruption, repeat, lengths).and_then(|measurements| {
+                        self.done.extend(measurements);
+                        testbed.restore()
+                    });
                 self.done.iter_mut().for_each(|measurement| measurement.count_calls(&testbed.calls));
                 let Err(error) = ran else { continue };
                 check_interrupt()?;
-                let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
+                let problem = format!("{} ({}): {error:#}", disruption.word(), repeat + 1);
                 eprintln!("\n{problem}");
                 self.keep_logs(&testbed.lab, &format!("problem-{}", self.problems.len()))?;
                 self.problems.push(problem);
@@ -144,9 +146,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn progress(&self, event: Event, repeat: u32, repeats: u32) {
+    fn progress(&self, disruption: Disruption, repeat: u32, repeats: u32) {
         let took = self.start.elapsed().as_secs();
-        let line = format!("{:>4} s  {} {} of {repeats}", took, event.word(), repeat + 1);
+        let line = format!("{:>4} s  {} {} of {repeats}", took, disruption.word(), repeat + 1);
         let mut err = std::io::stderr();
         // Progress is a courtesy: a stream that is gone is no reason to stop.
         if err.is_terminal() {

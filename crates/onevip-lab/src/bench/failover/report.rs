@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::event::{Aim, NodeAim};
+use super::aim::{FailoverAim, NodeAim};
 use super::measurement::FailoverMeasurement;
 use crate::bench::stats::{median, sorted};
 
@@ -98,7 +98,7 @@ impl Row {
         row
     }
 
-    fn judge(&mut self, aim: &Aim) {
+    fn judge(&mut self, aim: &FailoverAim) {
         let mut misses = Vec::new();
         let mut miss = |so: bool, what: String| misses.extend(so.then_some(what));
         if let Some((median, worst)) = aim.gap {
@@ -141,7 +141,7 @@ impl Row {
 
 /// The whole result; its JSON form is an interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct FailoverReport {
     /// Number of nodes.
     pub nodes: usize,
     /// Repeats that were asked for.
@@ -155,7 +155,7 @@ pub struct Report {
     pub measurements: Vec<FailoverMeasurement>,
 }
 
-impl Report {
+impl FailoverReport {
     /// Sums up.
     pub fn new(
         nodes: usize,
@@ -184,7 +184,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for FailoverReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,

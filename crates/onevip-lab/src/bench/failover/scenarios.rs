@@ -1,4 +1,4 @@
-//! How each event is brought about, watched and undone.
+//! How each disruption is brought about, watched and undone.
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::event::{Aim, Event};
+use super::aim::FailoverAim;
+use super::disruption::Disruption;
 use super::measurement::{FailoverMeasurement, Scenario};
 use crate::fault::Fault;
 use crate::plan::Host;
@@ -36,41 +37,42 @@ pub struct Lengths {
     pub stress: Duration,
 }
 
-/// Brings one event about once.
+/// Brings one disruption about once.
 ///
 /// # Errors
 /// When it cannot be brought about or undone.
 pub fn run(
     testbed: &mut Testbed,
-    event: Event,
+    disruption: Disruption,
     repeat: u32,
     lengths: Lengths,
 ) -> Result<Vec<FailoverMeasurement>> {
     let node = 1 + (repeat % u32::from(testbed.lab.plan().nodes)) as u8;
-    match event {
-        Event::Drain => drain(testbed, node, repeat),
-        Event::Restart => restart(testbed, repeat),
-        Event::Reload => reload(testbed, node, repeat),
-        Event::Add => add(testbed, node, repeat),
-        Event::Split => split(testbed, repeat),
-        Event::Loss => loss(testbed, node, repeat, lengths.loss),
-        Event::Stress => stress(testbed, repeat, lengths.stress),
+    match disruption {
+        Disruption::Drain => drain(testbed, node, repeat),
+        Disruption::Restart => restart(testbed, repeat),
+        Disruption::Reload => reload(testbed, node, repeat),
+        Disruption::Add => add(testbed, node, repeat),
+        Disruption::Split => split(testbed, repeat),
+        Disruption::Loss => loss(testbed, node, repeat, lengths.loss),
+        Disruption::Stress => stress(testbed, repeat, lengths.stress),
         _ => {
-            let fault = event.fault(node).context("an event that is none of the above is a fault")?;
-            with_fault(testbed, event, &fault, node, repeat)
+            let fault =
+                disruption.fault(node).context("a disruption that is none of the above is a fault")?;
+            with_fault(testbed, disruption, &fault, node, repeat)
         }
     }
 }
 
 fn with_fault(
     testbed: &mut Testbed,
-    event: Event,
+    disruption: Disruption,
     fault: &Fault,
     node: u8,
     repeat: u32,
 ) -> Result<Vec<FailoverMeasurement>> {
     let clients = testbed.clients_of(node)?;
-    let resets = matches!(event, Event::PowerOff | Event::Cut | Event::Mute);
+    let resets = matches!(disruption, Disruption::PowerOff | Disruption::Cut | Disruption::Mute);
     let from = Instant::now();
     testbed.lab.fault(fault)?;
     let least = Instant::now() + FAULT_LEAST;
@@ -83,9 +85,9 @@ fn with_fault(
     })?;
     let nodes = [node];
     let own = |_, other| other == node;
-    let aim = Aim::of_fault(event);
+    let aim = FailoverAim::of_fault(disruption);
     let scenario = Scenario {
-        name: event.word(),
+        name: disruption.word(),
         aim,
         nodes: &nodes,
         own: &own,
@@ -98,10 +100,10 @@ fn with_fault(
     let from = Instant::now();
     testbed.lab.heal(None)?;
     let until = back(testbed, node, from)?;
-    let name = format!("{}, heal", event.word());
+    let name = format!("{}, heal", disruption.word());
     let scenario = Scenario {
         name: &name,
-        aim: Aim::of_planned(),
+        aim: FailoverAim::of_planned(),
         nodes: &nodes,
         own: &own,
         clients: &clients,
@@ -139,7 +141,7 @@ fn drain(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMea
     let least = from + PLANNED_LEAST;
     let moved = testbed.watch(from + FAULT_MOST, |testbed| Instant::now() >= least && drained(testbed))?;
     let until = Instant::now();
-    let aim = Aim::of_planned();
+    let aim = FailoverAim::of_planned();
     let scenario = Scenario { name: "drain", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     let drain = FailoverMeasurement::measure(testbed, &scenario, repeat);
 
@@ -162,7 +164,7 @@ fn restart(testbed: &mut Testbed, repeat: u32) -> Result<Vec<FailoverMeasurement
         back(testbed, node, Instant::now())?;
     }
     let until = Instant::now();
-    let aim = Aim::of_planned();
+    let aim = FailoverAim::of_planned();
     let own = |_, _| true;
     let scenario =
         Scenario { name: "restart of all", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
@@ -187,7 +189,7 @@ fn reload(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMe
         testbed.watch(least + FAULT_MOST, |testbed| Instant::now() >= least && testbed.served().is_some())?;
     }
     let until = Instant::now();
-    let aim = Aim::of_planned();
+    let aim = FailoverAim::of_planned();
     let own = |_, _| true;
     let scenario = Scenario { name: "reload", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
     Ok(vec![FailoverMeasurement::measure(testbed, &scenario, repeat)])
@@ -204,7 +206,7 @@ fn add(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMeasu
     let from = Instant::now();
     testbed.lab.node(node).start_onevip()?;
     let until = back(testbed, node, from)?;
-    let aim = Aim::of_planned();
+    let aim = FailoverAim::of_planned();
     let own = |_, other| other == node;
     let scenario =
         Scenario { name: "node added", aim, nodes: &[node], own: &own, clients: &clients, from, until };
@@ -230,14 +232,14 @@ fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<FailoverMeasurement>>
     let least = Instant::now() + FAULT_LEAST;
     testbed.watch(from + FAULT_MOST, |testbed| Instant::now() >= least && testbed.served().is_some())?;
     let until = Instant::now();
-    let aim = Aim::of_split();
+    let aim = FailoverAim::of_split();
     let scenario =
         Scenario { name: "split", aim, nodes: &nodes, own: &across, clients: &clients, from, until };
     let split = FailoverMeasurement::measure(testbed, &scenario, repeat);
     let from = Instant::now();
     testbed.lab.heal(None)?;
     let until = back(testbed, 1, from)?;
-    let aim = Aim::of_split_heal();
+    let aim = FailoverAim::of_split_heal();
     let own = |_, _| false;
     let scenario =
         Scenario { name: "split, heal", aim, nodes: &nodes, own: &own, clients: &clients, from, until };
@@ -254,7 +256,7 @@ fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Resul
     let until = Instant::now();
     let scenario = Scenario {
         name: "30 % loss",
-        aim: Aim::of_loss(),
+        aim: FailoverAim::of_loss(),
         nodes: &[node],
         own: &own,
         clients: &clients,
@@ -293,7 +295,7 @@ fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<Fa
     let own = |_, _| true;
     let scenario = Scenario {
         name: "all CPUs busy",
-        aim: Aim::of_stress(),
+        aim: FailoverAim::of_stress(),
         nodes: &nodes,
         own: &own,
         clients: &clients,
