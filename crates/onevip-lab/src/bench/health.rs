@@ -309,6 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_of_a_report_stay() {
+        let one = HealthMeasurement {
+            fault: "kill-sshd".into(),
+            node: 1,
+            moved: Some(1.0),
+            visits: (3, 1),
+            lost: 0,
+            least_margin_ms: 150,
+            too_late: 0,
+            outs: vec![],
+            back: None,
+        };
+        let report = HealthReport { nodes: 4, clients: 40, measurements: vec![one] };
+        let json = serde_json::to_string(&report).unwrap();
+        let wanted = "{\"nodes\":4,\"clients\":40,\"takes\":[{\"fault\":\"kill-sshd\",\"node\":1,\"moved\":1.0,\
+                      \"visits\":[3,1],\"lost\":0,\"least_margin_ms\":150,\"too_late\":0,\"outs\":[],\"back\":null}]}";
+        assert_eq!(json, wanted);
+    }
+
+    #[test]
     fn what_never_happened_is_told() {
         assert_eq!(spread(vec![Some(3.0), Some(1.0), Some(2.0)]), "2.00 (3.00)");
         assert_eq!(spread(vec![Some(1.0), None]), "1.00 (1 never)");

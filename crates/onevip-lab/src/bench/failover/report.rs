@@ -242,3 +242,60 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn measurement() -> FailoverMeasurement {
+        FailoverMeasurement {
+            scenario: "cut".into(),
+            repeat: 0,
+            nodes: vec![1],
+            watched: 1.0,
+            gaps: BTreeMap::from([([198, 51, 100, 101].into(), Some(0.25))]),
+            gap_elsewhere: None,
+            sessions_node: 2,
+            lost_node: 2,
+            lost_elsewhere: vec![],
+            resets: vec![0.5],
+            hanging: 0,
+            pause_node: 0.0,
+            pause_elsewhere: 0.1,
+            probes: (50, 0),
+            twice: vec![],
+            moves: 1,
+            last_answer: None,
+            outs: vec![],
+            calls: (10, 0, 0),
+            failures: vec![],
+            aim: FailoverAim::of_planned(),
+            window: (Instant::now(), Instant::now()),
+        }
+    }
+
+    /// `docs/benchmarks.md` is made of reports that were kept, and scripts read them.
+    #[test]
+    fn the_keys_of_a_report_stay() {
+        let report = FailoverReport::new(4, 1, vec![measurement()], vec![]);
+        let json = serde_json::to_value(report).unwrap();
+        let keys = |value: &serde_json::Value| {
+            let object = value.as_object().unwrap();
+            object.keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(keys(&json), "nodes problems repeat rows takes");
+        assert_eq!(
+            keys(&json["rows"][0]),
+            "act aim calls gap_median gap_worst hanging last_answer lost_elsewhere lost_node misses moves outs \
+             pause_node reset_median reset_worst sessions_node takes twice unserved violations"
+        );
+        assert_eq!(
+            keys(&json["takes"][0]),
+            "act calls failures gap_elsewhere gaps hanging knocks last_answer lost_elsewhere lost_node moves nodes \
+             outs pause_elsewhere pause_node repeat resets sessions_node twice watched"
+        );
+    }
+}
