@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use onevip_lab::bench::failover::disruption::Disruption;
-use onevip_lab::bench::{page, sheet::Sheet};
+use onevip_lab::bench::{page, results::BenchResults};
 use onevip_lab::{Options, bench, process};
 use serde::Serialize;
 
@@ -291,7 +291,7 @@ pub fn run(kind: Bench) -> Result<()> {
         }
         Bench::Build { output, release_took } => tell(&bench::build::run(release_took, command)?, &output),
         Bench::Total { output, parts } => tell(&bench::total::run(&parts)?, &output),
-        Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
+        Bench::Page { results, template, page } => page::write(&page::PagePaths { results, template, page }),
     }
 }
 
@@ -311,12 +311,12 @@ fn invocation() -> String {
     words.join(" ")
 }
 
-fn tell(sheet: &Sheet, output: &Output) -> Result<()> {
+fn tell(results: &BenchResults, output: &Output) -> Result<()> {
     if let Some(dir) = &output.save {
-        let path = sheet.save(dir)?;
+        let path = results.save(dir)?;
         eprintln!("kept in {}", path.display());
     }
-    if output.json { print(&serde_json::to_string_pretty(sheet)?) } else { print(sheet) }
+    if output.json { print(&serde_json::to_string_pretty(results)?) } else { print(results) }
 }
 
 fn bench_failover(wanted: Failover) -> Result<()> {

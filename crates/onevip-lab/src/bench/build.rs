@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
+use super::results::BenchResults;
 use super::rounds::Progress;
-use super::sheet::Sheet;
 use crate::process::{check_interrupt, run_ok};
 
 /// A build that takes longer than this hangs.
@@ -25,11 +25,11 @@ const WHAT: &str = "onevip";
 ///
 /// # Errors
 /// When there is no workspace, or it does not build.
-pub fn run(release_took: Option<f64>, command: String) -> Result<Sheet> {
+pub fn run(release_took: Option<f64>, command: String) -> Result<BenchResults> {
     ensure!(Path::new("crates/onevip/Cargo.toml").exists(), "to be called in the directory of the sources");
-    let mut sheet = Sheet::new("build", command);
+    let mut results = BenchResults::new("build", command);
     let rustc = run_ok(Command::new("rustc").arg("--version"), Duration::from_secs(10))?;
-    sheet.set("compiler", rustc.trim());
+    results.set("compiler", rustc.trim());
     let progress = Progress::new("build");
     let dir = Scratch(std::env::temp_dir().join(format!("onevip-build-{}", std::process::id())));
     let target = dir.0.to_str().context("the directory for temporary files has a strange name")?;
@@ -40,19 +40,19 @@ pub fn run(release_took: Option<f64>, command: String) -> Result<Sheet> {
             (dir.0.join("release/onevip"), build(&["--release", "--target-dir", target])?)
         }
     };
-    sheet.note(TIME, "release, from nothing", WHAT, "s", took);
+    results.note(TIME, "release, from nothing", WHAT, "s", took);
     progress.tell("debug, as it is", true);
     build(&[])?;
     for (what, path) in [("core", "crates/onevip-core/src/lib.rs"), ("daemon", "crates/onevip/src/lib.rs")] {
         let scenario = format!("debug, after a change of the {what}");
         progress.tell(&scenario, true);
         touch(path)?;
-        sheet.note(TIME, &scenario, WHAT, "s", build(&[])?);
+        results.note(TIME, &scenario, WHAT, "s", build(&[])?);
     }
     let bytes = fs::metadata(&program).with_context(|| format!("no {}", program.display()))?.len();
-    sheet.note(SIZE, "release, with its kernel part", WHAT, "MB", bytes as f64 / 1e6);
-    sheet.finish();
-    Ok(sheet)
+    results.note(SIZE, "release, with its kernel part", WHAT, "MB", bytes as f64 / 1e6);
+    results.finish();
+    Ok(results)
 }
 
 /// Seconds that it takes to build.

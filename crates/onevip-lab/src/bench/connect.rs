@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use super::stats::{percentile, sorted};
 use super::ways::{Family, Way, Ways, plural};
 use crate::load::dial::end_abruptly;
@@ -34,32 +34,32 @@ const LOGIN: &str = "login";
 ///
 /// # Errors
 /// When the lab cannot be built, a connection fails, or the user interrupts.
-pub fn run(name: &str, nodes: &[usize], rounds: usize, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("connect", command);
-    sheet.set("rounds", rounds);
-    sheet.set("connections per turn", CONNECTIONS);
-    sheet.set("logins per turn", LOGINS);
+pub fn run(name: &str, nodes: &[usize], rounds: usize, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("connect", command);
+    results.set("rounds", rounds);
+    results.set("connections per turn", CONNECTIONS);
+    results.set("logins per turn", LOGINS);
     let progress = Progress::new("connect");
     let most = nodes.iter().max().copied();
     for &nodes in nodes {
         let mut ways = Ways::open(name, nodes, CLIENTS)?;
         for family in Family::ALL {
-            connections(&mut ways, family, &progress, rounds, &mut sheet)?;
+            connections(&mut ways, family, &progress, rounds, &mut results)?;
         }
-        rushes(&mut ways, &progress, rounds, &mut sheet)?;
+        rushes(&mut ways, &progress, rounds, &mut results)?;
         if Some(nodes) == most {
-            logins(&mut ways, &progress, rounds, &mut sheet)?;
+            logins(&mut ways, &progress, rounds, &mut results)?;
         }
         ways.lab.down()?;
     }
     for metric in [CONNECT, GREETED, LOGIN] {
         for share in ["median", "99 %"] {
             let metric = format!("{metric}, {share}");
-            sheet.aims.push(Aim::at_most(&metric, Way::Onevip.word(), Some(Way::Direct.word()), 1.03));
+            results.aims.push(Aim::at_most(&metric, Way::Onevip.word(), Some(Way::Direct.word()), 1.03));
         }
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 fn scenario(ways: &Ways, family: Family) -> String {
@@ -72,7 +72,7 @@ fn connections(
     family: Family,
     progress: &Progress,
     rounds: usize,
-    sheet: &mut Sheet,
+    results: &mut BenchResults,
 ) -> Result<()> {
     let (scenario, clients) = (scenario(ways, family), ways.clients(family));
     let what = format!("{CONNECT}, {scenario}");
@@ -80,27 +80,27 @@ fn connections(
         ways.prepare(way)?;
         let ends = |k: usize| (clients[k % CLIENTS], ways.target(way, clients[k % CLIENTS]));
         let (connected, greeted) = ways.lab.inside("client", || one_by_one(CONNECTIONS, ends))??;
-        note(sheet, CONNECT, &scenario, way, "µs", connected, 1e6);
-        note(sheet, GREETED, &scenario, way, "µs", greeted, 1e6);
+        note(results, CONNECT, &scenario, way, "µs", connected, 1e6);
+        note(results, GREETED, &scenario, way, "µs", greeted, 1e6);
         Ok(())
     })
 }
 
 /// As many as there can be.
-fn rushes(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet) -> Result<()> {
+fn rushes(ways: &mut Ways, progress: &Progress, rounds: usize, results: &mut BenchResults) -> Result<()> {
     let (scenario, clients) = (scenario(ways, Family::V4), ways.clients(Family::V4));
     let what = format!("connections per second, {scenario}");
     take_turns(progress, &what, rounds, &mut Way::ALL.clone(), |&mut way| {
         ways.prepare(way)?;
         let targets: Vec<_> = clients.iter().map(|&client| (client, ways.target(way, client))).collect();
         let rate = ways.lab.inside("client", || rush(&targets))??;
-        sheet.note("new connections", &scenario, way.word(), "1/s", rate);
+        results.note("new connections", &scenario, way.word(), "1/s", rate);
         Ok(())
     })
 }
 
 /// Whole logins. A turn has too few of them for a 99th percentile: that is taken of all turns together.
-fn logins(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet) -> Result<()> {
+fn logins(ways: &mut Ways, progress: &Progress, rounds: usize, results: &mut BenchResults) -> Result<()> {
     let mut contestants = [Way::Direct, Way::Onevip, Way::Haproxy].map(|way| (way, Vec::new()));
     let (scenario, clients) = (scenario(ways, Family::V4), ways.clients(Family::V4));
     take_turns(progress, "ssh", rounds, &mut contestants, |(way, all)| {
@@ -108,25 +108,33 @@ fn logins(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet
         let login = |k: usize| log_in(ways, *way, clients[k * 5 % CLIENTS]);
         let took = sorted((0..LOGINS).map(login).collect::<Result<Vec<_>>>()?);
         if let Some(median) = percentile(&took, 0.5) {
-            sheet.note(&format!("{LOGIN}, median"), &scenario, way.word(), "ms", median * 1e3);
+            results.note(&format!("{LOGIN}, median"), &scenario, way.word(), "ms", median * 1e3);
         }
         all.extend(took);
         Ok(())
     })?;
     for (way, all) in contestants {
         if let Some(figure) = percentile(&sorted(all), 0.99) {
-            sheet.note(&format!("{LOGIN}, 99 %"), &scenario, way.word(), "ms", figure * 1e3);
+            results.note(&format!("{LOGIN}, 99 %"), &scenario, way.word(), "ms", figure * 1e3);
         }
     }
     Ok(())
 }
 
 /// Median and 99th percentile of a turn.
-fn note(sheet: &mut Sheet, what: &str, scenario: &str, way: Way, unit: &str, took: Vec<f64>, scale: f64) {
+fn note(
+    results: &mut BenchResults,
+    what: &str,
+    scenario: &str,
+    way: Way,
+    unit: &str,
+    took: Vec<f64>,
+    scale: f64,
+) {
     let took = sorted(took.into_iter().map(|seconds| seconds * scale));
     for (name, share) in [("median", 0.5), ("99 %", 0.99)] {
         if let Some(figure) = percentile(&took, share) {
-            sheet.note(&format!("{what}, {name}"), scenario, way.word(), unit, figure);
+            results.note(&format!("{what}, {name}"), scenario, way.word(), unit, figure);
         }
     }
 }
@@ -184,10 +192,10 @@ mod tests {
 
     #[test]
     fn a_turn_becomes_a_median_and_a_tail() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         let seconds = (1..=100).map(|k| f64::from(k) / 1e6).collect();
-        note(&mut sheet, "x", "s", Way::Direct, "µs", seconds, 1e6);
-        let of = |metric: &str| sheet.find(metric, "s", "direct").unwrap().samples[0];
+        note(&mut results, "x", "s", Way::Direct, "µs", seconds, 1e6);
+        let of = |metric: &str| results.find(metric, "s", "direct").unwrap().samples[0];
         assert!((of("x, median") - 50.0).abs() < 1e-6 && (of("x, 99 %") - 99.0).abs() < 1e-6);
     }
 }

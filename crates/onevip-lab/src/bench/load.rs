@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::random::Random;
+use super::results::{Aim, BenchResults};
 use super::rounds::Progress;
-use super::sheet::{Aim, Sheet};
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
 use crate::load::{Crowd, SessionLog, Sessions, calls};
@@ -60,11 +60,11 @@ pub struct LoadSettings {
 ///
 /// # Errors
 /// When the lab cannot be built, somebody cannot log in, or a node does not come back.
-pub fn run(settings: &LoadSettings, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("load", command);
-    sheet.set("seed", settings.seed);
-    sheet.set("nodes", settings.options.nodes);
-    sheet.set("seconds of faults", settings.length.as_secs());
+pub fn run(settings: &LoadSettings, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("load", command);
+    results.set("seed", settings.seed);
+    results.set("nodes", settings.options.nodes);
+    results.set("seconds of faults", settings.length.as_secs());
     let progress = Progress::new("load");
     let testbed = Testbed::set_up(settings.options.clone(), &[Host::Client])?;
     let clients = testbed.lab.plan().addresses4(Host::Client);
@@ -91,17 +91,17 @@ pub fn run(settings: &LoadSettings, command: String) -> Result<Sheet> {
         let length = FAULT_LEAST + Duration::from_millis(chance.below(FAULT_SPREAD_MS).into());
         number += 1;
         progress.tell(&format!("{number}: {kind} unix{node} for {:.0} s", length.as_secs_f64()), true);
-        load.one_fault(kind, node, length, &mut sheet).with_context(|| format!("{kind} unix{node}"))?;
+        load.one_fault(kind, node, length, &mut results).with_context(|| format!("{kind} unix{node}"))?;
         let (ssh, all) = load.fill()?;
-        sheet.note("sessions with ssh", "all", "open", "", ssh as f64);
-        sheet.note("sessions", "all", "open", "", all as f64);
+        results.note("sessions with ssh", "all", "open", "", ssh as f64);
+        results.note("sessions", "all", "open", "", all as f64);
     }
-    load.conclude(&mut sheet);
+    load.conclude(&mut results);
     let Load { crowd, light, testbed, .. } = load;
     drop((crowd, light));
     testbed.take_down()?;
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 #[derive(Default)]
@@ -158,7 +158,13 @@ impl Load {
         Ok((ssh, ssh + there + missing))
     }
 
-    fn one_fault(&mut self, kind: &str, node: u8, length: Duration, sheet: &mut Sheet) -> Result<()> {
+    fn one_fault(
+        &mut self,
+        kind: &str,
+        node: u8,
+        length: Duration,
+        results: &mut BenchResults,
+    ) -> Result<()> {
         let testbed = &mut self.testbed;
         testbed.watch(Instant::now() + REST, |_| false)?;
         let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
@@ -186,10 +192,10 @@ impl Load {
             let whose = if own.contains(&client) { OWN } else { OTHERS };
             let gap = testbed.samples.gap(client, from, until);
             let gap = gap.map_or(until.duration_since(from), |gap| gap).as_secs_f64();
-            sheet.note("time without an answer", kind, whose, "s", gap);
+            results.note("time without an answer", kind, whose, "s", gap);
         }
         for (client, why) in self.count_calls(&own, from, until)? {
-            sheet
+            results
                 .remarks
                 .push(format!("{kind} unix{node}: a connection of {client}, not its client, failed: {why}"));
         }
@@ -264,10 +270,10 @@ impl Load {
         Ok(())
     }
 
-    fn conclude(&self, sheet: &mut Sheet) {
+    fn conclude(&self, results: &mut BenchResults) {
         let totals = &self.totals;
         let mut one = |metric: &str, contestant: &str, unit: &str, figure: f64| {
-            sheet.note(metric, "all", contestant, unit, figure);
+            results.note(metric, "all", contestant, unit, figure);
         };
         let (lost, innocent) = ("sessions lost", "nodes that had not failed");
         one(lost, innocent, "", totals.lost_elsewhere as f64);
@@ -277,21 +283,23 @@ impl Load {
         for ((node, _), (since, first, last)) in &self.memory {
             if since.elapsed() >= GROWN {
                 let grown = *last as f64 - *first as f64;
-                sheet.note("memory a daemon has grown by", &format!("unix{node}"), "onevip", "kB", grown);
+                results.note("memory a daemon has grown by", &format!("unix{node}"), "onevip", "kB", grown);
             }
         }
-        let worst = |sheet: &Sheet, whose: &str| {
-            let own =
-                sheet.series.iter().filter(|s| s.metric == "time without an answer" && s.contestant == whose);
+        let worst = |results: &BenchResults, whose: &str| {
+            let own = results
+                .series
+                .iter()
+                .filter(|s| s.metric == "time without an answer" && s.contestant == whose);
             own.flat_map(|series| series.samples.iter().copied()).fold(0.0, f64::max)
         };
         for whose in [OWN, OTHERS] {
-            let figure = worst(sheet, whose);
-            sheet.note("longest time without an answer", "all", whose, "s", figure);
-            sheet.aims.push(Aim::at_most("longest time without an answer", whose, None, GAP_S));
+            let figure = worst(results, whose);
+            results.note("longest time without an answer", "all", whose, "s", figure);
+            results.aims.push(Aim::at_most("longest time without an answer", whose, None, GAP_S));
         }
-        sheet.aims.push(Aim::at_most(lost, innocent, None, 0.0));
-        sheet.aims.push(Aim::at_most("connections failed", OTHERS, None, 0.0));
-        sheet.aims.push(Aim::at_most("memory a daemon has grown by", "onevip", None, 1024.0));
+        results.aims.push(Aim::at_most(lost, innocent, None, 0.0));
+        results.aims.push(Aim::at_most("connections failed", OTHERS, None, 0.0));
+        results.aims.push(Aim::at_most("memory a daemon has grown by", "onevip", None, 1024.0));
     }
 }

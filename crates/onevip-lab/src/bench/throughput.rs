@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use super::ways::{Family, Way, Ways, plural};
 use crate::load::bulk::{self, Way as Direction};
 
@@ -40,10 +40,16 @@ fn contestants(nodes: usize, family: Family) -> Vec<Way> {
 ///
 /// # Errors
 /// When a lab cannot be built, a flow breaks, or the user interrupts.
-pub fn run(name: &str, nodes: &[usize], rounds: usize, seconds: f64, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("throughput", command);
-    sheet.set("rounds", rounds);
-    sheet.set("seconds per turn", seconds);
+pub fn run(
+    name: &str,
+    nodes: &[usize],
+    rounds: usize,
+    seconds: f64,
+    command: String,
+) -> Result<BenchResults> {
+    let mut results = BenchResults::new("throughput", command);
+    results.set("rounds", rounds);
+    results.set("seconds per turn", seconds);
     let progress = Progress::new("throughput");
     let length = Duration::from_secs_f64(seconds);
     for &nodes in nodes {
@@ -59,16 +65,16 @@ pub fn run(name: &str, nodes: &[usize], rounds: usize, seconds: f64, command: St
                     ways.prepare(way)?;
                     let ends = ends(&ways, family, way, flows);
                     let bytes = ways.lab.inside("client", || bulk::flows(&ends, direction, length))??;
-                    sheet.note(METRIC, &scenario, way.word(), "Gbit/s", bytes * 8.0 / 1e9);
+                    results.note(METRIC, &scenario, way.word(), "Gbit/s", bytes * 8.0 / 1e9);
                     Ok(())
                 })?;
             }
         }
         ways.lab.down()?;
     }
-    sheet.aims.push(Aim::at_least(METRIC, Way::Onevip.word(), Some(Way::Direct.word()), 0.97));
-    sheet.finish();
-    Ok(sheet)
+    results.aims.push(Aim::at_least(METRIC, Way::Onevip.word(), Some(Way::Direct.word()), 0.97));
+    results.finish();
+    Ok(results)
 }
 
 const METRIC: &str = "throughput";

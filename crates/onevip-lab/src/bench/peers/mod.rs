@@ -20,8 +20,8 @@ use self::contestant::{Contestant, Kind};
 use self::samples::AttemptSamples;
 
 pub use self::contestant::greeted_by;
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use super::stats::{median, sorted};
 use crate::load::attempts::{Attempts, Target};
 use crate::load::echo;
@@ -92,10 +92,10 @@ impl Fault {
 ///
 /// # Errors
 /// When a lab cannot be built, a system does not come to order, or the user interrupts.
-pub fn run(name: &str, rounds: usize, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("peers", command);
-    sheet.set("rounds", rounds);
-    sheet.set("hosts of each", contestant::NODES);
+pub fn run(name: &str, rounds: usize, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("peers", command);
+    results.set("rounds", rounds);
+    results.set("hosts of each", contestant::NODES);
     let progress = Progress::new("peers");
     progress.tell("a lab for each", true);
     let set_up = |kind: &Kind| Contestant::set_up(*kind, name, CLIENTS);
@@ -106,16 +106,16 @@ pub fn run(name: &str, rounds: usize, command: String) -> Result<Sheet> {
         // In the order of `ALL`, whoever was ready first.
         for kind in Kind::ALL {
             let own = figures.iter().filter(|figures| figures.kind == kind);
-            own.for_each(|figures| figures.note(fault, &mut sheet));
+            own.for_each(|figures| figures.note(fault, &mut results));
         }
     }
     lanes.into_iter().flatten().try_for_each(Contestant::take_down)?;
     let peers = [Kind::Keepalived, Kind::KeepalivedFast, Kind::Haproxy, Kind::HaproxyFast];
     for peer in peers {
-        sheet.aims.push(Aim::at_most(GAP, Kind::Onevip.word(), Some(peer.word()), 1.0));
+        results.aims.push(Aim::at_most(GAP, Kind::Onevip.word(), Some(peer.word()), 1.0));
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 /// What one turn has shown.
@@ -128,9 +128,9 @@ struct Figures {
 }
 
 impl Figures {
-    fn note(&self, fault: Fault, sheet: &mut Sheet) {
+    fn note(&self, fault: Fault, results: &mut BenchResults) {
         let mut note =
-            |metric, unit, figure| sheet.note(metric, fault.word(), self.kind.word(), unit, figure);
+            |metric, unit, figure| results.note(metric, fault.word(), self.kind.word(), unit, figure);
         note(GAP, "s", median(&self.gaps).unwrap_or(0.0));
         note(WORST, "s", self.gaps.last().copied().unwrap_or(0.0));
         note(UNSERVED, "%", self.unserved_percent);
@@ -199,11 +199,11 @@ mod tests {
 
     #[test]
     fn a_turn_becomes_a_sample_of_each_metric() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         let gaps = vec![0.1, 0.2, 0.9];
         let figures = Figures { kind: Kind::OnevipFast, gaps, unserved_percent: 25.0, hosts: 2 };
-        figures.note(Fault::PowerOff, &mut sheet);
-        let of = |metric| sheet.find(metric, Fault::PowerOff.word(), "onevip, fast").unwrap().samples[0];
+        figures.note(Fault::PowerOff, &mut results);
+        let of = |metric| results.find(metric, Fault::PowerOff.word(), "onevip, fast").unwrap().samples[0];
         assert_eq!([of(GAP), of(WORST), of(UNSERVED), of(HOSTS)], [0.2, 0.9, 25.0, 2.0]);
     }
 

@@ -21,8 +21,8 @@ use anyhow::{Result, ensure};
 use self::frames::{SOURCES, frames};
 use self::receiver::Receiver;
 use self::sender::Sender;
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use super::ways::Family;
 use crate::lab::{Lab, Options};
 
@@ -86,13 +86,13 @@ struct Arena {
 /// # Errors
 /// When the lab cannot be built, the kernel lacks what the measurement needs (threaded NAPI on veth, live frames), a
 /// frame was not dropped, or the user interrupts.
-pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("reject", command);
-    sheet.set("frames per turn", count);
-    sheet.set("rounds", rounds);
+pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("reject", command);
+    results.set("frames per turn", count);
+    results.set("rounds", rounds);
     let lab = Lab::up(Options::new(lab_name).nodes(Contestant::ALL.len()).clients(1).no_onevip())?;
     for (name, program) in [("iptables", "iptables"), ("nftables", "nft")] {
-        sheet.set(name, lab.exec_ok("unix1", &[program, "--version"])?.trim());
+        results.set(name, lab.exec_ok("unix1", &[program, "--version"])?.trim());
     }
     let mut arenas = Vec::new();
     for (contestant, id) in Contestant::ALL.into_iter().zip(1..) {
@@ -107,31 +107,31 @@ pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result
         arenas.iter_mut().try_for_each(|arena| turn(&lab, arena, family, count / 10).map(drop))?;
         take_turns(&progress, family.scenario(), rounds, &mut arenas, |arena| {
             let ns = turn(&lab, arena, family, count)?;
-            sheet.note(METRIC, family.scenario(), arena.contestant.word(), "ns", ns);
+            results.note(METRIC, family.scenario(), arena.contestant.word(), "ns", ns);
             Ok(())
         })?;
     }
     lab.down()?;
-    Family::ALL.into_iter().for_each(|family| note_filters(&mut sheet, family.scenario()));
+    Family::ALL.into_iter().for_each(|family| note_filters(&mut results, family.scenario()));
     for peer in [Contestant::Iptables, Contestant::Nft] {
-        sheet.aims.push(Aim::at_most(METRIC, Contestant::Native.word(), Some(peer.word()), 0.2));
-        sheet.aims.push(Aim::at_most(METRIC, Contestant::Tc.word(), Some(peer.word()), 0.5));
+        results.aims.push(Aim::at_most(METRIC, Contestant::Native.word(), Some(peer.word()), 0.2));
+        results.aims.push(Aim::at_most(METRIC, Contestant::Tc.word(), Some(peer.word()), 0.5));
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 /// What is left when the floor is taken away: the price of filtering alone, for those who filter behind the allocation of
 /// an `sk_buff`, which costs all of them the same.
-fn note_filters(sheet: &mut Sheet, scenario: &str) {
-    let of = |sheet: &Sheet, contestant: Contestant| {
-        let series = sheet.find(METRIC, scenario, contestant.word());
+fn note_filters(results: &mut BenchResults, scenario: &str) {
+    let of = |results: &BenchResults, contestant: Contestant| {
+        let series = results.find(METRIC, scenario, contestant.word());
         series.map_or_else(Vec::new, |series| series.samples.clone())
     };
-    let floor = of(sheet, Contestant::Floor);
+    let floor = of(results, Contestant::Floor);
     for contestant in [Contestant::Tc, Contestant::Iptables, Contestant::Nft] {
-        for (ns, floor) in of(sheet, contestant).into_iter().zip(&floor) {
-            sheet.note(FILTER, scenario, contestant.word(), "ns", ns - floor);
+        for (ns, floor) in of(results, contestant).into_iter().zip(&floor) {
+            results.note(FILTER, scenario, contestant.word(), "ns", ns - floor);
         }
     }
 }
@@ -164,13 +164,13 @@ mod tests {
 
     #[test]
     fn the_floor_is_taken_away_round_by_round() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         for (floor, tc) in [(500.0, 550.0), (700.0, 740.0)] {
-            sheet.note(METRIC, "x", Contestant::Tc.word(), "ns", tc);
-            sheet.note(METRIC, "x", Contestant::Floor.word(), "ns", floor);
+            results.note(METRIC, "x", Contestant::Tc.word(), "ns", tc);
+            results.note(METRIC, "x", Contestant::Floor.word(), "ns", floor);
         }
-        note_filters(&mut sheet, "x");
-        assert_eq!(sheet.find(FILTER, "x", Contestant::Tc.word()).unwrap().samples, [50.0, 40.0]);
-        assert!(sheet.find(FILTER, "x", Contestant::Floor.word()).is_none());
+        note_filters(&mut results, "x");
+        assert_eq!(results.find(FILTER, "x", Contestant::Tc.word()).unwrap().samples, [50.0, 40.0]);
+        assert!(results.find(FILTER, "x", Contestant::Floor.word()).is_none());
     }
 }

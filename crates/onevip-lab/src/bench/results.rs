@@ -1,6 +1,6 @@
 //! The raw result of a benchmark: samples, what is aimed at, and the machine they come from.
 //!
-//! A sheet is written as JSON and read again by [`super::page`]; its form is an interface.
+//! Results are written as JSON and read again by [`super::page`]; their form is an interface.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,7 +149,7 @@ pub struct Judgement {
 
 /// The raw result of one run of a benchmark.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Sheet {
+pub struct BenchResults {
     /// Which benchmark.
     pub kind: String,
     /// The command that measures it again.
@@ -166,8 +166,8 @@ pub struct Sheet {
     pub series: Vec<Series>,
 }
 
-impl Sheet {
-    /// An empty sheet for a run that begins now.
+impl BenchResults {
+    /// Empty results for a run that begins now.
     pub fn new(kind: &str, command: String) -> Self {
         Self { kind: kind.to_owned(), command, machine: Machine::here(), ..Self::default() }
     }
@@ -286,7 +286,7 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-impl fmt::Display for Sheet {
+impl fmt::Display for BenchResults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.machine.busy {
             let percent = self.machine.used_before * 100.0;
@@ -341,20 +341,20 @@ pub fn unit_in_brackets(unit: &str) -> String {
 mod tests {
     use super::*;
 
-    fn sheet() -> Sheet {
-        let mut sheet = Sheet::new("test", "onevip-lab bench test".into());
+    fn results() -> BenchResults {
+        let mut results = BenchResults::new("test", "onevip-lab bench test".into());
         for (own, other) in [(10.0, 100.0), (30.0, 100.0), (20.0, 100.0)] {
-            sheet.note("cost", "small", "ours", "ns", own);
-            sheet.note("cost", "small", "theirs", "ns", other);
+            results.note("cost", "small", "ours", "ns", own);
+            results.note("cost", "small", "theirs", "ns", other);
         }
-        sheet.aims.push(Aim::at_most("cost", "ours", Some("theirs"), 0.2));
-        sheet.aims.push(Aim::at_least("cost", "theirs", None, 101.0));
-        sheet
+        results.aims.push(Aim::at_most("cost", "ours", Some("theirs"), 0.2));
+        results.aims.push(Aim::at_least("cost", "theirs", None, 101.0));
+        results
     }
 
     #[test]
     fn aims_are_held_against_medians_of_ratios() {
-        let judged = sheet().judge();
+        let judged = results().judge();
         assert_eq!(judged.len(), 2);
         assert!(judged[0].reached && (judged[0].figure - 0.2).abs() < 1e-9, "{judged:?}");
         assert_eq!(judged[0].aim, "cost of ours: ≤ 0.2 × theirs");
@@ -362,13 +362,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sheet_reads_back() {
-        let dir = std::env::temp_dir().join(format!("bn-sheet-{}", std::process::id()));
-        let path = sheet().save(&dir).unwrap();
-        let again: Sheet = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    fn results_read_back() {
+        let dir = std::env::temp_dir().join(format!("bench-results-{}", std::process::id()));
+        let path = results().save(&dir).unwrap();
+        let again: BenchResults = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(again.series[0].samples, [10.0, 30.0, 20.0]);
-        assert_eq!(again.judge(), sheet().judge());
+        assert_eq!(again.judge(), results().judge());
         assert!(path.to_str().unwrap().ends_with("-test.json"));
     }
 
