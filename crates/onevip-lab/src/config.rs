@@ -1,6 +1,6 @@
 //! The lab's `onevip.toml`: the generated one, and what the lab must know of one that the user brings.
 //!
-//! The daemon judges a configuration; the lab only reads the VIP's addresses out of it, so that `ssh` and `status`
+//! The daemon validates a configuration; the lab only reads the VIP's addresses out of it, so that `ssh` and `status`
 //! know where to go.
 
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
 //! The lab and the daemon: started, killed, stopped and taken down in the box. (That the cluster keeps its promises is
-//! tested elsewhere; here it is the lab that is judged.)
+//! tested elsewhere; here it is the lab that is tested.)
 //!
 //! Needs root, and `onevip` built beside this test: `cargo build --workspace` does it.
 

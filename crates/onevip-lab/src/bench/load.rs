@@ -31,7 +31,7 @@ const FAULT_LEAST: Duration = Duration::from_secs(3);
 const FAULT_SPREAD_MS: u32 = 10_000;
 /// How long a healed node has to come back.
 const BACK_WITHIN: Duration = Duration::from_secs(20);
-/// A daemon of which memory is judged has lived so long.
+/// A daemon whose memory counts has lived so long.
 const GROWN: Duration = Duration::from_secs(180);
 /// Whoever still says nothing by then after a fault is healed has a session that is as good as lost.
 const SILENT: Duration = Duration::from_secs(30);

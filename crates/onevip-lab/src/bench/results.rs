@@ -136,7 +136,7 @@ impl Aim {
 
 /// An aim held against a scenario.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
+pub struct AimOutcome {
     /// The aim in words.
     pub aim: String,
     /// The scenario.
@@ -221,7 +221,7 @@ impl BenchResults {
     }
 
     /// Every aim, held against every scenario of its metric.
-    pub fn judge(&self) -> Vec<Judgement> {
+    pub fn evaluate(&self) -> Vec<AimOutcome> {
         let mut all = Vec::new();
         for aim in &self.aims {
             for scenario in self.scenarios(&aim.metric) {
@@ -234,7 +234,7 @@ impl BenchResults {
                 };
                 let Some(figure) = figure.map(|summary| summary.median) else { continue };
                 let (aim_in_words, reached) = (words(aim, &own.unit), aim.reached(figure));
-                all.push(Judgement { aim: aim_in_words, scenario: scenario.to_owned(), figure, reached });
+                all.push(AimOutcome { aim: aim_in_words, scenario: scenario.to_owned(), figure, reached });
             }
         }
         all
@@ -311,9 +311,9 @@ impl fmt::Display for BenchResults {
             }
         }
         writeln!(f)?;
-        let judged = self.judge();
-        for aim in distinct(judged.iter().map(|judgement| judgement.aim.as_str())) {
-            write_aim(f, aim, judged.iter().filter(|judgement| judgement.aim == aim))?;
+        let outcomes = self.evaluate();
+        for aim in distinct(outcomes.iter().map(|outcome| outcome.aim.as_str())) {
+            write_aim(f, aim, outcomes.iter().filter(|outcome| outcome.aim == aim))?;
         }
         Ok(())
     }
@@ -322,12 +322,12 @@ impl fmt::Display for BenchResults {
 fn write_aim<'a>(
     f: &mut fmt::Formatter<'_>,
     aim: &str,
-    judged: impl Iterator<Item = &'a Judgement>,
+    outcomes: impl Iterator<Item = &'a AimOutcome>,
 ) -> fmt::Result {
-    let (reached, missed): (Vec<_>, Vec<_>) = judged.partition(|judgement| judgement.reached);
+    let (reached, missed): (Vec<_>, Vec<_>) = outcomes.partition(|outcome| outcome.reached);
     writeln!(f, "{:<8} {aim}", if missed.is_empty() { "reached" } else { "MISSED" })?;
-    for judgement in missed.iter().chain(if reached.len() == 1 { &reached[..] } else { &[] }) {
-        writeln!(f, "         {:<32} {}", judgement.scenario, figure(judgement.figure))?;
+    for outcome in missed.iter().chain(if reached.len() == 1 { &reached[..] } else { &[] }) {
+        writeln!(f, "         {:<32} {}", outcome.scenario, figure(outcome.figure))?;
     }
     Ok(())
 }
@@ -354,11 +354,11 @@ mod tests {
 
     #[test]
     fn aims_are_held_against_medians_of_ratios() {
-        let judged = results().judge();
-        assert_eq!(judged.len(), 2);
-        assert!(judged[0].reached && (judged[0].figure - 0.2).abs() < 1e-9, "{judged:?}");
-        assert_eq!(judged[0].aim, "cost of ours: ≤ 0.2 × theirs");
-        assert!(!judged[1].reached && judged[1].aim.ends_with("≥ 101 ns"), "{judged:?}");
+        let outcomes = results().evaluate();
+        assert_eq!(outcomes.len(), 2);
+        assert!(outcomes[0].reached && (outcomes[0].figure - 0.2).abs() < 1e-9, "{outcomes:?}");
+        assert_eq!(outcomes[0].aim, "cost of ours: ≤ 0.2 × theirs");
+        assert!(!outcomes[1].reached && outcomes[1].aim.ends_with("≥ 101 ns"), "{outcomes:?}");
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
         let again: BenchResults = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!(again.series[0].samples, [10.0, 30.0, 20.0]);
-        assert_eq!(again.judge(), results().judge());
+        assert_eq!(again.evaluate(), results().evaluate());
         assert!(path.to_str().unwrap().ends_with("-test.json"));
     }
 

@@ -48,9 +48,9 @@ mod tests {
         let parts = ["release-build=240", "program=41.5"].map(str::to_owned);
         let results = run(&parts).unwrap();
         assert_eq!(results.find(PART, "program", TAKEN).unwrap().samples, [41.5]);
-        let judged = results.judge();
-        assert!(judged[0].reached && (judged[0].figure - 281.5).abs() < 1e-9, "{judged:?}");
-        assert!(!run(&["x=1201".to_owned()]).unwrap().judge()[0].reached);
+        let outcomes = results.evaluate();
+        assert!(outcomes[0].reached && (outcomes[0].figure - 281.5).abs() < 1e-9, "{outcomes:?}");
+        assert!(!run(&["x=1201".to_owned()]).unwrap().evaluate()[0].reached);
     }
 
     #[test]

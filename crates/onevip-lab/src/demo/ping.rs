@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Requests that are judged. One more is sent, for `ping` ends with the first answer to its last request.
-const JUDGED: u32 = 3;
+/// Requests that are counted. One more is sent, for `ping` ends with the first answer to its last request.
+const COUNTED: u32 = 3;
 
 /// The command, in iputils' words.
 pub fn words(target: &str) -> [&str; 6] {
@@ -33,9 +33,9 @@ impl Seen {
         seen
     }
 
-    /// True when every request that is judged was answered exactly `times` times.
+    /// True when every request that is counted was answered exactly `times` times.
     pub fn each_answered(&self, times: usize) -> bool {
-        (1..=JUDGED).all(|number| self.answers.get(&number) == Some(&times))
+        (1..=COUNTED).all(|number| self.answers.get(&number) == Some(&times))
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_that_ends_ping_is_not_judged() {
+    fn the_request_that_ends_ping_is_not_counted() {
         let line = |number, end| format!("64 bytes from x: icmp_seq={number} ttl=64{end}\n");
         let twice: String = (1..=3).map(|n| line(n, "") + &line(n, " (DUP!)")).collect();
         assert!(Seen::parse(&(twice.clone() + &line(4, ""))).each_answered(2));

@@ -1,7 +1,7 @@
 //! Attempts to get in at any address and port, by the client's kernel: each is either answered within its time, or not.
 //!
 //! Other than the [SYN prober](super::syn_prober), which speaks to the cluster MAC by hand, this one resolves addresses as any
-//! client does; so it can judge systems that move an address from one MAC to another as well.
+//! client does; so it can measure systems that move an address from one MAC to another as well.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};

@@ -9,7 +9,7 @@
 //! [`nuisance`] is what arrives besides users, [`guests`] come, stay and go. [`bulk`] moves data as fast as it goes,
 //! [`attempts`] tell whether somebody lets anybody in.
 //!
-//! Used by the benchmark and by tests; what a figure means is judged there.
+//! Used by the benchmark and by tests; what a figure means is decided there.
 
 pub mod attempts;
 pub mod bulk;

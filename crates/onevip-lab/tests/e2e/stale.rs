@@ -40,7 +40,8 @@ fn a_stale_half_open_socket_does_not_reset_the_new_owners_session(mode: Mode) {
     let resets = Watch::resets(&lab);
     let said = Watch::said_by(&lab, 1, client);
     lab.heal(None).unwrap();
-    // Also the half-open socket's own SYN-ACK, sent again, makes the client say something that unix1 must not judge.
+    // Also the half-open socket's own SYN-ACK, sent again, makes the client say something; unix1 must give that no
+    // verdict.
     let stale = || verdicts(&lab, 1, Reason::TcpHalfOpenStale);
     let before = stale();
     for _ in 0..20 {

@@ -55,7 +55,7 @@ fn wait(what: &str, condition: impl FnMut() -> bool) {
     wait_until(PATIENCE, what, condition).unwrap();
 }
 
-/// How often a node judged a packet so.
+/// How often a node gave a packet this verdict.
 fn verdicts(lab: &Lab, node: u8, reason: &str) -> u64 {
     lab.node(node).onevip_status().unwrap()["verdicts"]["ingress"][reason].as_u64().unwrap()
 }

@@ -74,7 +74,8 @@ impl FailoverAim {
         Self { twice_allowed: true, node: NodeAim::Kept, ..Self::of_split() }
     }
 
-    /// Under loss: its share is soon served elsewhere (64 beats are judged, which is 3.2 s), and it is out and in again at most twice.
+    /// Under loss: its share is soon served elsewhere (64 beats count, which is 3.2 s), and it is
+    /// out and in again at most twice.
     pub fn of_loss() -> Self {
         Self { rehomed: Some(5.0), moves_max: Some(4), ..Self::NOTHING }
     }

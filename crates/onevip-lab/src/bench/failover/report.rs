@@ -94,11 +94,11 @@ impl Row {
             misses: vec![],
             violations: vec![],
         };
-        row.judge(&aim);
+        row.evaluate(&aim);
         row
     }
 
-    fn judge(&mut self, aim: &FailoverAim) {
+    fn evaluate(&mut self, aim: &FailoverAim) {
         let mut misses = Vec::new();
         let mut miss = |so: bool, what: String| misses.extend(so.then_some(what));
         if let Some((median, worst)) = aim.gap {

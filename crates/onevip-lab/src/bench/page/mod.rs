@@ -169,8 +169,8 @@ fn append(page: &mut String, text: &str) {
 fn missed(words: &str, archive: &ResultArchive) -> bool {
     let (kind, words) = words.split_once('|').unwrap_or((words, ""));
     let results = archive.by_kind.get(kind.trim());
-    let judged = results.map(BenchResults::judge).unwrap_or_default();
-    judged.iter().any(|judgement| !judgement.reached && judgement.aim.contains(words.trim()))
+    let outcomes = results.map(BenchResults::evaluate).unwrap_or_default();
+    outcomes.iter().any(|outcome| !outcome.reached && outcome.aim.contains(words.trim()))
 }
 
 /// A line with its figures.

@@ -115,21 +115,21 @@ fn cell(all: Summary) -> String {
 pub fn aims(results: &BenchResults) -> String {
     let mut text =
         String::from("| aim | reached | best and worst | missed in |\n| --- | --- | --- | --- |\n");
-    let judged = results.judge();
+    let outcomes = results.evaluate();
     let mut done: Vec<&str> = Vec::new();
-    for judgement in &judged {
-        let aim = judgement.aim.as_str();
+    for outcome in &outcomes {
+        let aim = outcome.aim.as_str();
         if done.contains(&aim) {
             continue;
         }
         done.push(aim);
-        let all: Vec<_> = judged.iter().filter(|other| other.aim == aim).collect();
+        let all: Vec<_> = outcomes.iter().filter(|other| other.aim == aim).collect();
         let missed: Vec<String> = all
             .iter()
-            .filter(|judgement| !judgement.reached)
-            .map(|judgement| format!("{} ({})", judgement.scenario, figure(judgement.figure)))
+            .filter(|outcome| !outcome.reached)
+            .map(|outcome| format!("{} ({})", outcome.scenario, figure(outcome.figure)))
             .collect();
-        let spread = Summary::of(&all.iter().map(|judgement| judgement.figure).collect::<Vec<_>>());
+        let spread = Summary::of(&all.iter().map(|outcome| outcome.figure).collect::<Vec<_>>());
         let spread = spread.map_or_else(String::new, |s| format!("{}–{}", figure(s.least), figure(s.most)));
         let verdict = match missed.len() {
             0 => "yes".into(),
