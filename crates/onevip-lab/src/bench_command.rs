@@ -241,8 +241,8 @@ pub struct HealthBench {
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     fault: Vec<String>,
     /// How long floods and silent clients go on, in seconds
-    #[arg(long, default_value_t = 600)]
-    nuisance: u64,
+    #[arg(long = "nuisance", value_name = "SECONDS", default_value_t = 600)]
+    background: u64,
     /// Number of nodes, 2 to 16
     #[arg(long, default_value_t = 4)]
     nodes: usize,
@@ -340,8 +340,8 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
-    let nuisance = Duration::from_secs(wanted.nuisance);
-    let settings = bench::health::HealthSettings { options, kinds, repeat: wanted.repeat, nuisance };
+    let background = Duration::from_secs(wanted.background);
+    let settings = bench::health::HealthSettings { options, kinds, repeat: wanted.repeat, background };
     let report = bench::health::run(&settings)?;
     conclude(&report, &report.violations(), wanted.json)
 }

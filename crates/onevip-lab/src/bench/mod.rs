@@ -25,6 +25,5 @@ pub mod stats;
 pub mod throughput;
 pub mod total;
 pub mod ways;
-mod witness;
 
 pub use resident::resident_kb;

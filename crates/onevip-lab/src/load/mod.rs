@@ -6,12 +6,13 @@
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
 //! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls;
 //! a [`crowd`] is as many of them as the machine carries.
-//! [`nuisance`] is what arrives besides users, [`guests`] come, stay and go. [`bulk`] moves data as fast as it goes,
+//! [`background`] is what arrives besides users, [`guests`] come, stay and go. [`bulk`] moves data as fast as it goes,
 //! [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is decided there.
 
 pub mod attempts;
+pub mod background;
 pub mod bulk;
 pub mod calls;
 pub mod crowd;
@@ -19,16 +20,15 @@ pub mod dial;
 pub mod echo;
 pub mod guests;
 pub mod listen;
-pub mod nuisance;
 pub mod segment;
 pub mod sessions;
 pub mod syn_prober;
 pub mod typists;
 pub mod visitors;
 
+pub use background::BackgroundTraffic;
 pub use calls::{Call, Caller};
 pub use crowd::Crowd;
-pub use nuisance::Nuisance;
 pub use sessions::{SessionLog, Sessions};
 pub use syn_prober::{ProbeOutcome, SynProbe, SynProber};
 pub use typists::Typist;

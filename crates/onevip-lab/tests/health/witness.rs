@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onevip_lab::Fault;
-use onevip_lab::load::{Nuisance, Visitors};
+use onevip_lab::load::{BackgroundTraffic, Visitors};
 
 use super::*;
 
@@ -99,12 +99,12 @@ fn no_flood_and_no_client_that_never_answers_makes_a_false_witness() {
     let before: Vec<String> = testbed.lab.nodes().map(|node| node.sshd_log()).collect();
     let seed = 7;
     println!("seed {seed}");
-    let nuisance = Nuisance::start(&testbed.lab, seed).unwrap();
+    let background = BackgroundTraffic::start(&testbed.lab, seed).unwrap();
     let visitors = Visitors::start(&testbed.lab).unwrap();
     let asked = |text: &str| text.matches("onevip").count() + text.matches("198.51.100.1").count();
     let enough = Instant::now() + Duration::from_secs(30);
     testbed.watch(enough, |_| false).unwrap();
-    drop(nuisance);
+    drop(background);
     for (node, before) in testbed.lab.nodes().zip(&before) {
         let (log, sshd) = (node.onevip_log(), node.sshd_log());
         for never in ["voted out", "clients got no answer"] {

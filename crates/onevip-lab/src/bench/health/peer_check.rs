@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::health::{HealthMeasurement, margins_of, margins_since};
+use super::{HealthMeasurement, margins_of, margins_since};
 use crate::lab::Lab;
-use crate::load::{Nuisance, Visitors};
+use crate::load::{BackgroundTraffic, Visitors};
 use crate::margins::Margins;
 use crate::process::{run_ok, wait_until};
 use crate::testbed::Testbed;
@@ -16,7 +16,7 @@ use crate::testbed::watchers::Watchers;
 /// A frozen `sshd` that only others can find out.
 pub const UNCHECKED: &str = "freeze-unchecked";
 /// Floods and clients that never answer.
-pub const NUISANCE: &str = "nuisance";
+pub const BACKGROUND: &str = "nuisance";
 /// Long for everything that a daemon is told.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Seed of the flood.
@@ -47,17 +47,21 @@ fn has_a_say(status: &serde_json::Value) -> bool {
     })
 }
 
-/// Lets everything arrive at once that could make a false witness, for so long. What must not be is that anybody is out.
+/// Lets everything arrive at once that could make a false suspicion, for so long. What must not be is that anybody is out.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn nuisance(testbed: &mut Testbed, visitors: &Visitors, span: Duration) -> Result<HealthMeasurement> {
+pub fn background_traffic(
+    testbed: &mut Testbed,
+    visitors: &Visitors,
+    span: Duration,
+) -> Result<HealthMeasurement> {
     let watchers = Watchers::start(&testbed.lab)?;
     let before = margins_of(&testbed.lab)?;
     let from = Instant::now();
-    let nuisance = Nuisance::start(&testbed.lab, SEED)?;
+    let background = BackgroundTraffic::start(&testbed.lab, SEED)?;
     testbed.watch(from + span, |_| false)?;
-    drop(nuisance);
+    drop(background);
     let until = Instant::now();
     let during = visitors.visits();
     let during = during.iter().filter(|visit| (from..=until).contains(&visit.begun));
@@ -66,7 +70,7 @@ pub fn nuisance(testbed: &mut Testbed, visitors: &Visitors, span: Duration) -> R
     let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
     let since = margins_since(&testbed.lab, &before)?;
     Ok(HealthMeasurement {
-        fault: NUISANCE.to_owned(),
+        fault: BACKGROUND.to_owned(),
         node: 0,
         moved: None,
         visits,

@@ -5,13 +5,15 @@
 //! share is gone), the visits to SSH that had no banner within three
 //! seconds, the sessions lost, and the time from healing until the node serves again.
 
+mod peer_check;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::witness::{self, NUISANCE, UNCHECKED};
+use self::peer_check::{BACKGROUND, UNCHECKED};
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
 use crate::load::{Visitors, visitors};
@@ -33,7 +35,7 @@ pub const KINDS: [&str; 11] = [
     "disk-full",
     "cpu-hog",
     UNCHECKED,
-    NUISANCE,
+    BACKGROUND,
 ];
 /// A node that gets all its new users by now will go on doing so; shedding for want of a processor is slow.
 const GIVES_UP: Duration = Duration::from_secs(60);
@@ -51,10 +53,10 @@ pub struct HealthSettings {
     pub options: Options,
     /// Kinds of faults.
     pub kinds: Vec<String>,
-    /// How often each happens; the nuisance once.
+    /// How often each happens; the background traffic once.
     pub repeat: u32,
-    /// How long the nuisance lasts.
-    pub nuisance: Duration,
+    /// How long the background traffic lasts.
+    pub background: Duration,
 }
 
 /// One fault, once. Times in seconds.
@@ -106,13 +108,13 @@ pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
     let visitors = Visitors::start(&testbed.lab)?;
     let mut measurements = Vec::new();
     for kind in &settings.kinds {
-        if kind == NUISANCE {
-            eprintln!("{kind} for {} s", settings.nuisance.as_secs());
-            measurements.push(witness::nuisance(&mut testbed, &visitors, settings.nuisance)?);
+        if kind == BACKGROUND {
+            eprintln!("{kind} for {} s", settings.background.as_secs());
+            measurements.push(peer_check::background_traffic(&mut testbed, &visitors, settings.background)?);
             continue;
         }
         if kind == UNCHECKED {
-            witness::check_sshd(&testbed.lab, false)?;
+            peer_check::check_sshd(&testbed.lab, false)?;
         }
         for repeat in 0..settings.repeat {
             check_interrupt()?;
@@ -126,7 +128,7 @@ pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
             testbed.restore().with_context(|| format!("after {fault}"))?;
         }
         if kind == UNCHECKED {
-            witness::check_sshd(&testbed.lab, true)?;
+            peer_check::check_sshd(&testbed.lab, true)?;
         }
     }
     drop(visitors);
@@ -222,7 +224,7 @@ impl HealthReport {
             }
             // Where all nodes of a lab share the processors, all shed at once, and nothing moves.
             let sheds = measurement.fault == "cpu-hog";
-            if measurement.fault == NUISANCE {
+            if measurement.fault == BACKGROUND {
                 return wrong;
             }
             if measurement.moved.is_none() && !sheds || measurement.back.is_none() {
@@ -257,7 +259,7 @@ impl fmt::Display for HealthReport {
             }
             // Nothing is to move while nothing is wrong.
             let column = |of: &dyn Fn(&HealthMeasurement) -> Option<f64>| match kind {
-                NUISANCE => "–".to_owned(),
+                BACKGROUND => "–".to_owned(),
                 _ => spread(measurements.iter().map(|measurement| of(measurement)).collect()),
             };
             let visits: (usize, usize) = measurements
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_a_fault_of_a_node() {
-        for kind in KINDS.into_iter().filter(|kind| *kind != NUISANCE) {
+        for kind in KINDS.into_iter().filter(|kind| *kind != BACKGROUND) {
             let kind = fault_of(kind);
             assert_eq!(Fault::parse(kind, Some("unix1")).unwrap().kind(), kind);
         }

@@ -31,12 +31,12 @@ const SILENT: usize = 12;
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A thread that makes all of it from the host `client`, until it is dropped.
-pub struct Nuisance {
+pub struct BackgroundTraffic {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Nuisance {
+impl BackgroundTraffic {
     /// Begins. The same seed makes the same flood.
     ///
     /// # Errors
@@ -48,19 +48,19 @@ impl Nuisance {
         let to = SocketAddrV4::new(vip4(), 22);
         let silent = clients.iter().cycle().take(SILENT);
         let silent = lab.inside("client", || silent.filter_map(|from| dial(*from, to).ok()).collect())?;
-        let nuisance = Maker {
+        let background = Maker {
             tap: lab.tap("client", INTERFACE)?,
             own_mac: parse_mac(&Plan::mac(Host::Client)),
             cluster_mac: parse_mac(lab.cluster_mac()),
             random: seed,
             silent,
         };
-        let thread = thread::Builder::new().name("nuisance".into()).spawn(move || nuisance.run(&told))?;
+        let thread = thread::Builder::new().name("background".into()).spawn(move || background.run(&told))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
 
-impl Drop for Nuisance {
+impl Drop for BackgroundTraffic {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
