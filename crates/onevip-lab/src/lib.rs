@@ -39,6 +39,7 @@ pub mod netns;
 pub mod node;
 pub mod plan;
 pub mod process;
+pub mod random;
 pub mod session;
 pub mod ssh;
 pub mod status;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::random::Random;
 use super::results::{Aim, BenchResults};
 use super::rounds::Progress;
 use crate::fault::Fault;
@@ -18,6 +17,7 @@ use crate::lab::{Lab, Options};
 use crate::load::{Crowd, SessionLog, Sessions, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
+use crate::random::Random;
 use crate::testbed::Testbed;
 
 /// What befalls nodes.

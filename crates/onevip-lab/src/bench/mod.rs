@@ -14,7 +14,6 @@ pub mod load;
 pub mod page;
 pub mod peers;
 pub mod program;
-pub mod random;
 pub mod reject;
 pub mod resident;
 pub mod results;

@@ -15,6 +15,7 @@ use super::segment::{Segment, flag};
 use crate::lab::Lab;
 use crate::net::INTERFACE;
 use crate::plan::{Host, Plan, vip4};
+use crate::random::Random;
 use crate::wire::{Tap, parse_mac};
 
 /// How often frames are sent.
@@ -27,8 +28,6 @@ const REPEATERS: u8 = 10;
 const PRETENDERS: u8 = 10;
 /// Connections of real clients that never speak.
 const SILENT: usize = 12;
-/// SplitMix64's increment (Steele, Lea, Flood 2014).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A thread that makes all of it from the host `client`, until it is dropped.
 pub struct BackgroundTraffic {
@@ -52,7 +51,7 @@ impl BackgroundTraffic {
             tap: lab.tap("client", INTERFACE)?,
             own_mac: parse_mac(&Plan::mac(Host::Client)),
             cluster_mac: parse_mac(lab.cluster_mac()),
-            random: seed,
+            random: Random(seed),
             silent,
         };
         let thread = thread::Builder::new().name("background".into()).spawn(move || background.run(&told))?;
@@ -73,7 +72,7 @@ struct Maker {
     tap: Tap,
     own_mac: [u8; 6],
     cluster_mac: [u8; 6],
-    random: u64,
+    random: Random,
     silent: Vec<TcpStream>,
 }
 
@@ -90,7 +89,7 @@ impl Maker {
 
     fn step(&mut self, step: u32) {
         for _ in 0..FLOOD {
-            let random = self.next();
+            let random = self.random.draw();
             let bytes = random.to_be_bytes();
             // Some of the LAN, where nobody has them, most of anywhere.
             let from = if random.is_multiple_of(4) {
@@ -118,13 +117,6 @@ impl Maker {
         let segment = Segment { from_mac, to_mac, from, to, seq, ack, flags, data: 0 };
         // A full queue drops some; there are more.
         let _ = self.tap.send(&segment.frame());
-    }
-
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(GOLDEN);
-        let z = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
     }
 }
 

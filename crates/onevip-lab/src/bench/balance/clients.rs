@@ -1,6 +1,6 @@
 //! Who connects: addresses as they are found in front of login hosts, made from a fixed seed.
 
-use crate::bench::random::Random;
+use crate::random::Random;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use onevip_core::{BUCKETS, Bucket, Hasher, NodeId, Table, Weight};
 
 use super::clients::Client;
-use crate::bench::random::Random;
+use crate::random::Random;
 
 /// Most nodes.
 pub const NODES_MAX: usize = 64;
