@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onevip_lab::Fault;
-use onevip_lab::load::{BackgroundTraffic, Visitors};
+use onevip_lab::load::{BackgroundTraffic, BannerClients};
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn until_witnessed(lab: &Lab) {
 fn a_frozen_sshd_without_a_check_of_its_own_is_voted_out_by_its_peers() {
     let mut testbed = testbed(unchecked("witness"));
     until_witnessed(&testbed.lab);
-    let _visitors = Visitors::start(&testbed.lab).unwrap();
+    let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
     testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
     until_served(&mut testbed, |node| node != 2);
     wait_until(PATIENCE, "both to be counted", || voters(&testbed.lab, 1, 2) == 2).unwrap();
@@ -62,7 +62,7 @@ fn a_frozen_sshd_without_a_check_of_its_own_is_voted_out_by_its_peers() {
 fn the_other_one_of_two_suffices() {
     let mut testbed = testbed(unchecked("pair").nodes(2));
     until_witnessed(&testbed.lab);
-    let _visitors = Visitors::start(&testbed.lab).unwrap();
+    let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
     testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
     until_served(&mut testbed, |node| node == 1);
     testbed.lab.heal(None).unwrap();
@@ -74,7 +74,7 @@ fn the_other_one_of_two_suffices() {
 fn with_every_sshd_frozen_all_go_on_serving() {
     let mut testbed = testbed(unchecked("allout"));
     until_witnessed(&testbed.lab);
-    let _visitors = Visitors::start(&testbed.lab).unwrap();
+    let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
     for node in 1..=3 {
         testbed.lab.fault(&Fault::FreezeSshd(node)).unwrap();
     }
@@ -100,7 +100,7 @@ fn no_flood_and_no_client_that_never_answers_makes_a_false_witness() {
     let seed = 7;
     println!("seed {seed}");
     let background = BackgroundTraffic::start(&testbed.lab, seed).unwrap();
-    let visitors = Visitors::start(&testbed.lab).unwrap();
+    let banner_clients = BannerClients::start(&testbed.lab).unwrap();
     let asked = |text: &str| text.matches("onevip").count() + text.matches("198.51.100.1").count();
     let enough = Instant::now() + Duration::from_secs(30);
     testbed.watch(enough, |_| false).unwrap();
@@ -112,8 +112,8 @@ fn no_flood_and_no_client_that_never_answers_makes_a_false_witness() {
         }
         assert!(asked(&sshd[before.len().min(sshd.len())..]) > 0, "it was doubted, and asked:\n{sshd}");
     }
-    let unserved = visitors.visits().iter().filter(|visit| visit.banner.is_none()).count();
-    let all = visitors.visits().len();
-    assert!(all > 20 && unserved * 10 <= all, "{unserved} of {all} visitors got no banner");
+    let unserved = banner_clients.attempts().iter().filter(|attempt| attempt.banner.is_none()).count();
+    let all = banner_clients.attempts().len();
+    assert!(all > 20 && unserved * 10 <= all, "{unserved} of {all} clients got no banner");
     nobody_lost_a_session(&mut testbed);
 }

@@ -2,7 +2,7 @@
 //!
 //! A fault befalls one node of a cluster with clients at work. Measured are the time from the command that brings it about
 //! to the last answer that this node gives to a new connection (of one that only sheds load: until a quarter of its
-//! share is gone), the visits to SSH that had no banner within three
+//! share is gone), the connections to SSH that had no banner within three
 //! seconds, the sessions lost, and the time from healing until the node serves again.
 
 mod peer_check;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use self::peer_check::{BACKGROUND, UNCHECKED};
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
-use crate::load::{Visitors, visitors};
+use crate::load::{BannerClients, banner_clients};
 use crate::margins::{self, Margins};
 use crate::plan::Host;
 use crate::process::check_interrupt;
@@ -69,8 +69,9 @@ pub struct HealthMeasurement {
     /// Until the node's last answer to a new connection, or, where it only sheds load, until a quarter of its share
     /// was gone; none when that did not come to pass.
     pub moved: Option<f64>,
-    /// Visits to SSH from the node's clients while it lasted, and how many had no banner.
-    pub visits: (usize, usize),
+    /// Connections to SSH from the node's clients while it lasted, and how many had no banner.
+    #[serde(rename = "visits")]
+    pub banners: (usize, usize),
     /// Sessions lost, anywhere.
     pub lost: usize,
     /// On every node more than this was left of the lease whenever it was renewed meanwhile, in milliseconds.
@@ -105,12 +106,16 @@ pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
     }
     let options = settings.options.clone().edit_config(margins::with_metrics)?;
     let mut testbed = Testbed::set_up(options, &[Host::Client])?;
-    let visitors = Visitors::start(&testbed.lab)?;
+    let banner_clients = BannerClients::start(&testbed.lab)?;
     let mut measurements = Vec::new();
     for kind in &settings.kinds {
         if kind == BACKGROUND {
             eprintln!("{kind} for {} s", settings.background.as_secs());
-            measurements.push(peer_check::background_traffic(&mut testbed, &visitors, settings.background)?);
+            measurements.push(peer_check::background_traffic(
+                &mut testbed,
+                &banner_clients,
+                settings.background,
+            )?);
             continue;
         }
         if kind == UNCHECKED {
@@ -123,7 +128,7 @@ pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
             eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
             let fault = Fault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
             let measured =
-                measure(&mut testbed, &visitors, &fault, node).with_context(|| fault.to_string())?;
+                measure(&mut testbed, &banner_clients, &fault, node).with_context(|| fault.to_string())?;
             measurements.push(HealthMeasurement { fault: kind.clone(), ..measured });
             testbed.restore().with_context(|| format!("after {fault}"))?;
         }
@@ -131,7 +136,7 @@ pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
             peer_check::check_sshd(&testbed.lab, true)?;
         }
     }
-    drop(visitors);
+    drop(banner_clients);
     let (nodes, clients) = (testbed.lab.plan().nodes, settings.options.clients);
     testbed.take_down()?;
     Ok(HealthReport { nodes, clients, measurements })
@@ -142,7 +147,12 @@ fn fault_of(kind: &str) -> &str {
     if kind == UNCHECKED { "freeze-sshd" } else { kind }
 }
 
-fn measure(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) -> Result<HealthMeasurement> {
+fn measure(
+    testbed: &mut Testbed,
+    banner_clients: &BannerClients,
+    fault: &Fault,
+    node: u8,
+) -> Result<HealthMeasurement> {
     testbed.watch(Instant::now() + REST, |_| false)?;
     let own = testbed.clients_of(node)?;
     let home = testbed.home.clone();
@@ -169,10 +179,10 @@ fn measure(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) 
         testbed.samples.last_answer(&[node], from, gone).map(|last| last.saturating_duration_since(from));
     let moved = if sheds { first } else { last.filter(|_| has_moved) };
     // Whoever came at the last moment is waited for.
-    testbed.watch(gone + visitors::PATIENCE + REST, |_| false)?;
-    let during = visitors.visits();
+    testbed.watch(gone + banner_clients::PATIENCE + REST, |_| false)?;
+    let during = banner_clients.attempts();
     let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
-    let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
+    let banners = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
     let since = margins_since(&testbed.lab, &before)?;
     let healed = Instant::now();
     testbed.lab.heal(None)?;
@@ -189,7 +199,7 @@ fn measure(testbed: &mut Testbed, visitors: &Visitors, fault: &Fault, node: u8) 
         fault: fault.kind().to_owned(),
         node,
         moved: moved.map(seconds),
-        visits,
+        banners,
         lost,
         least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
         too_late: since.iter().map(Margins::too_late).sum(),
@@ -262,15 +272,15 @@ impl fmt::Display for HealthReport {
                 BACKGROUND => "–".to_owned(),
                 _ => spread(measurements.iter().map(|measurement| of(measurement)).collect()),
             };
-            let visits: (usize, usize) = measurements
+            let banners: (usize, usize) = measurements
                 .iter()
-                .fold((0, 0), |(a, b), measurement| (a + measurement.visits.0, b + measurement.visits.1));
+                .fold((0, 0), |(a, b), measurement| (a + measurement.banners.0, b + measurement.banners.1));
             writeln!(
                 f,
                 "{kind:<17} {:>5}  {:>13}  {:>15}  {:>13}  {:>13}  {:>12}",
                 measurements.len(),
                 column(&|measurement| measurement.moved),
-                format!("{} of {}", visits.1, visits.0),
+                format!("{} of {}", banners.1, banners.0),
                 measurements.iter().map(|measurement| measurement.lost).sum::<usize>(),
                 column(&|measurement| measurement.back),
                 measurements
@@ -316,7 +326,7 @@ mod tests {
             fault: "kill-sshd".into(),
             node: 1,
             moved: Some(1.0),
-            visits: (3, 1),
+            banners: (3, 1),
             lost: 0,
             least_margin_ms: 150,
             too_late: 0,

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{HealthMeasurement, margins_of, margins_since};
 use crate::lab::Lab;
-use crate::load::{BackgroundTraffic, Visitors};
+use crate::load::{BackgroundTraffic, BannerClients};
 use crate::margins::Margins;
 use crate::process::{run_ok, wait_until};
 use crate::testbed::Testbed;
@@ -53,7 +53,7 @@ fn has_a_say(status: &serde_json::Value) -> bool {
 /// When it cannot be made.
 pub fn background_traffic(
     testbed: &mut Testbed,
-    visitors: &Visitors,
+    banner_clients: &BannerClients,
     span: Duration,
 ) -> Result<HealthMeasurement> {
     let watchers = Watchers::start(&testbed.lab)?;
@@ -63,9 +63,9 @@ pub fn background_traffic(
     testbed.watch(from + span, |_| false)?;
     drop(background);
     let until = Instant::now();
-    let during = visitors.visits();
-    let during = during.iter().filter(|visit| (from..=until).contains(&visit.begun));
-    let visits = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
+    let during = banner_clients.attempts();
+    let during = during.iter().filter(|attempt| (from..=until).contains(&attempt.begun));
+    let banners = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
     let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
     let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
     let since = margins_since(&testbed.lab, &before)?;
@@ -73,7 +73,7 @@ pub fn background_traffic(
         fault: BACKGROUND.to_owned(),
         node: 0,
         moved: None,
-        visits,
+        banners,
         lost,
         least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
         too_late: since.iter().map(Margins::too_late).sum(),

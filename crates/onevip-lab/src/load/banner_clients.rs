@@ -1,4 +1,4 @@
-//! People who go to SSH and wait for its banner, several a second: whether it comes, and when.
+//! Clients that connect to SSH and wait for its banner, several a second: whether it comes, and when.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -14,16 +14,16 @@ use crate::lab::Lab;
 use crate::netns;
 use crate::plan::{Host, vip4};
 
-/// Between two visits, over all addresses.
+/// Between two attempts, over all addresses.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Whoever has waited so long without a banner goes away.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 /// How often somebody looks whether the banner has come.
 const STEP: Duration = Duration::from_millis(5);
 
-/// One visit.
+/// One attempt.
 #[derive(Clone, Debug)]
-pub struct Visit {
+pub struct BannerAttempt {
     /// Whence.
     pub client: Ipv4Addr,
     /// When it was begun.
@@ -32,36 +32,36 @@ pub struct Visit {
     pub banner: Option<Duration>,
 }
 
-/// A thread that visits from all addresses of `client` in turn until it is dropped.
-pub struct Visitors {
+/// A thread that connects from all addresses of `client` in turn until it is dropped.
+pub struct BannerClients {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    visits: Arc<Mutex<Vec<Visit>>>,
+    attempts: Arc<Mutex<Vec<BannerAttempt>>>,
 }
 
-impl Visitors {
+impl BannerClients {
     /// Begins.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let (stop, visits) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (stop, attempts) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (name, clients) = (lab.name().clone(), lab.plan().addresses4(Host::Client));
-        let thread = thread::Builder::new().name("visitors".into()).spawn({
-            let (stop, visits) = (Arc::clone(&stop), Arc::clone(&visits));
-            // A host that is not there is found out by whoever counts visits.
-            move || drop(netns::inside(&name, Host::Client, || run(&clients, &visits, &stop)))
+        let thread = thread::Builder::new().name("banner-clients".into()).spawn({
+            let (stop, attempts) = (Arc::clone(&stop), Arc::clone(&attempts));
+            // A host that is not there is found out by whoever counts attempts.
+            move || drop(netns::inside(&name, Host::Client, || run(&clients, &attempts, &stop)))
         })?;
-        Ok(Self { stop, thread: Some(thread), visits })
+        Ok(Self { stop, thread: Some(thread), attempts })
     }
 
-    /// The visits that have come to an end, by their end.
-    pub fn visits(&self) -> Vec<Visit> {
-        self.visits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The attempts that have come to an end, by their end.
+    pub fn attempts(&self) -> Vec<BannerAttempt> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Drop for Visitors {
+impl Drop for BannerClients {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -70,13 +70,13 @@ impl Drop for Visitors {
     }
 }
 
-fn run(clients: &[Ipv4Addr], visits: &Mutex<Vec<Visit>>, stop: &AtomicBool) {
+fn run(clients: &[Ipv4Addr], attempts: &Mutex<Vec<BannerAttempt>>, stop: &AtomicBool) {
     super::go_first();
     let to = SocketAddrV4::new(vip4(), 22);
     let (mut turn, mut due) = (0, Instant::now());
     let mut waiting: Vec<(Ipv4Addr, Instant, TcpStream)> = Vec::new();
     let note = |client, begun, banner| {
-        visits.lock().unwrap_or_else(PoisonError::into_inner).push(Visit { client, begun, banner });
+        attempts.lock().unwrap_or_else(PoisonError::into_inner).push(BannerAttempt { client, begun, banner });
     };
     while !stop.load(Ordering::Relaxed) {
         if Instant::now() >= due {
@@ -98,7 +98,7 @@ fn run(clients: &[Ipv4Addr], visits: &Mutex<Vec<Visit>>, stop: &AtomicBool) {
     }
 }
 
-/// How the visit ended; none while it goes on.
+/// How the attempt ended; none while it goes on.
 fn banner(stream: &mut TcpStream, begun: Instant) -> Option<Option<Duration>> {
     let mut bytes = [0; 64];
     match stream.read(&mut bytes) {
