@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::ping::{self, Seen};
+use super::ping::{self, PingReplies};
 use super::screen::Screen;
 use crate::lab::Lab;
 
@@ -35,11 +35,11 @@ pub fn run(lab: &Lab, screen: &mut Screen) -> Result<()> {
     screen.say("");
     let target = vip.to_string();
     screen.prompt("client", &ping::words(&target).join(" "));
-    let seen = Seen::parse(&lab.exec_ok("client", &ping::words(&target))?);
-    for line in &seen.lines {
+    let replies = PingReplies::parse(&lab.exec_ok("client", &ping::words(&target))?);
+    for line in &replies.lines {
         screen.quote(line, None);
     }
-    screen.claim(seen.each_answered(1), "one answer to every request, no DUP!")
+    screen.claim(replies.each_answered(1), "one answer to every request, no DUP!")
 }
 
 /// The VIP's IPv4 address.

@@ -23,7 +23,7 @@ const AT_ONCE: f64 = 1.0;
 /// Runs the step.
 pub fn run(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     screen.step("A host loses its power");
-    let sessions = testbed.sessions.glance().len() + testbed.typists.len();
+    let sessions = testbed.sessions.glance().len() + testbed.users.len();
     screen.say(&format!("{sessions} open sessions carry data, one person in ssh on every host among them;"));
     screen.say("every client knocks 50 times a second. Who answers them:");
     screen.say("");
@@ -67,7 +67,7 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
         &format!("its {} clients are served by others, the last after {:.2} s", clients.len(), or_0(worst)),
     )?;
     let elsewhere = testbed.sessions.glance().iter().filter(|log| log.node != VICTIM).count();
-    let typing = testbed.typists.iter().filter(|typist| typist.host != name);
+    let typing = testbed.users.iter().filter(|user| user.host != name);
     let elsewhere = elsewhere + typing.count();
     screen.claim(
         measurement.lost_elsewhere.is_empty() && measurement.pause_elsewhere <= AT_ONCE,

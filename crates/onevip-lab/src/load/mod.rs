@@ -4,7 +4,7 @@
 //! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
-//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`banner_clients`] as calls;
+//! nor key exchange is what is measured. [`interactive`] users are the same as sessions with real `ssh`, [`banner_clients`] as calls;
 //! a [`crowd`] is as many of them as the machine carries.
 //! [`background`] is what arrives besides users, [`guests`] come, stay and go. [`bulk`] moves data as fast as it goes,
 //! [`attempts`] tell whether somebody lets anybody in.
@@ -20,19 +20,19 @@ pub mod crowd;
 pub mod dial;
 pub mod echo;
 pub mod guests;
+pub mod interactive;
 pub mod listen;
 pub mod segment;
 pub mod sessions;
 pub mod syn_prober;
-pub mod typists;
 
 pub use background::BackgroundTraffic;
 pub use banner_clients::{BannerAttempt, BannerClients};
 pub use calls::{Call, Caller};
 pub use crowd::Crowd;
+pub use interactive::InteractiveUser;
 pub use sessions::{SessionLog, Sessions};
 pub use syn_prober::{ProbeOutcome, SynProbe, SynProber};
-pub use typists::Typist;
 
 /// Lets the calling thread, or the processes it becomes, go before ordinary work: a measurement shall wait for the
 /// cluster, not for whatever else this machine does.

@@ -18,7 +18,7 @@ use super::echo;
 use crate::lab::Lab;
 use crate::plan::{Host, vip4};
 
-/// Between two things that a session says, unless told otherwise: a fast typist, or a slow build log.
+/// Between two things that a session says, unless told otherwise: a fast typing hand, or a slow build log.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A session that does not begin by then is none.
 const OPENS_WITHIN: Duration = Duration::from_secs(5);

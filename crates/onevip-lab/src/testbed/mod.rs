@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::samples::ProbeSamples;
 use crate::lab::{Lab, Options};
-use crate::load::{Call, Caller, SessionLog, Sessions, SynProber, Typist, calls};
+use crate::load::{Call, Caller, InteractiveUser, SessionLog, Sessions, SynProber, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
@@ -30,7 +30,7 @@ pub struct Testbed {
     /// Connections that carry data, one from each client address.
     pub sessions: Sessions,
     /// People with `ssh`, one on each node.
-    pub typists: Vec<Typist>,
+    pub users: Vec<InteractiveUser>,
     /// The probes of late.
     pub samples: ProbeSamples,
     /// All calls since the beginning.
@@ -60,7 +60,7 @@ impl Testbed {
             probers: vec![],
             callers: vec![],
             sessions: Sessions::start()?,
-            typists: vec![],
+            users: vec![],
             samples: ProbeSamples::default(),
             calls: vec![],
             home: BTreeMap::new(),
@@ -83,8 +83,8 @@ impl Testbed {
     /// # Errors
     /// Names what could not be removed.
     pub fn take_down(self) -> Result<()> {
-        let Self { probers, callers, sessions, typists, lab, .. } = self;
-        drop((probers, callers, sessions, typists));
+        let Self { probers, callers, sessions, users, lab, .. } = self;
+        drop((probers, callers, sessions, users));
         lab.down()
     }
 
@@ -154,7 +154,7 @@ impl Testbed {
         let home = self.home.clone();
         let astray = |log: &SessionLog| log.lost.is_some() || home.get(&log.client) != Some(&log.node);
         self.sessions.close(astray);
-        self.typists.retain(|typist| typist.seen().lost.is_none() && at_home(&home, typist));
+        self.users.retain(|user| user.log().lost.is_none() && at_home(&home, user));
         let goes_home = Instant::now() + HOME_WITHIN;
         if !self.watch(goes_home, |testbed| testbed.served().is_some_and(|served| served == home))? {
             self.wait(ORDER_WITHIN, "every client to be served", |testbed| testbed.served().is_some())?;
@@ -193,12 +193,12 @@ impl Testbed {
         }
         for node in self.lab.plan().node_ids() {
             let name = Host::Node(node).to_string();
-            if self.typists.iter().any(|typist| typist.host == name) {
+            if self.users.iter().any(|user| user.host == name) {
                 continue;
             }
             let from = self.home.iter().find(|(_, home)| **home == node).map(|(client, _)| *client);
             if let Some(client) = from {
-                self.typists.push(Typist::log_in(&self.lab, client.into())?);
+                self.users.push(InteractiveUser::log_in(&self.lab, client.into())?);
             }
         }
         Ok(())
@@ -215,7 +215,7 @@ impl Testbed {
     }
 }
 
-fn at_home(home: &BTreeMap<Ipv4Addr, u8>, typist: &Typist) -> bool {
-    let IpAddr::V4(client) = typist.client else { return false };
-    home.get(&client).is_some_and(|&node| Host::Node(node).to_string() == typist.host)
+fn at_home(home: &BTreeMap<Ipv4Addr, u8>, user: &InteractiveUser) -> bool {
+    let IpAddr::V4(client) = user.client else { return false };
+    home.get(&client).is_some_and(|&node| Host::Node(node).to_string() == user.host)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::common::{CLUSTER_MAC, Mode, VIP, VIP6, client_of_each_family, in_every_mode, landed, predicted};
 use onevip_lab::Lab;
-use onevip_lab::demo::ping::Seen;
+use onevip_lab::demo::ping::PingReplies;
 use onevip_lab::neighbour::Ask;
 
 in_every_mode!(
@@ -16,10 +16,10 @@ in_every_mode!(
 );
 
 /// Echo requests from one address; what came back.
-fn ping(lab: &Lab, client: IpAddr, requests: u32) -> Seen {
+fn ping(lab: &Lab, client: IpAddr, requests: u32) -> PingReplies {
     let (from, to, count) = (client.to_string(), lab.vip_for(client).to_string(), requests.to_string());
     let words = ["ping", "-n", "-c", &count, "-i", "0.02", "-W", "2", "-I", &from, &to];
-    Seen::parse(&String::from_utf8_lossy(&lab.exec("client", &words).unwrap().stdout))
+    PingReplies::parse(&String::from_utf8_lossy(&lab.exec("client", &words).unwrap().stdout))
 }
 
 fn one_node_answers_arp_solicitations_and_ping(mode: Mode) {
@@ -35,8 +35,8 @@ fn one_node_answers_arp_solicitations_and_ping(mode: Mode) {
         }
     }
     for client in (1..=4).flat_map(|node| client_of_each_family(&lab, node)) {
-        let seen = ping(&lab, client, 5);
-        assert!(seen.each_answered(1), "{client}: {:#?}", seen.lines);
+        let replies = ping(&lab, client, 5);
+        assert!(replies.each_answered(1), "{client}: {:#?}", replies.lines);
     }
 }
 

@@ -68,10 +68,7 @@ fn nobody_lost_a_session(testbed: &mut Testbed) {
     });
     let lost: Vec<_> = testbed.sessions.glance().into_iter().filter(|log| log.lost.is_some()).collect();
     assert!(lost.is_empty(), "{lost:?}");
-    assert!(
-        testbed.typists.iter().all(|typist| typist.seen().lost.is_none()),
-        "nor was any ssh session lost"
-    );
+    assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor was any ssh session lost");
 }
 
 /// A fault of node 2 sends its new users elsewhere, cuts nobody's session, and passes.

@@ -69,7 +69,7 @@ fn its_sessions_live_through(name: &str, fault: &Fault, never_pause: bool) {
     });
     until_they_go_on(&mut testbed, |_| true);
     assert_eq!(lost(&testbed, |_| true), []);
-    assert!(testbed.typists.iter().all(|typist| typist.seen().lost.is_none()), "nor is any ssh session");
+    assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor is any ssh session");
     assert_eq!(answered_twice(&testbed, start), []);
 }
 

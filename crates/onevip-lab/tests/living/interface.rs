@@ -197,7 +197,7 @@ fn beats_and_questions_follow_a_mac_that_changes_and_no_session_is_lost() {
         testbed.lab.node(1).onevip_log()
     );
     assert_eq!(lost(&testbed, |_| true), []);
-    assert!(testbed.typists.iter().all(|typist| typist.seen().lost.is_none()), "nor is any ssh session");
+    assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor is any ssh session");
     assert_eq!(answered_twice(&testbed, start), []);
 }
 

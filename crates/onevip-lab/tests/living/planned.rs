@@ -21,10 +21,7 @@ fn nobody_noticed(testbed: &mut Testbed, from: Instant) {
     assert!(own.len() >= 20, "there were calls: {}", own.len());
     assert!(failures.is_empty(), "{failures:?}");
     assert_eq!(lost(testbed, |_| true), []);
-    assert!(
-        testbed.typists.iter().all(|typist| typist.seen().lost.is_none()),
-        "nor was any ssh session lost"
-    );
+    assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor was any ssh session lost");
     assert_eq!(answered_twice(testbed, from), []);
 }
 

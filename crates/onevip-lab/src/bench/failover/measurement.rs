@@ -137,15 +137,15 @@ impl FailoverMeasurement {
                 _ => None,
             })
             .collect();
-        measurement.count_typists(testbed, scenario);
+        measurement.count_users(testbed, scenario);
         measurement
     }
 
-    fn count_typists(&mut self, testbed: &Testbed, scenario: &Scenario) {
-        for typist in &testbed.typists {
-            let lost = typist.seen().lost.is_some_and(|at| at >= scenario.from);
-            let node = typist.host.parse().ok().and_then(Host::node_id);
-            let own = match (typist.client, node) {
+    fn count_users(&mut self, testbed: &Testbed, scenario: &Scenario) {
+        for user in &testbed.users {
+            let lost = user.log().lost.is_some_and(|at| at >= scenario.from);
+            let node = user.host.parse().ok().and_then(Host::node_id);
+            let own = match (user.client, node) {
                 (IpAddr::V4(client), Some(node)) => (scenario.own)(client, node),
                 _ => false,
             };
@@ -153,7 +153,7 @@ impl FailoverMeasurement {
                 self.sessions_node += 1;
                 self.lost_node += usize::from(lost);
             } else if lost {
-                self.lost_elsewhere.push(format!("ssh from {} on {}", typist.client, typist.host));
+                self.lost_elsewhere.push(format!("ssh from {} on {}", user.client, user.host));
             }
         }
     }

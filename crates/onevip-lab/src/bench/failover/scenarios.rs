@@ -202,7 +202,7 @@ fn add(testbed: &mut Testbed, node: u8, repeat: u32) -> Result<Vec<FailoverMeasu
     run_ok(&mut testbed.lab.node(node).onevip_command("teardown")?, COMMAND_WITHIN)?;
     testbed.watch(Instant::now() + FAULT_MOST, |testbed| testbed.served().is_some())?;
     testbed.sessions.close(|log| log.node == node);
-    testbed.typists.retain(|typist| typist.host != Host::Node(node).to_string());
+    testbed.users.retain(|user| user.host != Host::Node(node).to_string());
     let from = Instant::now();
     testbed.lab.node(node).start_onevip()?;
     let until = back(testbed, node, from)?;

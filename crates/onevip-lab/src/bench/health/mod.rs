@@ -194,7 +194,7 @@ fn measure(
     let back = testbed.watch(healed + BACK_WITHIN, is_back)?.then(|| healed.elapsed());
     let seconds = |span: Duration| span.as_secs_f64();
     let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count()
-        + testbed.typists.iter().filter(|typist| typist.seen().lost.is_some()).count();
+        + testbed.users.iter().filter(|user| user.log().lost.is_some()).count();
     Ok(HealthMeasurement {
         fault: fault.kind().to_owned(),
         node,

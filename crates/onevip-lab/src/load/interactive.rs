@@ -1,4 +1,4 @@
-//! People in real `ssh` sessions who type a line five times a second.
+//! Users in real `ssh` sessions who type a line five times a second.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use crate::session::Session;
 
 /// Between a line that came back and the next one.
 const REST: Duration = Duration::from_millis(200);
-/// How long a typist waits for a line before looking whether there is any session left.
+/// How long a user waits for a line before looking whether there is any session left.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a typist has seen.
+/// What a user has noticed.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct InteractiveLog {
     /// When the last line came back.
     pub heard: Option<Instant>,
     /// When the session was found to have ended.
@@ -27,18 +27,18 @@ pub struct Seen {
     pub lines: u64,
 }
 
-/// A typing person; dropping it closes the session.
-pub struct Typist {
+/// A user who types; dropping it closes the session.
+pub struct InteractiveUser {
     /// Whence.
     pub client: IpAddr,
     /// The node at the other end.
     pub host: String,
-    seen: Arc<Mutex<Seen>>,
+    log: Arc<Mutex<InteractiveLog>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Typist {
+impl InteractiveUser {
     /// Logs in from a client's address and begins to type.
     ///
     /// # Errors
@@ -46,21 +46,21 @@ impl Typist {
     pub fn log_in(lab: &Lab, from: IpAddr) -> Result<Self> {
         let mut session = lab.quiet_session(from)?;
         let host = session.host.clone();
-        let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-        let thread = thread::Builder::new().name(format!("typist-{from}")).spawn({
-            let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
-            move || type_on(&mut session, &seen, &stop)
+        let (log, stop) = (Arc::new(Mutex::new(InteractiveLog::default())), Arc::new(AtomicBool::new(false)));
+        let thread = thread::Builder::new().name(format!("user-{from}")).spawn({
+            let (log, stop) = (Arc::clone(&log), Arc::clone(&stop));
+            move || type_on(&mut session, &log, &stop)
         })?;
-        Ok(Self { client: from, host, seen, stop, thread: Some(thread) })
+        Ok(Self { client: from, host, log, stop, thread: Some(thread) })
     }
 
-    /// What it has seen until now.
-    pub fn seen(&self) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the user has noticed until now.
+    pub fn log(&self) -> InteractiveLog {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Drop for Typist {
+impl Drop for InteractiveUser {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -69,20 +69,20 @@ impl Drop for Typist {
     }
 }
 
-fn type_on(session: &mut Session, seen: &Mutex<Seen>, stop: &AtomicBool) {
+fn type_on(session: &mut Session, log: &Mutex<InteractiveLog>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let echoed = session.echo(LOOK).is_ok();
         let open = session.is_open();
         let now = Instant::now();
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         if echoed {
-            seen.heard = Some(now);
-            seen.lines += 1;
+            log.heard = Some(now);
+            log.lines += 1;
         } else if !open {
-            seen.lost = Some(now);
+            log.lost = Some(now);
             return;
         }
-        drop(seen);
+        drop(log);
         if echoed {
             thread::sleep(REST);
         }
