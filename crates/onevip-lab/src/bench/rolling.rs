@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::daemon;
 use crate::lab::{Lab, Options};
 use crate::load::echo;
-use crate::load::guests::{Guests, Tally};
+use crate::load::short_sessions::{ShortSessionTotals, ShortSessions};
 use crate::plan::Host;
 use crate::process::{check_interrupt, tail};
 
@@ -35,7 +35,7 @@ pub struct RollingReport {
     /// How long it took, in seconds.
     pub seconds: f64,
     /// What the users saw.
-    pub users: Tally,
+    pub users: ShortSessionTotals,
 }
 
 /// Reboots every node of a lab, one after the other.
@@ -44,11 +44,11 @@ pub struct RollingReport {
 /// When the lab cannot be built, or the script fails: then with what it said.
 pub fn run(options: Options) -> Result<RollingReport> {
     let lab = Lab::up(options.echo())?;
-    let guests = Guests::start(&lab, EVERY, STAY)?;
+    let sessions = ShortSessions::start(&lab, EVERY, STAY)?;
     let begun = Instant::now();
     reboot_all(&lab)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let users = guests.tally()?;
+    let users = sessions.totals()?;
     let nodes = lab.plan().nodes;
     lab.down()?;
     Ok(RollingReport { nodes, seconds, users })

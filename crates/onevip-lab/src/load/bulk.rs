@@ -73,32 +73,32 @@ pub fn start(name: &Name, id: u8) -> Result<()> {
 /// When the port is taken.
 pub fn serve() -> Result<()> {
     let [v4, v6] = both_families(PORT, BACKLOG)?;
-    thread::spawn(move || welcome(&v6));
-    welcome(&v4)
+    thread::spawn(move || accept_all(&v6));
+    accept_all(&v4)
 }
 
-fn welcome(listener: &TcpListener) -> Result<()> {
-    for guest in listener.incoming() {
-        let guest = guest?;
+fn accept_all(listener: &TcpListener) -> Result<()> {
+    for connection in listener.incoming() {
+        let connection = connection?;
         // A flow that breaks is the client's to notice.
-        thread::spawn(move || drop(attend(guest)));
+        thread::spawn(move || drop(serve_one(connection)));
     }
     Ok(())
 }
 
-fn attend(mut guest: TcpStream) -> io::Result<()> {
+fn serve_one(mut connection: TcpStream) -> io::Result<()> {
     let mut way = [0];
-    guest.read_exact(&mut way)?;
+    connection.read_exact(&mut way)?;
     let mut chunk = vec![0; CHUNK];
     if way == *b"d" {
         loop {
-            guest.write_all(&chunk)?;
+            connection.write_all(&chunk)?;
         }
     }
     let mut total = 0u64;
     loop {
-        match guest.read(&mut chunk)? {
-            0 => return guest.write_all(&total.to_be_bytes()),
+        match connection.read(&mut chunk)? {
+            0 => return connection.write_all(&total.to_be_bytes()),
             length => total += length as u64,
         }
     }
@@ -190,7 +190,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
-            listener.incoming().for_each(|guest| drop(thread::spawn(|| attend(guest.unwrap()))))
+            listener.incoming().for_each(|connection| drop(thread::spawn(|| serve_one(connection.unwrap()))))
         });
         for way in [Way::Up, Way::Down] {
             let stream = TcpStream::connect(address).unwrap();

@@ -26,7 +26,7 @@ pub const PORT: u16 = 7;
 const BACKLOG: i32 = 4096;
 /// Most of one connection that is sent back at once, in bytes.
 const CHUNK: usize = 2048;
-/// By what `epoll` knows the listeners; guests go by their descriptors, which are small.
+/// By what `epoll` knows the listeners; connections go by their descriptors, which are small.
 const LISTENERS: [u64; 2] = [u64::MAX - 1, u64::MAX];
 
 /// Starts the service on a node and waits until it listens.
@@ -76,7 +76,7 @@ pub fn serve(id: u8) -> Result<()> {
         listener.set_nonblocking(true)?;
         epoll.add(listener, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
     }
-    let mut guests: HashMap<u64, TcpStream> = HashMap::new();
+    let mut connections: HashMap<u64, TcpStream> = HashMap::new();
     let mut events = [EpollEvent::empty(); 64];
     loop {
         let ready = match epoll.wait(&mut events, EpollTimeout::NONE) {
@@ -85,45 +85,45 @@ pub fn serve(id: u8) -> Result<()> {
         };
         for event in &events[..ready] {
             if let Some(which) = LISTENERS.iter().position(|key| *key == event.data()) {
-                welcome(&listeners[which], id, &epoll, &mut guests)?;
-            } else if guests.get_mut(&event.data()).is_some_and(|guest| !answer(guest)) {
-                guests.remove(&event.data());
+                accept_all(&listeners[which], id, &epoll, &mut connections)?;
+            } else if connections.get_mut(&event.data()).is_some_and(|connection| !answer(connection)) {
+                connections.remove(&event.data());
             }
         }
     }
 }
 
-fn welcome(
+fn accept_all(
     listener: &TcpListener,
     id: u8,
     epoll: &Epoll,
-    guests: &mut HashMap<u64, TcpStream>,
+    connections: &mut HashMap<u64, TcpStream>,
 ) -> io::Result<()> {
     loop {
-        let mut guest = match listener.accept() {
-            Ok((guest, _)) => guest,
+        let mut connection = match listener.accept() {
+            Ok((connection, _)) => connection,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             // Gone again before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => return Err(error),
         };
-        guest.set_nonblocking(true)?;
-        guest.set_nodelay(true)?;
-        if guest.write_all(&[id]).is_err() {
+        connection.set_nonblocking(true)?;
+        connection.set_nodelay(true)?;
+        if connection.write_all(&[id]).is_err() {
             continue;
         }
-        let key = u64::from(guest.as_raw_fd().unsigned_abs());
-        epoll.add(&guest, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
-        guests.insert(key, guest);
+        let key = u64::from(connection.as_raw_fd().unsigned_abs());
+        epoll.add(&connection, EpollEvent::new(EpollFlags::EPOLLIN, key))?;
+        connections.insert(key, connection);
     }
 }
 
 /// Sends back what has arrived; false when the connection has ended (or its client does not read).
-fn answer(guest: &mut TcpStream) -> bool {
+fn answer(connection: &mut TcpStream) -> bool {
     let mut bytes = [0; CHUNK];
-    match guest.read(&mut bytes) {
+    match connection.read(&mut bytes) {
         Ok(0) => false,
-        Ok(length) => guest.write_all(&bytes[..length]).is_ok(),
+        Ok(length) => connection.write_all(&bytes[..length]).is_ok(),
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }

@@ -6,7 +6,7 @@
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
 //! nor key exchange is what is measured. [`interactive`] users are the same as sessions with real `ssh`, [`banner_clients`] as calls;
 //! a [`crowd`] is as many of them as the machine carries.
-//! [`background`] is what arrives besides users, [`guests`] come, stay and go. [`bulk`] moves data as fast as it goes,
+//! [`background`] is what arrives besides users, [`short_sessions`] begin and end all the time. [`bulk`] moves data as fast as it goes,
 //! [`attempts`] tell whether somebody lets anybody in.
 //!
 //! Used by the benchmark and by tests; what a figure means is decided there.
@@ -19,11 +19,11 @@ pub mod calls;
 pub mod crowd;
 pub mod dial;
 pub mod echo;
-pub mod guests;
 pub mod interactive;
 pub mod listen;
 pub mod segment;
 pub mod sessions;
+pub mod short_sessions;
 pub mod syn_prober;
 
 pub use background::BackgroundTraffic;

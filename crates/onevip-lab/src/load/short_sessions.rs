@@ -1,4 +1,4 @@
-//! People who come, stay for a while and go: new sessions at a steady pace, each of which says something all the time.
+//! New sessions at a steady pace, each of which says something for a while and ends.
 //!
 //! What a planned change must not cost them: a session that does not begin, or ends before its time.
 
@@ -20,17 +20,17 @@ use crate::plan::{Host, Name, vip4};
 
 /// A session that has not begun by then has failed.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
-/// Between two things that a guest says.
+/// Between two things that a session says.
 const SAYS_EVERY: Duration = Duration::from_millis(100);
-/// How often everybody is looked at.
+/// How often every session is looked at.
 const STEP: Duration = Duration::from_millis(5);
 
 /// What became of all of them.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Tally {
+pub struct ShortSessionTotals {
     /// Sessions that were begun.
     pub begun: usize,
-    /// Those that ended when their guest wanted to go.
+    /// Those that ended when their time was over.
     pub completed: usize,
     /// Why others never began.
     pub failed: Vec<String>,
@@ -40,71 +40,77 @@ pub struct Tally {
     pub longest_wait: f64,
 }
 
-/// A thread that sends guests until it is asked for the tally.
-pub struct Guests {
+/// A thread that opens sessions until it is asked for the totals.
+pub struct ShortSessions {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Tally>>,
+    thread: Option<JoinHandle<ShortSessionTotals>>,
 }
 
-impl Guests {
-    /// Sends one `every` so often, from all addresses of `client` in turn; each stays for `stay`.
+impl ShortSessions {
+    /// Opens one `every` so often, from all addresses of `client` in turn; each stays for `stay`.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(lab: &Lab, every: Duration, stay: Duration) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (name, clients) = (lab.name().clone(), lab.plan().addresses4(Host::Client));
-        let thread = thread::Builder::new().name("guests".into()).spawn({
+        let thread = thread::Builder::new().name("short-sessions".into()).spawn({
             let stop = Arc::clone(&stop);
-            move || host(&name, &clients, every, stay, &stop)
+            move || run(&name, &clients, every, stay, &stop)
         })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Sends nobody any more, waits until the last has gone, and says how it was.
+    /// Opens no more, waits until the last has ended, and says how it was.
     ///
     /// # Errors
     /// When the thread has come to harm.
-    pub fn tally(mut self) -> Result<Tally> {
+    pub fn totals(mut self) -> Result<ShortSessionTotals> {
         self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().ok_or_else(|| anyhow!("the tally was asked for twice"))?;
-        thread.join().map_err(|_| anyhow!("the guests' thread panicked"))
+        let thread = self.thread.take().ok_or_else(|| anyhow!("the totals were asked for twice"))?;
+        thread.join().map_err(|_| anyhow!("the thread of the sessions panicked"))
     }
 }
 
-impl Drop for Guests {
+impl Drop for ShortSessions {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
-fn host(name: &Name, clients: &[Ipv4Addr], every: Duration, stay: Duration, stop: &AtomicBool) -> Tally {
-    let mut tally = Tally::default();
+fn run(
+    name: &Name,
+    clients: &[Ipv4Addr],
+    every: Duration,
+    stay: Duration,
+    stop: &AtomicBool,
+) -> ShortSessionTotals {
+    let mut totals = ShortSessionTotals::default();
     let ran = netns::inside(name, Host::Client, || {
         super::go_first();
         let (mut due, mut all) = (Instant::now(), Vec::new());
         while !(stop.load(Ordering::Relaxed) && all.is_empty()) {
             if Instant::now() >= due && !stop.load(Ordering::Relaxed) {
                 due += every;
-                let client = clients[tally.begun % clients.len()];
-                tally.begun += 1;
+                let client = clients[totals.begun % clients.len()];
+                totals.begun += 1;
                 match dial(client, SocketAddrV4::new(vip4(), echo::PORT)) {
-                    Ok(stream) => all.push(Guest::new(client, stream)),
-                    Err(error) => tally.failed.push(format!("{client}: {error}")),
+                    Ok(stream) => all.push(ShortSession::new(client, stream)),
+                    Err(error) => totals.failed.push(format!("{client}: {error}")),
                 }
             }
-            all.retain_mut(|guest| guest.go_on(stay, &mut tally));
+            all.retain_mut(|session| session.go_on(stay, &mut totals));
             thread::sleep(STEP);
         }
     });
     if let Err(error) = ran {
-        tally.failed.push(format!("{error:#}"));
+        totals.failed.push(format!("{error:#}"));
     }
-    tally
+    totals
 }
 
-struct Guest {
+struct ShortSession {
     client: Ipv4Addr,
     stream: TcpStream,
     begun: Instant,
@@ -115,36 +121,36 @@ struct Guest {
     heard: usize,
 }
 
-impl Guest {
+impl ShortSession {
     fn new(client: Ipv4Addr, stream: TcpStream) -> Self {
         let now = Instant::now();
         Self { client, stream, begun: now, with: None, says: now, said: 0, heard: 0 }
     }
 
-    /// False when it has gone.
-    fn go_on(&mut self, stay: Duration, tally: &mut Tally) -> bool {
+    /// False when it has ended.
+    fn go_on(&mut self, stay: Duration, totals: &mut ShortSessionTotals) -> bool {
         let mut bytes = [0; 256];
         match self.stream.read(&mut bytes) {
-            Ok(0) => return self.end("closed".to_owned(), tally),
+            Ok(0) => return self.end("closed".to_owned(), totals),
             Ok(length) if self.with.is_none() => {
                 self.with = Some((bytes[0], Instant::now()));
                 self.heard += length - 1;
-                tally.longest_wait = tally.longest_wait.max(self.begun.elapsed().as_secs_f64());
+                totals.longest_wait = totals.longest_wait.max(self.begun.elapsed().as_secs_f64());
             }
             Ok(length) => self.heard += length,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {}
-            Err(error) => return self.end(error.to_string(), tally),
+            Err(error) => return self.end(error.to_string(), totals),
         }
         let Some((_, since)) = self.with else {
-            return self.begun.elapsed() < BEGINS_WITHIN || self.end("no greeting".to_owned(), tally);
+            return self.begun.elapsed() < BEGINS_WITHIN || self.end("no greeting".to_owned(), totals);
         };
-        // Everything that was said has to come back before the guest goes.
+        // Everything that was said has to come back before the session ends.
         let overdue = since.elapsed() > stay + BEGINS_WITHIN;
         if since.elapsed() >= stay && (self.heard == self.said || overdue) {
             if overdue {
-                return self.end(format!("{} of {} bytes came back", self.heard, self.said), tally);
+                return self.end(format!("{} of {} bytes came back", self.heard, self.said), totals);
             }
-            tally.completed += 1;
+            totals.completed += 1;
             return false;
         }
         if Instant::now() >= self.says && since.elapsed() < stay {
@@ -155,13 +161,13 @@ impl Guest {
         true
     }
 
-    fn end(&self, how: String, tally: &mut Tally) -> bool {
+    fn end(&self, how: String, totals: &mut ShortSessionTotals) -> bool {
         match self.with {
             Some((node, since)) => {
                 let after = since.elapsed();
-                tally.cut.push(format!("{} with unix{node} after {after:.1?}: {how}", self.client));
+                totals.cut.push(format!("{} with unix{node} after {after:.1?}: {how}", self.client));
             }
-            None => tally.failed.push(format!("{}: {how}", self.client)),
+            None => totals.failed.push(format!("{}: {how}", self.client)),
         }
         false
     }
