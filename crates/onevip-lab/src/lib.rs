@@ -16,7 +16,7 @@
 //! ```
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
+//! [`ssh`] and [`daemon`] its services, [`ssh_session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
 //! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
 //! [`load`] clients at work, [`testbed`] a lab together with them; [`demo`] the story, [`mod@bench`] the figures.
 
@@ -40,8 +40,8 @@ pub mod node;
 pub mod plan;
 pub mod process;
 pub mod random;
-pub mod session;
 pub mod ssh;
+pub mod ssh_session;
 pub mod status;
 pub mod switch;
 pub mod testbed;
@@ -52,4 +52,4 @@ pub use lab::{Lab, Options};
 pub use node::Node;
 pub use plan::{Host, Name};
 pub use process::wait_until;
-pub use session::Session;
+pub use ssh_session::SshSession;

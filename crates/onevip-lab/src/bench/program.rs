@@ -96,7 +96,7 @@ fn measure(repeat: u32, rounds: usize, results: &mut BenchResults) -> Result<()>
     };
     kernel.set_config(&KernelConfig { vips: vec![vip] })?;
     kernel.words().set_lease_deadline_ns(0, boot_time_ns() + 3_000_000_000_000);
-    let sessions = [Session::open(VIP.into())?, Session::open(VIP6.into())?];
+    let sessions = [HeldConnection::open(VIP.into())?, HeldConnection::open(VIP6.into())?];
     let clients = sessions.each_ref().map(|session| (session.client.ip(), session.client.port()));
     let mut cases = cases(clients)?;
     let empty = (load_empty(3, 2)?, load_empty(6, 1)?);
@@ -125,12 +125,12 @@ fn measure(repeat: u32, rounds: usize, results: &mut BenchResults) -> Result<()>
 }
 
 /// A connection to the VIP, both of whose ends are here.
-struct Session {
+struct HeldConnection {
     client: SocketAddr,
     _ends: (TcpStream, TcpStream, TcpListener),
 }
 
-impl Session {
+impl HeldConnection {
     fn open(vip: IpAddr) -> Result<Self> {
         let listener = TcpListener::bind((vip, 22))?;
         let mut theirs = TcpStream::connect((vip, 22))?;

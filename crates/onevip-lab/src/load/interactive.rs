@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::lab::Lab;
-use crate::session::Session;
+use crate::ssh_session::SshSession;
 
 /// Between a line that came back and the next one.
 const REST: Duration = Duration::from_millis(200);
@@ -69,7 +69,7 @@ impl Drop for InteractiveUser {
     }
 }
 
-fn type_on(session: &mut Session, log: &Mutex<InteractiveLog>, stop: &AtomicBool) {
+fn type_on(session: &mut SshSession, log: &Mutex<InteractiveLog>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let echoed = session.echo(LOOK).is_ok();
         let open = session.is_open();

@@ -44,7 +44,7 @@ pub struct SessionLog {
     pub lost: Option<(Instant, String)>,
 }
 
-struct Session {
+struct EchoSession {
     stream: TcpStream,
     due: Instant,
     log: SessionLog,
@@ -54,7 +54,7 @@ struct Session {
 pub struct Sessions {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    all: Arc<Mutex<Vec<Session>>>,
+    all: Arc<Mutex<Vec<EchoSession>>>,
     interval: Duration,
 }
 
@@ -102,7 +102,7 @@ impl Sessions {
         let deadline = Instant::now() + OPENS_WITHIN;
         for (number, (client, stream)) in dialled.into_iter().enumerate() {
             let session =
-                Session::begin(client, stream, deadline, self.interval / 16 * (number % 16) as u32)?;
+                EchoSession::begin(client, stream, deadline, self.interval / 16 * (number % 16) as u32)?;
             self.lock().push(session);
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Sessions {
         self.lock().iter().map(|session| short(&session.log)).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<EchoSession>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -152,7 +152,7 @@ impl Drop for Sessions {
 }
 
 /// Waits until something has arrived for any session, at most a step.
-fn wait_for_any(all: &Mutex<Vec<Session>>) {
+fn wait_for_any(all: &Mutex<Vec<EchoSession>>) {
     let sessions = all.lock().unwrap_or_else(PoisonError::into_inner);
     let streams: Vec<TcpStream> = sessions
         .iter()
@@ -165,7 +165,7 @@ fn wait_for_any(all: &Mutex<Vec<Session>>) {
     let _ = poll(&mut fds, PollTimeout::from(STEP));
 }
 
-impl Session {
+impl EchoSession {
     fn begin(client: Ipv4Addr, mut stream: TcpStream, deadline: Instant, first: Duration) -> Result<Self> {
         let mut greeting = [0];
         loop {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use onevip_lab::process::{run, signal};
-use onevip_lab::session::Session;
+use onevip_lab::ssh_session::SshSession;
 use onevip_lab::{Fault, Lab, daemon, wait_until};
 
 use super::{PATIENCE, answered_twice, bare, testbed, until, until_they_go_on};
@@ -27,7 +27,7 @@ fn let_nobody_ask_unix2(lab: &Lab) {
 }
 
 /// A session on unix2, from whichever client lands there.
-fn session_on_unix2(lab: &Lab) -> Session {
+fn session_on_unix2(lab: &Lab) -> SshSession {
     let clients: Vec<IpAddr> = lab.clients();
     let sessions = clients.iter().filter_map(|client| lab.quiet_session(*client).ok());
     sessions.into_iter().find(|session| session.host == "unix2").expect("some client of eight lands on unix2")

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::lab::Lab;
 
 /// A session whose far end echoes lines. Dropping it closes the connection at once, without a farewell.
-pub struct Session {
+pub struct SshSession {
     child: Child,
     keys: Option<ChildStdin>,
     screen: Receiver<String>,
@@ -27,7 +27,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the address is no client's, or nobody answers within ten seconds.
-    pub fn session(&self, from: Option<IpAddr>) -> Result<Session> {
+    pub fn session(&self, from: Option<IpAddr>) -> Result<SshSession> {
         let from = from.unwrap_or_else(|| self.clients()[0]);
         self.session_to(self.vip_for(from), Some(from))
     }
@@ -36,7 +36,7 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::session`].
-    pub fn session_to(&self, to: IpAddr, from: Option<IpAddr>) -> Result<Session> {
+    pub fn session_to(&self, to: IpAddr, from: Option<IpAddr>) -> Result<SshSession> {
         self.session_saying(to, from, Stdio::inherit())
     }
 
@@ -44,11 +44,11 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::session`].
-    pub fn quiet_session(&self, from: IpAddr) -> Result<Session> {
+    pub fn quiet_session(&self, from: IpAddr) -> Result<SshSession> {
         self.session_saying(self.vip_for(from), Some(from), Stdio::null())
     }
 
-    fn session_saying(&self, to: IpAddr, from: Option<IpAddr>, complaints: Stdio) -> Result<Session> {
+    fn session_saying(&self, to: IpAddr, from: Option<IpAddr>, complaints: Stdio) -> Result<SshSession> {
         let mut ssh = self.ssh_command(to, from)?;
         ssh.arg("hostname; echo $SSH_CONNECTION; exec cat").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = ssh.stderr(complaints).spawn().context("cannot run ssh")?;
@@ -64,7 +64,7 @@ impl Lab {
         });
         let keys = child.stdin.take();
         let unknown = (to, 0);
-        let mut session = Session { child, keys, screen, host: String::new(), client: unknown, typed: 0 };
+        let mut session = SshSession { child, keys, screen, host: String::new(), client: unknown, typed: 0 };
         let greeting_until = Instant::now() + Duration::from_secs(10);
         session.host = session.line(greeting_until).with_context(|| format!("no login at {to}"))?;
         let connection = session.line(greeting_until)?;
@@ -74,7 +74,7 @@ impl Lab {
     }
 }
 
-impl Session {
+impl SshSession {
     /// Types a line and waits until the far end has sent it back. Returns how long that took.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for SshSession {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
