@@ -2,7 +2,7 @@
 //!
 //! As many real `ssh` sessions as wanted, or as the machine has memory for, then light ones up to the number wanted;
 //! all of them carry data. Beside them go the clients of [`crate::testbed`], who say how long nobody answered. After each
-//! fault those who were on the failed node log in again, so the crowd stays as large as it was.
+//! fault those who were on the failed node log in again, so the load stays as large as it was.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +14,7 @@ use super::results::{Aim, BenchResults};
 use super::rounds::Progress;
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
-use crate::load::{Crowd, SessionLog, Sessions, calls};
+use crate::load::{SessionLog, Sessions, SshLoad, calls};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::random::Random;
@@ -22,7 +22,7 @@ use crate::testbed::Testbed;
 
 /// What befalls nodes.
 const FAULTS: [&str; 6] = ["power-off", "cut", "mute", "freeze", "freeze-onevip", "kill-onevip"];
-/// Each of the crowd types a line this often, and each light session says something.
+/// In each ssh session a line is typed this often, and each light session says something.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Between what befalls one node and the next.
 const REST: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ pub fn run(settings: &LoadSettings, command: String) -> Result<BenchResults> {
     let testbed = Testbed::set_up(settings.options.clone(), &[Host::Client])?;
     let clients = testbed.lab.plan().addresses4(Host::Client);
     let mut load = Load {
-        crowd: Crowd::start(INTERVAL)?,
+        ssh_load: SshLoad::start(INTERVAL)?,
         light: Sessions::every(INTERVAL)?,
         addresses: clients.iter().copied().map(IpAddr::from).collect(),
         clients,
@@ -97,8 +97,8 @@ pub fn run(settings: &LoadSettings, command: String) -> Result<BenchResults> {
         results.note("sessions", "all", "open", "", all as f64);
     }
     load.conclude(&mut results);
-    let Load { crowd, light, testbed, .. } = load;
-    drop((crowd, light));
+    let Load { ssh_load, light, testbed, .. } = load;
+    drop((ssh_load, light));
     testbed.take_down()?;
     results.finish();
     Ok(results)
@@ -113,7 +113,7 @@ struct Totals {
 }
 
 struct Load {
-    crowd: Crowd,
+    ssh_load: SshLoad,
     light: Sessions,
     addresses: Vec<IpAddr>,
     clients: Vec<Ipv4Addr>,
@@ -126,18 +126,18 @@ struct Load {
 
 /// What became of a session since a node was healed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum SessionState {
     Heard,
     /// As good as lost if it stays so.
     Silent,
     Lost,
 }
 
-fn fate_of(log: &SessionLog, healed: Instant) -> Fate {
+fn state_of(log: &SessionLog, healed: Instant) -> SessionState {
     match log.lost {
-        Some(_) => Fate::Lost,
-        None if log.heard.back().is_some_and(|&at| at > healed) => Fate::Heard,
-        None => Fate::Silent,
+        Some(_) => SessionState::Lost,
+        None if log.heard.back().is_some_and(|&at| at > healed) => SessionState::Heard,
+        None => SessionState::Silent,
     }
 }
 
@@ -145,9 +145,9 @@ impl Load {
     /// Lets people log in until there are as many as wanted. Returns how many there are with `ssh`, and in all.
     fn fill(&mut self) -> Result<(usize, usize)> {
         let (ssh, wanted) = self.wanted;
-        self.crowd.end(|fate| fate.lost.is_some());
+        self.ssh_load.end(|log| log.lost.is_some());
         self.light.close(|log| log.lost.is_some());
-        let ssh = self.crowd.fill(&self.testbed.lab, &self.addresses, ssh.min(wanted))?;
+        let ssh = self.ssh_load.fill(&self.testbed.lab, &self.addresses, ssh.min(wanted))?;
         let there = self.light.glance().len();
         let missing = wanted.saturating_sub(ssh + there);
         let turns: Vec<Ipv4Addr> = self.clients.iter().copied().cycle().take(missing).collect();
@@ -231,33 +231,37 @@ impl Load {
 
     /// Whoever was on the failed node may have lost the session; nobody else may, and everybody else must be heard.
     fn count_losses(&mut self, node: u8, healed: Instant) -> Result<()> {
-        // Each of the crowd types within the interval, so each that lives is heard soon.
+        // In each ssh session a line is typed within the interval, so each that lives is heard soon.
         let deadline = healed + SILENT;
-        while self.fates(healed).any(|(_, fate)| fate == Fate::Silent) && Instant::now() < deadline {
+        while self.states(healed).any(|(_, state)| state == SessionState::Silent) && Instant::now() < deadline
+        {
             self.testbed.watch(Instant::now() + Duration::from_millis(200), |_| false)?;
         }
-        let gone: Vec<u8> =
-            self.fates(healed).filter(|(_, fate)| *fate != Fate::Heard).map(|(at, _)| at).collect();
+        let gone: Vec<u8> = self
+            .states(healed)
+            .filter(|(_, state)| *state != SessionState::Heard)
+            .map(|(at, _)| at)
+            .collect();
         let with_it = gone.iter().filter(|at| **at == node).count();
         self.totals.lost_with_their_node += with_it;
         self.totals.lost_elsewhere += gone.len() - with_it;
         // Counted; they do not begin the next fault.
-        self.crowd.end(|fate| fate.lost.is_some() || fate.heard <= healed);
-        let silent = |log: &SessionLog| fate_of(log, healed) != Fate::Heard;
+        self.ssh_load.end(|log| log.lost.is_some() || log.heard <= healed);
+        let silent = |log: &SessionLog| state_of(log, healed) != SessionState::Heard;
         self.light.close(silent);
         self.testbed.sessions.close(silent);
         Ok(())
     }
 
     /// Every session, the testbed's own among them: its node, and what became of it.
-    fn fates(&self, healed: Instant) -> impl Iterator<Item = (u8, Fate)> {
-        let crowd = self.crowd.fates().into_iter().map(move |fate| match fate.lost {
-            Some(_) => (fate.node, Fate::Lost),
-            None if fate.heard > healed => (fate.node, Fate::Heard),
-            None => (fate.node, Fate::Silent),
+    fn states(&self, healed: Instant) -> impl Iterator<Item = (u8, SessionState)> {
+        let ssh_load = self.ssh_load.logs().into_iter().map(move |log| match log.lost {
+            Some(_) => (log.node, SessionState::Lost),
+            None if log.heard > healed => (log.node, SessionState::Heard),
+            None => (log.node, SessionState::Silent),
         });
         let light = self.light.glance().into_iter().chain(self.testbed.sessions.glance());
-        crowd.chain(light.map(move |log| (log.node, fate_of(&log, healed))))
+        ssh_load.chain(light.map(move |log| (log.node, state_of(&log, healed))))
     }
 
     fn note_memory(&mut self) -> Result<()> {

@@ -5,7 +5,7 @@
 //! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
 //! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
 //! nor key exchange is what is measured. [`interactive`] users are the same as sessions with real `ssh`, [`banner_clients`] as calls;
-//! a [`crowd`] is as many of them as the machine carries.
+//! [`ssh_load`] is as many of them as the machine carries.
 //! [`background`] is what arrives besides users, [`short_sessions`] begin and end all the time. [`bulk`] moves data as fast as it goes,
 //! [`attempts`] tell whether somebody lets anybody in.
 //!
@@ -16,7 +16,6 @@ pub mod background;
 pub mod banner_clients;
 pub mod bulk;
 pub mod calls;
-pub mod crowd;
 pub mod dial;
 pub mod echo;
 pub mod interactive;
@@ -24,14 +23,15 @@ pub mod listen;
 pub mod segment;
 pub mod sessions;
 pub mod short_sessions;
+pub mod ssh_load;
 pub mod syn_prober;
 
 pub use background::BackgroundTraffic;
 pub use banner_clients::{BannerAttempt, BannerClients};
 pub use calls::{Call, Caller};
-pub use crowd::Crowd;
 pub use interactive::InteractiveUser;
 pub use sessions::{SessionLog, Sessions};
+pub use ssh_load::SshLoad;
 pub use syn_prober::{ProbeOutcome, SynProbe, SynProber};
 
 /// Lets the calling thread, or the processes it becomes, go before ordinary work: a measurement shall wait for the

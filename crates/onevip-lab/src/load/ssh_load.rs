@@ -1,5 +1,5 @@
-//! A crowd in real `ssh` sessions, as many as the machine carries, each of whom types a line now and then. One thread
-//! serves them all; each costs an `ssh`, an `sshd` and a `cat`.
+//! Real `ssh` sessions, as many as the machine carries, in each of which a line is typed now and then. One thread serves
+//! them all; each costs an `ssh`, an `sshd` and a `cat`.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -17,7 +17,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use crate::lab::Lab;
 use crate::process::check_interrupt;
 
-/// How often it is looked whether somebody has to type, or has been answered: two system calls for each of them.
+/// How often it is looked whether a line is to be typed or has come back: two system calls for each session.
 const STEP: Duration = Duration::from_millis(250);
 /// Logins that go on side by side: what `sshd` lets in without thinking about `MaxStartups`.
 const AT_ONCE: usize = 4;
@@ -26,9 +26,9 @@ const LOGIN_WITHIN: Duration = Duration::from_secs(30);
 /// Memory that is left to everybody else.
 const SPARE_KIB: u64 = 2 * 1024 * 1024;
 
-/// What became of one of them.
+/// What became of one session.
 #[derive(Clone, Copy, Debug)]
-pub struct Fate {
+pub struct SshSessionLog {
     /// Whence.
     pub client: IpAddr,
     /// The node at the other end.
@@ -39,7 +39,7 @@ pub struct Fate {
     pub lost: Option<Instant>,
 }
 
-struct Person {
+struct LoadSession {
     ssh: Child,
     keys: ChildStdin,
     screen: ChildStdout,
@@ -48,38 +48,38 @@ struct Person {
     typed: u64,
     echoed: u64,
     due: Instant,
-    fate: Fate,
+    log: SshSessionLog,
 }
 
-/// The crowd; dropping it ends all sessions.
-pub struct Crowd {
+/// The load; dropping it ends all sessions.
+pub struct SshLoad {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    people: Arc<Mutex<Vec<Person>>>,
+    sessions: Arc<Mutex<Vec<LoadSession>>>,
     interval: Duration,
 }
 
-impl Crowd {
-    /// Nobody yet. Each will type a line in this interval.
+impl SshLoad {
+    /// No session yet. A line will be typed in each, once in this interval.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(interval: Duration) -> Result<Self> {
-        let people = Arc::new(Mutex::new(Vec::<Person>::new()));
+        let sessions = Arc::new(Mutex::new(Vec::<LoadSession>::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::Builder::new().name("crowd".into()).spawn({
-            let (people, stop) = (Arc::clone(&people), Arc::clone(&stop));
+        let thread = thread::Builder::new().name("ssh-load".into()).spawn({
+            let (sessions, stop) = (Arc::clone(&sessions), Arc::clone(&stop));
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    lock(&people).iter_mut().for_each(|person| person.go_on(interval));
+                    lock(&sessions).iter_mut().for_each(|session| session.go_on(interval));
                     thread::sleep(STEP);
                 }
             }
         })?;
-        Ok(Self { stop, thread: Some(thread), people, interval })
+        Ok(Self { stop, thread: Some(thread), sessions, interval })
     }
 
-    /// Lets people log in from these addresses in turn until there are `wanted`, or memory runs short. Returns how many
+    /// Logs in from these addresses in turn until there are `wanted` sessions, or memory runs short. Returns how many
     /// there are.
     ///
     /// # Errors
@@ -93,34 +93,34 @@ impl Crowd {
                 return Ok(there);
             }
             let batch = AT_ONCE.min(wanted - there);
-            let at_the_door: Vec<(IpAddr, Child)> = (turn..turn + batch)
+            let starting: Vec<(IpAddr, Child)> = (turn..turn + batch)
                 .map(|at| clients[at % clients.len()])
                 .map(|client| Ok((client, start_ssh(lab, client)?)))
                 .collect::<Result<_>>()?;
             turn += batch;
-            for (client, ssh) in at_the_door {
-                let person = Person::enter(ssh, client, self.interval, turn)?;
-                self.lock().push(person);
+            for (client, ssh) in starting {
+                let session = LoadSession::enter(ssh, client, self.interval, turn)?;
+                self.lock().push(session);
             }
         }
     }
 
-    /// What became of everybody so far.
-    pub fn fates(&self) -> Vec<Fate> {
-        self.lock().iter().map(|person| person.fate).collect()
+    /// What became of every session so far.
+    pub fn logs(&self) -> Vec<SshSessionLog> {
+        self.lock().iter().map(|session| session.log).collect()
     }
 
     /// Ends the sessions that `which` picks, if they have not ended themselves.
-    pub fn end(&self, which: impl Fn(&Fate) -> bool) {
-        self.lock().retain(|person| !which(&person.fate));
+    pub fn end(&self, which: impl Fn(&SshSessionLog) -> bool) {
+        self.lock().retain(|session| !which(&session.log));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Person>> {
-        lock(&self.people)
+    fn lock(&self) -> MutexGuard<'_, Vec<LoadSession>> {
+        lock(&self.sessions)
     }
 }
 
-impl Drop for Crowd {
+impl Drop for SshLoad {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -129,8 +129,8 @@ impl Drop for Crowd {
     }
 }
 
-fn lock(people: &Mutex<Vec<Person>>) -> MutexGuard<'_, Vec<Person>> {
-    people.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(sessions: &Mutex<Vec<LoadSession>>) -> MutexGuard<'_, Vec<LoadSession>> {
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Memory that could be had without swapping (proc(5), `MemAvailable`).
@@ -147,7 +147,7 @@ fn start_ssh(lab: &Lab, client: IpAddr) -> Result<Child> {
     ssh.spawn().context("cannot run ssh")
 }
 
-impl Person {
+impl LoadSession {
     /// Waits until the node says its name.
     fn enter(mut ssh: Child, client: IpAddr, interval: Duration, number: usize) -> Result<Self> {
         let screen = ssh.stdout.take().context("ssh has no standard output")?;
@@ -158,15 +158,15 @@ impl Person {
         let now = Instant::now();
         // Not all in the same moment.
         let due = now + interval / 64 * (number % 64) as u32;
-        let fate = Fate { client, node: 0, heard: now, lost: None };
-        let mut person = Self { ssh, keys, screen, begun: Vec::new(), typed: 0, echoed: 0, due, fate };
+        let log = SshSessionLog { client, node: 0, heard: now, lost: None };
+        let mut session = Self { ssh, keys, screen, begun: Vec::new(), typed: 0, echoed: 0, due, log };
         while now.elapsed() < LOGIN_WITHIN {
-            if let Some(host) = person.lines().pop() {
+            if let Some(host) = session.lines().pop() {
                 let number = host.strip_prefix("unix").and_then(|number| number.parse().ok());
-                person.fate.node = number.with_context(|| format!("{client} landed on {host:?}"))?;
-                return Ok(person);
+                session.log.node = number.with_context(|| format!("{client} landed on {host:?}"))?;
+                return Ok(session);
             }
-            if person.fate.lost.is_some() {
+            if session.log.lost.is_some() {
                 bail!("{client} could not log in: ssh ended");
             }
             thread::sleep(Duration::from_millis(1));
@@ -179,10 +179,10 @@ impl Person {
         let mut bytes = [0; 4096];
         loop {
             match self.screen.read(&mut bytes) {
-                Ok(0) => break self.fate.lost = Some(Instant::now()),
+                Ok(0) => break self.log.lost = Some(Instant::now()),
                 Ok(length) => self.begun.extend(&bytes[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => break self.fate.lost = Some(Instant::now()),
+                Err(_) => break self.log.lost = Some(Instant::now()),
             }
         }
         let Some(end) = self.begun.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
@@ -192,20 +192,20 @@ impl Person {
 
     /// Reads what has come back, which must be what was typed, in order; types when it is time to.
     fn go_on(&mut self, interval: Duration) {
-        if self.fate.lost.is_some() {
+        if self.log.lost.is_some() {
             return;
         }
         for line in self.lines() {
             self.echoed += 1;
             if line != format!("line {}", self.echoed) {
-                self.fate.lost = Some(Instant::now());
+                self.log.lost = Some(Instant::now());
                 return;
             }
-            self.fate.heard = Instant::now();
+            self.log.heard = Instant::now();
         }
         if Instant::now() >= self.due {
             self.due += interval;
-            // Whoever has not been answered for long does not type on for ever; an error shows at the next read.
+            // A session that has not been answered for long gets no more lines; an error shows at the next read.
             if self.typed < self.echoed + 16 && writeln!(self.keys, "line {}", self.typed + 1).is_ok() {
                 self.typed += 1;
             }
@@ -213,7 +213,7 @@ impl Person {
     }
 }
 
-impl Drop for Person {
+impl Drop for LoadSession {
     fn drop(&mut self) {
         let _ = self.ssh.kill();
         let _ = self.ssh.wait();
