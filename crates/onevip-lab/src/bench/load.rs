@@ -14,7 +14,7 @@ use super::results::{Aim, BenchResults};
 use super::rounds::Progress;
 use crate::fault::Fault;
 use crate::lab::{Lab, Options};
-use crate::load::{SessionLog, Sessions, SshLoad, calls};
+use crate::load::{SessionLog, Sessions, SshLoad, connections};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::random::Random;
@@ -108,7 +108,7 @@ pub fn run(settings: &LoadSettings, command: String) -> Result<BenchResults> {
 struct Totals {
     lost_elsewhere: usize,
     lost_with_their_node: usize,
-    calls: usize,
+    connections: usize,
     calls_failed_of_others: usize,
 }
 
@@ -194,7 +194,7 @@ impl Load {
             let gap = gap.map_or(until.duration_since(from), |gap| gap).as_secs_f64();
             results.note("time without an answer", kind, whose, "s", gap);
         }
-        for (client, why) in self.count_calls(&own, from, until)? {
+        for (client, why) in self.count_connections(&own, from, until)? {
             results
                 .remarks
                 .push(format!("{kind} unix{node}: a connection of {client}, not its client, failed: {why}"));
@@ -204,25 +204,26 @@ impl Load {
         self.testbed.restore()
     }
 
-    /// Counts the calls of everybody else; returns those that failed, and why.
-    fn count_calls(
+    /// Counts the connections of everybody else; returns those that failed, and why.
+    fn count_connections(
         &mut self,
         own: &[Ipv4Addr],
         from: Instant,
         until: Instant,
     ) -> Result<Vec<(Ipv4Addr, String)>> {
-        self.testbed.settle_calls()?;
-        let of_others =
-            |call: &&crate::load::Call| (from..=until).contains(&call.begun) && !own.contains(&call.client);
+        self.testbed.settle_connections()?;
+        let of_others = |connection: &&crate::load::TcpConnection| {
+            (from..=until).contains(&connection.begun) && !own.contains(&connection.client)
+        };
         let mut failed = Vec::new();
-        for call in self.testbed.calls.iter().filter(of_others) {
-            self.totals.calls += 1;
-            match &call.outcome {
-                Ok((took, _)) if *took < calls::LIMIT => {}
+        for connection in self.testbed.connections.iter().filter(of_others) {
+            self.totals.connections += 1;
+            match &connection.outcome {
+                Ok((took, _)) if *took < connections::LIMIT => {}
                 Ok((took, _)) => {
-                    failed.push((call.client, format!("a greeting after {:.1} s", took.as_secs_f64())))
+                    failed.push((connection.client, format!("a greeting after {:.1} s", took.as_secs_f64())))
                 }
-                Err(why) => failed.push((call.client, why.clone())),
+                Err(why) => failed.push((connection.client, why.clone())),
             }
         }
         self.totals.calls_failed_of_others += failed.len();
@@ -282,7 +283,7 @@ impl Load {
         let (lost, innocent) = ("sessions lost", "nodes that had not failed");
         one(lost, innocent, "", totals.lost_elsewhere as f64);
         one(lost, "nodes that had", "", totals.lost_with_their_node as f64);
-        one("connections begun", OTHERS, "", totals.calls as f64);
+        one("connections begun", OTHERS, "", totals.connections as f64);
         one("connections failed", OTHERS, "", totals.calls_failed_of_others as f64);
         for ((node, _), (since, first, last)) in &self.memory {
             if since.elapsed() >= GROWN {

@@ -100,7 +100,7 @@ fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     draw(testbed, screen, from + WITHIN, is_back)?;
     draw(testbed, screen, Instant::now() + STANDS, |_| false)?;
     let until = Instant::now();
-    testbed.settle_calls()?;
+    testbed.settle_connections()?;
     let clients = testbed.clients_of(VICTIM)?;
     let nobody = |_, _| false;
     let nodes = [VICTIM];
@@ -114,14 +114,16 @@ fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
         until,
     };
     let mut measurement = FailoverMeasurement::measure(testbed, &scenario, 0);
-    measurement.count_calls(&testbed.calls);
+    measurement.count_connections(&testbed.connections);
     finish_chart(testbed, screen);
     screen.say("");
     screen.claim(is_back(testbed), &format!("{name} serves its share again"))?;
-    let (calls, failed, _) = measurement.calls;
+    let (connections, failed, _) = measurement.connections;
     screen.claim(
-        measurement.lost_elsewhere.is_empty() && failed == 0 && calls > 0,
-        &format!("that cost nobody anything: no session lost, {failed} of {calls} new connections failed"),
+        measurement.lost_elsewhere.is_empty() && failed == 0 && connections > 0,
+        &format!(
+            "that cost nobody anything: no session lost, {failed} of {connections} new connections failed"
+        ),
     )
 }
 

@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::samples::ProbeSamples;
 use crate::lab::{Lab, Options};
-use crate::load::{Call, Caller, InteractiveUser, SessionLog, Sessions, SynProber, calls};
+use crate::load::{
+    InteractiveUser, SessionLog, Sessions, SynProber, TcpConnection, TcpConnector, connections,
+};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 
@@ -26,15 +28,15 @@ const LOOK: Duration = Duration::from_millis(10);
 /// A lab, and everything that goes on in it. (In the order in which it has to end.)
 pub struct Testbed {
     probers: Vec<SynProber>,
-    callers: Vec<Caller>,
+    connectors: Vec<TcpConnector>,
     /// Connections that carry data, one from each client address.
     pub sessions: Sessions,
     /// People with `ssh`, one on each node.
     pub users: Vec<InteractiveUser>,
     /// The probes of late.
     pub samples: ProbeSamples,
-    /// All calls since the beginning.
-    pub calls: Vec<Call>,
+    /// All connections since the beginning.
+    pub connections: Vec<TcpConnection>,
     /// Who serves whom when all is well.
     pub home: BTreeMap<Ipv4Addr, u8>,
     hosts: Vec<Host>,
@@ -58,11 +60,11 @@ impl Testbed {
     pub fn on(lab: Lab, hosts: &[Host]) -> Result<Self> {
         let mut testbed = Self {
             probers: vec![],
-            callers: vec![],
+            connectors: vec![],
             sessions: Sessions::start()?,
             users: vec![],
             samples: ProbeSamples::default(),
-            calls: vec![],
+            connections: vec![],
             home: BTreeMap::new(),
             hosts: hosts.to_vec(),
             lab,
@@ -70,7 +72,7 @@ impl Testbed {
         for &host in hosts {
             let clients = testbed.lab.plan().addresses4(host);
             testbed.probers.push(SynProber::start(&testbed.lab, host, &clients)?);
-            testbed.callers.push(Caller::start(&testbed.lab, host, &clients)?);
+            testbed.connectors.push(TcpConnector::start(&testbed.lab, host, &clients)?);
         }
         testbed.wait(ORDER_WITHIN, "every client to be served", |testbed| testbed.served().is_some())?;
         testbed.home = testbed.served().context("served a moment ago")?;
@@ -83,8 +85,8 @@ impl Testbed {
     /// # Errors
     /// Names what could not be removed.
     pub fn take_down(self) -> Result<()> {
-        let Self { probers, callers, sessions, users, lab, .. } = self;
-        drop((probers, callers, sessions, users));
+        let Self { probers, connectors, sessions, users, lab, .. } = self;
+        drop((probers, connectors, sessions, users));
         lab.down()
     }
 
@@ -93,20 +95,20 @@ impl Testbed {
         for prober in &self.probers {
             prober.probes.try_iter().for_each(|probe| self.samples.note(probe));
         }
-        for caller in &self.callers {
-            self.calls.extend(caller.calls.try_iter());
+        for connector in &self.connectors {
+            self.connections.extend(connector.connections.try_iter());
         }
     }
 
-    /// Waits until it is known what became of every call that has been begun.
+    /// Waits until it is known what became of every connection that has been begun.
     ///
     /// # Errors
-    /// When the user interrupts, or a caller has stopped.
-    pub fn settle_calls(&mut self) -> Result<()> {
-        let begun: usize = self.callers.iter().map(Caller::begun).sum();
-        let within = calls::LIMIT + calls::LIMIT / 2;
-        let settled = self.watch(Instant::now() + within, |testbed| testbed.calls.len() >= begun)?;
-        ensure!(settled, "of {begun} calls only {} have come to an end", self.calls.len());
+    /// When the user interrupts, or a connector has stopped.
+    pub fn settle_connections(&mut self) -> Result<()> {
+        let begun: usize = self.connectors.iter().map(TcpConnector::begun).sum();
+        let within = connections::LIMIT + connections::LIMIT / 2;
+        let settled = self.watch(Instant::now() + within, |testbed| testbed.connections.len() >= begun)?;
+        ensure!(settled, "of {begun} connections only {} have come to an end", self.connections.len());
         Ok(())
     }
 

@@ -11,14 +11,15 @@ fn command(testbed: &Testbed, node: u8, subcommand: &str) -> String {
     run_ok(&mut testbed.lab.node(node).onevip_command(subcommand).unwrap(), PATIENCE).unwrap()
 }
 
-/// Since `from` nobody has noticed anything. Waits for the calls that are still open.
+/// Since `from` nobody has noticed anything. Waits for the connections that are still open.
 fn nobody_noticed(testbed: &mut Testbed, from: Instant) {
     until_they_go_on(testbed, |_| true);
     let end = Instant::now();
-    testbed.settle_calls().unwrap();
-    let own: Vec<_> = testbed.calls.iter().filter(|call| (from..end).contains(&call.begun)).collect();
-    let failures: Vec<_> = own.iter().filter(|call| call.outcome.is_err()).collect();
-    assert!(own.len() >= 20, "there were calls: {}", own.len());
+    testbed.settle_connections().unwrap();
+    let own: Vec<_> =
+        testbed.connections.iter().filter(|connection| (from..end).contains(&connection.begun)).collect();
+    let failures: Vec<_> = own.iter().filter(|connection| connection.outcome.is_err()).collect();
+    assert!(own.len() >= 20, "there were connections: {}", own.len());
     assert!(failures.is_empty(), "{failures:?}");
     assert_eq!(lost(testbed, |_| true), []);
     assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor was any ssh session lost");

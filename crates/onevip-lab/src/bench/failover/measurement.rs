@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::aim::FailoverAim;
-use crate::load::calls::RETRANSMITTED;
-use crate::load::{Call, SessionLog};
+use crate::load::connections::RETRANSMITTED;
+use crate::load::{SessionLog, TcpConnection};
 use crate::plan::Host;
 use crate::testbed::Testbed;
 
 /// A window in time, and whom it is about.
 pub struct Scenario<'a> {
-    /// What happens, as the report calls it.
+    /// What happens, as the report names it.
     pub name: &'a str,
     /// What is wanted.
     pub aim: FailoverAim,
@@ -71,9 +71,10 @@ pub struct FailoverMeasurement {
     pub last_answer: Option<f64>,
     /// News of nodes that are out, where they are counted.
     pub outs: Vec<String>,
-    /// Calls begun, failed and delayed by a retransmitted SYN; told later, for a call may last a while.
-    pub calls: (usize, usize, usize),
-    /// Why calls failed, some of them.
+    /// Connections begun, failed and delayed by a retransmitted SYN; told later, for a connection may last a while.
+    #[serde(rename = "calls")]
+    pub connections: (usize, usize, usize),
+    /// Why connections failed, some of them.
     pub failures: Vec<String>,
     #[serde(skip)]
     pub(super) aim: FailoverAim,
@@ -124,7 +125,7 @@ impl FailoverMeasurement {
                 .last_answer(scenario.nodes, from, until)
                 .map(|at| seconds(at - from)),
             outs: vec![],
-            calls: (0, 0, 0),
+            connections: (0, 0, 0),
             failures: vec![],
             aim: scenario.aim,
             window: (from, until),
@@ -158,20 +159,21 @@ impl FailoverMeasurement {
         }
     }
 
-    /// Counts the calls that were begun while it was watched.
-    pub fn count_calls(&mut self, calls: &[Call]) {
+    /// Counts the connections that were begun while it was watched.
+    pub fn count_connections(&mut self, connections: &[TcpConnection]) {
         let (from, until) = self.window;
-        let own: Vec<&Call> = calls.iter().filter(|call| (from..=until).contains(&call.begun)).collect();
+        let own: Vec<&TcpConnection> =
+            connections.iter().filter(|connection| (from..=until).contains(&connection.begun)).collect();
         let failures: Vec<String> = own
             .iter()
-            .filter_map(|call| {
-                let why = call.outcome.as_ref().err()?;
-                let at = (call.begun - from).as_secs_f64();
-                Some(format!("{} after {at:.3} s: {why}", call.client))
+            .filter_map(|connection| {
+                let why = connection.outcome.as_ref().err()?;
+                let at = (connection.begun - from).as_secs_f64();
+                Some(format!("{} after {at:.3} s: {why}", connection.client))
             })
             .collect();
         let delayed = own.iter().filter(|c| c.outcome.as_ref().is_ok_and(|(took, _)| *took > RETRANSMITTED));
-        self.calls = (own.len(), failures.len(), delayed.count());
+        self.connections = (own.len(), failures.len(), delayed.count());
         self.failures = failures.into_iter().take(10).collect();
     }
 }

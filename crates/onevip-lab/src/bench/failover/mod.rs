@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Lab, Options};
-use crate::load::Call;
+use crate::load::TcpConnection;
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::testbed::Testbed;
@@ -87,7 +87,7 @@ struct Run<'a> {
     settings: &'a FailoverSettings,
     measurements: Vec<FailoverMeasurement>,
     problems: Vec<String>,
-    /// Takes whose calls are not all known.
+    /// Measurements whose connections are not all known.
     done: Vec<FailoverMeasurement>,
     start: Instant,
 }
@@ -104,7 +104,9 @@ impl Run<'_> {
                         self.done.extend(measurements);
                         testbed.restore()
                     });
-                self.done.iter_mut().for_each(|measurement| measurement.count_calls(&testbed.calls));
+                self.done
+                    .iter_mut()
+                    .for_each(|measurement| measurement.count_connections(&testbed.connections));
                 let Err(error) = ran else { continue };
                 check_interrupt()?;
                 let problem = format!("{} ({}): {error:#}", disruption.word(), repeat + 1);
@@ -116,22 +118,22 @@ impl Run<'_> {
                     "the cluster fell into disorder {GIVEN_UP_MAX} times:\n{}",
                     self.problems.join("\n")
                 );
-                self.settle_calls(&mut testbed)?;
+                self.settle_connections(&mut testbed)?;
                 testbed.take_down()?;
                 testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
             }
         }
-        self.settle_calls(&mut testbed)?;
+        self.settle_connections(&mut testbed)?;
         self.keep_logs(&testbed.lab, if hosts.len() > 1 { "split" } else { "main" })?;
         testbed.take_down()
     }
 
-    /// Waits for the calls that are still open, and counts them.
-    fn settle_calls(&mut self, testbed: &mut Testbed) -> Result<()> {
-        testbed.settle_calls()?;
-        let calls: &[Call] = &testbed.calls;
+    /// Waits for the connections that are still open, and counts them.
+    fn settle_connections(&mut self, testbed: &mut Testbed) -> Result<()> {
+        testbed.settle_connections()?;
+        let connections: &[TcpConnection] = &testbed.connections;
         for mut measurement in self.done.drain(..) {
-            measurement.count_calls(calls);
+            measurement.count_connections(connections);
             self.measurements.push(measurement);
         }
         Ok(())

@@ -37,8 +37,9 @@ pub struct Row {
     pub reset_worst: Option<f64>,
     /// The longest silence of a session on the node that lived.
     pub pause_node: f64,
-    /// Calls begun, failed, delayed.
-    pub calls: (usize, usize, usize),
+    /// Connections begun, failed, delayed.
+    #[serde(rename = "calls")]
+    pub connections: (usize, usize, usize),
     /// SYNs that two nodes answered.
     pub twice: usize,
     /// The most often that the node of one client changed in one measurement.
@@ -78,10 +79,10 @@ impl Row {
             reset_median: median(&resets),
             reset_worst: resets.last().copied(),
             pause_node: measurements.iter().map(|measurement| measurement.pause_node).fold(0.0, f64::max),
-            calls: (
-                sum(|measurement| measurement.calls.0),
-                sum(|measurement| measurement.calls.1),
-                sum(|measurement| measurement.calls.2),
+            connections: (
+                sum(|measurement| measurement.connections.0),
+                sum(|measurement| measurement.connections.1),
+                sum(|measurement| measurement.connections.2),
             ),
             twice: sum(|measurement| measurement.twice.len()),
             moves: measurements.iter().map(|measurement| measurement.moves).max().unwrap_or(0),
@@ -119,7 +120,7 @@ impl Row {
             }
         }
         if aim.no_failure {
-            let (all, failed, delayed) = self.calls;
+            let (all, failed, delayed) = self.connections;
             miss(failed > 0, format!("{failed} connections failed"));
             miss(delayed * 1000 > all, format!("{delayed} connections delayed"));
         }
@@ -214,7 +215,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     } else {
         node += &format!(", pause {:.2} s", row.pause_node);
     }
-    let (all, failed, delayed) = row.calls;
+    let (all, failed, delayed) = row.connections;
     let well = row.misses.is_empty() && row.violations.is_empty();
     let verdict = if well {
         "pass"
@@ -270,7 +271,7 @@ mod tests {
             moves: 1,
             last_answer: None,
             outs: vec![],
-            calls: (10, 0, 0),
+            connections: (10, 0, 0),
             failures: vec![],
             aim: FailoverAim::of_planned(),
             window: (Instant::now(), Instant::now()),

@@ -16,18 +16,18 @@ use crate::lab::Lab;
 use crate::netns;
 use crate::plan::{Host, vip4};
 
-/// Between two calls, over all addresses.
+/// Between two connections, over all addresses.
 pub const INTERVAL: Duration = Duration::from_millis(10);
-/// A call without greeting has failed by then.
+/// A connection without greeting has failed by then.
 pub const LIMIT: Duration = Duration::from_secs(5);
-/// A call that took longer had its SYN retransmitted (after 1 s, RFC 6298).
+/// A connection that took longer had its SYN retransmitted (after 1 s, RFC 6298).
 pub const RETRANSMITTED: Duration = Duration::from_millis(900);
-/// How often the caller looks.
+/// How often the connector looks.
 const STEP: Duration = Duration::from_millis(4);
 
 /// One connection and its outcome.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct TcpConnection {
     /// Whence.
     pub client: Ipv4Addr,
     /// When the connection was begun.
@@ -36,42 +36,42 @@ pub struct Call {
     pub outcome: Result<(Duration, u8), String>,
 }
 
-/// A thread that calls from all addresses in turn until it is dropped.
-pub struct Caller {
+/// A thread that connects from all addresses in turn until it is dropped.
+pub struct TcpConnector {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     begun: Arc<AtomicUsize>,
-    /// What became of the calls, as it turns out: a call that fails is known after up to [`LIMIT`].
-    pub calls: Receiver<Call>,
+    /// What became of the connections, as it turns out: a connection that fails is known after up to [`LIMIT`].
+    pub connections: Receiver<TcpConnection>,
 }
 
-impl Caller {
-    /// Calls the VIP from addresses of one client host.
+impl TcpConnector {
+    /// Connects to the VIP from addresses of one client host.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(lab: &Lab, host: Host, clients: &[Ipv4Addr]) -> Result<Self> {
-        let (sender, calls) = channel();
+        let (sender, connections) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let begun = Arc::new(AtomicUsize::new(0));
         let (name, clients) = (lab.name().clone(), clients.to_vec());
-        let thread = thread::Builder::new().name(format!("caller-{host}")).spawn({
+        let thread = thread::Builder::new().name(format!("connector-{host}")).spawn({
             let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
             move || {
-                // A host that is not there is found out by whoever waits for calls.
+                // A host that is not there is found out by whoever waits for connections.
                 let _ = netns::inside(&name, host, || run(&clients, &sender, &begun, &stop));
             }
         })?;
-        Ok(Self { stop, thread: Some(thread), begun, calls })
+        Ok(Self { stop, thread: Some(thread), begun, connections })
     }
 
-    /// How many calls it has begun.
+    /// How many connections it has begun.
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Caller {
+impl Drop for TcpConnector {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -86,7 +86,7 @@ struct Pending {
     begun: Instant,
 }
 
-fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, count: &AtomicUsize, stop: &AtomicBool) {
+fn run(clients: &[Ipv4Addr], sender: &Sender<TcpConnection>, count: &AtomicUsize, stop: &AtomicBool) {
     super::go_first();
     let to = SocketAddrV4::new(vip4(), echo::PORT);
     let mut turn = 0;
@@ -106,15 +106,19 @@ fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, count: &AtomicUsize, stop: &
             match dial(client, to) {
                 Ok(stream) => pending.push(Pending { stream, client, begun }),
                 Err(error) => {
-                    let _ = sender.send(Call { client, begun, outcome: Err(error.to_string()) });
+                    let _ = sender.send(TcpConnection { client, begun, outcome: Err(error.to_string()) });
                 }
             }
         }
-        pending.retain_mut(|call| match outcome(call) {
+        pending.retain_mut(|connection| match outcome(connection) {
             None => true,
             Some(outcome) => {
-                end_abruptly(&call.stream);
-                let _ = sender.send(Call { client: call.client, begun: call.begun, outcome });
+                end_abruptly(&connection.stream);
+                let _ = sender.send(TcpConnection {
+                    client: connection.client,
+                    begun: connection.begun,
+                    outcome,
+                });
                 false
             }
         });
@@ -122,14 +126,14 @@ fn run(clients: &[Ipv4Addr], sender: &Sender<Call>, count: &AtomicUsize, stop: &
     }
 }
 
-/// What has become of a call; none while that is open.
-fn outcome(call: &mut Pending) -> Option<Result<(Duration, u8), String>> {
+/// What has become of a connection; none while that is open.
+fn outcome(connection: &mut Pending) -> Option<Result<(Duration, u8), String>> {
     let mut greeting = [0];
-    match call.stream.read(&mut greeting) {
+    match connection.stream.read(&mut greeting) {
         Ok(0) => Some(Err("closed without a greeting".into())),
-        Ok(_) => Some(Ok((call.begun.elapsed(), greeting[0]))),
+        Ok(_) => Some(Ok((connection.begun.elapsed(), greeting[0]))),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-            (call.begun.elapsed() >= LIMIT).then(|| Err(format!("no greeting within {LIMIT:?}")))
+            (connection.begun.elapsed() >= LIMIT).then(|| Err(format!("no greeting within {LIMIT:?}")))
         }
         Err(error) => Some(Err(error.to_string())),
     }
