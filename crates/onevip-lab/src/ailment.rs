@@ -1,7 +1,7 @@
 //! What makes a node ill without taking it off the network: a sick `sshd`, a host without room.
 //!
 //! Everything is contained: in the node's control groups, in its network namespace, on a file system of its own. What
-//! takes resources is a process of the node ([`crate::hog`]), the leader of a process group, so that it ends as one.
+//! takes resources is a process of the node ([`crate::stressor`]), the leader of a process group, so that it ends as one.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::{daemon, ssh};
 
 /// Processes that a node with a fork bomb may have: room for the bomb beside what runs there.
 const TASKS_MAX: u64 = 256;
-/// Memory that a node with a hog may have: room for the hog beside what runs there.
+/// Memory that a node with a stressor may have: room for the stressor beside what runs there.
 const MEMORY_MAX: u64 = 256 << 20;
 /// So many clients that have not logged in are too many for an `sshd` with [`FEW`].
 const STRANGERS: usize = 12;
@@ -47,15 +47,15 @@ pub(crate) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
         }
         Fault::ForkBomb(id) => {
             cgroup::limit(lab.name(), Host::Node(id), Limit::Tasks, Some(TASKS_MAX))?;
-            hog(lab, id, fault.kind(), &["forks"])
+            stressor(lab, id, fault.kind(), &["forks"])
         }
         Fault::MemoryHog(id) => {
             cgroup::limit(lab.name(), Host::Node(id), Limit::Memory, Some(MEMORY_MAX))?;
-            hog(lab, id, fault.kind(), &["memory"])
+            stressor(lab, id, fault.kind(), &["memory"])
         }
         Fault::CpuHog(id) => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            hog(lab, id, fault.kind(), &["cpu", &(cores * 2).to_string()])
+            stressor(lab, id, fault.kind(), &["cpu", &(cores * 2).to_string()])
         }
         Fault::DiskFull(id) => disk_full(lab, id),
         _ => bail!("{fault} is no ailment"),
@@ -66,7 +66,7 @@ pub(crate) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
 pub(crate) fn end(lab: &Lab, fault: &Fault) -> Result<()> {
     let Some(id) = fault.node() else { return Ok(()) };
     let host = Host::Node(id);
-    end_hog(lab, id, fault.kind())?;
+    end_stressor(lab, id, fault.kind())?;
     match fault {
         Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) => {
             if let Some(pid) = lab.node(id).sshd() {
@@ -100,7 +100,7 @@ fn sshd_slow(lab: &Lab, id: u8) -> Result<()> {
         wait_until(HAPPENS_WITHIN, "sshd to end", || !is_alive(pid))?;
     }
     let config = lab.node(id).dir().join("sshd_config");
-    hog(lab, id, "sshd-slow", &["sshd", &config.display().to_string()])
+    stressor(lab, id, "sshd-slow", &["sshd", &config.display().to_string()])
 }
 
 fn sshd_maxstartups(lab: &Lab, id: u8) -> Result<()> {
@@ -109,7 +109,7 @@ fn sshd_maxstartups(lab: &Lab, id: u8) -> Result<()> {
     // It reads its configuration, and writes its pid file, again.
     signal(pid, Signal::SIGHUP);
     let vip = lab.vip()[0].to_string();
-    hog(lab, id, "sshd-maxstartups", &["logins", &vip, &STRANGERS.to_string()])
+    stressor(lab, id, "sshd-maxstartups", &["logins", &vip, &STRANGERS.to_string()])
 }
 
 /// A small file system over the node's root, filled to the last byte.
@@ -130,21 +130,21 @@ fn disk_full(lab: &Lab, id: u8) -> Result<()> {
     }
 }
 
-/// Starts a hog on a node and waits until it says that it has taken all it wanted.
-fn hog(lab: &Lab, id: u8, kind: &str, words: &[&str]) -> Result<()> {
+/// Starts a stressor on a node and waits until it says that it has taken all it wanted.
+fn stressor(lab: &Lab, id: u8, kind: &str, words: &[&str]) -> Result<()> {
     let log = lab.node(id).dir().join(format!("{kind}.log"));
     let _ = fs::remove_file(&log);
     let mut command = Command::new(echo::program()?);
-    command.arg("hog").args(words);
+    command.arg("stressor").args(words);
     Entrance::open(lab.name(), Host::Node(id))?.apply(&mut command);
     let pid = spawn_background(&mut command, &log)?;
     fs::write(pid_path(lab, id, kind), pid.to_string())?;
-    let ready = || fs::read_to_string(&log).is_ok_and(|text| text.contains(crate::hog::READY));
+    let ready = || fs::read_to_string(&log).is_ok_and(|text| text.contains(crate::stressor::READY));
     wait_until(HAPPENS_WITHIN, &format!("the {kind} of unix{id} to begin"), || ready() || !is_alive(pid))?;
     if ready() { Ok(()) } else { bail!("the {kind} of unix{id} ended:\n{}", tail(&log, 5)) }
 }
 
-fn end_hog(lab: &Lab, id: u8, kind: &str) -> Result<()> {
+fn end_stressor(lab: &Lab, id: u8, kind: &str) -> Result<()> {
     let path = pid_path(lab, id, kind);
     let Some(pid) = daemon::pid_in(lab.name(), id, &path) else { return Ok(()) };
     let group = Pid::from_raw(pid);

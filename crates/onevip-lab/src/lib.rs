@@ -28,7 +28,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod fault;
-pub mod hog;
+
 mod inject;
 pub mod lab;
 pub mod load;
@@ -43,6 +43,7 @@ pub mod random;
 pub mod ssh;
 pub mod ssh_session;
 pub mod status;
+pub mod stressor;
 pub mod switch;
 pub mod testbed;
 pub mod wire;

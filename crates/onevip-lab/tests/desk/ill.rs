@@ -25,7 +25,7 @@ fn each_illness_is_named_on_its_node_and_on_the_others() {
     ] {
         [1, 2].into_iter().for_each(|node| finds_nothing(&lab, node));
         lab.fault(&fault).unwrap();
-        // A doctor has no room beside a hog; the other node's has.
+        // A doctor has no room beside a memory hog; the other node's has.
         if !matches!(fault, Fault::ForkBomb(_) | Fault::MemoryHog(_)) {
             let on_unix2 = if here == "health" { [words, "unix2 is ill"] } else { ["port 22", "sshd"] };
             finds(&lab, 2, here, &on_unix2);

@@ -270,9 +270,9 @@ fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Resul
 }
 
 /// Ends a program that is still running when its measurement ends.
-struct Hog(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Hog {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -288,7 +288,7 @@ fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<Fa
     command.args(["--quiet", "--cpu", &cores.to_string(), "--timeout", &length.as_secs().to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // It belongs to a host, so that nothing of it outlives the lab.
-    let _hog = Hog(testbed.lab.spawn_in("unix1", command).context("is stress-ng installed?")?);
+    let _stress = KillOnDrop(testbed.lab.spawn_in("unix1", command).context("is stress-ng installed?")?);
     let from = Instant::now();
     testbed.watch(from + length, |_| false)?;
     let until = Instant::now();

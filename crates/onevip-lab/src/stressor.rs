@@ -1,4 +1,4 @@
-//! What takes too much, as a process of the node that shall suffer: `onevip-lab hog` (hidden; faults start it).
+//! What takes too much of a resource, as a process of the node that shall suffer: `onevip-lab stressor` (hidden; faults start it).
 //!
 //! Each says [`READY`] on standard output when it has what it wants, and keeps it until it is killed. All stay within the
 //! limits of the node's control groups, and go first when the kernel is short of memory.
@@ -18,7 +18,7 @@ use onevip::health::host::cgroup::Cgroup;
 
 use crate::ssh::SSHD;
 
-/// What a hog says when it has what it wants.
+/// What a stressor says when it has what it wants.
 pub const READY: &str = "ready";
 /// How long a slow `sshd` takes to begin.
 const SLOW: Duration = Duration::from_secs(10);
@@ -26,14 +26,14 @@ const SLOW: Duration = Duration::from_secs(10);
 const MEMORY_LEFT: f64 = 1.0;
 /// Memory is taken in pieces of this size, in bytes.
 const PIECE: usize = 1 << 20;
-/// A hog without any limit ends here, in pieces, lest the machine suffer.
+/// A stressor without any limit ends here, in pieces, lest the machine suffer.
 const PIECES_MAX: usize = 1024;
 /// The same for processes.
 const FORKS_MAX: usize = 4096;
 
 /// What is taken.
 #[derive(Subcommand)]
-pub enum Hog {
+pub enum Stressor {
     /// Processes, until there can be no more
     Forks,
     /// Memory, until there is nearly none
@@ -50,14 +50,14 @@ pub enum Hog {
         /// How many
         count: usize,
     },
-    /// Patience: an sshd that is ten seconds late
+    /// Time: an sshd that is ten seconds late
     Sshd {
         /// Its configuration
         config: PathBuf,
     },
 }
 
-impl Hog {
+impl Stressor {
     /// Takes it, and never gives it back.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ fn cpu(threads: usize) -> Result<()> {
             number = std::hint::black_box(number.wrapping_mul(31).wrapping_add(1));
         }
     };
-    let _hogs: Vec<_> = (0..threads).map(|_| thread::spawn(spin)).collect();
+    let _threads: Vec<_> = (0..threads).map(|_| thread::spawn(spin)).collect();
     say_ready();
     loop {
         thread::park();
