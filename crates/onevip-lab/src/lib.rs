@@ -20,7 +20,6 @@
 //! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
 //! [`load`] clients at work, [`testbed`] a lab together with them; [`demo`] the story, [`mod@bench`] the figures.
 
-mod ailment;
 pub mod bench;
 pub mod cgroup;
 pub mod cleanup;

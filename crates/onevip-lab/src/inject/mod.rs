@@ -3,6 +3,8 @@
 //! The faults in force are a list in the lab's directory. What concerns the switch is applied from that whole list
 //! each time; what concerns processes is done once, here.
 
+mod degrade;
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -14,7 +16,7 @@ use crate::lab::{Lab, lock};
 use crate::net::{INTERFACE, ip_batch};
 use crate::plan::{Host, Plan};
 use crate::process::{is_alive, signal, wait_until};
-use crate::{ailment, cgroup, cleanup, net, ssh, switch};
+use crate::{cgroup, cleanup, net, ssh, switch};
 
 impl Lab {
     /// The faults in force.
@@ -47,9 +49,9 @@ impl Lab {
             Fault::KillOnevip(id) => kill_process(self.onevip_of(id)?)?,
             Fault::KillSshd(id) => kill_process(self.sshd_of(id)?)?,
             Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) | Fault::DiskFull(_) => {
-                ailment::begin(self, fault)?;
+                degrade::begin(self, fault)?;
             }
-            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => ailment::begin(self, fault)?,
+            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => degrade::begin(self, fault)?,
             Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => self.apply_to_switch(&faults)?,
             Fault::NoInterface(id) => {
                 ip_batch(self.name(), Host::Node(id), &format!("link del {INTERFACE}\n"))?;
@@ -110,9 +112,9 @@ impl Lab {
                 ssh::start_sshd(self.name(), id).map(drop)
             }
             Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) | Fault::DiskFull(_) => {
-                ailment::end(self, fault)
+                degrade::end(self, fault)
             }
-            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => ailment::end(self, fault),
+            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => degrade::end(self, fault),
             Fault::KillSshd(_) => Ok(()),
             Fault::KillOnevip(_) | Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => Ok(()),
             Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => Ok(()),

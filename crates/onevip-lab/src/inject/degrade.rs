@@ -1,4 +1,4 @@
-//! What makes a node ill without taking it off the network: a sick `sshd`, a host without room.
+//! Faults that degrade a node without taking it off the network: an `sshd` that is slow or full, a host without room.
 //!
 //! Everything is contained: in the node's control groups, in its network namespace, on a file system of its own. What
 //! takes resources is a process of the node ([`crate::stressor`]), the leader of a process group, so that it ends as one.
@@ -27,7 +27,7 @@ const TASKS_MAX: u64 = 256;
 /// Memory that a node with a stressor may have: room for the stressor beside what runs there.
 const MEMORY_MAX: u64 = 256 << 20;
 /// So many clients that have not logged in are too many for an `sshd` with [`FEW`].
-const STRANGERS: usize = 12;
+const LOGINS: usize = 12;
 /// `MaxStartups` of an `sshd` that is soon full.
 const FEW: &str = "10:100:10";
 /// Size of a file system that is soon full, in bytes.
@@ -35,8 +35,8 @@ const ROOT_SIZE: usize = 1 << 20;
 /// Whatever is begun here has happened by then.
 const HAPPENS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Makes a node ill; it is when this returns.
-pub(crate) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
+/// Brings a fault of this kind about; it is in force when this returns.
+pub(super) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
     match *fault {
         Fault::SshdSlow(id) => sshd_slow(lab, id),
         Fault::SshdMaxstartups(id) => sshd_maxstartups(lab, id),
@@ -58,12 +58,12 @@ pub(crate) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
             stressor(lab, id, fault.kind(), &["cpu", &(cores * 2).to_string()])
         }
         Fault::DiskFull(id) => disk_full(lab, id),
-        _ => bail!("{fault} is no ailment"),
+        _ => bail!("{fault} does not degrade a node"),
     }
 }
 
-/// Makes it well again.
-pub(crate) fn end(lab: &Lab, fault: &Fault) -> Result<()> {
+/// Heals it.
+pub(super) fn end(lab: &Lab, fault: &Fault) -> Result<()> {
     let Some(id) = fault.node() else { return Ok(()) };
     let host = Host::Node(id);
     end_stressor(lab, id, fault.kind())?;
@@ -109,7 +109,7 @@ fn sshd_maxstartups(lab: &Lab, id: u8) -> Result<()> {
     // It reads its configuration, and writes its pid file, again.
     signal(pid, Signal::SIGHUP);
     let vip = lab.vip()[0].to_string();
-    stressor(lab, id, "sshd-maxstartups", &["logins", &vip, &STRANGERS.to_string()])
+    stressor(lab, id, "sshd-maxstartups", &["logins", &vip, &LOGINS.to_string()])
 }
 
 /// A small file system over the node's root, filled to the last byte.
