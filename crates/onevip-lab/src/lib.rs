@@ -16,7 +16,7 @@
 //! ```
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`ssh_session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
+//! [`ssh`] and [`daemon`] its services, [`ssh_session`] a user, [`lab`] the whole and its nodes, [`cleanup`]
 //! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
 //! [`load`] clients at work, [`testbed`] a lab together with them; [`demo`] the story, [`mod@bench`] the figures.
 
@@ -35,7 +35,6 @@ pub mod margins;
 pub mod neighbour;
 pub mod net;
 pub mod netns;
-pub mod node;
 pub mod plan;
 pub mod process;
 pub mod random;
@@ -48,8 +47,8 @@ pub mod testbed;
 pub mod wire;
 
 pub use fault::Fault;
-pub use lab::{Lab, Options};
-pub use node::Node;
+pub use lab::{Lab, LabNode, Options};
+
 pub use plan::{Host, Name};
 pub use process::wait_until;
 pub use ssh_session::SshSession;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::lab::Lab;
+use crate::lab::LabNode;
 use crate::net::{BRIDGE, INTERFACE};
-use crate::node::Node;
 use crate::plan::Host;
 use crate::ssh::Login;
 
@@ -95,7 +95,7 @@ impl Lab {
             addresses: self.plan().addresses4(host).into_iter().map(IpAddr::from).collect(),
             addresses6: self.plan().addresses6(host).into_iter().map(IpAddr::from).collect(),
         };
-        let node = |node: Node<'_>| NodeStatus {
+        let node = |node: LabNode<'_>| NodeStatus {
             id: node.id,
             name: node.name(),
             address: node.address(),

@@ -1,5 +1,7 @@
 //! A running lab: building it, reaching its hosts, logging in, taking it down.
 
+mod node;
+
 use std::fs::{self, DirBuilder};
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
@@ -13,10 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+pub use self::node::LabNode;
 use crate::config;
 use crate::load::echo;
 use crate::netns::{self, Entrance};
-use crate::node::Node;
+
 use crate::plan::{Host, Name, Plan, ROOT};
 use crate::process::{check_interrupt, clear_interrupt, run, tail, wait_until};
 use crate::ssh::{self, Login};
@@ -329,14 +332,14 @@ impl Lab {
     ///
     /// # Panics
     /// When the lab has no node of that number.
-    pub fn node(&self, id: u8) -> Node<'_> {
+    pub fn node(&self, id: u8) -> LabNode<'_> {
         assert!((1..=self.plan().nodes).contains(&id), "lab {} has no node {id}", self.name());
-        Node::of(self, id)
+        LabNode::of(self, id)
     }
 
     /// All nodes, by number.
-    pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
-        self.plan().node_ids().map(|id| Node::of(self, id))
+    pub fn nodes(&self) -> impl Iterator<Item = LabNode<'_>> {
+        self.plan().node_ids().map(|id| LabNode::of(self, id))
     }
 
     /// The IPv4 addresses of `client`.

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::lab::Lab;
+use super::Lab;
 use crate::plan::{Host, Plan};
 use crate::process::run_ok;
 use crate::{cgroup, daemon};
 
 /// One node of a running lab.
 #[derive(Clone, Copy)]
-pub struct Node<'a> {
+pub struct LabNode<'a> {
     lab: &'a Lab,
     /// Its number, from 1.
     pub id: u8,
 }
 
-impl<'a> Node<'a> {
+impl<'a> LabNode<'a> {
     pub(crate) fn of(lab: &'a Lab, id: u8) -> Self {
         Self { lab, id }
     }
