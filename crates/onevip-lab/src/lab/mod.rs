@@ -1,133 +1,32 @@
-//! A running lab: building it, reaching its hosts, logging in, taking it down.
+//! A running lab: building it, its parts, taking it down.
 
+mod lock;
 mod node;
+mod options;
+mod reach;
 
 use std::fs::{self, DirBuilder};
 use std::net::IpAddr;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::lock::lock;
+use self::lock::own;
 pub use self::node::LabNode;
-use crate::config;
+pub use self::options::Options;
+pub use self::reach::COMMAND_WITHIN;
 use crate::load::echo;
-use crate::netns::{self, Entrance};
-
 use crate::plan::{Host, Name, Plan, ROOT};
-use crate::process::{check_interrupt, clear_interrupt, run, tail, wait_until};
-use crate::ssh::{self, Login};
-use crate::{cgroup, cleanup, daemon, net};
+use crate::process::{check_interrupt, clear_interrupt, tail, wait_until};
+use crate::{cgroup, cleanup, config, daemon, net, netns, ssh};
 
-/// Longest that [`Lab::exec`] and [`Lab::ssh`] wait for a command to end.
-pub const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 /// Nodes that claim nothing by now will not do so by themselves.
 const SERVES_WITHIN: Duration = Duration::from_secs(10);
-
-/// What lab to build. `Options::new("name")` is four nodes, sixty clients, the generated configuration, daemons.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Name of the lab; labs of different names run side by side.
-    pub name: String,
-    /// Number of nodes, 1 to 16.
-    pub nodes: usize,
-    /// Number of client addresses, 1 to 130.
-    pub clients: usize,
-    /// The text of `onevip.toml`; by default what [`config::generate`] makes.
-    pub config: Option<String>,
-    /// Whether daemons run. Without, no host has the VIP.
-    pub onevip: bool,
-    /// Whether the generated configuration has living membership.
-    pub living: bool,
-    /// Whether every node runs the lab's [echo service](crate::load::echo).
-    pub echo: bool,
-    /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
-    pub env: Vec<String>,
-}
-
-impl Options {
-    /// The defaults under a name.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            nodes: 4,
-            clients: 60,
-            config: None,
-            onevip: true,
-            living: true,
-            echo: false,
-            env: Vec::new(),
-        }
-    }
-
-    /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
-    /// ([`Lab::name`] tells the whole of it); labs that killed tests left behind are removed.
-    ///
-    /// # Panics
-    /// When the daemon is older than its sources.
-    pub fn test(name: &str) -> Self {
-        static SWEEP: Once = Once::new();
-        SWEEP.call_once(cleanup::remove_abandoned);
-        daemon::must_be_fresh();
-        Self::new(&cleanup::test_name(name, std::process::id()))
-    }
-
-    /// With this many nodes.
-    pub fn nodes(self, nodes: usize) -> Self {
-        Self { nodes, ..self }
-    }
-
-    /// With this many client addresses.
-    pub fn clients(self, clients: usize) -> Self {
-        Self { clients, ..self }
-    }
-
-    /// With this configuration for every node.
-    pub fn config(self, text: impl Into<String>) -> Self {
-        Self { config: Some(text.into()), ..self }
-    }
-
-    /// With the generated configuration, edited. Call it last: it is generated for the numbers set so far.
-    ///
-    /// # Errors
-    /// When a number is out of range.
-    pub fn edit_config(self, edit: impl FnOnce(String) -> String) -> Result<Self> {
-        let plan = self.plan()?;
-        Ok(self.config(edit(config::generate(&plan))))
-    }
-
-    /// With a fixed set of nodes in the generated configuration, instead of living membership.
-    pub fn static_membership(self) -> Self {
-        Self { living: false, ..self }
-    }
-
-    /// With the [echo service](crate::load::echo) on every node.
-    pub fn echo(self) -> Self {
-        Self { echo: true, ..self }
-    }
-
-    fn plan(&self) -> Result<Plan> {
-        let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
-        Ok(Plan { living: self.living, echo: self.echo, ..plan })
-    }
-
-    /// With a variable in the environment of every daemon.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push(format!("{name}={value}"));
-        self
-    }
-
-    /// Without daemons.
-    pub fn no_onevip(self) -> Self {
-        Self { onevip: false, ..self }
-    }
-}
 
 /// What `up` writes down for the commands that come after it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -351,116 +250,6 @@ impl Lab {
     pub fn clients6(&self) -> Vec<IpAddr> {
         self.plan().addresses6(Host::Client).into_iter().map(IpAddr::from).collect()
     }
-
-    /// Prepares a command to run on a host (`unix1`…, `client`, `client2`, `switch`).
-    ///
-    /// # Errors
-    /// When there is no such host, or it is powered off.
-    pub fn command(&self, host: &str, program: &str) -> Result<Command> {
-        let mut command = Command::new(program);
-        self.enter(host, &mut command)?;
-        Ok(command)
-    }
-
-    /// Makes a command run on a host.
-    ///
-    /// # Errors
-    /// As [`Lab::command`].
-    pub fn enter(&self, host: &str, command: &mut Command) -> Result<()> {
-        Entrance::open(self.name(), self.plan().host(host)?)?.apply(command);
-        Ok(())
-    }
-
-    /// Starts a command on a host. It belongs to that host from then on: it is frozen and killed with it.
-    ///
-    /// # Errors
-    /// As [`Lab::command`], or when it cannot be started.
-    pub fn spawn_in(&self, host: &str, mut command: Command) -> Result<Child> {
-        self.enter(host, &mut command)?;
-        let program = command.get_program().to_string_lossy().into_owned();
-        command.spawn().with_context(|| format!("cannot run {program} on {host}"))
-    }
-
-    /// Runs a command on a host to its end, at most [`COMMAND_WITHIN`].
-    ///
-    /// # Errors
-    /// As [`Lab::command`], or when it cannot be started or does not end. A command that fails is no error here.
-    pub fn exec(&self, host: &str, words: &[&str]) -> Result<Output> {
-        let (program, arguments) = words.split_first().context("nothing to run")?;
-        let mut command = self.command(host, program)?;
-        run(command.args(arguments), COMMAND_WITHIN)
-    }
-
-    /// [`Lab::exec`] of a command that must succeed; returns what it printed.
-    ///
-    /// # Errors
-    /// As [`Lab::exec`], and when the command fails.
-    pub fn exec_ok(&self, host: &str, words: &[&str]) -> Result<String> {
-        let output = self.exec(host, words)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} on {host}: {}: {}", words.join(" "), output.status, said.trim());
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Runs a closure in a thread inside a host's network namespace; sockets it opens and returns stay there.
-    ///
-    /// # Errors
-    /// As [`Lab::command`].
-    pub fn inside<T: Send>(&self, host: &str, f: impl FnOnce() -> T + Send) -> Result<T> {
-        netns::inside(self.name(), self.plan().host(host)?, f)
-    }
-
-    /// Logs in to the VIP from an address (by default the client's first) and runs a command there.
-    ///
-    /// # Errors
-    /// When the address is no client's, or `ssh` does not end. A login that fails is a failed [`Output`].
-    pub fn ssh(&self, from: Option<IpAddr>, command: &str) -> Result<Output> {
-        let from = from.unwrap_or_else(|| self.clients()[0]);
-        let mut ssh = self.ssh_command(self.vip_for(from), Some(from))?;
-        run(ssh.arg(command), COMMAND_WITHIN)
-    }
-
-    /// The VIP of the same family as `from`; the first one when there is none.
-    pub fn vip_for(&self, from: IpAddr) -> IpAddr {
-        let same = self.vip().iter().find(|vip| vip.is_ipv4() == from.is_ipv4());
-        *same.unwrap_or(&self.vip()[0])
-    }
-
-    /// `ssh` to any address, bound to `from`, up to and including the destination: the caller adds what to run.
-    ///
-    /// # Errors
-    /// When `from` is no address of a client.
-    pub fn ssh_command(&self, to: IpAddr, from: Option<IpAddr>) -> Result<Command> {
-        let mut command = self.openssh("ssh", from)?;
-        command.arg(format!("{}@{to}", Login::of(self.name()).user));
-        Ok(command)
-    }
-
-    /// `ssh`, `scp` or `sftp` with the lab's identity, on the client that has the address `from`.
-    ///
-    /// # Errors
-    /// When `from` is no address of a client.
-    pub fn openssh(&self, program: &str, from: Option<IpAddr>) -> Result<Command> {
-        let host = from.map_or(Ok(Host::Client), |address| self.client_with(address))?;
-        let mut command = self.command(&host.to_string(), program)?;
-        command.args(Login::of(self.name()).options());
-        if let Some(from) = from {
-            command.arg("-o").arg(format!("BindAddress={from}"));
-        }
-        Ok(command)
-    }
-
-    fn client_with(&self, address: IpAddr) -> Result<Host> {
-        let has = |host: &Host| match address {
-            IpAddr::V4(v4) => self.plan().addresses4(*host).contains(&v4),
-            IpAddr::V6(v6) => self.plan().addresses6(*host).contains(&v6),
-        };
-        let found = [Host::Client, Host::Client2].into_iter().find(has);
-        let own = self.plan().addresses4(Host::Client);
-        found.with_context(|| {
-            format!("{address} is no client's address; client has {} to {}", own[0], own[own.len() - 1])
-        })
-    }
 }
 
 impl Drop for Lab {
@@ -482,27 +271,6 @@ impl Drop for Lab {
 pub fn down(name: &Name) -> Result<()> {
     let _lock = lock(name)?;
     cleanup::remove_lab(name)
-}
-
-/// Keeps two commands from building or removing the same lab at once.
-pub(crate) fn lock(name: &Name) -> Result<UnixListener> {
-    take(name.as_str(), &format!("another command on lab {name} to end"))
-}
-
-/// Keeps a lab that belongs to a running program (a test, the demo) from being replaced by the `up` of another one.
-fn own(name: &Name) -> Result<UnixListener> {
-    take(&format!("{name}/owner"), &format!("the program to end whose lab {name} is (use another --name)"))
-}
-
-/// A lock is an abstract socket: it needs no file, and is gone with its process.
-fn take(lock: &str, what: &str) -> Result<UnixListener> {
-    let address = SocketAddr::from_abstract_name(format!("onevip-lab/{lock}"))?;
-    let mut listener = None;
-    wait_until(Duration::from_secs(60), what, || {
-        listener = UnixListener::bind_addr(&address).ok();
-        listener.is_some()
-    })?;
-    listener.context("a lock that was taken is there")
 }
 
 /// Makes a directory that only root can enter, with its parents.
