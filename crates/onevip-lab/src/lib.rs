@@ -46,7 +46,7 @@ pub mod switch;
 pub mod testbed;
 pub mod wire;
 
-pub use fault::Fault;
+pub use fault::LabFault;
 pub use lab::{Lab, LabNode, Options};
 
 pub use plan::{Host, Name};

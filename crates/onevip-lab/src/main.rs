@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, lab, load, process, stressor};
+use onevip_lab::{Lab, LabFault, Name, Options, cleanup, demo, lab, load, process, stressor};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -184,7 +184,7 @@ fn run(command: Sub) -> Result<()> {
             demo::run(nodes, fast)
         }
         Sub::Fault { which, kind, target } => {
-            Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
+            Lab::open(&which.name)?.fault(&LabFault::parse(&kind, target.as_deref())?)
         }
         Sub::Bench(kind) => bench_command::run(kind),
         Sub::Echo { id } => load::echo::serve(id),

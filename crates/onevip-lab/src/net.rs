@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::{self, sysctl};
-use crate::plan::{Host, Name, Plan};
+use crate::plan::{Host, LabPlan, Name};
 use crate::process::run_ok;
 
 /// The bridge in the switch's namespace.
@@ -40,7 +40,7 @@ pub fn create_switch(name: &Name) -> Result<()> {
         let _ = sysctl("bridge/bridge-nf-call-arptables", "0");
         Ok(())
     })??;
-    let mac = Plan::mac(Host::Switch);
+    let mac = LabPlan::mac(Host::Switch);
     ip_batch(
         name,
         Host::Switch,
@@ -56,7 +56,7 @@ pub fn create_switch(name: &Name) -> Result<()> {
 ///
 /// # Errors
 /// When a namespace or port of that name exists.
-pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
+pub fn create_stations(plan: &LabPlan, stations: &[Host]) -> Result<()> {
     let name = &plan.name;
     add_netns(name, stations)?;
     for &host in stations {
@@ -69,11 +69,11 @@ pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
 ///
 /// # Errors
 /// When a port of that name exists.
-pub fn plug(plan: &Plan, stations: &[Host]) -> Result<()> {
+pub fn plug(plan: &LabPlan, stations: &[Host]) -> Result<()> {
     let name = &plan.name;
     let mut ports = String::new();
     for &host in stations {
-        let (netns, mac) = (name.netns(host), Plan::mac(host));
+        let (netns, mac) = (name.netns(host), LabPlan::mac(host));
         let _ =
             writeln!(ports, "link add {host} type veth peer name {INTERFACE} address {mac} netns {netns}");
         let _ = writeln!(ports, "link set {host} master {BRIDGE} up");
@@ -85,7 +85,7 @@ pub fn plug(plan: &Plan, stations: &[Host]) -> Result<()> {
     Ok(())
 }
 
-fn addresses(plan: &Plan, host: Host) -> String {
+fn addresses(plan: &LabPlan, host: Host) -> String {
     let mut batch = String::from("link set lo up\n");
     for address in plan.addresses4(host) {
         let _ = writeln!(batch, "addr add {address}/24 brd + dev {INTERFACE}");

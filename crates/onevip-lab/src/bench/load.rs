@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::results::{Aim, BenchResults};
 use super::rounds::Progress;
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::{SessionLog, Sessions, SshLoad, connections};
 use crate::plan::Host;
@@ -167,7 +167,7 @@ impl Load {
     ) -> Result<()> {
         let testbed = &mut self.testbed;
         testbed.watch(Instant::now() + REST, |_| false)?;
-        let fault = Fault::parse(kind, Some(&Host::Node(node).to_string()))?;
+        let fault = LabFault::parse(kind, Some(&Host::Node(node).to_string()))?;
         let own = testbed.clients_of(node)?;
         let from = Instant::now();
         testbed.samples.cut_before(from - Duration::from_secs(1));

@@ -20,7 +20,7 @@ use super::resident_kb;
 use super::results::BenchResults;
 use super::rounds::Progress;
 use super::stats::{median, sorted};
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::attempts::{Attempts, Target};
 use crate::load::echo;
@@ -194,7 +194,7 @@ fn power_off(lab: &Lab) -> Result<f64> {
     let served = |samples: &AttemptSamples| samples.served(&own, target.limit);
     ensure!(samples.watch(&attempts, Duration::from_secs(20), served)?, "unix1 does not serve its clients");
     let from = Instant::now();
-    lab.fault(&Fault::PowerOff(1))?;
+    lab.fault(&LabFault::PowerOff(1))?;
     let least = Duration::from_secs(1);
     samples.watch(&attempts, Duration::from_secs(12), |samples| from.elapsed() > least && served(samples))?;
     let gaps: Option<Vec<f64>> = own.iter().map(|&client| samples.gap(client, from)).collect();

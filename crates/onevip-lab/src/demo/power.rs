@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::screen::{Ink, Screen};
 use crate::bench::failover::aim::FailoverAim;
 use crate::bench::failover::measurement::{FailoverMeasurement, Scenario};
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::plan::Host;
 use crate::testbed::Testbed;
 
@@ -39,7 +39,7 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     screen.say("");
     draw(testbed, screen, Instant::now() + STANDS, |_| false)?;
     let from = Instant::now();
-    testbed.lab.fault(&Fault::PowerOff(VICTIM))?;
+    testbed.lab.fault(&LabFault::PowerOff(VICTIM))?;
     draw(testbed, screen, from + WITHIN, |testbed| {
         let logs = testbed.sessions.glance();
         let is_over = logs.iter().filter(|log| log.node == VICTIM).all(|log| log.lost.is_some());

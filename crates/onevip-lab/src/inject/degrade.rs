@@ -13,8 +13,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::cgroup::{self, Limit};
-use crate::fault::Fault;
+use crate::cgroup::{self, ResourceLimit};
+use crate::fault::LabFault;
 use crate::lab::Lab;
 use crate::load::echo;
 use crate::netns::Entrance;
@@ -36,52 +36,52 @@ const ROOT_SIZE: usize = 1 << 20;
 const HAPPENS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Brings a fault of this kind about; it is in force when this returns.
-pub(super) fn begin(lab: &Lab, fault: &Fault) -> Result<()> {
+pub(super) fn begin(lab: &Lab, fault: &LabFault) -> Result<()> {
     match *fault {
-        Fault::SshdSlow(id) => sshd_slow(lab, id),
-        Fault::SshdMaxstartups(id) => sshd_maxstartups(lab, id),
-        Fault::Nologin(id) => {
+        LabFault::SshdSlow(id) => sshd_slow(lab, id),
+        LabFault::SshdMaxstartups(id) => sshd_maxstartups(lab, id),
+        LabFault::Nologin(id) => {
             let path = nologin(lab, id);
             fs::write(&path, "System is going down.\n")
                 .with_context(|| format!("cannot write {}", path.display()))
         }
-        Fault::ForkBomb(id) => {
-            cgroup::limit(lab.name(), Host::Node(id), Limit::Tasks, Some(TASKS_MAX))?;
+        LabFault::ForkBomb(id) => {
+            cgroup::limit(lab.name(), Host::Node(id), ResourceLimit::Tasks, Some(TASKS_MAX))?;
             stressor(lab, id, fault.kind(), &["forks"])
         }
-        Fault::MemoryHog(id) => {
-            cgroup::limit(lab.name(), Host::Node(id), Limit::Memory, Some(MEMORY_MAX))?;
+        LabFault::MemoryHog(id) => {
+            cgroup::limit(lab.name(), Host::Node(id), ResourceLimit::Memory, Some(MEMORY_MAX))?;
             stressor(lab, id, fault.kind(), &["memory"])
         }
-        Fault::CpuHog(id) => {
+        LabFault::CpuHog(id) => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             stressor(lab, id, fault.kind(), &["cpu", &(cores * 2).to_string()])
         }
-        Fault::DiskFull(id) => disk_full(lab, id),
+        LabFault::DiskFull(id) => disk_full(lab, id),
         _ => bail!("{fault} does not degrade a node"),
     }
 }
 
 /// Heals it.
-pub(super) fn end(lab: &Lab, fault: &Fault) -> Result<()> {
+pub(super) fn end(lab: &Lab, fault: &LabFault) -> Result<()> {
     let Some(id) = fault.node() else { return Ok(()) };
     let host = Host::Node(id);
     end_stressor(lab, id, fault.kind())?;
     match fault {
-        Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) => {
+        LabFault::SshdSlow(_) | LabFault::SshdMaxstartups(_) => {
             if let Some(pid) = lab.node(id).sshd() {
                 signal(pid, Signal::SIGTERM);
                 wait_until(HAPPENS_WITHIN, "sshd to end", || !is_alive(pid))?;
             }
             ssh::start_sshd(lab.name(), id).map(drop)
         }
-        Fault::Nologin(_) => match fs::remove_file(nologin(lab, id)) {
+        LabFault::Nologin(_) => match fs::remove_file(nologin(lab, id)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         },
-        Fault::ForkBomb(_) => cgroup::limit(lab.name(), host, Limit::Tasks, None),
-        Fault::MemoryHog(_) => cgroup::limit(lab.name(), host, Limit::Memory, None),
-        Fault::DiskFull(_) => {
+        LabFault::ForkBomb(_) => cgroup::limit(lab.name(), host, ResourceLimit::Tasks, None),
+        LabFault::MemoryHog(_) => cgroup::limit(lab.name(), host, ResourceLimit::Memory, None),
+        LabFault::DiskFull(_) => {
             let root = daemon::host_root(lab.name(), id);
             umount2(&root, MntFlags::MNT_DETACH).with_context(|| format!("cannot unmount {}", root.display()))
         }

@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::lab::{Lab, lock};
 use crate::net::{INTERFACE, ip_batch};
-use crate::plan::{Host, Plan};
+use crate::plan::{Host, LabPlan};
 use crate::process::{is_alive, signal, wait_until};
 use crate::{cgroup, cleanup, net, ssh, switch};
 
 impl Lab {
     /// The faults in force.
-    pub fn faults(&self) -> Vec<Fault> {
+    pub fn faults(&self) -> Vec<LabFault> {
         let text = fs::read(self.faults_path()).unwrap_or_default();
         let words: Vec<String> = serde_json::from_slice(&text).unwrap_or_default();
         words.iter().filter_map(|w| w.parse().ok()).collect()
@@ -30,34 +30,39 @@ impl Lab {
     ///
     /// # Errors
     /// When the lab has no such node, the node is powered off, or the kernel lacks what the fault needs.
-    pub fn fault(&self, fault: &Fault) -> Result<()> {
+    pub fn fault(&self, fault: &LabFault) -> Result<()> {
         let _lock = lock(self.name())?;
         let mut faults = self.faults();
         self.check(fault, &faults)?;
         // A node that boots has its interface as it should be.
-        let boots_away = |other: &Fault| {
-            other.is_of_processes() || matches!(other, Fault::NoInterface(_) | Fault::OtherMac(_))
+        let boots_away = |other: &LabFault| {
+            other.is_of_processes() || matches!(other, LabFault::NoInterface(_) | LabFault::OtherMac(_))
         };
-        let off = |other: &Fault| matches!(fault, Fault::PowerOff(_)) && boots_away(other);
+        let off = |other: &LabFault| matches!(fault, LabFault::PowerOff(_)) && boots_away(other);
         faults.retain(|other| !(fault.replaces(other) || other.node() == fault.node() && off(other)));
         faults.push(fault.clone());
         match *fault {
-            Fault::PowerOff(id) => self.power_off(id)?,
-            Fault::Freeze(id) => cgroup::freeze(self.name(), Host::Node(id), true)?,
-            Fault::FreezeOnevip(id) => stop_process(self.onevip_of(id)?)?,
-            Fault::FreezeSshd(id) => stop_process(self.sshd_of(id)?)?,
-            Fault::KillOnevip(id) => kill_process(self.onevip_of(id)?)?,
-            Fault::KillSshd(id) => kill_process(self.sshd_of(id)?)?,
-            Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) | Fault::DiskFull(_) => {
+            LabFault::PowerOff(id) => self.power_off(id)?,
+            LabFault::Freeze(id) => cgroup::freeze(self.name(), Host::Node(id), true)?,
+            LabFault::FreezeOnevip(id) => stop_process(self.onevip_of(id)?)?,
+            LabFault::FreezeSshd(id) => stop_process(self.sshd_of(id)?)?,
+            LabFault::KillOnevip(id) => kill_process(self.onevip_of(id)?)?,
+            LabFault::KillSshd(id) => kill_process(self.sshd_of(id)?)?,
+            LabFault::SshdSlow(_)
+            | LabFault::SshdMaxstartups(_)
+            | LabFault::Nologin(_)
+            | LabFault::DiskFull(_) => {
                 degrade::begin(self, fault)?;
             }
-            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => degrade::begin(self, fault)?,
-            Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => self.apply_to_switch(&faults)?,
-            Fault::NoInterface(id) => {
+            LabFault::ForkBomb(_) | LabFault::MemoryHog(_) | LabFault::CpuHog(_) => {
+                degrade::begin(self, fault)?
+            }
+            LabFault::Cut(_) | LabFault::Mute(_) | LabFault::Deaf(_) => self.apply_to_switch(&faults)?,
+            LabFault::NoInterface(id) => {
                 ip_batch(self.name(), Host::Node(id), &format!("link del {INTERFACE}\n"))?;
             }
-            Fault::OtherMac(id) => self.set_mac(id, &Plan::other_mac(Host::Node(id)))?,
-            Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => self.apply_to_switch(&faults)?,
+            LabFault::OtherMac(id) => self.set_mac(id, &LabPlan::other_mac(Host::Node(id)))?,
+            LabFault::Loss { .. } | LabFault::Split(_) | LabFault::Snoop => self.apply_to_switch(&faults)?,
         }
         self.write_faults(&faults)
     }
@@ -67,13 +72,13 @@ impl Lab {
     ///
     /// # Errors
     /// When a part does not come back.
-    pub fn heal(&self, target: Option<&str>) -> Result<Vec<Fault>> {
+    pub fn heal(&self, target: Option<&str>) -> Result<Vec<LabFault>> {
         let _lock = lock(self.name())?;
         if let Some(target) = target.filter(|t| !["split", "snoop"].contains(t)) {
             self.plan().host(target)?;
         }
-        let meant = |fault: &Fault| target.is_none_or(|target| fault.is_meant_by(target));
-        let (healed, mut left): (Vec<Fault>, Vec<Fault>) = self.faults().into_iter().partition(meant);
+        let meant = |fault: &LabFault| target.is_none_or(|target| fault.is_meant_by(target));
+        let (healed, mut left): (Vec<LabFault>, Vec<LabFault>) = self.faults().into_iter().partition(meant);
         // The wires first, so that what starts finds the network as it will be. A port that is off has no rules to
         // obey until it is back.
         self.apply_to_switch(&left)?;
@@ -85,51 +90,52 @@ impl Lab {
         Ok(healed)
     }
 
-    fn heal_processes(&self, fault: &Fault, left: &[Fault]) -> Result<()> {
+    fn heal_processes(&self, fault: &LabFault, left: &[LabFault]) -> Result<()> {
         match *fault {
-            Fault::PowerOff(id) => {
+            LabFault::PowerOff(id) => {
                 self.boot(id)?;
                 self.apply_to_switch(left)
             }
-            Fault::NoInterface(id) => {
+            LabFault::NoInterface(id) => {
                 net::plug(self.plan(), &[Host::Node(id)])?;
                 self.apply_to_switch(left)
             }
-            Fault::OtherMac(id) => self.set_mac(id, &Plan::mac(Host::Node(id))),
-            Fault::Freeze(id) => cgroup::freeze(self.name(), Host::Node(id), false),
-            Fault::FreezeOnevip(id) => {
+            LabFault::OtherMac(id) => self.set_mac(id, &LabPlan::mac(Host::Node(id))),
+            LabFault::Freeze(id) => cgroup::freeze(self.name(), Host::Node(id), false),
+            LabFault::FreezeOnevip(id) => {
                 self.node(id).onevip().into_iter().for_each(|pid| signal(pid, Signal::SIGCONT));
                 Ok(())
             }
-            Fault::FreezeSshd(id) => {
+            LabFault::FreezeSshd(id) => {
                 self.node(id).sshd().into_iter().for_each(|pid| signal(pid, Signal::SIGCONT));
                 Ok(())
             }
-            Fault::KillOnevip(id) if self.node(id).onevip().is_none() => {
+            LabFault::KillOnevip(id) if self.node(id).onevip().is_none() => {
                 self.node(id).start_onevip().map(drop)
             }
-            Fault::KillSshd(id) if self.node(id).sshd().is_none() => {
+            LabFault::KillSshd(id) if self.node(id).sshd().is_none() => {
                 ssh::start_sshd(self.name(), id).map(drop)
             }
-            Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) | Fault::DiskFull(_) => {
-                degrade::end(self, fault)
-            }
-            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => degrade::end(self, fault),
-            Fault::KillSshd(_) => Ok(()),
-            Fault::KillOnevip(_) | Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => Ok(()),
-            Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => Ok(()),
+            LabFault::SshdSlow(_)
+            | LabFault::SshdMaxstartups(_)
+            | LabFault::Nologin(_)
+            | LabFault::DiskFull(_) => degrade::end(self, fault),
+            LabFault::ForkBomb(_) | LabFault::MemoryHog(_) | LabFault::CpuHog(_) => degrade::end(self, fault),
+            LabFault::KillSshd(_) => Ok(()),
+            LabFault::KillOnevip(_) | LabFault::Cut(_) | LabFault::Mute(_) | LabFault::Deaf(_) => Ok(()),
+            LabFault::Loss { .. } | LabFault::Split(_) | LabFault::Snoop => Ok(()),
         }
     }
 
-    fn check(&self, fault: &Fault, in_force: &[Fault]) -> Result<()> {
+    fn check(&self, fault: &LabFault, in_force: &[LabFault]) -> Result<()> {
         let hosts = match fault {
-            Fault::Split(sides) => sides.iter().flatten().copied().collect(),
+            LabFault::Split(sides) => sides.iter().flatten().copied().collect(),
             _ => fault.node().map(Host::Node).into_iter().collect::<Vec<_>>(),
         };
         for host in hosts {
             self.plan().host(&host.to_string())?;
         }
-        let off = fault.node().filter(|&id| in_force.contains(&Fault::PowerOff(id)));
+        let off = fault.node().filter(|&id| in_force.contains(&LabFault::PowerOff(id)));
         ensure!(
             off.is_none(),
             "{} is powered off; heal it first",
@@ -148,7 +154,7 @@ impl Lab {
         net::unplug(self.name(), Host::Node(id))
     }
 
-    fn apply_to_switch(&self, faults: &[Fault]) -> Result<()> {
+    fn apply_to_switch(&self, faults: &[LabFault]) -> Result<()> {
         let plugged = |id: &u8| net::is_plugged(self.name(), Host::Node(*id)).unwrap_or(false);
         let ports: Vec<u8> = self.plan().node_ids().filter(plugged).collect();
         switch::apply(self.name(), &ports, faults)
@@ -170,8 +176,8 @@ impl Lab {
         self.dir().join("faults.json")
     }
 
-    fn write_faults(&self, faults: &[Fault]) -> Result<()> {
-        let words: Vec<String> = faults.iter().map(Fault::to_string).collect();
+    fn write_faults(&self, faults: &[LabFault]) -> Result<()> {
+        let words: Vec<String> = faults.iter().map(LabFault::to_string).collect();
         let path = self.faults_path();
         fs::write(&path, serde_json::to_vec(&words)?)
             .with_context(|| format!("cannot write {}", path.display()))

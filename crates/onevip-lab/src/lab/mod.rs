@@ -21,7 +21,7 @@ pub use self::node::LabNode;
 pub use self::options::Options;
 pub use self::reach::COMMAND_WITHIN;
 use crate::load::echo;
-use crate::plan::{Host, Name, Plan, ROOT};
+use crate::plan::{Host, LabPlan, Name, ROOT};
 use crate::process::{check_interrupt, clear_interrupt, tail, wait_until};
 use crate::{cgroup, cleanup, config, daemon, net, netns, ssh};
 
@@ -31,7 +31,7 @@ const SERVES_WITHIN: Duration = Duration::from_secs(10);
 /// What `up` writes down for the commands that come after it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct State {
-    pub plan: Plan,
+    pub plan: LabPlan,
     pub vip: Vec<IpAddr>,
     pub cluster_mac: String,
 }
@@ -197,7 +197,7 @@ impl Lab {
     }
 
     /// The lab's shape: who is in it, with which addresses.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &LabPlan {
         &self.state.plan
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Lab;
-use crate::plan::{Host, Plan};
+use crate::plan::{Host, LabPlan};
 use crate::process::run_ok;
 use crate::{cgroup, daemon};
 
@@ -38,7 +38,7 @@ impl<'a> LabNode<'a> {
 
     /// Its own MAC, in lower case.
     pub fn mac(self) -> String {
-        Plan::mac(Host::Node(self.id))
+        LabPlan::mac(Host::Node(self.id))
     }
 
     /// Its directory.

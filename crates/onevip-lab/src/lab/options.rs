@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use anyhow::Result;
 
-use crate::plan::Plan;
+use crate::plan::LabPlan;
 use crate::{cleanup, config, daemon};
 
 /// What lab to build. `Options::new("name")` is four nodes, sixty clients, the generated configuration, daemons.
@@ -89,9 +89,9 @@ impl Options {
         Self { echo: true, ..self }
     }
 
-    pub(super) fn plan(&self) -> Result<Plan> {
-        let plan = Plan::new(&self.name, self.nodes, self.clients, self.onevip)?;
-        Ok(Plan { living: self.living, echo: self.echo, ..plan })
+    pub(super) fn plan(&self) -> Result<LabPlan> {
+        let plan = LabPlan::new(&self.name, self.nodes, self.clients, self.onevip)?;
+        Ok(LabPlan { living: self.living, echo: self.echo, ..plan })
     }
 
     /// With a variable in the environment of every daemon.

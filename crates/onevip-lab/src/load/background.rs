@@ -14,7 +14,7 @@ use super::dial::{dial, end_abruptly};
 use super::segment::{Segment, flag};
 use crate::lab::Lab;
 use crate::net::INTERFACE;
-use crate::plan::{Host, Plan, vip4};
+use crate::plan::{Host, LabPlan, vip4};
 use crate::random::Random;
 use crate::wire::{Tap, parse_mac};
 
@@ -49,7 +49,7 @@ impl BackgroundTraffic {
         let silent = lab.inside("client", || silent.filter_map(|from| dial(*from, to).ok()).collect())?;
         let background = Maker {
             tap: lab.tap("client", INTERFACE)?,
-            own_mac: parse_mac(&Plan::mac(Host::Client)),
+            own_mac: parse_mac(&LabPlan::mac(Host::Client)),
             cluster_mac: parse_mac(lab.cluster_mac()),
             random: Random(seed),
             silent,

@@ -21,7 +21,7 @@ use super::segment::{Segment, flag};
 use crate::lab::Lab;
 use crate::net::{INTERFACE, feed};
 use crate::netns::Entrance;
-use crate::plan::{Host, Plan, vip4};
+use crate::plan::{Host, LabPlan, vip4};
 use crate::wire::{Tap, parse_mac};
 
 /// Between two probes from the same address.
@@ -79,7 +79,7 @@ impl SynProber {
         let tap = lab.tap(&host.to_string(), INTERFACE)?;
         let (sender, probes) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let own_mac = parse_mac(&Plan::mac(host));
+        let own_mac = parse_mac(&LabPlan::mac(host));
         let mut round = Round {
             tap,
             own_mac,

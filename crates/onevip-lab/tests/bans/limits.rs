@@ -8,8 +8,8 @@ use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket};
 use nix::sys::time::{TimeVal, TimeValLike};
 use onevip_lab::load::segment::{Segment, flag};
-use onevip_lab::plan::Plan;
-use onevip_lab::{Fault, Host, Lab, Options, wait_until};
+use onevip_lab::plan::LabPlan;
+use onevip_lab::{Host, Lab, LabFault, Options, wait_until};
 
 use super::{PATIENCE, clients_of, must_be_root, said};
 
@@ -109,12 +109,12 @@ fn refusals_follow_an_interface_that_changes() {
             segment.from_mac.map(|byte| format!("{byte:02x}")).join(":")
         })
     };
-    lab.fault(&Fault::NoInterface(2)).unwrap();
+    lab.fault(&LabFault::NoInterface(2)).unwrap();
     lab.heal(None).unwrap();
     wait_until(PATIENCE, "unix2 to take its share", || lab.node(2).claims() >= Some(512)).unwrap();
-    let own = Plan::mac(Host::Node(2));
+    let own = LabPlan::mac(Host::Node(2));
     wait_until(PATIENCE, "a refusal", || refused_from() == Some(own.clone())).unwrap();
-    lab.fault(&Fault::OtherMac(2)).unwrap();
-    let other = Plan::other_mac(Host::Node(2));
+    lab.fault(&LabFault::OtherMac(2)).unwrap();
+    let other = LabPlan::other_mac(Host::Node(2));
     wait_until(PATIENCE, "a refusal from the new MAC", || refused_from() == Some(other.clone())).unwrap();
 }

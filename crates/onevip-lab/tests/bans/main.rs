@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use onevip_lab::process::{run, run_ok};
-use onevip_lab::{Fault, Lab, Options, wait_until};
+use onevip_lab::{Lab, LabFault, Options, wait_until};
 use std::os::fd::AsRawFd;
 
 /// Long for everything that happens here, even on a machine that does much else.
@@ -163,7 +163,7 @@ fn a_node_that_was_off_learns_what_it_missed() {
     // The state directory is written within a second.
     let stored = onevip_lab::daemon::state_dir(lab.name(), 3).join("bans.json");
     wait_until(PATIENCE, "unix3 to store it", || stored.exists()).unwrap();
-    lab.fault(&Fault::PowerOff(3)).unwrap();
+    lab.fault(&LabFault::PowerOff(3)).unwrap();
     said(&lab, 1, "unban", &[&early]);
     said(&lab, 2, "ban", &[&late]);
     until_banned(&lab, 1, &[&late]);
@@ -192,7 +192,7 @@ fn a_ban_outlives_daemons_and_a_reboot_of_all_and_ends_by_itself() {
     assert_eq!(banned(&lab, 2), [client.to_string()]);
     assert!(is_kept_out(&lab, client));
     for node in [1, 2] {
-        lab.fault(&Fault::PowerOff(node)).unwrap();
+        lab.fault(&LabFault::PowerOff(node)).unwrap();
     }
     lab.heal(None).unwrap();
     lab.wait_serving(PATIENCE).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
 use onevip_lab::process::{is_alive, signal, spawn_background};
-use onevip_lab::{Fault, Lab, config, wait_until};
+use onevip_lab::{Lab, LabFault, config, wait_until};
 
 use super::{PATIENCE, lab, onevip, stdout};
 
@@ -208,7 +208,7 @@ fn somebody_elses_vip_is_found() {
 #[test]
 fn a_snooping_switch_is_named_by_status_and_doctor() {
     let lab = lab("dksnoop", 2);
-    lab.fault(&Fault::Snoop).unwrap();
+    lab.fault(&LabFault::Snoop).unwrap();
     let hint = || {
         let status = lab.node(1).onevip_status().unwrap();
         status["vips"][0]["membership"]["hint"].as_str().unwrap_or_default().to_owned()

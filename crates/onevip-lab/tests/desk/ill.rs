@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use onevip_lab::process::{run_ok, spawn_background};
-use onevip_lab::{Fault, Lab, Options, wait_until};
+use onevip_lab::{Lab, LabFault, Options, wait_until};
 
 use super::doctor::{all_findings, findings, finds, finds_nothing, replace_sshd};
 use super::who::bound_connect;
@@ -16,17 +16,17 @@ use super::{PATIENCE, clients_of, lab};
 fn each_illness_is_named_on_its_node_and_on_the_others() {
     let lab = lab("dkill", 2);
     for (fault, here, words) in [
-        (Fault::KillSshd(2), "not-listening", "sshd: nothing listens"),
-        (Fault::Nologin(2), "health", "nologin: "),
-        (Fault::DiskFull(2), "health", "disk /: "),
-        (Fault::SshdMaxstartups(2), "health", "MaxStartups"),
-        (Fault::ForkBomb(2), "health", "processes: "),
-        (Fault::MemoryHog(2), "health", "memory: "),
+        (LabFault::KillSshd(2), "not-listening", "sshd: nothing listens"),
+        (LabFault::Nologin(2), "health", "nologin: "),
+        (LabFault::DiskFull(2), "health", "disk /: "),
+        (LabFault::SshdMaxstartups(2), "health", "MaxStartups"),
+        (LabFault::ForkBomb(2), "health", "processes: "),
+        (LabFault::MemoryHog(2), "health", "memory: "),
     ] {
         [1, 2].into_iter().for_each(|node| finds_nothing(&lab, node));
         lab.fault(&fault).unwrap();
         // A doctor has no room beside a memory hog; the other node's has.
-        if !matches!(fault, Fault::ForkBomb(_) | Fault::MemoryHog(_)) {
+        if !matches!(fault, LabFault::ForkBomb(_) | LabFault::MemoryHog(_)) {
             let on_unix2 = if here == "health" { [words, "unix2 is ill"] } else { ["port 22", "sshd"] };
             finds(&lab, 2, here, &on_unix2);
         }
@@ -40,7 +40,7 @@ fn each_illness_is_named_on_its_node_and_on_the_others() {
 fn an_sshd_that_is_slow_or_frozen_is_named() {
     let lab = lab("dkslow", 2);
     let client = clients_of(&lab, 2, 1)[0];
-    for fault in [Fault::SshdSlow(2), Fault::FreezeSshd(2)] {
+    for fault in [LabFault::SshdSlow(2), LabFault::FreezeSshd(2)] {
         lab.fault(&fault).unwrap();
         let waits = lab.inside("client", || bound_connect(client, 22)(lab.vip_for(client))).unwrap();
         finds(&lab, 2, "health", &["unix2 is ill: sshd: ", "systemctl restart ssh"]);
@@ -55,7 +55,7 @@ fn an_sshd_that_is_slow_or_frozen_is_named() {
 fn a_busy_host_is_named() {
     let edit = |text: String| text.replace("[health]\n", "[health]\ncpu_pressure = { shed = 10 }\n");
     let lab = Lab::up(Options::test("dkbusy").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
-    lab.fault(&Fault::CpuHog(2)).unwrap();
+    lab.fault(&LabFault::CpuHog(2)).unwrap();
     // It is one machine: the other node may be short of processors as well.
     wait_until(PATIENCE, "cpu pressure to be found", || {
         let (found, text) = findings(&lab, 2);

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use onevip_lab::{Fault, Lab, Options, margins, wait_until};
+use onevip_lab::{Lab, LabFault, Options, margins, wait_until};
 
 use super::{PATIENCE, clients_of, onevip, said, stdout};
 
@@ -176,7 +176,7 @@ fn a_monitoring_system_gets_a_line_and_a_code() {
     said(&lab, 2, "drain", &[]);
     wait_until(PATIENCE, "a warning of the drained node", || check(2).0 == 1).unwrap();
     assert!(check(2).1.contains("it was drained"), "{}", check(2).1);
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     wait_until(PATIENCE, "a warning of the dead node", || check(1).0 == 1).unwrap();
     assert!(check(1).1.contains("ONEVIP WARNING - login: unix2 is out"), "{}", check(1).1);
     lab.node(1).stop_onevip();
@@ -197,7 +197,7 @@ fn hooks_run_when_something_happens_and_delay_no_takeover() {
     let text = || fs::read_to_string(&told).unwrap_or_default();
     wait_until(PATIENCE, "the hook for a node that is heard", || text().contains("unix1 node-heard unix2"))
         .unwrap();
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     wait_until(PATIENCE, "unix1 to claim half of everything", || lab.node(1).claims() == Some(512)).unwrap();
     wait_until(PATIENCE, "the hook for a node that is out", || text().contains("unix1 node-out unix2"))
         .unwrap();

@@ -1,6 +1,6 @@
 //! `onevip who`.
 
-use onevip_lab::{Fault, wait_until};
+use onevip_lab::{LabFault, wait_until};
 
 use super::{PATIENCE, clients_of, json, lab, onevip, said, sit_down, stdout, types};
 
@@ -51,7 +51,7 @@ fn one_node_answers_for_all_and_says_who_is_silent() {
     let one = json(&lab, 2, "who", &["--all-nodes", &sessions[2].client.0.to_string()]);
     assert_eq!((one.len(), one[0]["node"].as_str()), (1, Some("unix3")));
 
-    lab.fault(&Fault::PowerOff(3)).unwrap();
+    lab.fault(&LabFault::PowerOff(3)).unwrap();
     wait_until(PATIENCE, "unix3 to be out", || {
         onevip(&lab, 1, "who", &["--all-nodes"]).status.code() == Some(1)
     })
@@ -115,7 +115,7 @@ fn where_says_where_a_client_lands_now_and_why_not_elsewhere() {
             "{page}"
         );
     }
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     wait_until(PATIENCE, "unix2 to be out", || {
         said(&lab, 1, "where", &[&client]).contains("unix2   it is out")
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::{CLUSTER_MAC, Mode, VIP, VIP6, client_of_each_family, in_every_mode, landed, predicted};
 use onevip_lab::Lab;
 use onevip_lab::demo::ping::PingReplies;
-use onevip_lab::neighbour::Ask;
+use onevip_lab::neighbour::SolicitationKind;
 
 in_every_mode!(
     one_node_answers_arp_solicitations_and_ping,
@@ -30,7 +30,7 @@ fn one_node_answers_arp_solicitations_and_ping(mode: Mode) {
         assert_eq!(answers.len(), 1, "{host}: {answers:#?}");
         assert_eq!(answers[0].sender_mac, CLUSTER_MAC);
         assert_ne!(answers[0].frame_source, CLUSTER_MAC, "a switch would learn the cluster MAC on one port");
-        for ask in [Ask::Group, Ask::Probe, Ask::Duplicate] {
+        for ask in [SolicitationKind::Group, SolicitationKind::Probe, SolicitationKind::Duplicate] {
             one_node_answers_a_solicitation(&lab, host, ask);
         }
     }
@@ -40,14 +40,18 @@ fn one_node_answers_arp_solicitations_and_ping(mode: Mode) {
     }
 }
 
-fn one_node_answers_a_solicitation(lab: &Lab, host: &str, ask: Ask) {
+fn one_node_answers_a_solicitation(lab: &Lab, host: &str, ask: SolicitationKind) {
     let answers = lab.solicit(host, ask, VIP6, Duration::from_millis(300)).unwrap();
     let [answer] = answers.as_slice() else { panic!("{host}, {ask:?}: {answers:#?}") };
     assert!(answer.is_whole, "{answer:#?}");
     assert_ne!(answer.frame_source, CLUSTER_MAC);
     // Whoever asks the VIP itself knows its MAC already, and is not told.
-    assert_eq!(answer.link_address.as_deref(), (ask != Ask::Probe).then_some(CLUSTER_MAC), "{ask:?}");
-    assert_eq!(answer.destination.is_multicast(), ask == Ask::Duplicate, "{answer:#?}");
+    assert_eq!(
+        answer.link_address.as_deref(),
+        (ask != SolicitationKind::Probe).then_some(CLUSTER_MAC),
+        "{ask:?}"
+    );
+    assert_eq!(answer.destination.is_multicast(), ask == SolicitationKind::Duplicate, "{answer:#?}");
 }
 
 fn every_client_lands_where_predicted(mode: Mode) {

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use onevip_lab::plan::Plan;
+use onevip_lab::plan::LabPlan;
 use onevip_lab::process::{run, signal};
 use onevip_lab::{Host, Lab, Options, daemon, wait_until};
 
@@ -252,7 +252,7 @@ fn a_stranger_who_has_the_vip_is_found_first_and_his_leaving_waited_for() {
         let mut daemon = Daemon::start(&lab);
         daemon.waits_for(&format!(
             "{vip} is already used on the LAN of eth0 by the host with MAC {}",
-            Plan::mac(Host::Client2)
+            LabPlan::mac(Host::Client2)
         ));
         lab.exec_ok("client2", &["ip", "addr", "del", &vip, "dev", "eth0"]).unwrap();
         daemon.serves();

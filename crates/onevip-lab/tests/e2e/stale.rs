@@ -8,7 +8,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
 use onevip_core::{Flags, Reason};
-use onevip_lab::{Fault, Lab};
+use onevip_lab::{Lab, LabFault};
 
 use crate::common::{
     Mode, PATIENCE, Session, VIP, Watch, bucket, client_of, in_every_mode, move_bucket, pings, take_over,
@@ -29,7 +29,7 @@ fn a_stale_half_open_socket_does_not_reset_the_new_owners_session(mode: Mode) {
     let bucket = bucket(&lab, client);
     let (one, two) = (take_over(&lab, 1), take_over(&lab, 2));
     assert!(pings(&lab, client), "the client knows where the VIP is");
-    lab.fault(&Fault::Mute(1)).unwrap();
+    lab.fault(&LabFault::Mute(1)).unwrap();
     let mut session = std::thread::scope(|scope| {
         let opening = scope.spawn(|| Session::open(&lab, client));
         wait("the SYN to reach unix1", || verdicts(&lab, 1, Reason::SynOwn) > 0);

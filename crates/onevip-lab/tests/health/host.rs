@@ -1,6 +1,6 @@
 //! A host that runs out of something, or is about to go down.
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 use onevip_lab::margins::{self, Margins};
 use onevip_lab::process::run_ok;
 
@@ -8,21 +8,21 @@ use super::*;
 
 #[test]
 fn nologin_sends_new_users_elsewhere_until_it_goes() {
-    it_goes_out_and_comes_back(testbed(options("nologin")), &Fault::Nologin(2), "nologin");
+    it_goes_out_and_comes_back(testbed(options("nologin")), &LabFault::Nologin(2), "nologin");
 }
 
 #[test]
 fn a_fork_bomb_on_one_node_is_no_affair_of_the_others() {
-    goes_out_and_beats_on("forks", &Fault::ForkBomb(2), "processes");
+    goes_out_and_beats_on("forks", &LabFault::ForkBomb(2), "processes");
 }
 
 #[test]
 fn a_memory_hog_on_one_node_is_no_affair_of_the_others() {
-    goes_out_and_beats_on("memory", &Fault::MemoryHog(2), "memory");
+    goes_out_and_beats_on("memory", &LabFault::MemoryHog(2), "memory");
 }
 
 /// Beside all that is said of every illness: no daemon ever renewed its lease when that had run out.
-fn goes_out_and_beats_on(name: &str, fault: &Fault, check: &str) {
+fn goes_out_and_beats_on(name: &str, fault: &LabFault, check: &str) {
     let testbed = testbed(options(name).edit_config(margins::with_metrics).unwrap());
     let read = |lab: &Lab| -> Vec<Margins> { (1..=3).map(|id| Margins::read(lab, id).unwrap()).collect() };
     let before = read(&testbed.lab);
@@ -36,7 +36,7 @@ fn goes_out_and_beats_on(name: &str, fault: &Fault, check: &str) {
 
 #[test]
 fn a_full_disk_sends_new_users_elsewhere() {
-    it_goes_out_and_comes_back(testbed(options("disk")), &Fault::DiskFull(2), "disk /");
+    it_goes_out_and_comes_back(testbed(options("disk")), &LabFault::DiskFull(2), "disk /");
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_busy_host_sheds_load_in_steps() {
     let edit = |text: String| text.replace("[health]\n", "[health]\ncpu_pressure = { shed = 10 }\n");
     let mut testbed = testbed(options("busy").edit_config(edit).unwrap());
     // The others may be slow as well: it is one machine. So only this node's own weight is looked at.
-    testbed.lab.fault(&Fault::CpuHog(2)).unwrap();
+    testbed.lab.fault(&LabFault::CpuHog(2)).unwrap();
     let percent = |testbed: &Testbed| health(&testbed.lab, 2)["weight_percent"].as_u64().unwrap();
     for step in [50, 25, 10] {
         until(&mut testbed, "the next step down", |testbed| percent(testbed) <= step);
@@ -59,7 +59,7 @@ fn nologin_never_undoes_an_administrators_drain() {
     let lab = Lab::up(options("drain")).unwrap();
     run_ok(&mut lab.node(2).onevip_command("drain").unwrap(), PATIENCE).unwrap();
     wait_until(PATIENCE, "unix2 to claim nothing", || lab.node(2).claims() == Some(0)).unwrap();
-    lab.fault(&Fault::Nologin(2)).unwrap();
+    lab.fault(&LabFault::Nologin(2)).unwrap();
     until_state(&lab, 2, "nologin", "out");
     lab.heal(None).unwrap();
     until_state(&lab, 2, "nologin", "well");
@@ -91,7 +91,7 @@ fn checks_change_with_a_reload() {
     let lab = Lab::up(options("reload")).unwrap();
     let path = lab.dir().join("onevip.toml");
     let before = std::fs::read_to_string(&path).unwrap();
-    lab.fault(&Fault::Nologin(2)).unwrap();
+    lab.fault(&LabFault::Nologin(2)).unwrap();
     until_state(&lab, 2, "nologin", "out");
     let check = "\n[[check]]\nname = \"new\"\ncommand = \"echo here\"\ninterval = \"300ms\"\n";
     lab.write_config(&(before.replace("[health]\n", "[health]\nnologin = \"ignore\"\n") + check)).unwrap();

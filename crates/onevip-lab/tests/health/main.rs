@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use onevip_lab::load::SessionLog;
 use onevip_lab::testbed::Testbed;
-use onevip_lab::{Fault, Host, Lab, Options, wait_until};
+use onevip_lab::{Host, Lab, LabFault, Options, wait_until};
 use serde_json::Value;
 
 /// Long for everything that happens here, even on a machine that does much else.
@@ -72,7 +72,7 @@ fn nobody_lost_a_session(testbed: &mut Testbed) {
 }
 
 /// A fault of node 2 sends its new users elsewhere, cuts nobody's session, and passes.
-fn it_goes_out_and_comes_back(mut testbed: Testbed, fault: &Fault, check: &str) -> Testbed {
+fn it_goes_out_and_comes_back(mut testbed: Testbed, fault: &LabFault, check: &str) -> Testbed {
     testbed.lab.fault(fault).unwrap();
     until_served(&mut testbed, |node| node != 2);
     let found = checked(&testbed.lab, 2, check);

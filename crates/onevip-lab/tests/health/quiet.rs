@@ -1,6 +1,6 @@
 //! What checks must not do: fill a log, disturb who is well, act where nobody would take over.
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn a_knock_is_no_session_and_keeps_no_bucket_busy() {
 fn with_fixed_nodes_health_is_shown_and_changes_nothing() {
     let lab = Lab::up(options("static").static_membership()).unwrap();
     let claims = lab.node(2).claims();
-    lab.fault(&Fault::KillSshd(2)).unwrap();
+    lab.fault(&LabFault::KillSshd(2)).unwrap();
     until_state(&lab, 2, "sshd", "out");
     assert_eq!(lab.node(2).claims(), claims);
     let page =

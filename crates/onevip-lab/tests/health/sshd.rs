@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 
 use super::*;
 
 #[test]
 fn a_killed_sshds_users_are_served_elsewhere() {
-    it_goes_out_and_comes_back(testbed(options("kill")), &Fault::KillSshd(2), "sshd");
+    it_goes_out_and_comes_back(testbed(options("kill")), &LabFault::KillSshd(2), "sshd");
 }
 
 #[test]
 fn a_frozen_sshds_users_are_served_elsewhere() {
-    it_goes_out_and_comes_back(testbed(options("freeze")), &Fault::FreezeSshd(2), "sshd");
+    it_goes_out_and_comes_back(testbed(options("freeze")), &LabFault::FreezeSshd(2), "sshd");
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_frozen_sshd_is_known_by_its_queue_before_anybody_has_waited_in_vain() {
     let mut testbed = testbed(options("queue").edit_config(|text| text.replace("[health]\n", slow)).unwrap());
     until_state(&testbed.lab, 2, "sshd", "well");
     let client = client_of(&testbed, 2);
-    testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
+    testbed.lab.fault(&LabFault::FreezeSshd(2)).unwrap();
     let _waits = connect(&testbed.lab, client);
     until_served(&mut testbed, |node| node != 2);
     let found = checked(&testbed.lab, 2, "sshd");
@@ -35,14 +35,14 @@ fn a_frozen_sshd_is_known_by_its_queue_before_anybody_has_waited_in_vain() {
 
 #[test]
 fn a_full_sshds_users_are_served_elsewhere() {
-    it_goes_out_and_comes_back(testbed(options("full")), &Fault::SshdMaxstartups(2), "sshd");
+    it_goes_out_and_comes_back(testbed(options("full")), &LabFault::SshdMaxstartups(2), "sshd");
 }
 
 #[test]
 fn a_slow_sshd_is_noticed_by_the_first_user_who_waits() {
     let mut testbed = testbed(options("slow"));
     let client = client_of(&testbed, 2);
-    testbed.lab.fault(&Fault::SshdSlow(2)).unwrap();
+    testbed.lab.fault(&LabFault::SshdSlow(2)).unwrap();
     let _waits = connect(&testbed.lab, client);
     until_served(&mut testbed, |node| node != 2);
     let found = checked(&testbed.lab, 2, "sshd");
@@ -57,7 +57,7 @@ fn a_slow_sshd_is_noticed_by_the_first_user_who_waits() {
 fn a_restart_of_sshd_moves_nobody() {
     let mut testbed = testbed(options("again"));
     for _ in 0..3 {
-        testbed.lab.fault(&Fault::KillSshd(2)).unwrap();
+        testbed.lab.fault(&LabFault::KillSshd(2)).unwrap();
         testbed.lab.heal(None).unwrap();
         testbed.watch(std::time::Instant::now() + Duration::from_millis(1500), |_| false).unwrap();
     }
@@ -80,7 +80,7 @@ fn an_sshd_that_is_reached_by_ipv6_alone_is_examined_too() {
     };
     let lab = Lab::up(options("six").edit_config(edit).unwrap()).unwrap();
     until_state(&lab, 2, "sshd", "well");
-    lab.fault(&Fault::KillSshd(2)).unwrap();
+    lab.fault(&LabFault::KillSshd(2)).unwrap();
     until_state(&lab, 2, "sshd", "out");
     wait_until(PATIENCE, "unix2 to claim nothing", || lab.node(2).claims() == Some(0)).unwrap();
     lab.heal(None).unwrap();

@@ -1,6 +1,6 @@
 //! Several nodes that are ill at once: somebody always serves.
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 
 use super::*;
 
@@ -8,7 +8,7 @@ use super::*;
 fn when_all_are_ill_all_serve() {
     let mut testbed = testbed(options("all"));
     for node in 1..=3 {
-        testbed.lab.fault(&Fault::Nologin(node)).unwrap();
+        testbed.lab.fault(&LabFault::Nologin(node)).unwrap();
     }
     for node in 1..=3 {
         until_state(&testbed.lab, node, "nologin", "out");
@@ -21,11 +21,11 @@ fn when_all_are_ill_all_serve() {
 #[test]
 fn the_least_ill_go_on() {
     let mut testbed = testbed(options("least"));
-    testbed.lab.fault(&Fault::KillSshd(1)).unwrap();
-    testbed.lab.fault(&Fault::Nologin(2)).unwrap();
-    testbed.lab.fault(&Fault::DiskFull(3)).unwrap();
+    testbed.lab.fault(&LabFault::KillSshd(1)).unwrap();
+    testbed.lab.fault(&LabFault::Nologin(2)).unwrap();
+    testbed.lab.fault(&LabFault::DiskFull(3)).unwrap();
     until_served(&mut testbed, |node| node == 3);
-    testbed.lab.fault(&Fault::KillSshd(3)).unwrap();
+    testbed.lab.fault(&LabFault::KillSshd(3)).unwrap();
     until_served(&mut testbed, |node| node == 2);
     nobody_lost_a_session(&mut testbed);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 use onevip_lab::load::{BackgroundTraffic, BannerClients};
 
 use super::*;
@@ -38,7 +38,7 @@ fn a_frozen_sshd_without_a_check_of_its_own_is_voted_out_by_its_peers() {
     let mut testbed = testbed(unchecked("witness"));
     until_witnessed(&testbed.lab);
     let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
-    testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
+    testbed.lab.fault(&LabFault::FreezeSshd(2)).unwrap();
     until_served(&mut testbed, |node| node != 2);
     wait_until(PATIENCE, "both to be counted", || voters(&testbed.lab, 1, 2) == 2).unwrap();
     let suspicion = peer(&testbed.lab, 1, 2)["suspicion"].as_str().unwrap().to_owned();
@@ -63,7 +63,7 @@ fn the_other_one_of_two_suffices() {
     let mut testbed = testbed(unchecked("pair").nodes(2));
     until_witnessed(&testbed.lab);
     let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
-    testbed.lab.fault(&Fault::FreezeSshd(2)).unwrap();
+    testbed.lab.fault(&LabFault::FreezeSshd(2)).unwrap();
     until_served(&mut testbed, |node| node == 1);
     testbed.lab.heal(None).unwrap();
     until_back(&mut testbed, 2);
@@ -76,7 +76,7 @@ fn with_every_sshd_frozen_all_go_on_serving() {
     until_witnessed(&testbed.lab);
     let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
     for node in 1..=3 {
-        testbed.lab.fault(&Fault::FreezeSshd(node)).unwrap();
+        testbed.lab.fault(&LabFault::FreezeSshd(node)).unwrap();
     }
     let all_out = |testbed: &mut Testbed| (1..=3).all(|of| voters(&testbed.lab, 1 + of % 3, of) == 2);
     until(&mut testbed, "all to be voted out", all_out);

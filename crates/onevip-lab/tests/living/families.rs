@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 
 use onevip_lab::plan::{v6, vip4, vip6};
-use onevip_lab::{Fault, Lab, Options, wait_until};
+use onevip_lab::{Lab, LabFault, Options, wait_until};
 
 use super::PATIENCE;
 
@@ -91,7 +91,7 @@ fn a_dead_node_is_replaced(lab: &Lab, families: &[Vec<IpAddr>]) {
         assert_eq!(landed(lab, client).as_deref(), Some("unix2"), "{client}");
     }
     let mut sessions: Vec<Session> = of_unix1.iter().map(|&client| Session::open(lab, client)).collect();
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     for &client in &of_unix2 {
         wait("somebody else to serve", || landed(lab, client).is_some_and(|host| host != "unix2"));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 
 use super::{answered_twice, lost, testbed, until, until_served, until_they_go_on};
 
@@ -10,7 +10,7 @@ use super::{answered_twice, lost, testbed, until, until_served, until_they_go_on
 fn a_dead_nodes_clients_are_served_by_others_and_its_orphans_are_reset() {
     let mut testbed = testbed("dead");
     let start = Instant::now();
-    testbed.lab.fault(&Fault::PowerOff(2)).unwrap();
+    testbed.lab.fault(&LabFault::PowerOff(2)).unwrap();
     until_served(&mut testbed, |node| node != 2);
     until(&mut testbed, "the orphans to be reset", |testbed| {
         testbed.sessions.glance().iter().filter(|log| log.node == 2).all(|log| log.lost.is_some())
@@ -27,7 +27,7 @@ fn a_dead_nodes_clients_are_served_by_others_and_its_orphans_are_reset() {
 }
 
 /// A fault of node 2 comes and goes; sessions on the other nodes do not notice.
-fn elsewhere_nobody_notices(name: &str, fault: &Fault) {
+fn elsewhere_nobody_notices(name: &str, fault: &LabFault) {
     let mut testbed = testbed(name);
     testbed.lab.fault(fault).unwrap();
     until_served(&mut testbed, |node| node != 2);
@@ -42,21 +42,21 @@ fn elsewhere_nobody_notices(name: &str, fault: &Fault) {
 
 #[test]
 fn a_cut_node_costs_nobody_elsewhere_anything() {
-    elsewhere_nobody_notices("cut", &Fault::Cut(2));
+    elsewhere_nobody_notices("cut", &LabFault::Cut(2));
 }
 
 #[test]
 fn a_mute_node_costs_nobody_elsewhere_anything() {
-    elsewhere_nobody_notices("mute", &Fault::Mute(2));
+    elsewhere_nobody_notices("mute", &LabFault::Mute(2));
 }
 
 #[test]
 fn a_deaf_node_costs_nobody_elsewhere_anything() {
-    elsewhere_nobody_notices("deaf", &Fault::Deaf(2));
+    elsewhere_nobody_notices("deaf", &LabFault::Deaf(2));
 }
 
 /// A fault of node 2 that leaves its kernel alive: its clients are served by others, its sessions live through it.
-fn its_sessions_live_through(name: &str, fault: &Fault, never_pause: bool) {
+fn its_sessions_live_through(name: &str, fault: &LabFault, never_pause: bool) {
     let mut testbed = testbed(name);
     let start = Instant::now();
     testbed.lab.fault(fault).unwrap();
@@ -75,17 +75,17 @@ fn its_sessions_live_through(name: &str, fault: &Fault, never_pause: bool) {
 
 #[test]
 fn a_frozen_nodes_sessions_go_on_after_the_thaw() {
-    its_sessions_live_through("frozen", &Fault::Freeze(2), false);
+    its_sessions_live_through("frozen", &LabFault::Freeze(2), false);
 }
 
 #[test]
 fn a_frozen_daemons_sessions_never_pause() {
-    its_sessions_live_through("fdaemon", &Fault::FreezeOnevip(2), true);
+    its_sessions_live_through("fdaemon", &LabFault::FreezeOnevip(2), true);
 }
 
 #[test]
 fn a_killed_daemons_sessions_never_pause() {
-    its_sessions_live_through("killed", &Fault::KillOnevip(2), true);
+    its_sessions_live_through("killed", &LabFault::KillOnevip(2), true);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn both_sides_of_a_split_serve_their_clients() {
 fn a_node_that_loses_a_third_of_its_frames_gives_its_share_away_and_keeps_its_sessions() {
     let mut testbed = testbed("lossy");
     let start = Instant::now();
-    testbed.lab.fault(&Fault::Loss { percent: 33, node: 2 }).unwrap();
+    testbed.lab.fault(&LabFault::Loss { percent: 33, node: 2 }).unwrap();
     let out = |testbed: &mut onevip_lab::testbed::Testbed| testbed.lab.node(2).claims() == Some(0);
     until(&mut testbed, "unix2 to claim nothing", out);
     until_served(&mut testbed, |node| node != 2);
@@ -137,6 +137,6 @@ fn the_last_of_two_nodes_serves_on_a_silent_lan() {
     // As any host of a LAN does, the node has spoken to somebody who is no node.
     let client = lab.clients()[0].to_string();
     lab.exec_ok("unix1", &["ping", "-c", "1", "-W", "2", &client]).unwrap();
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     wait_until(super::PATIENCE, "unix1 to claim everything", || lab.node(1).claims() == Some(1024)).unwrap();
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use onevip_lab::netns::{self, sysctl};
 use onevip_lab::plan::{v4, v6, vip6};
-use onevip_lab::{Fault, Host, Lab, Options, wait_until};
+use onevip_lab::{Host, Lab, LabFault, Options, wait_until};
 
 use super::PATIENCE;
 use super::families::{client_of, landed, takes_its_share};
@@ -78,7 +78,7 @@ fn all_log_in(lab: &Lab, clients: &[(String, IpAddr)]) {
 
 /// One node loses its power, its clients land elsewhere, and it comes back.
 fn unix2_fails_and_comes_back(lab: &Lab, clients: &[(String, IpAddr)]) {
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     for (_, client) in clients.iter().filter(|(host, _)| host == "unix2") {
         wait("somebody else to serve", || landed(lab, *client).is_some_and(|host| host != "unix2"));
     }
@@ -185,7 +185,7 @@ fn announces_itself(lab: &Lab, node: u8) {
 fn a_flooded_mac_passes_a_snooping_switch_with_a_querier() {
     let lab = flooded("floodsn");
     lab.start_onevip().unwrap();
-    lab.fault(&Fault::Snoop).unwrap();
+    lab.fault(&LabFault::Snoop).unwrap();
     wait("the querier to take over", || withholds_multicast(&lab));
     let before: Vec<usize> = lab.nodes().map(|node| outs(&node.onevip_log())).collect();
     let clients = one_client_of_each(&lab);

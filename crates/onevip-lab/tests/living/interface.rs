@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use onevip_lab::load::SessionLog;
-use onevip_lab::plan::{Plan, vip4, vip6};
+use onevip_lab::plan::{LabPlan, vip4, vip6};
 use onevip_lab::process::signal;
 use onevip_lab::testbed::Testbed;
 use onevip_lab::wire::Tap;
-use onevip_lab::{Fault, Host, Lab, wait_until};
+use onevip_lab::{Host, Lab, LabFault, wait_until};
 
 use super::families::{Session, client_of, lab, landed, missing, takes_its_share};
 use super::{PATIENCE, answered_twice, lost, testbed, until, until_served, until_they_go_on};
@@ -21,7 +21,7 @@ const NOT_YET_GONE: Duration = Duration::from_millis(105 + 12 * 25);
 /// The interface of a node goes and comes back at once, as with `netplan apply`. How long it was away, at most.
 fn renew(testbed: &Testbed, node: u8) -> Duration {
     let start = Instant::now();
-    testbed.lab.fault(&Fault::NoInterface(node)).unwrap();
+    testbed.lab.fault(&LabFault::NoInterface(node)).unwrap();
     testbed.lab.heal(None).unwrap();
     start.elapsed()
 }
@@ -64,7 +64,7 @@ fn a_node_whose_interface_is_made_anew_serves_again_by_itself() {
 fn a_node_without_its_interface_says_so_and_blames_nobody() {
     let mut testbed = testbed("no-eth");
     let start = Instant::now();
-    testbed.lab.fault(&Fault::NoInterface(2)).unwrap();
+    testbed.lab.fault(&LabFault::NoInterface(2)).unwrap();
     until_served(&mut testbed, |node| node != 2);
     let trouble =
         |testbed: &Testbed| testbed.lab.node(2).onevip_status().unwrap()["vips"][0]["trouble"].clone();
@@ -117,7 +117,7 @@ fn interfaces_made_anew_one_after_the_other_cost_no_session_elsewhere() {
     let mut testbed = testbed("anew-each");
     let start = Instant::now();
     for node in 1..=3 {
-        testbed.lab.fault(&Fault::NoInterface(node)).unwrap();
+        testbed.lab.fault(&LabFault::NoInterface(node)).unwrap();
         until_served(&mut testbed, |by| by != node);
         testbed.lab.heal(None).unwrap();
         until_it_serves(&mut testbed, node);
@@ -149,9 +149,9 @@ fn next_beat_source(tap: &Tap, v6: bool) -> String {
 fn beats_and_questions_follow_a_mac_that_changes_and_no_session_is_lost() {
     let mut testbed = testbed("mac");
     let start = Instant::now();
-    let (old, new) = (Plan::mac(Host::Node(2)), Plan::other_mac(Host::Node(2)));
+    let (old, new) = (LabPlan::mac(Host::Node(2)), LabPlan::other_mac(Host::Node(2)));
     let tap = testbed.lab.tap("switch", "unix2").unwrap();
-    testbed.lab.fault(&Fault::OtherMac(2)).unwrap();
+    testbed.lab.fault(&LabFault::OtherMac(2)).unwrap();
     let changed = Instant::now();
     for v6 in [false, true] {
         while next_beat_source(&tap, v6) != new {
@@ -216,7 +216,7 @@ fn an_interface_made_anew_serves_both_families_again() {
     let of = |host| families.iter().map(|clients| client_of(clients, &lab, host)).collect::<Vec<_>>();
     let (of_unix1, of_unix2) = (of("unix1"), of("unix2"));
     let mut sessions: Vec<Session> = of_unix1.iter().map(|&client| Session::open(&lab, client)).collect();
-    lab.fault(&Fault::NoInterface(2)).unwrap();
+    lab.fault(&LabFault::NoInterface(2)).unwrap();
     lab.heal(None).unwrap();
     takes_its_share(&lab, 2);
     for &client in &of_unix2 {
@@ -232,12 +232,12 @@ fn an_interface_made_anew_serves_both_families_again() {
 fn a_node_waits_for_its_own_addresses() {
     let mut testbed = testbed("own-late");
     let start = Instant::now();
-    testbed.lab.fault(&Fault::NoInterface(2)).unwrap();
+    testbed.lab.fault(&LabFault::NoInterface(2)).unwrap();
     let switch = "link add unix2 type veth peer name eth0 netns {ns}\nlink set unix2 master br0 up\n";
     let netns = testbed.lab.name().netns(Host::Node(2));
     onevip_lab::net::ip_batch(testbed.lab.name(), Host::Switch, &switch.replace("{ns}", &netns)).unwrap();
     let on_node = |batch: &str| onevip_lab::net::ip_batch(testbed.lab.name(), Host::Node(2), batch).unwrap();
-    on_node(&format!("link set eth0 address {} up\n", Plan::mac(Host::Node(2))));
+    on_node(&format!("link set eth0 address {} up\n", LabPlan::mac(Host::Node(2))));
     let trouble =
         |testbed: &Testbed| testbed.lab.node(2).onevip_status().unwrap()["vips"][0]["trouble"].clone();
     let says = |testbed: &Testbed, family: &str| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use onevip_lab::process::{run, run_ok, wait_until};
-use onevip_lab::{Fault, Lab, Options};
+use onevip_lab::{Lab, LabFault, Options};
 
 use super::PATIENCE;
 
@@ -89,7 +89,7 @@ fn two_vips_drain_and_fail_over_each_by_itself() {
     command(&lab, 3, &["undrain", "--vip", "gpu"]);
     until("unix3 to serve gpu again", || claims(&lab, 3, GPU) > 0);
 
-    lab.fault(&Fault::PowerOff(3)).unwrap();
+    lab.fault(&LabFault::PowerOff(3)).unwrap();
     until("both VIPs to fail over", || {
         claims(&lab, 2, GPU) == 1024 && claims(&lab, 1, LOGIN) + claims(&lab, 2, LOGIN) == 1024
     });
@@ -145,7 +145,7 @@ fn pinned_sources_meet_their_node_and_a_spread_network_meets_all() {
     let spread: BTreeSet<_> = (0..10).map(|_| landed(&lab, ip("198.51.100.112"))).collect();
     assert!(!spread.contains(&None) && spread.len() > 1, "one address, many nodes: {spread:?}");
 
-    lab.fault(&Fault::PowerOff(3)).unwrap();
+    lab.fault(&LabFault::PowerOff(3)).unwrap();
     until("the pinned sources to be served elsewhere", || all_land(&|host| host != "unix3"));
     lab.heal(None).unwrap();
     until("unix3 to serve again", || claims(&lab, 3, LOGIN) > 0);

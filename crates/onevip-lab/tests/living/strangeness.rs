@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use onevip_lab::process::{run, signal};
 use onevip_lab::ssh_session::SshSession;
-use onevip_lab::{Fault, Lab, daemon, wait_until};
+use onevip_lab::{Lab, LabFault, daemon, wait_until};
 
 use super::{PATIENCE, answered_twice, bare, testbed, until, until_they_go_on};
 
@@ -90,7 +90,7 @@ fn a_node_that_dies_while_another_daemon_is_down_is_found_gone_by_it() {
     let knows = || fs::read_to_string(&written).is_ok_and(|text| text.contains("eth0 198.51.100.12"));
     wait_until(PATIENCE, "unix1 to write down that unix2 answers", knows).unwrap();
     lab.node(1).stop_onevip();
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     lab.node(1).start_onevip().unwrap();
     wait_until(PATIENCE, "unix2 to be found gone", || unix2_by_unix1(&lab)["kernel_gone"] == true).unwrap();
 }

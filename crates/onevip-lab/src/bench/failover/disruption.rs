@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 
-use crate::fault::Fault;
+use crate::fault::LabFault;
 
 /// Something that happens to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,15 +79,15 @@ impl Disruption {
     }
 
     /// The fault of one node that it is, if it is one that comes and is healed.
-    pub fn fault(self, node: u8) -> Option<Fault> {
+    pub fn fault(self, node: u8) -> Option<LabFault> {
         match self {
-            Self::PowerOff => Some(Fault::PowerOff(node)),
-            Self::Cut => Some(Fault::Cut(node)),
-            Self::Mute => Some(Fault::Mute(node)),
-            Self::Deaf => Some(Fault::Deaf(node)),
-            Self::Freeze => Some(Fault::Freeze(node)),
-            Self::FreezeOnevip => Some(Fault::FreezeOnevip(node)),
-            Self::KillOnevip => Some(Fault::KillOnevip(node)),
+            Self::PowerOff => Some(LabFault::PowerOff(node)),
+            Self::Cut => Some(LabFault::Cut(node)),
+            Self::Mute => Some(LabFault::Mute(node)),
+            Self::Deaf => Some(LabFault::Deaf(node)),
+            Self::Freeze => Some(LabFault::Freeze(node)),
+            Self::FreezeOnevip => Some(LabFault::FreezeOnevip(node)),
+            Self::KillOnevip => Some(LabFault::KillOnevip(node)),
             Self::Drain | Self::Restart | Self::Reload | Self::Add => None,
             Self::Split | Self::Loss | Self::Stress => None,
         }

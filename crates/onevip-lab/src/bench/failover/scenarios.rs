@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::aim::FailoverAim;
 use super::disruption::Disruption;
 use super::measurement::{FailoverMeasurement, Scenario};
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::plan::Host;
 use crate::process::run_ok;
 use crate::testbed::Testbed;
@@ -67,7 +67,7 @@ pub fn run(
 fn with_fault(
     testbed: &mut Testbed,
     disruption: Disruption,
-    fault: &Fault,
+    fault: &LabFault,
     node: u8,
     repeat: u32,
 ) -> Result<Vec<FailoverMeasurement>> {
@@ -228,7 +228,7 @@ fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<FailoverMeasurement>>
     let left = plan.addresses4(Host::Client);
     let across = |client, node| left.contains(&client) != (node <= half);
     let from = Instant::now();
-    testbed.lab.fault(&Fault::parse("split", Some(&sides))?)?;
+    testbed.lab.fault(&LabFault::parse("split", Some(&sides))?)?;
     let least = Instant::now() + FAULT_LEAST;
     testbed.watch(from + FAULT_MOST, |testbed| Instant::now() >= least && testbed.served().is_some())?;
     let until = Instant::now();
@@ -251,7 +251,7 @@ fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Resul
     let own = |_, other| other == node;
     let watchers = Watchers::start(&testbed.lab)?;
     let from = Instant::now();
-    testbed.lab.fault(&Fault::Loss { percent: 30, node })?;
+    testbed.lab.fault(&LabFault::Loss { percent: 30, node })?;
     testbed.watch(from + length, |_| false)?;
     let until = Instant::now();
     let scenario = Scenario {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::peer_check::{BACKGROUND, UNCHECKED};
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::{BannerClients, banner_clients};
 use crate::margins::{self, Margins};
@@ -126,7 +126,7 @@ pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
             let nodes = u32::from(testbed.lab.plan().nodes);
             let node = 1 + (repeat % nodes) as u8;
             eprintln!("{kind} {} of {}", repeat + 1, settings.repeat);
-            let fault = Fault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
+            let fault = LabFault::parse(fault_of(kind), Some(&Host::Node(node).to_string()))?;
             let measured =
                 measure(&mut testbed, &banner_clients, &fault, node).with_context(|| fault.to_string())?;
             measurements.push(HealthMeasurement { fault: kind.clone(), ..measured });
@@ -150,14 +150,14 @@ fn fault_of(kind: &str) -> &str {
 fn measure(
     testbed: &mut Testbed,
     banner_clients: &BannerClients,
-    fault: &Fault,
+    fault: &LabFault,
     node: u8,
 ) -> Result<HealthMeasurement> {
     testbed.watch(Instant::now() + REST, |_| false)?;
     let own = testbed.clients_of(node)?;
     let home = testbed.home.clone();
     let watchers = Watchers::start(&testbed.lab)?;
-    let sheds = matches!(fault, Fault::CpuHog(_));
+    let sheds = matches!(fault, LabFault::CpuHog(_));
     let before = margins_of(&testbed.lab)?;
     let from = Instant::now();
     testbed.lab.fault(fault)?;
@@ -316,7 +316,7 @@ mod tests {
     fn every_kind_is_a_fault_of_a_node() {
         for kind in KINDS.into_iter().filter(|kind| *kind != BACKGROUND) {
             let kind = fault_of(kind);
-            assert_eq!(Fault::parse(kind, Some("unix1")).unwrap().kind(), kind);
+            assert_eq!(LabFault::parse(kind, Some("unix1")).unwrap().kind(), kind);
         }
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::Fault;
+use super::PeerFault;
 use super::keepalived::{self, Pace};
 use crate::bench::ways::{Family, haproxy};
-use crate::fault;
+use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::{bulk, echo};
 use crate::plan::{Host, vip4};
@@ -175,14 +175,14 @@ impl Contestant {
     ///
     /// # Errors
     /// When that fails.
-    pub fn inflict(&self, fault: Fault) -> Result<()> {
+    pub fn inflict(&self, fault: PeerFault) -> Result<()> {
         match (fault, self.kind) {
-            (Fault::PowerOff, _) => self.lab.fault(&fault::Fault::PowerOff(VICTIM)),
-            (Fault::FreezeSshd, _) => self.lab.fault(&fault::Fault::FreezeSshd(VICTIM)),
-            (Fault::FreezeDaemon, Kind::Onevip | Kind::OnevipFast) => {
-                self.lab.fault(&fault::Fault::FreezeOnevip(VICTIM))
+            (PeerFault::PowerOff, _) => self.lab.fault(&LabFault::PowerOff(VICTIM)),
+            (PeerFault::FreezeSshd, _) => self.lab.fault(&LabFault::FreezeSshd(VICTIM)),
+            (PeerFault::FreezeDaemon, Kind::Onevip | Kind::OnevipFast) => {
+                self.lab.fault(&LabFault::FreezeOnevip(VICTIM))
             }
-            (Fault::FreezeDaemon, _) => {
+            (PeerFault::FreezeDaemon, _) => {
                 self.signal_daemon(Signal::SIGSTOP);
                 Ok(())
             }
@@ -193,15 +193,15 @@ impl Contestant {
     ///
     /// # Errors
     /// When a part does not come back.
-    pub fn heal(&self, fault: Fault) -> Result<()> {
+    pub fn heal(&self, fault: PeerFault) -> Result<()> {
         self.lab.heal(None)?;
         match (fault, self.kind.pace()) {
-            (Fault::PowerOff, Some(pace)) => keepalived::start(&self.lab, VICTIM, pace).map(drop),
-            (Fault::FreezeDaemon, _) => {
+            (PeerFault::PowerOff, Some(pace)) => keepalived::start(&self.lab, VICTIM, pace).map(drop),
+            (PeerFault::FreezeDaemon, _) => {
                 self.signal_daemon(Signal::SIGCONT);
                 Ok(())
             }
-            (Fault::PowerOff | Fault::FreezeSshd, _) => Ok(()),
+            (PeerFault::PowerOff | PeerFault::FreezeSshd, _) => Ok(()),
         }
     }
 

@@ -39,13 +39,13 @@ const UNSERVED: &str = "clients that were not served again while it was watched"
 
 /// What happens to the host that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum PeerFault {
     PowerOff,
     FreezeDaemon,
     FreezeSshd,
 }
 
-impl Fault {
+impl PeerFault {
     const ALL: [Self; 3] = [Self::PowerOff, Self::FreezeDaemon, Self::FreezeSshd];
 
     fn word(self) -> &'static str {
@@ -101,7 +101,7 @@ pub fn run(name: &str, rounds: usize, command: String) -> Result<BenchResults> {
     let set_up = |kind: &Kind| Contestant::set_up(*kind, name, CLIENTS);
     let mut lanes: Vec<Vec<Contestant>> =
         Kind::LANES.iter().map(|lane| lane.iter().map(set_up).collect()).collect::<Result<_>>()?;
-    for fault in Fault::ALL {
+    for fault in PeerFault::ALL {
         let figures = all_lanes(&mut lanes, fault, rounds, &progress)?;
         // In the order of `ALL`, whoever was ready first.
         for kind in Kind::ALL {
@@ -128,7 +128,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn note(&self, fault: Fault, results: &mut BenchResults) {
+    fn note(&self, fault: PeerFault, results: &mut BenchResults) {
         let mut note =
             |metric, unit, figure| results.note(metric, fault.word(), self.kind.word(), unit, figure);
         note(GAP, "s", median(&self.gaps).unwrap_or(0.0));
@@ -141,7 +141,7 @@ impl Figures {
 /// All rounds of a fault; of each contestant in the order of the rounds.
 fn all_lanes(
     lanes: &mut [Vec<Contestant>],
-    fault: Fault,
+    fault: PeerFault,
     rounds: usize,
     progress: &Progress,
 ) -> Result<Vec<Figures>> {
@@ -164,7 +164,7 @@ fn all_lanes(
 }
 
 /// One turn: breaks a contestant, waits until it serves everybody again, and mends it.
-fn fail(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
+fn fail(contestant: &mut Contestant, fault: PeerFault) -> Result<Figures> {
     let kind = contestant.kind;
     let affected = contestant.affected()?;
     let target = fault.target(contestant.address());
@@ -202,13 +202,14 @@ mod tests {
         let mut results = BenchResults::new("test", String::new());
         let gaps = vec![0.1, 0.2, 0.9];
         let figures = Figures { kind: Kind::OnevipFast, gaps, unserved_percent: 25.0, hosts: 2 };
-        figures.note(Fault::PowerOff, &mut results);
-        let of = |metric| results.find(metric, Fault::PowerOff.word(), "onevip, fast").unwrap().samples[0];
+        figures.note(PeerFault::PowerOff, &mut results);
+        let of =
+            |metric| results.find(metric, PeerFault::PowerOff.word(), "onevip, fast").unwrap().samples[0];
         assert_eq!([of(GAP), of(WORST), of(UNSERVED), of(HOSTS)], [0.2, 0.9, 25.0, 2.0]);
     }
 
     #[test]
     fn every_fault_is_watched_at_least_for_less_than_at_most() {
-        assert!(Fault::ALL.into_iter().all(|fault| fault.least() < fault.most()));
+        assert!(PeerFault::ALL.into_iter().all(|fault| fault.least() < fault.most()));
     }
 }

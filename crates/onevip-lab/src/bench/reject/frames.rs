@@ -7,7 +7,7 @@ use onevip_core::{BUCKETS, Hasher};
 
 use super::Family;
 use crate::load::segment::{Segment, flag};
-use crate::plan::{Host, Plan, multicast_mac, vip4, vip6};
+use crate::plan::{Host, LabPlan, multicast_mac, vip4, vip6};
 use crate::wire::parse_mac;
 
 /// Addresses that frames come from.
@@ -25,7 +25,7 @@ const NOBODY: &str = "02:00:00:00:0f:0f";
 pub fn frames(family: Family, to_us: bool) -> Vec<Vec<u8>> {
     let cluster_mac = multicast_mac(&[vip4().into(), vip6().into()]);
     let mut segment = Segment {
-        from_mac: parse_mac(&Plan::mac(Host::Client)),
+        from_mac: parse_mac(&LabPlan::mac(Host::Client)),
         to_mac: parse_mac(if to_us { &cluster_mac } else { NOBODY }),
         from: (Ipv4Addr::UNSPECIFIED, 40_000),
         to: (vip4(), 22),

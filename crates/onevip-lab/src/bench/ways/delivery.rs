@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::lab::Lab;
 use crate::net::{BRIDGE, INTERFACE, feed, ip_batch};
-use crate::plan::{Host, Plan};
+use crate::plan::{Host, LabPlan};
 
 /// How frames to a node's own MAC are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub fn filter_like_hardware(lab: &Lab) -> Result<()> {
     let of_card = format!(
         "ether daddr {} drop\nether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 ether daddr != {} drop",
         lab.cluster_mac(),
-        Plan::mac(Host::Client2)
+        LabPlan::mac(Host::Client2)
     );
     for (host, device, rules) in [("switch", BRIDGE, "drop"), ("client2", INTERFACE, &of_card)] {
         let table = format!(

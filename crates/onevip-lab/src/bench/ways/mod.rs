@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use self::delivery::Delivery;
 use crate::lab::{Lab, Options};
 use crate::load::{bulk, echo};
-use crate::plan::{Host, Plan, vip4, vip6};
+use crate::plan::{Host, LabPlan, vip4, vip6};
 
 /// One way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Family {
     }
 
     /// All addresses of a host.
-    pub fn addresses(self, plan: &Plan, host: Host) -> Vec<IpAddr> {
+    pub fn addresses(self, plan: &LabPlan, host: Host) -> Vec<IpAddr> {
         match self {
             Self::V4 => plan.addresses4(host).into_iter().map(IpAddr::from).collect(),
             Self::V6 => plan.addresses6(host).into_iter().map(IpAddr::from).collect(),
@@ -96,7 +96,7 @@ impl Family {
     }
 
     /// The main address of a host that has one.
-    pub fn address(self, plan: &Plan, host: Host) -> IpAddr {
+    pub fn address(self, plan: &LabPlan, host: Host) -> IpAddr {
         self.addresses(plan, host)[0]
     }
 }
