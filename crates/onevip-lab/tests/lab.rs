@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use onevip_lab::bench::ways::delivery::{self, Delivery};
+use onevip_lab::bench::access::switch_mode::{self, SwitchMode};
 use onevip_lab::cleanup::test_name;
 use onevip_lab::process::{is_alive, run, signal};
 use onevip_lab::{Lab, LabFault, Name, Options, lab, netns, wait_until};
@@ -345,10 +345,10 @@ fn a_switch_that_floods_lets_everybody_hear_and_stops_when_told() {
     };
     assert!(reaches(&lab, "client", &address(&lab, 1)));
     for _ in 0..2 {
-        delivery::set(&lab, Delivery::Flooded).unwrap();
+        switch_mode::set(&lab, SwitchMode::Flooded).unwrap();
         let heard = heard_by_the_other();
         assert!(heard >= 50, "only {heard} of 50 requests were heard by the other node");
-        delivery::set(&lab, Delivery::Switched).unwrap();
+        switch_mode::set(&lab, SwitchMode::Switched).unwrap();
         let heard = heard_by_the_other();
         assert!(heard < 25, "{heard} frames were heard by a node that 50 requests were not for");
     }

@@ -5,6 +5,7 @@
 //! [`stats`] makes medians, spreads and ratios. [`page`] writes `docs/benchmarks.md` from the raw results that are kept
 //! under `bench/results`; no figure gets onto it in another way.
 
+pub mod access;
 pub mod balance;
 pub mod build;
 pub mod connect;
@@ -23,6 +24,5 @@ pub mod scale;
 pub mod stats;
 pub mod throughput;
 pub mod total;
-pub mod ways;
 
 pub use resident::resident_kb;

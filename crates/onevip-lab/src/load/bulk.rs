@@ -1,6 +1,6 @@
-//! Bulk data both ways: a service of the lab, and flows that fill it.
+//! Bulk data in both directions: a service of the lab, and flows that fill it.
 //!
-//! One byte from the client says which way: `u`, the service counts what arrives and says at the end how much that was;
+//! One byte from the client says which direction: `u`, the service counts what arrives, and says at the end how much it was;
 //! `d`, it sends until the client has enough. (`onevip-lab bulk` is what runs on a node.)
 
 use std::io::{self, Read, Write};
@@ -30,16 +30,16 @@ const STUCK: Duration = Duration::from_secs(20);
 /// Flows that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// Which way the data goes, as the client sees it.
+/// Which direction the data goes, as the client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// From the client.
     Up,
     /// To the client.
     Down,
 }
 
-impl Way {
+impl Direction {
     /// In a word.
     pub fn word(self) -> &'static str {
         match self {
@@ -87,10 +87,10 @@ fn accept_all(listener: &TcpListener) -> Result<()> {
 }
 
 fn serve_one(mut connection: TcpStream) -> io::Result<()> {
-    let mut way = [0];
-    connection.read_exact(&mut way)?;
+    let mut direction = [0];
+    connection.read_exact(&mut direction)?;
     let mut chunk = vec![0; CHUNK];
-    if way == *b"d" {
+    if direction == *b"d" {
         loop {
             connection.write_all(&chunk)?;
         }
@@ -109,7 +109,7 @@ fn serve_one(mut connection: TcpStream) -> io::Result<()> {
 ///
 /// # Errors
 /// When a flow cannot be opened, or breaks.
-pub fn flows(ends: &[(IpAddr, IpAddr)], way: Way, length: Duration) -> Result<f64> {
+pub fn flows(ends: &[(IpAddr, IpAddr)], direction: Direction, length: Duration) -> Result<f64> {
     let ready = Barrier::new(ends.len());
     // One moment for all: whoever gets a processor late must not have a time of its own to fill.
     let start = OnceLock::new();
@@ -122,7 +122,8 @@ pub fn flows(ends: &[(IpAddr, IpAddr)], way: Way, length: Duration) -> Result<f6
                 ready.wait();
                 let stream = stream.with_context(|| format!("no way from {from} to {to} port {PORT}"))?;
                 let begun = *start.get_or_init(Instant::now);
-                run(stream, way, begun, length).with_context(|| format!("the flow from {from} to {to} broke"))
+                run(stream, direction, begun, length)
+                    .with_context(|| format!("the flow from {from} to {to} broke"))
             })
         };
         let threads: Vec<_> = ends.iter().map(flow).collect();
@@ -149,12 +150,17 @@ pub fn open(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Bytes that have arrived, and how long that took since `begun`.
-fn run(mut stream: TcpStream, way: Way, begun: Instant, length: Duration) -> io::Result<(u64, Duration)> {
+fn run(
+    mut stream: TcpStream,
+    direction: Direction,
+    begun: Instant,
+    length: Duration,
+) -> io::Result<(u64, Duration)> {
     stream.set_read_timeout(Some(STUCK))?;
     stream.set_write_timeout(Some(STUCK))?;
     let mut chunk = vec![0; CHUNK];
-    match way {
-        Way::Up => {
+    match direction {
+        Direction::Up => {
             stream.write_all(b"u")?;
             while begun.elapsed() < length {
                 stream.write_all(&chunk)?;
@@ -165,7 +171,7 @@ fn run(mut stream: TcpStream, way: Way, begun: Instant, length: Duration) -> io:
             stream.read_exact(&mut total)?;
             Ok((u64::from_be_bytes(total), begun.elapsed()))
         }
-        Way::Down => {
+        Direction::Down => {
             stream.write_all(b"d")?;
             let mut total = 0;
             while begun.elapsed() < length {
@@ -192,10 +198,10 @@ mod tests {
         thread::spawn(move || {
             listener.incoming().for_each(|connection| drop(thread::spawn(|| serve_one(connection.unwrap()))))
         });
-        for way in [Way::Up, Way::Down] {
+        for direction in [Direction::Up, Direction::Down] {
             let stream = TcpStream::connect(address).unwrap();
-            let (bytes, took) = run(stream, way, Instant::now(), Duration::from_millis(50)).unwrap();
-            assert!(bytes >= CHUNK as u64 / 4, "{way:?}: {bytes} bytes");
+            let (bytes, took) = run(stream, direction, Instant::now(), Duration::from_millis(50)).unwrap();
+            assert!(bytes >= CHUNK as u64 / 4, "{direction:?}: {bytes} bytes");
             assert!(took >= Duration::from_millis(50));
         }
     }

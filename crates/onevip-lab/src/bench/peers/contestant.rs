@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::PeerFault;
 use super::keepalived::{self, Pace};
-use crate::bench::ways::{Family, haproxy};
+use crate::bench::access::{IpFamily, haproxy};
 use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::{bulk, echo};
@@ -136,7 +136,7 @@ impl Contestant {
             }
         }
         if let Some(pace) = kind.checks() {
-            contestant.haproxy = Some(haproxy::start(&contestant.lab, pace, &[Family::V4])?);
+            contestant.haproxy = Some(haproxy::start(&contestant.lab, pace, &[IpFamily::V4])?);
         }
         contestant.settle(Duration::from_secs(20))?;
         Ok(contestant)

@@ -21,9 +21,9 @@ use anyhow::{Result, ensure};
 use self::frames::{SOURCES, frames};
 use self::receiver::Receiver;
 use self::sender::Sender;
+use super::access::IpFamily;
 use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::ways::Family;
 use crate::lab::{Lab, Options};
 
 /// Frames a turn, over all sources. (What is more than the node can take is lost in its ring.)
@@ -31,7 +31,7 @@ pub const FRAMES: u32 = 400_000;
 const METRIC: &str = "processor time per foreign packet";
 const FILTER: &str = "of that, above the floor";
 
-impl Family {
+impl IpFamily {
     fn scenario(self) -> &'static str {
         match self {
             Self::V4 => "foreign TCP packet",
@@ -102,7 +102,7 @@ pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result
         arenas.push(Arena { contestant, receiver, sender });
     }
     let progress = Progress::new("reject");
-    for family in Family::ALL {
+    for family in IpFamily::ALL {
         // The first turn of each fills caches and pools.
         arenas.iter_mut().try_for_each(|arena| turn(&lab, arena, family, count / 10).map(drop))?;
         take_turns(&progress, family.scenario(), rounds, &mut arenas, |arena| {
@@ -112,7 +112,7 @@ pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result
         })?;
     }
     lab.down()?;
-    Family::ALL.into_iter().for_each(|family| note_filters(&mut results, family.scenario()));
+    IpFamily::ALL.into_iter().for_each(|family| note_filters(&mut results, family.scenario()));
     for peer in [Contestant::Iptables, Contestant::Nft] {
         results.aims.push(Aim::at_most(METRIC, Contestant::Native.word(), Some(peer.word()), 0.2));
         results.aims.push(Aim::at_most(METRIC, Contestant::Tc.word(), Some(peer.word()), 0.5));
@@ -137,7 +137,7 @@ fn note_filters(results: &mut BenchResults, scenario: &str) {
 }
 
 /// Sends, and returns what each frame that was taken has cost, in ns.
-fn turn(lab: &Lab, arena: &mut Arena, family: Family, count: u32) -> Result<f64> {
+fn turn(lab: &Lab, arena: &mut Arena, family: IpFamily, count: u32) -> Result<f64> {
     let before = arena.receiver.read(lab)?;
     for frame in frames(family, arena.contestant != Contestant::Floor) {
         arena.sender.send(lab, &frame, count / SOURCES as u32)?;

@@ -13,7 +13,7 @@ use crate::plan::{Host, LabPlan};
 
 /// How frames to a node's own MAC are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum SwitchMode {
     /// To the port where the node is.
     Switched,
     /// To every port.
@@ -24,20 +24,20 @@ pub enum Delivery {
 ///
 /// # Errors
 /// When `ip` refuses.
-pub fn set(lab: &Lab, delivery: Delivery) -> Result<()> {
+pub fn set(lab: &Lab, switch_mode: SwitchMode) -> Result<()> {
     let nodes: Vec<u8> = lab.plan().node_ids().collect();
-    ip_batch(lab.name(), Host::Switch, &batch(&nodes, delivery))
+    ip_batch(lab.name(), Host::Switch, &batch(&nodes, switch_mode))
 }
 
-fn batch(nodes: &[u8], delivery: Delivery) -> String {
+fn batch(nodes: &[u8], switch_mode: SwitchMode) -> String {
     let ports = nodes.iter().map(|&id| Host::Node(id));
-    match delivery {
-        Delivery::Switched => {
+    match switch_mode {
+        SwitchMode::Switched => {
             let learn = ports.map(|port| format!("link set {port} type bridge_slave learning on\n"));
             learn.collect::<String>() + &format!("link set {BRIDGE} promisc off\n")
         }
         // Multicast frames go up to the bridge itself as well; with `promisc` so do these.
-        Delivery::Flooded => {
+        SwitchMode::Flooded => {
             let forget = ports.map(|port| {
                 format!(
                     "link set {port} type bridge_slave learning off\nlink set {port} type bridge_slave fdb_flush\n"
@@ -76,13 +76,13 @@ mod tests {
 
     #[test]
     fn a_switch_that_floods_has_forgotten_every_node_and_one_that_switches_learns() {
-        let flooded = batch(&[1, 2], Delivery::Flooded);
+        let flooded = batch(&[1, 2], SwitchMode::Flooded);
         for id in [1, 2] {
             let off = flooded.find(&format!("link set unix{id} type bridge_slave learning off")).unwrap();
             let flush = flooded.find(&format!("link set unix{id} type bridge_slave fdb_flush")).unwrap();
             assert!(off < flush, "what it forgets it must not learn again:\n{flooded}");
         }
-        let switched = batch(&[1, 2], Delivery::Switched);
+        let switched = batch(&[1, 2], SwitchMode::Switched);
         assert_eq!(switched.matches("learning on").count(), 2);
         assert!(flooded.contains("br0 promisc on") && switched.contains("br0 promisc off"));
     }

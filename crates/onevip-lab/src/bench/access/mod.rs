@@ -1,8 +1,8 @@
-//! The ways from a client to a node that benchmarks compare: straight to the node's own address, through the VIP, and
+//! The paths from a client to a node that benchmarks compare: straight to the node's own address, through the VIP, and
 //! through HAProxy, in one lab, to the same services, in both families.
 
-pub mod delivery;
 pub mod haproxy;
+pub mod switch_mode;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use self::delivery::Delivery;
+use self::switch_mode::SwitchMode;
 use crate::lab::{Lab, Options};
 use crate::load::{bulk, echo};
 use crate::plan::{Host, LabPlan, vip4, vip6};
 
-/// One way.
+/// One path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum AccessPath {
     /// To the address of the node that serves the client.
     Direct,
     /// The same, while the switch carries every frame to every host, as it does with frames to the VIP.
@@ -30,7 +30,7 @@ pub enum Way {
     Haproxy,
 }
 
-impl Way {
+impl AccessPath {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Direct, Self::Flooded, Self::Onevip, Self::Haproxy];
 
@@ -45,24 +45,24 @@ impl Way {
     }
 
     /// What the switch has to do for it.
-    fn delivery(self) -> Delivery {
+    fn switch_mode(self) -> SwitchMode {
         match self {
-            Self::Flooded => Delivery::Flooded,
-            Self::Direct | Self::Onevip | Self::Haproxy => Delivery::Switched,
+            Self::Flooded => SwitchMode::Flooded,
+            Self::Direct | Self::Onevip | Self::Haproxy => SwitchMode::Switched,
         }
     }
 }
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum IpFamily {
     /// IPv4.
     V4,
     /// IPv6.
     V6,
 }
 
-impl Family {
+impl IpFamily {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
@@ -105,23 +105,23 @@ impl Family {
 /// some kernels are built to use, a flow's rate follows from how it measures the path, not from what that could carry.
 const CONGESTION_CONTROL: (&str, &str) = ("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
 
-/// A lab in which all ways are open.
-pub struct Ways {
+/// A lab in which all paths are open.
+pub struct AccessPaths {
     /// The lab.
     pub lab: Lab,
     /// Who serves whom.
     homes: BTreeMap<IpAddr, u8>,
-    delivery: Delivery,
+    switch_mode: SwitchMode,
 }
 
-impl Ways {
+impl AccessPaths {
     /// Builds the lab and starts the services and HAProxy.
     ///
     /// # Errors
     /// When something does not start, or a client is not served.
     pub fn open(name: &str, nodes: usize, clients: usize) -> Result<Self> {
         let lab = Lab::up(Options::new(name).nodes(nodes).clients(clients).echo())?;
-        delivery::filter_like_hardware(&lab)?;
+        switch_mode::filter_like_hardware(&lab)?;
         for host in lab.plan().node_ids().map(Host::Node).chain([Host::Client, Host::Client2]) {
             lab.inside(&host.to_string(), || fs::write(CONGESTION_CONTROL.0, CONGESTION_CONTROL.1))?
                 .context("cannot choose the congestion control")?;
@@ -129,48 +129,48 @@ impl Ways {
         for id in lab.plan().node_ids() {
             bulk::start(lab.name(), id)?;
         }
-        haproxy::start(&lab, haproxy::Pace::Default, &Family::ALL)?;
-        let clients = Family::ALL.into_iter().flat_map(|family| family.addresses(lab.plan(), Host::Client));
+        haproxy::start(&lab, haproxy::Pace::Default, &IpFamily::ALL)?;
+        let clients = IpFamily::ALL.into_iter().flat_map(|family| family.addresses(lab.plan(), Host::Client));
         let homes = lab.inside("client", || {
             clients.map(|client| Ok((client, served_by(client)?))).collect::<Result<_>>()
         })??;
-        Ok(Self { lab, homes, delivery: Delivery::Switched })
+        Ok(Self { lab, homes, switch_mode: SwitchMode::Switched })
     }
 
     /// The clients of a family.
-    pub fn clients(&self, family: Family) -> Vec<IpAddr> {
-        self.homes.keys().copied().filter(|client| Family::of(*client) == family).collect()
+    pub fn clients(&self, family: IpFamily) -> Vec<IpAddr> {
+        self.homes.keys().copied().filter(|client| IpFamily::of(*client) == family).collect()
     }
 
-    /// Makes the switch do what a way needs. To be called before each turn.
+    /// Makes the switch do what a path needs. To be called before each turn.
     ///
     /// # Errors
     /// When the switch cannot be told.
-    pub fn prepare(&mut self, way: Way) -> Result<()> {
-        if self.delivery != way.delivery() {
-            delivery::set(&self.lab, way.delivery())?;
-            self.delivery = way.delivery();
+    pub fn prepare(&mut self, path: AccessPath) -> Result<()> {
+        if self.switch_mode != path.switch_mode() {
+            switch_mode::set(&self.lab, path.switch_mode())?;
+            self.switch_mode = path.switch_mode();
         }
         Ok(())
     }
 
-    /// Where a client goes by this way.
-    pub fn target(&self, way: Way, client: IpAddr) -> IpAddr {
-        let family = Family::of(client);
-        match way {
-            Way::Direct | Way::Flooded => {
+    /// Where a client goes by this path.
+    pub fn target(&self, path: AccessPath, client: IpAddr) -> IpAddr {
+        let family = IpFamily::of(client);
+        match path {
+            AccessPath::Direct | AccessPath::Flooded => {
                 let home = self.homes.get(&client).copied().unwrap_or(1);
                 family.address(self.lab.plan(), Host::Node(home))
             }
-            Way::Onevip => family.vip(),
-            Way::Haproxy => family.address(self.lab.plan(), Host::Client2),
+            AccessPath::Onevip => family.vip(),
+            AccessPath::Haproxy => family.address(self.lab.plan(), Host::Client2),
         }
     }
 }
 
 /// Asks through the VIP which node serves a client.
 fn served_by(client: IpAddr) -> Result<u8> {
-    let mut stream = bulk::open(client, (Family::of(client).vip(), echo::PORT).into())
+    let mut stream = bulk::open(client, (IpFamily::of(client).vip(), echo::PORT).into())
         .with_context(|| format!("{client} is not served"))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut greeting = [0];

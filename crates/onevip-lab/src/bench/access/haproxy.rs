@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Family;
+use super::IpFamily;
 use crate::lab::Lab;
 use crate::load::{bulk, echo};
 use crate::plan::{Host, LabPlan};
@@ -27,7 +27,7 @@ pub enum Pace {
 ///
 /// # Errors
 /// When it is not installed or ends at once: then with what it said.
-pub fn start(lab: &Lab, pace: Pace, families: &[Family]) -> Result<i32> {
+pub fn start(lab: &Lab, pace: Pace, families: &[IpFamily]) -> Result<i32> {
     let (file, log) = (lab.dir().join("haproxy.cfg"), lab.dir().join("haproxy.log"));
     let stats = format!("  stats socket {} mode 600 level user\n", stats_path(lab).display());
     let text = config(lab.plan(), pace, families).replacen("global\n", &format!("global\n{stats}"), 1);
@@ -81,7 +81,7 @@ fn all_up(stat: &str, ports: &[u16]) -> bool {
 }
 
 /// As its manual advises for TCP. The source decides, as it does with onevip.
-fn config(plan: &LabPlan, pace: Pace, families: &[Family]) -> String {
+fn config(plan: &LabPlan, pace: Pace, families: &[IpFamily]) -> String {
     let (connect, checks) = match pace {
         Pace::Default => ("5s", ""),
         Pace::Fast => ("500ms", "  timeout check 200ms\n  default-server inter 200ms fall 2 rise 2\n"),
@@ -99,7 +99,7 @@ fn config(plan: &LabPlan, pace: Pace, families: &[Family]) -> String {
     text
 }
 
-fn listen(plan: &LabPlan, family: Family, port: u16) -> String {
+fn listen(plan: &LabPlan, family: IpFamily, port: u16) -> String {
     // The port is what follows the last colon, so IPv6 needs no brackets.
     let own = family.address(plan, Host::Client2);
     let mut text = format!(
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn haproxy_knows_every_node_and_every_service() {
-        let text = config(&LabPlan::new("x", 3, 1, false).unwrap(), Pace::Default, &[Family::V4]);
+        let text = config(&LabPlan::new("x", 3, 1, false).unwrap(), Pace::Default, &[IpFamily::V4]);
         assert_eq!(text.matches("server unix").count(), 9);
         assert!(text.contains("server unix3 198.51.100.13:22 check"), "{text}");
         assert_eq!(text.matches("tcp-check expect").count(), 1);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn each_family_has_services_and_servers_of_its_own() {
-        let text = config(&LabPlan::new("x", 2, 1, false).unwrap(), Pace::Fast, &Family::ALL);
+        let text = config(&LabPlan::new("x", 2, 1, false).unwrap(), Pace::Fast, &IpFamily::ALL);
         assert_eq!((text.matches("listen ").count(), text.matches("server unix").count()), (6, 12));
         assert!(text.contains("bind 2001:db8::231:7\n"), "{text}");
         assert!(text.contains("server unix2 2001:db8::12:5001 check"), "{text}");
