@@ -38,7 +38,7 @@ pub enum Bench {
     /// What a packet costs in each program, by test runs in the kernel
     Program {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Runs of each round
         #[arg(long, default_value_t = 1_000_000)]
         repeat: u32,
@@ -49,7 +49,7 @@ pub enum Bench {
     /// How evenly clients are spread over nodes, and how many move when something changes
     Balance {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Trials with seeds of their own
         #[arg(long, default_value_t = bench::balance::TRIALS)]
         trials: usize,
@@ -57,7 +57,7 @@ pub enum Bench {
     /// What a foreign packet costs the node that drops it, beside iptables and nftables
     Reject {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-reject")]
         name: String,
@@ -71,7 +71,7 @@ pub enum Bench {
     /// Bulk data up and down through the VIP, beside the direct way and HAProxy
     Throughput {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-throughput")]
         name: String,
@@ -88,7 +88,7 @@ pub enum Bench {
     /// How long it takes to get in, and how many get in within a second, beside the direct way and HAProxy
     Connect {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-connect")]
         name: String,
@@ -102,7 +102,7 @@ pub enum Bench {
     /// How long nobody answers when something fails, beside keepalived and HAProxy
     Peers {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Beginning of the names of the labs
         #[arg(long, default_value = "bench-peers")]
         name: String,
@@ -113,7 +113,7 @@ pub enum Bench {
     /// What a node costs as clusters grow, beside what was predicted
     Scale {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-scale")]
         name: String,
@@ -130,7 +130,7 @@ pub enum Bench {
     /// Many sessions, most of them real ssh, while nodes fail and return at random
     Load {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-load")]
         name: String,
@@ -153,7 +153,7 @@ pub enum Bench {
     /// How long the daemon takes to build, and how large it is
     Build {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// A release was just built from nothing, which took so many seconds: do not build another
         #[arg(long, value_name = "SECONDS")]
         release_took: Option<f64>,
@@ -162,7 +162,7 @@ pub enum Bench {
     #[command(hide = true)]
     Total {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// The parts, as PART=SECONDS
         #[arg(required = true)]
         parts: Vec<String>,
@@ -183,7 +183,7 @@ pub enum Bench {
 
 /// What becomes of the figures.
 #[derive(Args)]
-pub struct Output {
+pub struct OutputOptions {
     /// Print the raw result, for scripts
     #[arg(long)]
     json: bool,
@@ -286,7 +286,7 @@ pub fn run(kind: Bench) -> Result<()> {
         Bench::Load { output, name, nodes, sessions, ssh, minutes, seed } => {
             let options = Options::new(&name).nodes(nodes).clients(60);
             let length = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
-            let settings = bench::load::LoadSettings { options, sessions, ssh, length, seed };
+            let settings = bench::load::LoadBenchSettings { options, sessions, ssh, length, seed };
             tell(&bench::load::run(&settings, command)?, &output)
         }
         Bench::Build { output, release_took } => tell(&bench::build::run(release_took, command)?, &output),
@@ -311,7 +311,7 @@ fn invocation() -> String {
     words.join(" ")
 }
 
-fn tell(results: &BenchResults, output: &Output) -> Result<()> {
+fn tell(results: &BenchResults, output: &OutputOptions) -> Result<()> {
     if let Some(dir) = &output.save {
         let path = results.save(dir)?;
         eprintln!("kept in {}", path.display());
@@ -323,7 +323,7 @@ fn bench_failover(wanted: Failover) -> Result<()> {
     let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     options.living = !wanted.is_static;
     let disruptions = if wanted.fault.is_empty() { Disruption::ALL.to_vec() } else { wanted.fault };
-    let settings = bench::failover::FailoverSettings {
+    let settings = bench::failover::FailoverBenchSettings {
         options,
         disruptions,
         repeat: wanted.repeat,
@@ -341,7 +341,7 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
     let background = Duration::from_secs(wanted.background);
-    let settings = bench::health::HealthSettings { options, kinds, repeat: wanted.repeat, background };
+    let settings = bench::health::HealthBenchSettings { options, kinds, repeat: wanted.repeat, background };
     let report = bench::health::run(&settings)?;
     conclude(&report, &report.violations(), wanted.json)
 }

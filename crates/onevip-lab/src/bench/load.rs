@@ -43,7 +43,7 @@ const OTHERS: &str = "all other clients";
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct LoadSettings {
+pub struct LoadBenchSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// Sessions wanted.
@@ -60,7 +60,7 @@ pub struct LoadSettings {
 ///
 /// # Errors
 /// When the lab cannot be built, somebody cannot log in, or a node does not come back.
-pub fn run(settings: &LoadSettings, command: String) -> Result<BenchResults> {
+pub fn run(settings: &LoadBenchSettings, command: String) -> Result<BenchResults> {
     let mut results = BenchResults::new("load", command);
     results.set("seed", settings.seed);
     results.set("nodes", settings.options.nodes);

@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use crate::lab::Lab;
 
 /// The commands that watch; they end when this is dropped.
-pub struct Watchers {
+pub struct EventWatchers {
     children: Vec<Child>,
     /// Node that says it, and the line.
     lines: Receiver<(u8, serde_json::Value)>,
 }
 
-impl Watchers {
+impl EventWatchers {
     /// Watches on every node whose daemon runs.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Watchers {
     }
 }
 
-impl Drop for Watchers {
+impl Drop for EventWatchers {
     fn drop(&mut self) {
         for child in &mut self.children {
             let _ = child.kill();

@@ -16,7 +16,7 @@ use crate::process::{is_alive, spawn_background, tail, wait_until};
 
 /// How soon HAProxy notices that a server is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum CheckPace {
     /// Checks every 2 s, down after 3 that failed, as it does when nothing is said.
     Default,
     /// Checks every 0.2 s, down after 2.
@@ -27,7 +27,7 @@ pub enum Pace {
 ///
 /// # Errors
 /// When it is not installed or ends at once: then with what it said.
-pub fn start(lab: &Lab, pace: Pace, families: &[IpFamily]) -> Result<i32> {
+pub fn start(lab: &Lab, pace: CheckPace, families: &[IpFamily]) -> Result<i32> {
     let (file, log) = (lab.dir().join("haproxy.cfg"), lab.dir().join("haproxy.log"));
     let stats = format!("  stats socket {} mode 600 level user\n", stats_path(lab).display());
     let text = config(lab.plan(), pace, families).replacen("global\n", &format!("global\n{stats}"), 1);
@@ -81,10 +81,10 @@ fn all_up(stat: &str, ports: &[u16]) -> bool {
 }
 
 /// As its manual advises for TCP. The source decides, as it does with onevip.
-fn config(plan: &LabPlan, pace: Pace, families: &[IpFamily]) -> String {
+fn config(plan: &LabPlan, pace: CheckPace, families: &[IpFamily]) -> String {
     let (connect, checks) = match pace {
-        Pace::Default => ("5s", ""),
-        Pace::Fast => ("500ms", "  timeout check 200ms\n  default-server inter 200ms fall 2 rise 2\n"),
+        CheckPace::Default => ("5s", ""),
+        CheckPace::Fast => ("500ms", "  timeout check 200ms\n  default-server inter 200ms fall 2 rise 2\n"),
     };
     let mut text = format!(
         "global\n  maxconn 4000\n\
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn haproxy_knows_every_node_and_every_service() {
-        let text = config(&LabPlan::new("x", 3, 1, false).unwrap(), Pace::Default, &[IpFamily::V4]);
+        let text = config(&LabPlan::new("x", 3, 1, false).unwrap(), CheckPace::Default, &[IpFamily::V4]);
         assert_eq!(text.matches("server unix").count(), 9);
         assert!(text.contains("server unix3 198.51.100.13:22 check"), "{text}");
         assert_eq!(text.matches("tcp-check expect").count(), 1);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn each_family_has_services_and_servers_of_its_own() {
-        let text = config(&LabPlan::new("x", 2, 1, false).unwrap(), Pace::Fast, &IpFamily::ALL);
+        let text = config(&LabPlan::new("x", 2, 1, false).unwrap(), CheckPace::Fast, &IpFamily::ALL);
         assert_eq!((text.matches("listen ").count(), text.matches("server unix").count()), (6, 12));
         assert!(text.contains("bind 2001:db8::231:7\n"), "{text}");
         assert!(text.contains("server unix2 2001:db8::12:5001 check"), "{text}");

@@ -129,7 +129,7 @@ impl AccessPaths {
         for id in lab.plan().node_ids() {
             bulk::start(lab.name(), id)?;
         }
-        haproxy::start(&lab, haproxy::Pace::Default, &IpFamily::ALL)?;
+        haproxy::start(&lab, haproxy::CheckPace::Default, &IpFamily::ALL)?;
         let clients = IpFamily::ALL.into_iter().flat_map(|family| family.addresses(lab.plan(), Host::Client));
         let homes = lab.inside("client", || {
             clients.map(|client| Ok((client, served_by(client)?))).collect::<Result<_>>()

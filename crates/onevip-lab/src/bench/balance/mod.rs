@@ -10,8 +10,8 @@ pub mod methods;
 
 use anyhow::Result;
 
-use self::clients::{Client, Population};
-use self::methods::{Cluster, Mapping, Method, NODES_MAX, WHOLE};
+use self::clients::{Population, WeightedClient};
+use self::methods::{Cluster, Method, NODES_MAX, PreparedMethod, WHOLE};
 use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
 
@@ -110,12 +110,12 @@ fn examine(
     scenario: &str,
     method: Method,
     nodes: usize,
-    clients: &[Client],
+    clients: &[WeightedClient],
     trial: usize,
 ) {
     let before = methods::equal(nodes);
     let seed = trial as u32;
-    let map = Mapping::new(method, &before, seed);
+    let map = PreparedMethod::new(method, &before, seed);
     let owners: Vec<usize> = clients.iter().map(|client| map.owner(client)).collect();
     let shares = shares(&owners, clients);
     let (most, all) = (shares.iter().max().copied().unwrap_or(0), shares.iter().sum::<u64>());
@@ -128,7 +128,7 @@ fn examine(
     );
     for change in Change::ALL {
         let Some(after) = change.after(&before, nodes, trial) else { continue };
-        let map = Mapping::new(method, &after, seed);
+        let map = PreparedMethod::new(method, &after, seed);
         let later: Vec<usize> = clients.iter().map(|client| map.owner(client)).collect();
         if let Some(ratio) = movement(&owners, &later, clients) {
             results.note(&moved(change), scenario, method.word(), "", ratio);
@@ -136,14 +136,14 @@ fn examine(
     }
 }
 
-fn shares(owners: &[usize], clients: &[Client]) -> [u64; NODES_MAX] {
+fn shares(owners: &[usize], clients: &[WeightedClient]) -> [u64; NODES_MAX] {
     let mut shares = [0; NODES_MAX];
     owners.iter().zip(clients).for_each(|(&owner, client)| shares[owner] += u64::from(client.weight));
     shares
 }
 
 /// What moved, relative to what had to because shares shrank.
-fn movement(before: &[usize], after: &[usize], clients: &[Client]) -> Option<f64> {
+fn movement(before: &[usize], after: &[usize], clients: &[WeightedClient]) -> Option<f64> {
     let moves = before.iter().zip(after).zip(clients).filter(|((a, b), _)| a != b);
     let moved: u64 = moves.map(|(_, client)| u64::from(client.weight)).sum();
     let (from, to) = (shares(before, clients), shares(after, clients));
@@ -155,9 +155,13 @@ fn movement(before: &[usize], after: &[usize], clients: &[Client]) -> Option<f64
 mod tests {
     use super::*;
 
-    fn clients(weights: &[u32]) -> Vec<Client> {
+    fn clients(weights: &[u32]) -> Vec<WeightedClient> {
         let address = |i: usize| std::net::Ipv4Addr::from(0x0a00_0000 + i as u32).into();
-        weights.iter().enumerate().map(|(i, &weight)| Client { address: address(i), weight }).collect()
+        weights
+            .iter()
+            .enumerate()
+            .map(|(i, &weight)| WeightedClient { address: address(i), weight })
+            .collect()
     }
 
     #[test]
@@ -178,7 +182,7 @@ mod tests {
             let (before, trial) = (methods::equal(8), 2);
             let after = Change::Loss.after(&before, 8, trial).unwrap();
             let owners = |cluster: &Cluster| {
-                let map = Mapping::new(method, cluster, 0);
+                let map = PreparedMethod::new(method, cluster, 0);
                 clients.iter().map(|client| map.owner(client)).collect::<Vec<_>>()
             };
             movement(&owners(&before), &owners(&after), &clients).unwrap()

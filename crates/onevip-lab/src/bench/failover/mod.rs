@@ -33,7 +33,7 @@ const GIVEN_UP_MAX: usize = 8;
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct FailoverSettings {
+pub struct FailoverBenchSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// What happens.
@@ -51,7 +51,7 @@ pub struct FailoverSettings {
 /// # Errors
 /// When the lab cannot be built, or something goes wrong (or the user interrupts) before anything was measured; after
 /// that, it is a problem of the report.
-pub fn run(settings: &FailoverSettings) -> Result<FailoverReport> {
+pub fn run(settings: &FailoverBenchSettings) -> Result<FailoverReport> {
     let lengths = Lengths {
         loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
         stress: Duration::from_secs(if settings.fast { 60 } else { 600 }),
@@ -84,7 +84,7 @@ pub fn run(settings: &FailoverSettings) -> Result<FailoverReport> {
 }
 
 struct Run<'a> {
-    settings: &'a FailoverSettings,
+    settings: &'a FailoverBenchSettings,
     measurements: Vec<FailoverMeasurement>,
     problems: Vec<String>,
     /// Measurements whose connections are not all known.

@@ -13,7 +13,7 @@ use crate::fault::LabFault;
 use crate::plan::Host;
 use crate::process::run_ok;
 use crate::testbed::Testbed;
-use crate::testbed::watchers::Watchers;
+use crate::testbed::watchers::EventWatchers;
 
 /// A fault is watched at least so long: its reset sessions and the second thoughts of the others included.
 const FAULT_LEAST: Duration = Duration::from_millis(900);
@@ -249,7 +249,7 @@ fn split(testbed: &mut Testbed, repeat: u32) -> Result<Vec<FailoverMeasurement>>
 fn loss(testbed: &mut Testbed, node: u8, repeat: u32, length: Duration) -> Result<Vec<FailoverMeasurement>> {
     let clients = testbed.clients_of(node)?;
     let own = |_, other| other == node;
-    let watchers = Watchers::start(&testbed.lab)?;
+    let watchers = EventWatchers::start(&testbed.lab)?;
     let from = Instant::now();
     testbed.lab.fault(&LabFault::Loss { percent: 30, node })?;
     testbed.watch(from + length, |_| false)?;
@@ -282,7 +282,7 @@ impl Drop for KillOnDrop {
 fn stress(testbed: &mut Testbed, repeat: u32, length: Duration) -> Result<Vec<FailoverMeasurement>> {
     let nodes: Vec<u8> = testbed.lab.plan().node_ids().collect();
     let clients: Vec<Ipv4Addr> = testbed.home.keys().copied().collect();
-    let watchers = Watchers::start(&testbed.lab)?;
+    let watchers = EventWatchers::start(&testbed.lab)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let mut command = Command::new("stress-ng");
     command.args(["--quiet", "--cpu", &cores.to_string(), "--timeout", &length.as_secs().to_string()]);

@@ -21,7 +21,7 @@ use crate::margins::{self, Margins};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::testbed::Testbed;
-use crate::testbed::watchers::Watchers;
+use crate::testbed::watchers::EventWatchers;
 
 /// The kinds of faults, in the order of the report.
 pub const KINDS: [&str; 11] = [
@@ -48,7 +48,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct HealthSettings {
+pub struct HealthBenchSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// Kinds of faults.
@@ -100,7 +100,7 @@ pub struct HealthReport {
 ///
 /// # Errors
 /// When the lab cannot be built, a fault cannot be brought about, or the cluster does not come to order between two.
-pub fn run(settings: &HealthSettings) -> Result<HealthReport> {
+pub fn run(settings: &HealthBenchSettings) -> Result<HealthReport> {
     if let Some(kind) = settings.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
     }
@@ -156,7 +156,7 @@ fn measure(
     testbed.watch(Instant::now() + REST, |_| false)?;
     let own = testbed.clients_of(node)?;
     let home = testbed.home.clone();
-    let watchers = Watchers::start(&testbed.lab)?;
+    let watchers = EventWatchers::start(&testbed.lab)?;
     let sheds = matches!(fault, LabFault::CpuHog(_));
     let before = margins_of(&testbed.lab)?;
     let from = Instant::now();

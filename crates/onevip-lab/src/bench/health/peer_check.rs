@@ -11,7 +11,7 @@ use crate::load::{BackgroundTraffic, BannerClients};
 use crate::margins::Margins;
 use crate::process::{run_ok, wait_until};
 use crate::testbed::Testbed;
-use crate::testbed::watchers::Watchers;
+use crate::testbed::watchers::EventWatchers;
 
 /// A frozen `sshd` that only others can find out.
 pub const UNCHECKED: &str = "freeze-unchecked";
@@ -56,7 +56,7 @@ pub fn background_traffic(
     banner_clients: &BannerClients,
     span: Duration,
 ) -> Result<HealthMeasurement> {
-    let watchers = Watchers::start(&testbed.lab)?;
+    let watchers = EventWatchers::start(&testbed.lab)?;
     let before = margins_of(&testbed.lab)?;
     let from = Instant::now();
     let background = BackgroundTraffic::start(&testbed.lab, SEED)?;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 
-use self::contestant::{Contestant, Kind};
+use self::contestant::{Contestant, PeerSystem};
 use self::samples::AttemptSamples;
 
 pub use self::contestant::greeted_by;
@@ -98,21 +98,22 @@ pub fn run(name: &str, rounds: usize, command: String) -> Result<BenchResults> {
     results.set("hosts of each", contestant::NODES);
     let progress = Progress::new("peers");
     progress.tell("a lab for each", true);
-    let set_up = |kind: &Kind| Contestant::set_up(*kind, name, CLIENTS);
+    let set_up = |kind: &PeerSystem| Contestant::set_up(*kind, name, CLIENTS);
     let mut lanes: Vec<Vec<Contestant>> =
-        Kind::LANES.iter().map(|lane| lane.iter().map(set_up).collect()).collect::<Result<_>>()?;
+        PeerSystem::LANES.iter().map(|lane| lane.iter().map(set_up).collect()).collect::<Result<_>>()?;
     for fault in PeerFault::ALL {
         let figures = all_lanes(&mut lanes, fault, rounds, &progress)?;
         // In the order of `ALL`, whoever was ready first.
-        for kind in Kind::ALL {
+        for kind in PeerSystem::ALL {
             let own = figures.iter().filter(|figures| figures.kind == kind);
             own.for_each(|figures| figures.note(fault, &mut results));
         }
     }
     lanes.into_iter().flatten().try_for_each(Contestant::take_down)?;
-    let peers = [Kind::Keepalived, Kind::KeepalivedFast, Kind::Haproxy, Kind::HaproxyFast];
+    let peers =
+        [PeerSystem::Keepalived, PeerSystem::KeepalivedFast, PeerSystem::Haproxy, PeerSystem::HaproxyFast];
     for peer in peers {
-        results.aims.push(Aim::at_most(GAP, Kind::Onevip.word(), Some(peer.word()), 1.0));
+        results.aims.push(Aim::at_most(GAP, PeerSystem::Onevip.word(), Some(peer.word()), 1.0));
     }
     results.finish();
     Ok(results)
@@ -120,7 +121,7 @@ pub fn run(name: &str, rounds: usize, command: String) -> Result<BenchResults> {
 
 /// What one turn has shown.
 struct Figures {
-    kind: Kind,
+    kind: PeerSystem,
     /// Seconds, sorted.
     gaps: Vec<f64>,
     unserved_percent: f64,
@@ -201,7 +202,7 @@ mod tests {
     fn a_turn_becomes_a_sample_of_each_metric() {
         let mut results = BenchResults::new("test", String::new());
         let gaps = vec![0.1, 0.2, 0.9];
-        let figures = Figures { kind: Kind::OnevipFast, gaps, unserved_percent: 25.0, hosts: 2 };
+        let figures = Figures { kind: PeerSystem::OnevipFast, gaps, unserved_percent: 25.0, hosts: 2 };
         figures.note(PeerFault::PowerOff, &mut results);
         let of =
             |metric| results.find(metric, PeerFault::PowerOff.word(), "onevip, fast").unwrap().samples[0];

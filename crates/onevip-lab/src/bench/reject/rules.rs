@@ -8,7 +8,7 @@ use onevip_core::hash::{jhash2, reciprocal_scale};
 use onevip_core::{Hasher, Selector};
 
 use super::frames::{NETWORK6, SEED};
-use super::{Contestant, IpFamily};
+use super::{Filter, IpFamily};
 use crate::lab::Lab;
 use crate::net::{INTERFACE, feed, ip_batch};
 use crate::plan::{Host, vip4, vip6};
@@ -19,22 +19,22 @@ use crate::wire::parse_mac;
 ///
 /// # Errors
 /// When the kernel or a program refuses.
-pub fn prepare(lab: &Lab, contestant: Contestant, id: u8) -> Result<()> {
+pub fn prepare(lab: &Lab, contestant: Filter, id: u8) -> Result<()> {
     let (vip4, vip6, host) = (vip4(), vip6(), Host::Node(id));
     let addresses =
         format!("addr add {vip4}/32 dev {INTERFACE}\naddr add {vip6}/128 dev {INTERFACE} nodad\n");
     ip_batch(lab.name(), host, &addresses)?;
     let host = host.to_string();
     match contestant {
-        Contestant::Native => attach(lab, &host, id, Accelerate::Xdp),
-        Contestant::Generic => attach(lab, &host, id, Accelerate::XdpGeneric),
-        Contestant::Tc => attach(lab, &host, id, Accelerate::Off),
-        Contestant::Iptables => IpFamily::ALL.into_iter().try_for_each(|family| iptables(lab, &host, family)),
-        Contestant::Nft => IpFamily::ALL.into_iter().try_for_each(|family| {
+        Filter::Native => attach(lab, &host, id, Accelerate::Xdp),
+        Filter::Generic => attach(lab, &host, id, Accelerate::XdpGeneric),
+        Filter::Tc => attach(lab, &host, id, Accelerate::Off),
+        Filter::Iptables => IpFamily::ALL.into_iter().try_for_each(|family| iptables(lab, &host, family)),
+        Filter::Nft => IpFamily::ALL.into_iter().try_for_each(|family| {
             let mut nft = lab.command(&host, "nft")?;
             feed(nft.args(["-f", "-"]), &nft_rules(family))
         }),
-        Contestant::Floor => Ok(()),
+        Filter::Floor => Ok(()),
     }
 }
 

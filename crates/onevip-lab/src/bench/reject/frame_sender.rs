@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
 
-use super::receiver::pin;
+use super::receive_path::pin;
 use crate::lab::Lab;
 use crate::plan::Host;
 
@@ -57,11 +57,11 @@ struct TestRun {
 }
 
 /// Sends into one node.
-pub struct Sender {
+pub struct FrameSender {
     program: OwnedFd,
 }
 
-impl Sender {
+impl FrameSender {
     /// For the node of this number.
     ///
     /// # Errors

@@ -33,12 +33,12 @@ pub struct Reading {
 }
 
 /// One node.
-pub struct Receiver {
+pub struct ReceivePath {
     host: String,
     thread: i32,
 }
 
-impl Receiver {
+impl ReceivePath {
     /// Makes a node receive in a thread, on a processor of its own.
     ///
     /// # Errors
