@@ -30,8 +30,8 @@ pub mod fault;
 
 mod inject;
 pub mod lab;
+pub mod lease_slack;
 pub mod load;
-pub mod margins;
 pub mod neighbour;
 pub mod net;
 pub mod netns;

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use onevip_lab::{Lab, LabFault, Options, margins, wait_until};
+use onevip_lab::{Lab, LabFault, Options, lease_slack, wait_until};
 
 use super::{PATIENCE, clients_of, onevip, said, stdout};
 
@@ -95,7 +95,7 @@ fn whoever_connects_to_the_metrics_cannot_keep_others_from_them() {
     let lab = lab("dkrude", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
     let daemon = lab.node(1).onevip().unwrap();
     let is_served = |after: &str| {
-        let page = margins::scrape(&lab, 1).unwrap_or_else(|error| panic!("after {after}: {error:#}"));
+        let page = lease_slack::scrape(&lab, 1).unwrap_or_else(|error| panic!("after {after}: {error:#}"));
         assert!(page.contains("\nonevip_lease_live"), "after {after}: {page}");
     };
     is_served("nothing");
@@ -157,7 +157,7 @@ fn without_descriptors_the_daemon_neither_ends_nor_spins() {
     wait_until(PATIENCE, "no descriptor for the metrics", || refused("metrics")).unwrap();
     limit(&soft.to_string());
     drop((held, asked));
-    assert!(margins::scrape(&lab, 1).unwrap().contains("\nonevip_lease_live"));
+    assert!(lease_slack::scrape(&lab, 1).unwrap().contains("\nonevip_lease_live"));
     wait_until(PATIENCE, "the daemon to answer", || lab.node(1).onevip_status().is_ok()).unwrap();
     assert_eq!(lab.node(1).onevip(), Some(daemon), "it is the same daemon");
 }

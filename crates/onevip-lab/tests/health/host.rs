@@ -1,7 +1,7 @@
 //! A host that runs out of something, or is about to go down.
 
 use onevip_lab::LabFault;
-use onevip_lab::margins::{self, Margins};
+use onevip_lab::lease_slack::{self, SlackHistogram};
 use onevip_lab::process::run_ok;
 
 use super::*;
@@ -23,8 +23,10 @@ fn a_memory_hog_on_one_node_is_no_affair_of_the_others() {
 
 /// Beside all that is said of every illness: no daemon ever renewed its lease when that had run out.
 fn goes_out_and_beats_on(name: &str, fault: &LabFault, check: &str) {
-    let testbed = testbed(options(name).edit_config(margins::with_metrics).unwrap());
-    let read = |lab: &Lab| -> Vec<Margins> { (1..=3).map(|id| Margins::read(lab, id).unwrap()).collect() };
+    let testbed = testbed(options(name).edit_config(lease_slack::with_metrics).unwrap());
+    let read = |lab: &Lab| -> Vec<SlackHistogram> {
+        (1..=3).map(|id| SlackHistogram::read(lab, id).unwrap()).collect()
+    };
     let before = read(&testbed.lab);
     let testbed = it_goes_out_and_comes_back(testbed, fault, check);
     for (node, (now, before)) in (1..).zip(read(&testbed.lab).iter().zip(&before)) {

@@ -16,8 +16,8 @@ use serde::Serialize;
 use self::peer_check::{BACKGROUND, UNCHECKED};
 use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
+use crate::lease_slack::{self, SlackHistogram};
 use crate::load::{BannerClients, banner_clients};
-use crate::margins::{self, Margins};
 use crate::plan::Host;
 use crate::process::check_interrupt;
 use crate::testbed::Testbed;
@@ -75,7 +75,8 @@ pub struct HealthMeasurement {
     /// Sessions lost, anywhere.
     pub lost: usize,
     /// On every node more than this was left of the lease whenever it was renewed meanwhile, in milliseconds.
-    pub least_margin_ms: u64,
+    #[serde(rename = "least_margin_ms")]
+    pub least_slack_ms: u64,
     /// Renewals that came when the lease had run out, anywhere.
     pub too_late: u64,
     /// News of nodes that are out: none, for daemons and beats are well.
@@ -104,7 +105,7 @@ pub fn run(settings: &HealthBenchSettings) -> Result<HealthReport> {
     if let Some(kind) = settings.kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         bail!("{kind:?} is no fault of health; there are: {}", KINDS.join(", "));
     }
-    let options = settings.options.clone().edit_config(margins::with_metrics)?;
+    let options = settings.options.clone().edit_config(lease_slack::with_metrics)?;
     let mut testbed = Testbed::set_up(options, &[Host::Client])?;
     let banner_clients = BannerClients::start(&testbed.lab)?;
     let mut measurements = Vec::new();
@@ -158,7 +159,7 @@ fn measure(
     let home = testbed.home.clone();
     let watchers = EventWatchers::start(&testbed.lab)?;
     let sheds = matches!(fault, LabFault::CpuHog(_));
-    let before = margins_of(&testbed.lab)?;
+    let before = slack_of(&testbed.lab)?;
     let from = Instant::now();
     testbed.lab.fault(fault)?;
     let (mut first, mut asked) = (None, from);
@@ -183,7 +184,7 @@ fn measure(
     let during = banner_clients.attempts();
     let during = during.iter().filter(|v| own.contains(&v.client) && (from..=gone).contains(&v.begun));
     let banners = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
-    let since = margins_since(&testbed.lab, &before)?;
+    let since = slack_since(&testbed.lab, &before)?;
     let healed = Instant::now();
     testbed.lab.heal(None)?;
     let is_back = |testbed: &mut Testbed| {
@@ -201,21 +202,21 @@ fn measure(
         moved: moved.map(seconds),
         banners,
         lost,
-        least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
-        too_late: since.iter().map(Margins::too_late).sum(),
+        least_slack_ms: since.iter().map(SlackHistogram::least_ms).min().unwrap_or(0),
+        too_late: since.iter().map(SlackHistogram::too_late).sum(),
         outs: watchers.outs(),
         back: back.map(seconds),
     })
 }
 
-/// The lease margins of all nodes since their daemons began.
-pub(super) fn margins_of(lab: &Lab) -> Result<Vec<Margins>> {
-    lab.plan().node_ids().map(|id| Margins::read(lab, id)).collect()
+/// The lease slack of all nodes since their daemons began.
+fn slack_of(lab: &Lab) -> Result<Vec<SlackHistogram>> {
+    lab.plan().node_ids().map(|id| SlackHistogram::read(lab, id)).collect()
 }
 
 /// Those that have come since.
-pub(super) fn margins_since(lab: &Lab, before: &[Margins]) -> Result<Vec<Margins>> {
-    Ok(margins_of(lab)?.iter().zip(before).map(|(now, before)| now.since(before)).collect())
+fn slack_since(lab: &Lab, before: &[SlackHistogram]) -> Result<Vec<SlackHistogram>> {
+    Ok(slack_of(lab)?.iter().zip(before).map(|(now, before)| now.since(before)).collect())
 }
 
 impl HealthReport {
@@ -285,7 +286,7 @@ impl fmt::Display for HealthReport {
                 column(&|measurement| measurement.back),
                 measurements
                     .iter()
-                    .map(|measurement| measurement.least_margin_ms)
+                    .map(|measurement| measurement.least_slack_ms)
                     .min()
                     .map_or(String::new(), |ms| format!("> {ms} ms")),
             )?;
@@ -328,7 +329,7 @@ mod tests {
             moved: Some(1.0),
             banners: (3, 1),
             lost: 0,
-            least_margin_ms: 150,
+            least_slack_ms: 150,
             too_late: 0,
             outs: vec![],
             back: None,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{HealthMeasurement, margins_of, margins_since};
+use super::{HealthMeasurement, slack_of, slack_since};
 use crate::lab::Lab;
+use crate::lease_slack::SlackHistogram;
 use crate::load::{BackgroundTraffic, BannerClients};
-use crate::margins::Margins;
 use crate::process::{run_ok, wait_until};
 use crate::testbed::Testbed;
 use crate::testbed::watchers::EventWatchers;
@@ -57,7 +57,7 @@ pub fn background_traffic(
     span: Duration,
 ) -> Result<HealthMeasurement> {
     let watchers = EventWatchers::start(&testbed.lab)?;
-    let before = margins_of(&testbed.lab)?;
+    let before = slack_of(&testbed.lab)?;
     let from = Instant::now();
     let background = BackgroundTraffic::start(&testbed.lab, SEED)?;
     testbed.watch(from + span, |_| false)?;
@@ -68,15 +68,15 @@ pub fn background_traffic(
     let banners = during.fold((0, 0), |(all, none), v| (all + 1, none + usize::from(v.banner.is_none())));
     let lost = testbed.sessions.glance().iter().filter(|log| log.lost.is_some()).count();
     let outs = watchers.told(&["node-out", "lapsed", "kernel-gone", "suspect", "voted-out"]);
-    let since = margins_since(&testbed.lab, &before)?;
+    let since = slack_since(&testbed.lab, &before)?;
     Ok(HealthMeasurement {
         fault: BACKGROUND.to_owned(),
         node: 0,
         moved: None,
         banners,
         lost,
-        least_margin_ms: since.iter().map(Margins::least_ms).min().unwrap_or(0),
-        too_late: since.iter().map(Margins::too_late).sum(),
+        least_slack_ms: since.iter().map(SlackHistogram::least_ms).min().unwrap_or(0),
+        too_late: since.iter().map(SlackHistogram::too_late).sum(),
         outs,
         back: None,
     })

@@ -38,14 +38,14 @@ pub fn scrape(lab: &Lab, node: u8) -> Result<String> {
 
 /// The histogram of one node at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Margins {
+pub struct SlackHistogram {
     /// Upper bounds in milliseconds (`u64::MAX` for none), and how many renewals came within each.
     up_to: BTreeMap<u64, u64>,
     /// How often the lease ran out.
     lapsed: u64,
 }
 
-impl Margins {
+impl SlackHistogram {
     /// Of a node, now.
     ///
     /// # Errors
@@ -100,17 +100,17 @@ impl Margins {
 mod tests {
     use super::*;
 
-    fn page(counts: [u64; 4], lapsed: u64) -> Margins {
+    fn page(counts: [u64; 4], lapsed: u64) -> SlackHistogram {
         let bounds = ["0.0", "0.1", "0.15", "+Inf"];
         let mut text = format!("onevip_events_total{{vip=\"login\",event=\"lapsed\"}} {lapsed}\n");
         for (bound, count) in bounds.iter().zip(counts) {
             text += &format!("onevip_lease_margin_seconds_bucket{{le=\"{bound}\"}} {count}\n");
         }
-        Margins::parse(&text)
+        SlackHistogram::parse(&text)
     }
 
     #[test]
-    fn the_smallest_margin_is_that_since_the_beginning() {
+    fn the_least_slack_is_that_since_the_beginning() {
         let (before, after) = (page([0, 2, 5, 100], 0), page([0, 2, 5, 180], 0));
         let since = after.since(&before);
         assert_eq!((since.renewals(), since.too_late(), since.least_ms()), (80, 0, 150));
