@@ -27,7 +27,6 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod fault;
-
 mod inject;
 pub mod lab;
 pub mod lease_slack;
@@ -48,7 +47,6 @@ pub mod wire;
 
 pub use fault::LabFault;
 pub use lab::{Lab, LabNode, Options};
-
 pub use plan::{Host, Name};
 pub use process::wait_until;
 pub use ssh_session::SshSession;

@@ -68,7 +68,7 @@ pub fn run(settings: &LoadBenchSettings, command: String) -> Result<BenchResults
     let progress = Progress::new("load");
     let testbed = Testbed::set_up(settings.options.clone(), &[Host::Client])?;
     let clients = testbed.lab.plan().addresses4(Host::Client);
-    let mut load = Load {
+    let mut load = LoadRun {
         ssh_load: SshLoad::start(INTERVAL)?,
         light: Sessions::every(INTERVAL)?,
         addresses: clients.iter().copied().map(IpAddr::from).collect(),
@@ -97,7 +97,7 @@ pub fn run(settings: &LoadBenchSettings, command: String) -> Result<BenchResults
         results.note("sessions", "all", "open", "", all as f64);
     }
     load.conclude(&mut results);
-    let Load { ssh_load, light, testbed, .. } = load;
+    let LoadRun { ssh_load, light, testbed, .. } = load;
     drop((ssh_load, light));
     testbed.take_down()?;
     results.finish();
@@ -112,7 +112,7 @@ struct Totals {
     calls_failed_of_others: usize,
 }
 
-struct Load {
+struct LoadRun {
     ssh_load: SshLoad,
     light: Sessions,
     addresses: Vec<IpAddr>,
@@ -141,7 +141,7 @@ fn state_of(log: &SessionLog, healed: Instant) -> SessionState {
     }
 }
 
-impl Load {
+impl LoadRun {
     /// Lets people log in until there are as many as wanted. Returns how many there are with `ssh`, and in all.
     fn fill(&mut self) -> Result<(usize, usize)> {
         let (ssh, wanted) = self.wanted;

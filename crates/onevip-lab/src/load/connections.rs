@@ -80,7 +80,7 @@ impl Drop for TcpConnector {
     }
 }
 
-struct Pending {
+struct PendingConnection {
     stream: TcpStream,
     client: Ipv4Addr,
     begun: Instant,
@@ -91,7 +91,7 @@ fn run(clients: &[Ipv4Addr], sender: &Sender<TcpConnection>, count: &AtomicUsize
     let to = SocketAddrV4::new(vip4(), echo::PORT);
     let mut turn = 0;
     let mut due = Instant::now();
-    let mut pending: Vec<Pending> = Vec::new();
+    let mut pending: Vec<PendingConnection> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         if now.duration_since(due) > INTERVAL * 10 {
@@ -104,7 +104,7 @@ fn run(clients: &[Ipv4Addr], sender: &Sender<TcpConnection>, count: &AtomicUsize
             count.fetch_add(1, Ordering::Relaxed);
             let begun = Instant::now();
             match dial(client, to) {
-                Ok(stream) => pending.push(Pending { stream, client, begun }),
+                Ok(stream) => pending.push(PendingConnection { stream, client, begun }),
                 Err(error) => {
                     let _ = sender.send(TcpConnection { client, begun, outcome: Err(error.to_string()) });
                 }
@@ -127,7 +127,7 @@ fn run(clients: &[Ipv4Addr], sender: &Sender<TcpConnection>, count: &AtomicUsize
 }
 
 /// What has become of a connection; none while that is open.
-fn outcome(connection: &mut Pending) -> Option<Result<(Duration, u8), String>> {
+fn outcome(connection: &mut PendingConnection) -> Option<Result<(Duration, u8), String>> {
     let mut greeting = [0];
     match connection.stream.read(&mut greeting) {
         Ok(0) => Some(Err("closed without a greeting".into())),

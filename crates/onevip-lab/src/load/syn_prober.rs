@@ -124,7 +124,7 @@ fn silence_kernel(lab: &Lab, host: Host) -> Result<()> {
 
 /// What is known of one probe.
 #[derive(Clone, Copy)]
-struct Pending {
+struct PendingProbe {
     port: u16,
     isn: u32,
     sent: Instant,
@@ -138,7 +138,7 @@ struct Pending {
 struct ProbeSource {
     client: Ipv4Addr,
     count: u32,
-    pending: Vec<Pending>,
+    pending: Vec<PendingProbe>,
 }
 
 impl ProbeSource {
@@ -147,10 +147,10 @@ impl ProbeSource {
     }
 
     /// A new probe, in the place of the oldest one.
-    fn probe(&mut self, now: Instant) -> Pending {
+    fn probe(&mut self, now: Instant) -> PendingProbe {
         let port = PORTS.start + (self.count % u32::from(PORTS.end - PORTS.start)) as u16;
         let isn = self.count.wrapping_mul(0x9e37_79b9);
-        let pending = Pending { port, isn, sent: now, greeted: None, twice: false, done: false };
+        let pending = PendingProbe { port, isn, sent: now, greeted: None, twice: false, done: false };
         let place = self.count as usize % REMEMBERED;
         match self.pending.get_mut(place) {
             Some(old) => *old = pending,
@@ -160,7 +160,7 @@ impl ProbeSource {
         pending
     }
 
-    fn find(&mut self, port: u16) -> Option<&mut Pending> {
+    fn find(&mut self, port: u16) -> Option<&mut PendingProbe> {
         self.pending.iter_mut().find(|pending| pending.port == port)
     }
 }

@@ -26,7 +26,7 @@ const HELPER_REDIRECT: u64 = 23;
 /// The front of `union bpf_attr` for loading.
 #[repr(C)]
 #[derive(Default)]
-struct Load {
+struct LoadAttributes {
     kind: u32,
     instruction_count: u32,
     instructions: u64,
@@ -37,7 +37,7 @@ struct Load {
 /// The front of `union bpf_attr` for a test run.
 #[repr(C)]
 #[derive(Default)]
-struct TestRun {
+struct TestRunAttributes {
     program: u32,
     returned: u32,
     data_size_in: u32,
@@ -80,13 +80,13 @@ impl FrameSender {
     pub fn send(&self, lab: &Lab, frame: &[u8], times: u32) -> Result<()> {
         lab.inside("switch", || {
             pin(0, PROCESSOR)?;
-            let mut attributes = TestRun {
+            let mut attributes = TestRunAttributes {
                 program: self.program.as_raw_fd() as u32,
                 data_size_in: frame.len() as u32,
                 data_in: frame.as_ptr() as u64,
                 repeat: times,
                 flags: BPF_F_TEST_XDP_LIVE_FRAMES,
-                ..TestRun::default()
+                ..TestRunAttributes::default()
             };
             bpf(BPF_PROG_TEST_RUN, &mut attributes)
                 .context("the kernel sends no live frames (Linux 5.18 does)")?;
@@ -99,12 +99,12 @@ impl FrameSender {
 fn load(index: u32) -> io::Result<OwnedFd> {
     let instructions =
         [0xb7 | 1 << 8 | u64::from(index) << 32, 0xb7 | 2 << 8, 0x85 | HELPER_REDIRECT << 32, 0x95];
-    let mut attributes = Load {
+    let mut attributes = LoadAttributes {
         kind: BPF_PROG_TYPE_XDP,
         instruction_count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
         license: c"Dual BSD/GPL".as_ptr() as u64,
-        ..Load::default()
+        ..LoadAttributes::default()
     };
     let fd = bpf(BPF_PROG_LOAD, &mut attributes)?;
     // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
