@@ -130,7 +130,7 @@ fn a_mosh_session_outlives_the_loss_of_another_node_and_the_drain_of_its_own() {
     mosh.goes_on();
 }
 
-/// The help desk knows of the session on unix1, and a drain waits for it.
+/// `onevip who` knows of the session on unix1, and a drain waits for it.
 fn is_told_and_waited_for(lab: &Lab) {
     let who = onevip(lab, 1, &["who", "--json"]);
     let lines = String::from_utf8(who.stdout).unwrap();

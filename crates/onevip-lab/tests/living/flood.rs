@@ -180,7 +180,7 @@ fn announces_itself(lab: &Lab, node: u8) {
     takes_its_share(lab, node);
 }
 
-/// What [`a_snooping_switch_is_named_by_status_and_doctor`](../desk/doctor.rs) shows to fail with `multicast` works here.
+/// What [`a_snooping_switch_is_named_by_status_and_doctor`](../operations/doctor.rs) shows to fail with `multicast` works here.
 #[test]
 fn a_flooded_mac_passes_a_snooping_switch_with_a_querier() {
     let lab = flooded("floodsn");

@@ -1,4 +1,4 @@
-//! `onevip doctor` where a host is ill, or set up so that it will be.
+//! `onevip doctor` where a host is degraded, or set up so that it will be.
 
 use std::fs;
 use std::io::Write;

@@ -1,18 +1,18 @@
-//! The help desk, end to end: real daemons, real `sshd`, people at real terminals.
+//! What operators do and see, end to end: real daemons, real `sshd`, people at real terminals.
 //!
 //! Needs root, and `onevip` and `onevip-lab` built beside these tests: `cargo build --workspace` does it.
 
 #![allow(clippy::unwrap_used)]
 
+mod degraded_hosts;
 mod doctor;
 mod drain;
-mod ill;
-mod impostor;
-mod orders;
+mod fake_sshd;
+mod monitoring;
+mod remote_drain;
+mod systemd_units;
 #[path = "../common/terminal.rs"]
 mod terminal;
-mod unit;
-mod watched;
 mod who;
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Being watched: metrics, the check of monitoring systems, hooks.
+//! Monitoring: metrics, the check of monitoring systems, hooks.
 
 use std::fs;
 use std::io::{Read, Write};
