@@ -6,12 +6,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod host;
-mod quiet;
-mod rolling;
-mod socket;
+mod peer_check;
+mod rolling_reboot;
+mod several_nodes;
+mod side_effects;
+mod socket_activation;
 mod sshd;
-mod together;
-mod witness;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use onevip_lab::testbed::Testbed;
 use onevip_lab::wire::Tap;
 use onevip_lab::{Host, Lab, LabFault, wait_until};
 
-use super::families::{Session, client_of, lab, landed, missing, takes_its_share};
+use super::address_families::{Session, client_of, lab, landed, missing, takes_its_share};
 use super::{PATIENCE, answered_twice, lost, testbed, until, until_served, until_they_go_on};
 
 /// A kernel that was away from the LAN for less than this was not yet asked in vain as often as it takes to be found gone:

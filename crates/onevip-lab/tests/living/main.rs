@@ -6,15 +6,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod families;
+mod address_families;
+mod beat_security;
 mod faults;
-mod flood;
-mod hostile;
+mod flood_delivery;
 mod interface;
-mod planned;
-mod pools;
-mod strangeness;
-mod strangers;
+mod misconfiguration;
+mod planned_changes;
+mod several_vips;
+mod unusual_hosts;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

@@ -14,7 +14,7 @@ use super::{PATIENCE, clients_of, lab};
 
 #[test]
 fn each_illness_is_named_on_its_node_and_on_the_others() {
-    let lab = lab("dkill", 2);
+    let lab = lab("opill", 2);
     for (fault, here, words) in [
         (LabFault::KillSshd(2), "not-listening", "sshd: nothing listens"),
         (LabFault::Nologin(2), "health", "nologin: "),
@@ -38,7 +38,7 @@ fn each_illness_is_named_on_its_node_and_on_the_others() {
 
 #[test]
 fn an_sshd_that_is_slow_or_frozen_is_named() {
-    let lab = lab("dkslow", 2);
+    let lab = lab("opslow", 2);
     let client = clients_of(&lab, 2, 1)[0];
     for fault in [LabFault::SshdSlow(2), LabFault::FreezeSshd(2)] {
         lab.fault(&fault).unwrap();
@@ -54,7 +54,7 @@ fn an_sshd_that_is_slow_or_frozen_is_named() {
 #[test]
 fn a_busy_host_is_named() {
     let edit = |text: String| text.replace("[health]\n", "[health]\ncpu_pressure = { shed = 10 }\n");
-    let lab = Lab::up(Options::test("dkbusy").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
+    let lab = Lab::up(Options::test("opbusy").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
     lab.fault(&LabFault::CpuHog(2)).unwrap();
     // It is one machine: the other node may be short of processors as well.
     wait_until(PATIENCE, "cpu pressure to be found", || {
@@ -82,7 +82,7 @@ fn write_keytab(path: &Path, hosts: &[&str]) {
 #[test]
 fn a_kerberos_principal_that_is_missing_is_found() {
     let edit = |text: String| format!("{text}\n[desk]\nnames = [\"login.example.org\"]\n");
-    let lab = Lab::up(Options::test("dkkrb").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
+    let lab = Lab::up(Options::test("opkrb").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
     let keytab = lab.dir().join("krb5.keytab");
     let on = "GSSAPIAuthentication yes\nGSSAPIStrictAcceptorCheck no\n";
     replace_sshd(&lab, 2, |text| text + on);
@@ -113,7 +113,7 @@ fn wrong_clock(dir: &Path) -> String {
 
 #[test]
 fn a_clock_that_is_off_is_found() {
-    let lab = lab("dkclock", 2);
+    let lab = lab("opclock", 2);
     let library = wrong_clock(&lab.dir());
     lab.node(2).stop_onevip();
     fs::write(lab.dir().join("onevip.env"), format!("LD_PRELOAD={library}")).unwrap();
@@ -125,13 +125,13 @@ fn a_clock_that_is_off_is_found() {
 
 #[test]
 fn a_slow_way_of_attaching_is_found() {
-    let lab = Lab::up(Options::test("dkattach").nodes(2).clients(4).env("ONEVIP_ATTACH", "clsact")).unwrap();
+    let lab = Lab::up(Options::test("opattach").nodes(2).clients(4).env("ONEVIP_ATTACH", "clsact")).unwrap();
     finds(&lab, 1, "attach-mode", &["clsact", "tcx"]);
 }
 
 #[test]
 fn rights_that_are_missing_are_found() {
-    let lab = lab("dkrights", 2);
+    let lab = lab("oprights", 2);
     lab.node(2).stop_onevip();
     let run = lab.node(2).onevip_command("run").unwrap();
     let mut reduced = lab.command("unix2", "setpriv").unwrap();

@@ -78,7 +78,7 @@ pub fn stop_sshd(lab: &Lab, node: u8) {
 
 #[test]
 fn everything_is_well_on_a_healthy_lab() {
-    let lab = lab("dkwell", 3);
+    let lab = lab("opwell", 3);
     for node in 1..=3 {
         finds_nothing(&lab, node);
     }
@@ -86,7 +86,7 @@ fn everything_is_well_on_a_healthy_lab() {
 
 #[test]
 fn what_is_wrong_with_sshd_is_found() {
-    let lab = lab("dksshd", 2);
+    let lab = lab("opsshd", 2);
     let original = fs::read_to_string(lab.node(2).dir().join("sshd_config")).unwrap();
 
     let key = lab.dir().join("other_key");
@@ -121,7 +121,7 @@ fn what_is_wrong_with_sshd_is_found() {
 
 #[test]
 fn what_is_wrong_with_a_host_is_found() {
-    let lab = lab("dkhost", 2);
+    let lab = lab("ophost", 2);
     lab.exec_ok("unix2", &["nft", "add table inet f"]).unwrap();
     lab.exec_ok(
         "unix2",
@@ -182,7 +182,7 @@ fn firewalls(lab: &Lab) {
 
 #[test]
 fn a_configuration_that_differs_is_found_by_all() {
-    let lab = lab("dkconf", 2);
+    let lab = lab("opconf", 2);
     let own = lab.node(2).config();
     let text = fs::read_to_string(&own).unwrap();
     fs::remove_file(&own).unwrap();
@@ -195,7 +195,7 @@ fn a_configuration_that_differs_is_found_by_all() {
 
 #[test]
 fn somebody_elses_vip_is_found() {
-    let lab = lab("dkarp", 2);
+    let lab = lab("oparp", 2);
     let vip = lab.vip()[0].to_string();
     lab.exec_ok("client2", &["ip", "address", "add", &format!("{vip}/32"), "dev", "eth0"]).unwrap();
     // A gratuitous ARP, as a host sends that brings up an address.
@@ -207,7 +207,7 @@ fn somebody_elses_vip_is_found() {
 
 #[test]
 fn a_snooping_switch_is_named_by_status_and_doctor() {
-    let lab = lab("dksnoop", 2);
+    let lab = lab("opsnoop", 2);
     lab.fault(&LabFault::Snoop).unwrap();
     let hint = || {
         let status = lab.node(1).onevip_status().unwrap();

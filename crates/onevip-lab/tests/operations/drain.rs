@@ -6,7 +6,7 @@ use super::{PATIENCE, clients_of, lab, onevip, said, sit_down, stdout, types};
 
 #[test]
 fn a_drain_tells_people_lists_who_is_left_and_ends_the_rest() {
-    let lab = lab("dkdrain", 2);
+    let lab = lab("opdrain", 2);
     let (here, there) = (clients_of(&lab, 2, 1)[0], clients_of(&lab, 1, 1)[0]);
     let (mut stays, mut elsewhere) = (sit_down(&lab, 2, here), sit_down(&lab, 1, there));
 
@@ -31,7 +31,7 @@ fn a_drain_tells_people_lists_who_is_left_and_ends_the_rest() {
 
 #[test]
 fn a_drain_ends_when_the_last_session_does() {
-    let lab = lab("dklast", 2);
+    let lab = lab("oplast", 2);
     let client = clients_of(&lab, 2, 1)[0];
     let terminal = sit_down(&lab, 2, client);
     let mut drain = lab.node(2).onevip_command("drain").unwrap();
@@ -45,7 +45,7 @@ fn a_drain_ends_when_the_last_session_does() {
 
 #[test]
 fn the_last_serving_node_is_drained_only_by_force() {
-    let lab = lab("dkforce", 2);
+    let lab = lab("opforce", 2);
     said(&lab, 1, "drain", &[]);
     wait_until(PATIENCE, "unix2 to claim everything", || lab.node(2).claims() == Some(1024)).unwrap();
     let refused = onevip(&lab, 2, "drain", &[]);

@@ -136,7 +136,7 @@ fn lab(name: &str) -> Lab {
 
 #[test]
 fn nothing_is_run_or_believed_because_of_its_name() {
-    let lab = lab("dkfake");
+    let lab = lab("opfake");
     let mut impostor = Impostor::new("fake");
     let config = impostor.dir.join("config").display().to_string();
     // Before the real one, whose process so has a higher number. 60001 is unix2's: the second slice.

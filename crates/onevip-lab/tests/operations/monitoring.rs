@@ -39,7 +39,7 @@ fn lab(name: &str, nodes: usize, added: &str) -> Lab {
 fn metrics_and_status_are_served_on_a_socket() {
     let socket = std::env::temp_dir().join(format!("onevip-metrics-{}.sock", std::process::id()));
     // The file is the same for all nodes, and the socket is that of the one that started last.
-    let lab = lab("dkmet", 2, &format!("[metrics]\nlisten = \"{}\"\n", socket.display()));
+    let lab = lab("opmet", 2, &format!("[metrics]\nlisten = \"{}\"\n", socket.display()));
     lab.node(1).stop_onevip();
     lab.node(1).start_onevip().unwrap();
     wait_until(PATIENCE, "unix1 to serve", || lab.node(1).claims() == Some(512)).unwrap();
@@ -73,7 +73,7 @@ fn metrics_and_status_are_served_on_a_socket() {
 
 #[test]
 fn without_a_word_in_the_file_nothing_listens_and_on_loopback_only_if_told() {
-    let lab = lab("dkport", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
+    let lab = lab("opport", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
     let listening = lab.exec_ok("unix1", &["ss", "-Htln"]).unwrap();
     let daemons: Vec<&str> = listening.lines().filter(|line| !line.contains(":22 ")).collect();
     assert!(daemons.len() == 1 && daemons[0].contains("127.0.0.1:9108"), "{listening}");
@@ -92,7 +92,7 @@ fn says(lab: &Lab, words: &[u8]) -> TcpStream {
 
 #[test]
 fn whoever_connects_to_the_metrics_cannot_keep_others_from_them() {
-    let lab = lab("dkrude", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
+    let lab = lab("oprude", 2, "[metrics]\nlisten = \"127.0.0.1:9108\"\n");
     let daemon = lab.node(1).onevip().unwrap();
     let is_served = |after: &str| {
         let page = lease_slack::scrape(&lab, 1).unwrap_or_else(|error| panic!("after {after}: {error:#}"));
@@ -127,7 +127,7 @@ fn whoever_connects_to_the_metrics_cannot_keep_others_from_them() {
 #[test]
 fn without_descriptors_the_daemon_neither_ends_nor_spins() {
     let metrics = "[metrics]\nlisten = \"127.0.0.1:9108\"\n";
-    let options = Options::test("dkfull").nodes(2).clients(2).env("ONEVIP_LOG", "onevip=debug");
+    let options = Options::test("opfull").nodes(2).clients(2).env("ONEVIP_LOG", "onevip=debug");
     let lab = Lab::up(options.edit_config(|text| format!("{text}\n{metrics}")).unwrap()).unwrap();
     let daemon = lab.node(1).onevip().unwrap();
     let limit = |soft: &str| {
@@ -164,7 +164,7 @@ fn without_descriptors_the_daemon_neither_ends_nor_spins() {
 
 #[test]
 fn a_monitoring_system_gets_a_line_and_a_code() {
-    let lab = lab("dkicinga", 3, "");
+    let lab = lab("opicinga", 3, "");
     let check = |node| {
         let output = onevip(&lab, node, "check-health", &["--icinga"]);
         (output.status.code().unwrap(), stdout(&output))
@@ -193,7 +193,7 @@ fn hooks_run_when_something_happens_and_delay_no_takeover() {
          command = 'echo \"$(hostname) $ONEVIP_EVENT $ONEVIP_NODE\" >> {}'\n",
         told.display()
     );
-    let lab = lab("dkhook", 3, &hooks);
+    let lab = lab("ophook", 3, &hooks);
     let text = || fs::read_to_string(&told).unwrap_or_default();
     wait_until(PATIENCE, "the hook for a node that is heard", || text().contains("unix1 node-heard unix2"))
         .unwrap();

@@ -20,7 +20,7 @@ fn refused(lab: &Lab, node: u8, subcommand: &str, arguments: &[&str]) -> String 
 
 #[test]
 fn root_on_one_node_drains_another_and_both_write_it_down() {
-    let lab = lab("dkorder", 3);
+    let lab = lab("oporder", 3);
     let client = clients_of(&lab, 2, 1)[0];
     let terminal = sit_down(&lab, 2, client);
     let output = onevip(&lab, 1, "drain", &["unix2", "--wait", "--timeout", "1s"]);
@@ -45,7 +45,7 @@ fn root_on_one_node_drains_another_and_both_write_it_down() {
 
 #[test]
 fn an_order_is_refused_with_the_reason() {
-    let lab = lab("dkrefuse", 2);
+    let lab = lab("oprefuse", 2);
     assert!(refused(&lab, 1, "drain", &["unix9"]).contains("no node unix9"));
     assert!(refused(&lab, 1, "drain", &["unix2", "--notify", "x"]).contains("only unix2 itself can"));
     said(&lab, 1, "drain", &[]);
@@ -62,7 +62,7 @@ fn an_order_is_refused_with_the_reason() {
 #[test]
 fn a_node_that_takes_no_orders_takes_none() {
     let edit = |text: String| format!("{text}\n[desk]\nremote_drain = \"refuse\"\n");
-    let lab = Lab::up(Options::test("dkfree").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
+    let lab = Lab::up(Options::test("opfree").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
     assert!(refused(&lab, 1, "drain", &["unix2"]).contains("unix2 refuses: it takes no orders"));
     said(&lab, 2, "drain", &[]);
 }
@@ -70,7 +70,7 @@ fn a_node_that_takes_no_orders_takes_none() {
 #[test]
 fn only_root_gives_orders_to_others() {
     let edit = |text: String| text.replacen("membership", "control_group = \"daemon\"\nmembership", 1);
-    let lab = Lab::up(Options::test("dkgroup").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
+    let lab = Lab::up(Options::test("opgroup").nodes(2).clients(4).edit_config(edit).unwrap()).unwrap();
     // The group may use the socket, but a lab lies where only root may look: so whoever asks begins in its directory.
     let ask = |request: &str| {
         let (run_dir, request) = (lab.node(1).run_dir(), format!("{request}\n"));

@@ -93,7 +93,7 @@ fn until_serves(lab: &Lab, node: u8) {
 
 #[test]
 fn a_daemon_needs_no_more_than_the_unit_grants() {
-    let lab = lab("dkunit", 2);
+    let lab = lab("opunit", 2);
     lab.node(2).stop_onevip();
     said(&lab, 2, "teardown", &[]);
     start_confined(&lab, 2, None);
@@ -131,7 +131,7 @@ fn a_daemon_needs_no_more_than_the_unit_grants() {
 
 #[test]
 fn a_daemon_needs_what_the_unit_grants() {
-    let lab = lab("dkless", 2);
+    let lab = lab("opless", 2);
     for without in ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF", "CAP_PERFMON"] {
         lab.node(2).stop_onevip();
         said(&lab, 2, "teardown", &[]);

@@ -6,7 +6,7 @@ use super::{PATIENCE, clients_of, json, lab, onevip, said, sit_down, stdout, typ
 
 #[test]
 fn who_tells_user_source_beginning_and_terminal() {
-    let lab = lab("dkwho", 2);
+    let lab = lab("opwho", 2);
     let clients = clients_of(&lab, 2, 2);
     let mut terminal = sit_down(&lab, 2, clients[0]);
     let without_terminal = lab.session(Some(clients[1])).unwrap();
@@ -41,7 +41,7 @@ fn who_tells_user_source_beginning_and_terminal() {
 
 #[test]
 fn one_node_answers_for_all_and_says_who_is_silent() {
-    let lab = lab("dkall", 3);
+    let lab = lab("opall", 3);
     let sessions: Vec<_> =
         (1..=3).map(|node| lab.session(Some(clients_of(&lab, node, 1)[0])).unwrap()).collect();
     let all = json(&lab, 1, "who", &["--all-nodes"]);
@@ -65,7 +65,7 @@ fn one_node_answers_for_all_and_says_who_is_silent() {
 /// More than fits in many letters; every page is asked for, and none is missing.
 #[test]
 fn a_long_answer_arrives_whole_over_a_link_that_loses_frames() {
-    let lab = lab("dklong", 2);
+    let lab = lab("oplong", 2);
     let client = clients_of(&lab, 2, 1)[0];
     let vip = lab.vip_for(client);
     let connections: Vec<std::net::TcpStream> = lab
@@ -99,7 +99,7 @@ pub fn bound_connect(from: std::net::IpAddr, port: u16) -> impl Fn(std::net::IpA
 
 #[test]
 fn where_says_where_a_client_lands_now_and_why_not_elsewhere() {
-    let lab = lab("dkwhere", 2);
+    let lab = lab("opwhere", 2);
     let client = clients_of(&lab, 2, 1)[0].to_string();
     let ask = |node| json(&lab, node, "where", &[&client])[0].clone();
     assert_eq!(ask(1)["now"]["node"], "unix2");

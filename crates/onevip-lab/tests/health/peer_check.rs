@@ -35,7 +35,7 @@ fn until_witnessed(lab: &Lab) {
 
 #[test]
 fn a_frozen_sshd_without_a_check_of_its_own_is_voted_out_by_its_peers() {
-    let mut testbed = testbed(unchecked("witness"));
+    let mut testbed = testbed(unchecked("peercheck"));
     until_witnessed(&testbed.lab);
     let _banner_clients = BannerClients::start(&testbed.lab).unwrap();
     testbed.lab.fault(&LabFault::FreezeSshd(2)).unwrap();

@@ -5,17 +5,17 @@ use onevip_lab::LabFault;
 use super::*;
 
 #[test]
-fn an_idle_sshd_logs_one_call_and_not_a_single_knock() {
+fn an_idle_sshd_logs_one_call_and_not_a_single_probe() {
     let lab = Lab::up(options("quiet")).unwrap();
     // The lab's sshd logs at VERBOSE, two lines for what is one line at the default.
     let lines =
         || lab.node(1).sshd_log().lines().filter(|line| !line.starts_with("Server listening")).count();
-    let knocked = |words: &str| words.starts_with("takes connections");
+    let probed = |words: &str| words.starts_with("takes connections");
     wait_until(PATIENCE, "a call to be logged", || lines() >= 2).unwrap();
     let mut times = std::collections::BTreeSet::new();
     wait_until(PATIENCE, "eight probes", || {
         let words = checked(&lab, 1, "sshd")["finding"].as_str().unwrap().to_owned();
-        times.extend(Some(words).filter(|words| knocked(words)));
+        times.extend(Some(words).filter(|words| probed(words)));
         // Each probe tells another time.
         times.len() >= 4
     })
@@ -24,7 +24,7 @@ fn an_idle_sshd_logs_one_call_and_not_a_single_knock() {
 }
 
 #[test]
-fn a_knock_is_no_session_and_keeps_no_bucket_busy() {
+fn a_probe_is_no_session_and_keeps_no_bucket_busy() {
     let lab = Lab::up(options("guests")).unwrap();
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {

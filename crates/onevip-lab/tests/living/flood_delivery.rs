@@ -10,7 +10,7 @@ use onevip_lab::plan::{v4, v6, vip6};
 use onevip_lab::{Host, Lab, LabFault, Options, wait_until};
 
 use super::PATIENCE;
-use super::families::{client_of, landed, takes_its_share};
+use super::address_families::{client_of, landed, takes_its_share};
 
 /// What the bridge learns while this lives.
 struct Learning {
