@@ -1,4 +1,5 @@
-//! What takes too much of a resource, as a process of the node that shall suffer: `onevip-lab stressor` (hidden; faults start it).
+//! What takes too much of a resource, as a process of the node that shall suffer: `onevip-lab stressor` (hidden; faults
+//! start it).
 //!
 //! Each says [`READY`] on standard output when it has what it wants, and keeps it until it is killed. All stay within the
 //! limits of the node's control groups, and go first when the kernel is short of memory.
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use onevip::health::host::cgroup::Cgroup;
 
+use crate::load::dial::connect;
 use crate::ssh::SSHD;
 
 /// What a stressor says when it has what it wants.
@@ -165,7 +167,7 @@ fn logins(to: SocketAddr, count: usize) -> Result<()> {
     loop {
         held.retain(is_open);
         while held.len() < count {
-            match dial(to) {
+            match connect_from_outside(to) {
                 Ok(stream) => held.push(stream),
                 Err(_) => break,
             }
@@ -179,15 +181,9 @@ fn logins(to: SocketAddr, count: usize) -> Result<()> {
 }
 
 /// From the node's own address and not from the VIP's, as somebody from outside.
-fn dial(to: SocketAddr) -> io::Result<TcpStream> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
-    use std::os::fd::AsRawFd;
+fn connect_from_outside(to: SocketAddr) -> io::Result<TcpStream> {
     let other = own_address(to.ip()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd: OwnedFd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(other, 0)))?;
-    connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
-    let stream = TcpStream::from(fd);
+    let stream = connect(other, to)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }

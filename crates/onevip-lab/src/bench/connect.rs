@@ -12,8 +12,8 @@ use super::access::{AccessPath, AccessPaths, IpFamily, plural};
 use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
 use super::stats::{percentile, sorted};
-use crate::load::dial::end_abruptly;
-use crate::load::{bulk, echo};
+use crate::load::dial::{connect, end_abruptly};
+use crate::load::echo;
 use crate::process::run_ok;
 
 /// Connections of a turn, one after the other: ten of them are slower than the 99th percentile.
@@ -161,7 +161,7 @@ fn one_by_one(count: usize, ends: impl Fn(usize) -> (IpAddr, IpAddr)) -> Result<
     for k in 0..count {
         let (from, to) = ends(k);
         let begun = Instant::now();
-        let mut stream = bulk::open(from, (to, echo::PORT).into())?;
+        let mut stream = connect(from, (to, echo::PORT).into())?;
         connected.push(begun.elapsed().as_secs_f64());
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.read_exact(&mut [0])?;

@@ -11,10 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
-use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::dial::end_abruptly;
+use super::dial::{connect, end_abruptly};
 use super::echo::program;
 use super::listen::both_families;
 use crate::netns::{self, Entrance};
@@ -117,7 +115,7 @@ pub fn flows(ends: &[(IpAddr, IpAddr)], direction: Direction, length: Duration) 
         let flow = |&(from, to): &(IpAddr, IpAddr)| {
             let (ready, start) = (&ready, &start);
             scope.spawn(move || {
-                let stream = open(from, SocketAddr::new(to, PORT));
+                let stream = connect(from, SocketAddr::new(to, PORT));
                 // Also those that failed have to be there, or nobody would begin.
                 ready.wait();
                 let stream = stream.with_context(|| format!("no way from {from} to {to} port {PORT}"))?;
@@ -135,18 +133,6 @@ pub fn flows(ends: &[(IpAddr, IpAddr)], direction: Direction, length: Duration) 
     let bytes: u64 = results.iter().map(|(bytes, _)| bytes).sum();
     let longest = results.iter().map(|(_, took)| *took).max().unwrap_or(length);
     Ok(bytes as f64 / longest.as_secs_f64())
-}
-
-/// A connection from a given address, to one of the same family.
-///
-/// # Errors
-/// When there is no way, or nobody listens.
-pub fn open(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket: OwnedFd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
-    connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
-    Ok(TcpStream::from(socket))
 }
 
 /// Bytes that have arrived, and how long that took since `begun`.

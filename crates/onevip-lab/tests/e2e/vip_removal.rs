@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use onevip_lab::Lab;
+use onevip_lab::load::dial;
 
 use crate::common::{Mode, PATIENCE, Session, VIP, VIP6, all_claim, client_of_each_family, onevip, wait};
 
@@ -40,19 +41,8 @@ fn teardown_resets_its_sessions_and_says_how_many() {
 /// A connection to a server on all addresses of a node, IPv4 through a socket of IPv6.
 fn connect(lab: &Lab, server: &TcpListener, to: IpAddr, from: IpAddr) -> (TcpStream, TcpStream) {
     let port = server.local_addr().unwrap().port();
-    let client = lab
-        .inside("client", || {
-            use nix::sys::socket::{
-                AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket,
-            };
-            use std::os::fd::AsRawFd;
-            let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-            let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-            bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).unwrap();
-            connect(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(to, port))).unwrap();
-            TcpStream::from(socket)
-        })
-        .unwrap();
+    let connected = lab.inside("client", || dial::connect(from, SocketAddr::new(to, port))).unwrap();
+    let client = connected.unwrap();
     let (peer, _) = server.accept().unwrap();
     for end in [&client, &peer] {
         end.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,5 +1,6 @@
 //! `onevip who`.
 
+use onevip_lab::load::dial::connect;
 use onevip_lab::{LabFault, wait_until};
 
 use super::{PATIENCE, clients_of, json, lab, onevip, said, sit_down, stdout, types};
@@ -85,16 +86,7 @@ fn a_long_answer_arrives_whole_over_a_link_that_loses_frames() {
 
 /// Connects from an address to a port.
 pub fn bound_connect(from: std::net::IpAddr, port: u16) -> impl Fn(std::net::IpAddr) -> std::net::TcpStream {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
-    use std::os::fd::AsRawFd;
-    move |to| {
-        let any = SockaddrStorage::from(std::net::SocketAddr::new(from, 0));
-        let server = SockaddrStorage::from(std::net::SocketAddr::new(to, port));
-        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(fd.as_raw_fd(), &any).unwrap();
-        connect(fd.as_raw_fd(), &server).unwrap();
-        fd.into()
-    }
+    move |to| connect(from, std::net::SocketAddr::new(to, port)).unwrap()
 }
 
 #[test]

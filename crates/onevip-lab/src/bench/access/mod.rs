@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 
 use self::switch_mode::SwitchMode;
 use crate::lab::{Lab, Options};
+use crate::load::dial::connect;
 use crate::load::{bulk, echo};
 use crate::plan::{Host, LabPlan, vip4, vip6};
 
@@ -170,7 +171,7 @@ impl AccessPaths {
 
 /// Asks through the VIP which node serves a client.
 fn served_by(client: IpAddr) -> Result<u8> {
-    let mut stream = bulk::open(client, (IpFamily::of(client).vip(), echo::PORT).into())
+    let mut stream = connect(client, (IpFamily::of(client).vip(), echo::PORT).into())
         .with_context(|| format!("{client} is not served"))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut greeting = [0];

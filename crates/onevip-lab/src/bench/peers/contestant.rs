@@ -12,7 +12,8 @@ use super::keepalived::{self, VrrpPace};
 use crate::bench::access::{IpFamily, haproxy};
 use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
-use crate::load::{bulk, echo};
+use crate::load::dial::connect;
+use crate::load::echo;
 use crate::plan::{Host, vip4};
 use crate::process::{signal, wait_until};
 
@@ -240,7 +241,7 @@ impl Contestant {
 
 /// The node that greets a client; none when that takes long.
 pub fn greeted_by(client: Ipv4Addr, to: Ipv4Addr) -> Option<u8> {
-    let mut stream = bulk::open(client.into(), (to, echo::PORT).into()).ok()?;
+    let mut stream = connect(client.into(), (to, echo::PORT).into()).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
     let mut greeting = [0];
     stream.read_exact(&mut greeting).ok()?;
