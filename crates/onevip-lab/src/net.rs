@@ -4,17 +4,16 @@
 //! `ip -batch`, one process per namespace, which keeps `up` fast.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::{self, sysctl};
 use crate::plan::{Host, LabPlan, Name};
-use crate::process::run_ok;
+use crate::process::{feed, run_ok};
 
 /// The bridge in the switch's namespace.
 pub const BRIDGE: &str = "br0";
@@ -158,23 +157,4 @@ pub fn is_plugged(name: &Name, host: Host) -> Result<bool> {
 /// With the line and what `ip` said about it.
 pub fn ip_batch(name: &Name, host: Host, batch: &str) -> Result<()> {
     feed(Command::new("ip").args(["-n", &name.netns(host), "-batch", "-"]), batch)
-}
-
-/// Runs a command that reads its work from standard input.
-///
-/// # Errors
-/// When it cannot start or fails: then with what it said.
-pub fn feed(command: &mut Command, input: &str) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().with_context(|| format!("cannot run {program}; is its package installed?"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that gives up early closes its end; what it says about that is worth more than EPIPE.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} refused: {}\n{}", said.trim(), input.trim());
-    Ok(())
 }

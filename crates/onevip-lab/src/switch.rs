@@ -10,9 +10,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::fault::LabFault;
-use crate::net::{BRIDGE, feed, ip_batch};
+use crate::net::{BRIDGE, ip_batch};
 use crate::netns::Entrance;
 use crate::plan::{Host, Name};
+use crate::process::feed;
 
 /// Makes the switch treat frames and ports as `faults` say, whatever it did before.
 ///

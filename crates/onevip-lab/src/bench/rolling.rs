@@ -4,8 +4,7 @@ use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +15,7 @@ use crate::lab::{Lab, Options};
 use crate::load::echo;
 use crate::load::short_sessions::{ShortSessionTotals, ShortSessions};
 use crate::plan::Host;
-use crate::process::{check_interrupt, tail};
+use crate::process::{run_logged, tail};
 
 /// The script, which this program carries with it.
 const SCRIPT: &str = include_str!("../../../../packaging/rolling-reboot");
@@ -60,28 +59,14 @@ fn reboot_all(lab: &Lab) -> Result<()> {
     let (on, power) =
         (write_program(&dir.join("on"), &on(lab)?)?, write_program(&dir.join("power"), &power(lab)?)?);
     let log = dir.join("rolling-reboot.log");
-    let out = fs::File::create(&log)?;
-    let mut child = Command::new(script)
+    let mut script = Command::new(script);
+    script
         .args(lab.plan().node_ids().map(|id| Host::Node(id).to_string()))
         .envs([("ON", &on), ("POWER", &power)])
         .env("TIMEOUT", "60s")
-        .env("BACK", "60")
-        .stdin(Stdio::null())
-        .stderr(out.try_clone()?)
-        .stdout(out)
-        .spawn()
-        .context("cannot run the script")?;
-    let until = Instant::now() + NODE_WITHIN * u32::from(lab.plan().nodes);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if check_interrupt().is_err() || Instant::now() > until {
-            let _ = child.kill();
-            break child.wait()?;
-        }
-        thread::sleep(Duration::from_millis(50));
-    };
+        .env("BACK", "60");
+    let within = NODE_WITHIN * u32::from(lab.plan().nodes);
+    let status = run_logged(&mut script, &log, within).with_context(|| tail(&log, 30))?;
     ensure!(status.success(), "the script ended with {status}:\n{}", tail(&log, 30));
     Ok(())
 }

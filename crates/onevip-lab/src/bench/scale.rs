@@ -9,7 +9,6 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -26,7 +25,7 @@ use crate::load::attempts::{Attempts, Target};
 use crate::load::echo;
 use crate::net::INTERFACE;
 use crate::plan::{Host, vip4};
-use crate::process::{check_interrupt, run_ok};
+use crate::process::{pause, run_ok};
 
 const BEATS_PER_SECOND: f64 = 20.0;
 /// A node asks one other each second for news of bans, and answers one.
@@ -134,24 +133,15 @@ fn on_the_line((x1, y1): (f64, f64), (x2, y2): (f64, f64), x: f64) -> f64 {
 fn at_rest(lab: &Lab, rest: Duration, results: &mut BenchResults) -> Result<()> {
     let read = || -> Result<Vec<(u64, u64)>> { lab.plan().node_ids().map(|id| counters(lab, id)).collect() };
     // Who has just begun to serve still has things to tell.
-    wait(Duration::from_secs(2))?;
+    pause(Duration::from_secs(2))?;
     let (before, from) = (read()?, Instant::now());
-    wait(rest)?;
+    pause(rest)?;
     let (after, took) = (read()?, from.elapsed().as_secs_f64());
     let scenario = scenario(before.len());
     for (id, (before, after)) in lab.plan().node_ids().zip(before.iter().zip(&after)) {
         results.note(HEARD, &scenario, MEASURED, "1/s", (after.0 - before.0) as f64 / took);
         results.note(TIME, &scenario, MEASURED, "ms/s", (after.1 - before.1) as f64 / 1e6 / took);
         results.note(MEMORY, &scenario, MEASURED, "MB", resident(lab, id)?);
-    }
-    Ok(())
-}
-
-fn wait(length: Duration) -> Result<()> {
-    let until = Instant::now() + length;
-    while Instant::now() < until {
-        check_interrupt()?;
-        thread::sleep(Duration::from_millis(50).min(until.saturating_duration_since(Instant::now())));
     }
     Ok(())
 }

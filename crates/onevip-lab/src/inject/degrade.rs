@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use crate::cgroup::{self, ResourceLimit};
 use crate::fault::LabFault;
@@ -19,7 +18,7 @@ use crate::lab::Lab;
 use crate::load::echo;
 use crate::netns::Entrance;
 use crate::plan::Host;
-use crate::process::{is_alive, signal, spawn_background, tail, wait_until};
+use crate::process::{is_alive, signal, signal_group, spawn_background, tail, wait_until};
 use crate::{daemon, ssh};
 
 /// Processes that a node with a fork bomb may have: room for the bomb beside what runs there.
@@ -147,9 +146,8 @@ fn stressor(lab: &Lab, id: u8, kind: &str, words: &[&str]) -> Result<()> {
 fn end_stressor(lab: &Lab, id: u8, kind: &str) -> Result<()> {
     let path = pid_path(lab, id, kind);
     let Some(pid) = daemon::pid_in(lab.name(), id, &path) else { return Ok(()) };
-    let group = Pid::from_raw(pid);
     wait_until(HAPPENS_WITHIN, &format!("the {kind} of unix{id} to end"), || {
-        let _ = killpg(group, Signal::SIGKILL);
+        signal_group(pid, Signal::SIGKILL);
         !is_alive(pid)
     })?;
     let _ = fs::remove_file(path);

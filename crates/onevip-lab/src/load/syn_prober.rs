@@ -19,9 +19,10 @@ use anyhow::{Context, Result};
 use super::echo;
 use super::segment::{Segment, flag};
 use crate::lab::Lab;
-use crate::net::{INTERFACE, feed};
+use crate::net::INTERFACE;
 use crate::netns::Entrance;
 use crate::plan::{Host, LabPlan, vip4};
+use crate::process::feed;
 use crate::wire::{Tap, parse_mac};
 
 /// Between two probes from the same address.

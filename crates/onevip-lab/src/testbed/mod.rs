@@ -5,7 +5,6 @@ pub mod watchers;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,7 +15,7 @@ use crate::load::{
     InteractiveUser, SessionLog, Sessions, SynProber, TcpConnection, TcpConnector, connections,
 };
 use crate::plan::Host;
-use crate::process::check_interrupt;
+use crate::process::poll_until;
 
 /// A cluster that is not in order by now will not come to order by itself.
 const ORDER_WITHIN: Duration = Duration::from_secs(20);
@@ -123,17 +122,10 @@ impl Testbed {
     /// # Errors
     /// When the user interrupts.
     pub fn watch(&mut self, deadline: Instant, mut condition: impl FnMut(&mut Self) -> bool) -> Result<bool> {
-        loop {
-            check_interrupt()?;
+        poll_until(deadline, LOOK, || {
             self.look();
-            if condition(self) {
-                return Ok(true);
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            thread::sleep(LOOK);
-        }
+            condition(self)
+        })
     }
 
     fn wait(&mut self, within: Duration, what: &str, condition: impl FnMut(&mut Self) -> bool) -> Result<()> {

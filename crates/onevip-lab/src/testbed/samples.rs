@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_has_a_server_when_all_knocks_say_so() {
+    fn a_client_has_a_server_when_all_probes_say_so() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let both = samples(start, answers(0..500, 1).chain(answers(500..1000, 2)));

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use onevip_lab::net::feed;
 use onevip_lab::plan::LabPlan;
+use onevip_lab::process::feed;
 use onevip_lab::{Host, Lab};
 
 use crate::common::mapping::{all_marked, echo_reply, marked, sources, udp};

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use onevip_core::hash::{jhash2, reciprocal_scale};
-use onevip_lab::net::feed;
 use onevip_lab::plan::{LabPlan, v6};
+use onevip_lab::process::feed;
 use onevip_lab::{Host, Lab, wait_until};
 
 use crate::common::mapping::MANY_LISTINGS;

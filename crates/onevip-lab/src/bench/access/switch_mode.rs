@@ -8,8 +8,9 @@
 use anyhow::{Context, Result};
 
 use crate::lab::Lab;
-use crate::net::{BRIDGE, INTERFACE, feed, ip_batch};
+use crate::net::{BRIDGE, INTERFACE, ip_batch};
 use crate::plan::{Host, LabPlan};
+use crate::process::feed;
 
 /// How frames to a node's own MAC are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

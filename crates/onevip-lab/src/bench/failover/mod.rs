@@ -12,12 +12,12 @@ pub mod report;
 pub mod scenarios;
 
 use std::fs;
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::bench::rounds::Progress;
 use crate::lab::{Lab, Options};
 use crate::load::TcpConnection;
 use crate::plan::Host;
@@ -56,8 +56,13 @@ pub fn run(settings: &FailoverBenchSettings) -> Result<FailoverReport> {
         loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
         stress: Duration::from_secs(if settings.fast { 60 } else { 600 }),
     };
-    let mut run =
-        Run { settings, measurements: vec![], problems: vec![], done: vec![], start: Instant::now() };
+    let mut run = Run {
+        settings,
+        measurements: vec![],
+        problems: vec![],
+        done: vec![],
+        progress: Progress::new("failover"),
+    };
     for group in [false, true] {
         let is_split = |disruption: &&Disruption| (**disruption == Disruption::Split) == group;
         let disruptions: Vec<Disruption> = settings.disruptions.iter().filter(is_split).copied().collect();
@@ -79,7 +84,6 @@ pub fn run(settings: &FailoverBenchSettings) -> Result<FailoverReport> {
         fs::write(dir.join("takes.json"), measurements)
             .with_context(|| format!("cannot write to {}", dir.display()))?;
     }
-    eprintln!();
     Ok(FailoverReport::new(settings.options.nodes, settings.repeat, run.measurements, run.problems))
 }
 
@@ -89,7 +93,7 @@ struct Run<'a> {
     problems: Vec<String>,
     /// Measurements whose connections are not all known.
     done: Vec<FailoverMeasurement>,
-    start: Instant,
+    progress: Progress,
 }
 
 impl Run<'_> {
@@ -98,7 +102,8 @@ impl Run<'_> {
         for &disruption in disruptions {
             let repeats = if disruption.is_long() { 1 } else { self.settings.repeat };
             for repeat in 0..repeats {
-                self.progress(disruption, repeat, repeats);
+                let what = format!("{} {} of {repeats}", disruption.word(), repeat + 1);
+                self.progress.tell(&what, repeat == 0);
                 let ran =
                     scenarios::run(&mut testbed, disruption, repeat, lengths).and_then(|measurements| {
                         self.done.extend(measurements);
@@ -146,17 +151,5 @@ impl Run<'_> {
             fs::write(dir.join(format!("{label}-{}.log", node.name())), node.onevip_log())?;
         }
         Ok(())
-    }
-
-    fn progress(&self, disruption: Disruption, repeat: u32, repeats: u32) {
-        let took = self.start.elapsed().as_secs();
-        let line = format!("{:>4} s  {} {} of {repeats}", took, disruption.word(), repeat + 1);
-        let mut err = std::io::stderr();
-        // Progress is a courtesy: a stream that is gone is no reason to stop.
-        if err.is_terminal() {
-            let _ = write!(err, "\r\x1b[K{line}");
-        } else if repeat == 0 {
-            let _ = writeln!(err, "{line}");
-        }
     }
 }

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use self::peer_check::{BACKGROUND, UNCHECKED};
+use super::stats::{percentile, sorted};
 use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::lease_slack::{self, SlackHistogram};
@@ -300,10 +301,10 @@ impl fmt::Display for HealthReport {
 
 /// Median and worst; what never happened is worse than everything.
 fn spread(values: Vec<Option<f64>>) -> String {
-    let mut known: Vec<f64> = values.iter().copied().flatten().collect();
-    known.sort_by(f64::total_cmp);
-    let Some(worst) = known.last() else { return "never".to_owned() };
-    let median = known[(known.len() - 1) / 2];
+    let known = sorted(values.iter().copied().flatten());
+    let (Some(median), Some(worst)) = (percentile(&known, 0.5), known.last()) else {
+        return "never".to_owned();
+    };
     let never = values.len() - known.len();
     let worst = if never > 0 { format!("{never} never") } else { format!("{worst:.2}") };
     format!("{median:.2} ({worst})")

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::load::attempts::{Attempt, Attempts};
-use crate::process::check_interrupt;
+use crate::process::poll_until;
 
 /// So long everybody has to be answered to count as served.
 const STEADY: Duration = Duration::from_millis(600);
@@ -28,18 +27,10 @@ impl AttemptSamples {
         within: Duration,
         condition: impl Fn(&Self) -> bool,
     ) -> Result<bool> {
-        let until = Instant::now() + within;
-        loop {
-            check_interrupt()?;
+        poll_until(Instant::now() + within, Duration::from_millis(10), || {
             attempts.outcomes.try_iter().for_each(|attempt| self.note(attempt));
-            if condition(self) {
-                return Ok(true);
-            }
-            if Instant::now() >= until {
-                return Ok(false);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+            condition(self)
+        })
     }
 
     /// One that failed is known later than one that was answered.

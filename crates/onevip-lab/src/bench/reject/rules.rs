@@ -10,9 +10,9 @@ use onevip_core::{Hasher, Selector};
 use super::frames::{NETWORK6, SEED};
 use super::{Filter, IpFamily};
 use crate::lab::Lab;
-use crate::net::{INTERFACE, feed, ip_batch};
+use crate::net::{INTERFACE, ip_batch};
 use crate::plan::{Host, vip4, vip6};
-use crate::process::run_ok;
+use crate::process::{feed, run_ok};
 use crate::wire::parse_mac;
 
 /// Prepares a node. It has the VIP's addresses, so that whatever passes a filter is received and counted.
