@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use onevip_lab::bench::build::compare::{self, BuildComparison};
+use onevip_lab::bench::build::tree::ChangedFile;
 use onevip_lab::bench::failover::disruption::Disruption;
 use onevip_lab::bench::{page, results::BenchResults};
 use onevip_lab::{Options, bench, process};
@@ -157,6 +159,8 @@ pub enum Bench {
         /// A release was just built from nothing, which took so many seconds: do not build another
         #[arg(long, value_name = "SECONDS")]
         release_took: Option<f64>,
+        #[command(flatten)]
+        comparison: Comparison,
     },
     /// How long each part of `make bench` took, and all of it
     #[command(hide = true)]
@@ -190,6 +194,28 @@ pub struct OutputOptions {
     /// Keep the raw result in this directory as DATE-KIND.json
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+}
+
+/// What `build --other` takes.
+#[derive(Args)]
+pub struct Comparison {
+    /// Compare with another checkout instead, such as one of an earlier commit: how long each takes to build after a
+    /// change. Both are copied; neither is touched
+    #[arg(long, value_name = "PATH", conflicts_with = "release_took")]
+    other: Option<PathBuf>,
+    /// What is changed, and in which file: the first that a tree has. May be repeated; the health checks and the doctor by
+    /// default
+    #[arg(long, value_name = "LABEL=PATH[,PATH…]", requires = "other", value_parser = ChangedFile::parse)]
+    change: Vec<ChangedFile>,
+    /// What is built
+    #[arg(long, requires = "other", default_value = "onevip")]
+    package: String,
+    /// Builds of each tree after each change, 1 to 50
+    #[arg(long, requires = "other", default_value_t = 5)]
+    rounds: usize,
+    /// Release builds of each tree from nothing, 0 to 50; each takes minutes
+    #[arg(long, requires = "other", default_value_t = 0)]
+    releases: usize,
 }
 
 /// What `failover` takes.
@@ -289,7 +315,9 @@ pub fn run(kind: Bench) -> Result<()> {
             let settings = bench::load::LoadBenchSettings { options, sessions, ssh, length, seed };
             tell(&bench::load::run(&settings, command)?, &output)
         }
-        Bench::Build { output, release_took } => tell(&bench::build::run(release_took, command)?, &output),
+        Bench::Build { output, release_took, comparison } => {
+            tell(&bench_build(release_took, comparison, command)?, &output)
+        }
         Bench::Total { output, parts } => tell(&bench::total::run(&parts)?, &output),
         Bench::Page { results, template, page } => page::write(&page::PagePaths { results, template, page }),
     }
@@ -317,6 +345,20 @@ fn tell(results: &BenchResults, output: &OutputOptions) -> Result<()> {
         eprintln!("kept in {}", path.display());
     }
     if output.json { print(&serde_json::to_string_pretty(results)?) } else { print(results) }
+}
+
+fn bench_build(release_took: Option<f64>, wanted: Comparison, command: String) -> Result<BenchResults> {
+    let Some(other) = wanted.other else { return bench::build::run(release_took, command) };
+    let changes = if wanted.change.is_empty() { compare::default_changes() } else { wanted.change };
+    let comparison = BuildComparison {
+        this: ".".into(),
+        other,
+        package: wanted.package,
+        changes,
+        rounds: wanted.rounds,
+        releases: wanted.releases,
+    };
+    compare::run_comparison(&comparison, command)
 }
 
 fn bench_failover(wanted: Failover) -> Result<()> {

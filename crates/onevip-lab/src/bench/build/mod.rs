@@ -2,6 +2,11 @@
 //!
 //! With what is needed already downloaded: a release from nothing, in a directory of its own, and the debug build after a
 //! change of the daemon or the core, in the directory where whoever works on it has built before.
+//!
+//! [`compare`] has another question: which of two source trees builds faster.
+
+pub mod compare;
+pub mod tree;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,12 +15,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
+use self::tree::BUILD_WITHIN;
 use super::results::BenchResults;
 use super::rounds::Progress;
 use crate::process::{check_interrupt, run_ok};
 
-/// A build that takes longer than this hangs.
-const BUILD_WITHIN: Duration = Duration::from_secs(1800);
 const TIME: &str = "time to build";
 const SIZE: &str = "size";
 const WHAT: &str = "onevip";
@@ -28,16 +32,15 @@ const WHAT: &str = "onevip";
 pub fn run(release_took: Option<f64>, command: String) -> Result<BenchResults> {
     ensure!(Path::new("crates/onevip/Cargo.toml").exists(), "to be called in the directory of the sources");
     let mut results = BenchResults::new("build", command);
-    let rustc = run_ok(Command::new("rustc").arg("--version"), Duration::from_secs(10))?;
-    results.set("compiler", rustc.trim());
+    results.set("compiler", compiler()?);
     let progress = Progress::new("build");
-    let dir = Scratch(std::env::temp_dir().join(format!("onevip-build-{}", std::process::id())));
-    let target = dir.0.to_str().context("the directory for temporary files has a strange name")?;
+    let dir = Scratch::new("release")?;
+    let target = dir.path().to_str().context("the directory for temporary files has a strange name")?;
     let (program, took) = match release_took {
         Some(seconds) => (Path::new("target/release/onevip").to_path_buf(), seconds),
         None => {
             progress.tell("release, from nothing", true);
-            (dir.0.join("release/onevip"), build(&["--release", "--target-dir", target])?)
+            (dir.path().join("release/onevip"), build(&["--release", "--target-dir", target])?)
         }
     };
     results.note(TIME, "release, from nothing", WHAT, "s", took);
@@ -72,8 +75,26 @@ fn touch(path: &str) -> Result<()> {
     file.set_modified(SystemTime::now()).with_context(|| format!("cannot touch {path}"))
 }
 
-/// A directory that goes away.
+/// The compiler's name and version.
+fn compiler() -> Result<String> {
+    let rustc = run_ok(Command::new("rustc").arg("--version"), Duration::from_secs(10))?;
+    Ok(rustc.trim().to_owned())
+}
+
+/// A directory for temporary files that goes away.
 struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(label: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("onevip-build-{label}-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
