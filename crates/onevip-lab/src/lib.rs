@@ -16,8 +16,9 @@
 //! ```
 //!
 //! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`ssh_session`] a user, [`lab`] the whole and its nodes, [`cleanup`]
-//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
+//! [`ssh`], [`daemon`] and [`service`] what runs there, [`ssh_session`] a user, [`lab`] the whole and its nodes, [`cleanup`]
+//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network,
+//! [`dial`] connecting to it;
 //! [`load`] clients at work, [`testbed`] a lab together with them; [`demo`] the story, [`mod@bench`] the figures.
 
 pub mod bench;
@@ -26,6 +27,7 @@ pub mod cleanup;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod dial;
 pub mod fault;
 mod inject;
 pub mod lab;
@@ -37,6 +39,7 @@ pub mod netns;
 pub mod plan;
 pub mod process;
 pub mod random;
+pub mod service;
 pub mod ssh;
 pub mod ssh_session;
 pub mod status;

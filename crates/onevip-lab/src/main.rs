@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Lab, LabFault, Name, Options, cleanup, demo, lab, load, process, stressor};
+use onevip_lab::{Lab, LabFault, Name, Options, cleanup, demo, lab, process, service, stressor};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -187,8 +187,8 @@ fn run(command: Sub) -> Result<()> {
             Lab::open(&which.name)?.fault(&LabFault::parse(&kind, target.as_deref())?)
         }
         Sub::Bench(kind) => bench_command::run(kind),
-        Sub::Echo { id } => load::echo::serve(id),
-        Sub::Bulk => load::bulk::serve(),
+        Sub::Echo { id } => service::echo::serve(id),
+        Sub::Bulk => service::bulk::serve(),
         Sub::Stressor(stressor) => stressor.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }

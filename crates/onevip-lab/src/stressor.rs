@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use onevip::health::host::cgroup::Cgroup;
 
-use crate::load::dial::connect;
+use crate::dial::connect;
 use crate::ssh::SSHD;
 
 /// What a stressor says when it has what it wants.

@@ -12,9 +12,9 @@ use super::access::{AccessPath, AccessPaths, IpFamily, plural};
 use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
 use super::stats::{percentile, sorted};
-use crate::load::dial::{connect, end_abruptly};
-use crate::load::echo;
+use crate::dial::{connect, end_abruptly};
 use crate::process::run_ok;
+use crate::service::echo;
 
 /// Connections of a turn, one after the other: ten of them are slower than the 99th percentile.
 pub const CONNECTIONS: usize = 1000;

@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::daemon;
 use crate::lab::{Lab, Options};
-use crate::load::echo;
 use crate::load::short_sessions::{ShortSessionTotals, ShortSessions};
 use crate::plan::Host;
 use crate::process::{run_logged, tail};
+use crate::{daemon, service};
 
 /// The script, which this program carries with it.
 const SCRIPT: &str = include_str!("../../../../packaging/rolling-reboot");
@@ -79,7 +78,7 @@ fn write_program(path: &Path, text: &str) -> Result<PathBuf> {
 
 /// What stands for `ssh` here: `onevip` of a node with that node's files.
 fn on(lab: &Lab) -> Result<String> {
-    let (program, lab_program, name) = (daemon::program()?, echo::program()?, lab.name());
+    let (program, lab_program, name) = (daemon::program()?, service::program()?, lab.name());
     let dir = lab.dir().join("nodes");
     Ok(format!(
         "#!/bin/sh\nnode=$1; command=$3; shift 3\nexec {} exec --name {name} \"$node\" -- {} \"$command\" \
@@ -92,7 +91,7 @@ fn on(lab: &Lab) -> Result<String> {
 
 /// What stands for the power switch.
 fn power(lab: &Lab) -> Result<String> {
-    let (program, name) = (echo::program()?, lab.name());
+    let (program, name) = (service::program()?, lab.name());
     let program = program.display();
     Ok(format!(
         "#!/bin/sh\ncase $1 in\n  off) exec {program} fault --name {name} power-off \"$2\" ;;\n  \

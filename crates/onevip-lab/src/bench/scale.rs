@@ -22,10 +22,10 @@ use super::stats::{median, sorted};
 use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::attempts::{Attempts, Target};
-use crate::load::echo;
 use crate::net::INTERFACE;
 use crate::plan::{Host, vip4};
 use crate::process::{pause, run_ok};
+use crate::service::echo;
 
 const BEATS_PER_SECOND: f64 = 20.0;
 /// A node asks one other each second for news of bans, and answers one.

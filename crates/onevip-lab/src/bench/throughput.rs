@@ -13,7 +13,7 @@ use anyhow::Result;
 use super::access::{AccessPath, AccessPaths, IpFamily, plural};
 use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use crate::load::bulk::{self, Direction};
+use crate::service::bulk::{self, Direction};
 
 /// Client addresses, over which flows are spread.
 const CLIENTS: usize = 64;

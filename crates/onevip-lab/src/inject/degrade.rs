@@ -15,11 +15,10 @@ use nix::sys::signal::Signal;
 use crate::cgroup::{self, ResourceLimit};
 use crate::fault::LabFault;
 use crate::lab::Lab;
-use crate::load::echo;
 use crate::netns::Entrance;
 use crate::plan::Host;
 use crate::process::{is_alive, signal, signal_group, spawn_background, tail, wait_until};
-use crate::{daemon, ssh};
+use crate::{daemon, service, ssh};
 
 /// Processes that a node with a fork bomb may have: room for the bomb beside what runs there.
 const TASKS_MAX: u64 = 256;
@@ -133,7 +132,7 @@ fn disk_full(lab: &Lab, id: u8) -> Result<()> {
 fn stressor(lab: &Lab, id: u8, kind: &str, words: &[&str]) -> Result<()> {
     let log = lab.node(id).dir().join(format!("{kind}.log"));
     let _ = fs::remove_file(&log);
-    let mut command = Command::new(echo::program()?);
+    let mut command = Command::new(service::program()?);
     command.arg("stressor").args(words);
     Entrance::open(lab.name(), Host::Node(id))?.apply(&mut command);
     let pid = spawn_background(&mut command, &log)?;

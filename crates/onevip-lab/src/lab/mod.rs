@@ -20,9 +20,9 @@ use self::lock::own;
 pub use self::node::LabNode;
 pub use self::options::Options;
 pub use self::reach::COMMAND_WITHIN;
-use crate::load::echo;
 use crate::plan::{Host, LabPlan, Name, ROOT};
 use crate::process::{check_interrupt, clear_interrupt, tail, wait_until};
+use crate::service::echo;
 use crate::{cgroup, cleanup, config, daemon, net, netns, ssh};
 
 /// Nodes that claim nothing by now will not do so by themselves.

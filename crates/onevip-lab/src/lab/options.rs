@@ -22,7 +22,7 @@ pub struct Options {
     pub onevip: bool,
     /// Whether the generated configuration has living membership.
     pub living: bool,
-    /// Whether every node runs the lab's [echo service](crate::load::echo).
+    /// Whether every node runs the lab's [echo service](crate::service::echo).
     pub echo: bool,
     /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
     pub env: Vec<String>,
@@ -84,7 +84,7 @@ impl Options {
         Self { living: false, ..self }
     }
 
-    /// With the [echo service](crate::load::echo) on every node.
+    /// With the [echo service](crate::service::echo) on every node.
     pub fn echo(self) -> Self {
         Self { echo: true, ..self }
     }

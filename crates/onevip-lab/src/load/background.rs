@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::dial::{dial, end_abruptly};
 use super::segment::{Segment, flag};
+use crate::dial::{dial, end_abruptly};
 use crate::lab::Lab;
 use crate::net::INTERFACE;
 use crate::plan::{Host, LabPlan, vip4};

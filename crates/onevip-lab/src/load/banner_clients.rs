@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::dial::{dial, end_abruptly};
+use crate::dial::{dial, end_abruptly};
 use crate::lab::Lab;
 use crate::netns;
 use crate::plan::{Host, vip4};
+use crate::process::go_first;
 
 /// Between two attempts, over all addresses.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -71,7 +72,7 @@ impl Drop for BannerClients {
 }
 
 fn run(clients: &[Ipv4Addr], attempts: &Mutex<Vec<BannerAttempt>>, stop: &AtomicBool) {
-    super::go_first();
+    go_first();
     let to = SocketAddrV4::new(vip4(), 22);
     let (mut turn, mut due) = (0, Instant::now());
     let mut waiting: Vec<(Ipv4Addr, Instant, TcpStream)> = Vec::new();

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::dial::{dial, end_abruptly};
-use super::echo;
+use crate::dial::{dial, end_abruptly};
 use crate::lab::Lab;
 use crate::netns;
 use crate::plan::{Host, vip4};
+use crate::process::go_first;
+use crate::service::echo;
 
 /// Between two connections, over all addresses.
 pub const INTERVAL: Duration = Duration::from_millis(10);
@@ -87,7 +88,7 @@ struct PendingConnection {
 }
 
 fn run(clients: &[Ipv4Addr], sender: &Sender<TcpConnection>, count: &AtomicUsize, stop: &AtomicBool) {
-    super::go_first();
+    go_first();
     let to = SocketAddrV4::new(vip4(), echo::PORT);
     let mut turn = 0;
     let mut due = Instant::now();

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::dial::{dial, end_abruptly};
-use super::echo;
+use crate::dial::{dial, end_abruptly};
 use crate::lab::Lab;
 use crate::plan::{Host, vip4};
+use crate::process::go_first;
+use crate::service::echo;
 
 /// Between two things that a session says, unless told otherwise: a fast typing hand, or a slow build log.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -77,7 +78,7 @@ impl Sessions {
         let thread = thread::Builder::new().name("sessions".into()).spawn({
             let (all, stop) = (Arc::clone(&all), Arc::clone(&stop));
             move || {
-                super::go_first();
+                go_first();
                 while !stop.load(Ordering::Relaxed) {
                     wait_for_any(&all);
                     all.lock()

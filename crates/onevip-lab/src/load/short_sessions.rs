@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use serde::Serialize;
 
-use super::dial::dial;
-use super::echo;
+use crate::dial::dial;
 use crate::lab::Lab;
 use crate::netns;
 use crate::plan::{Host, Name, vip4};
+use crate::process::go_first;
+use crate::service::echo;
 
 /// A session that has not begun by then has failed.
 const BEGINS_WITHIN: Duration = Duration::from_secs(10);
@@ -88,7 +89,7 @@ fn run(
 ) -> ShortSessionTotals {
     let mut totals = ShortSessionTotals::default();
     let ran = netns::inside(name, Host::Client, || {
-        super::go_first();
+        go_first();
         let (mut due, mut all) = (Instant::now(), Vec::new());
         while !(stop.load(Ordering::Relaxed) && all.is_empty()) {
             if Instant::now() >= due && !stop.load(Ordering::Relaxed) {

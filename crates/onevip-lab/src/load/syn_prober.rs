@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::echo;
 use super::segment::{Segment, flag};
 use crate::lab::Lab;
 use crate::net::INTERFACE;
 use crate::netns::Entrance;
 use crate::plan::{Host, LabPlan, vip4};
-use crate::process::feed;
+use crate::process::{feed, go_first};
+use crate::service::echo;
 use crate::wire::{Tap, parse_mac};
 
 /// Between two probes from the same address.
@@ -177,7 +177,7 @@ struct Round {
 
 impl Round {
     fn run(&mut self, stop: &AtomicBool) {
-        super::go_first();
+        go_first();
         let apart = INTERVAL / u32::try_from(self.sources.len()).unwrap_or(1).max(1);
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use onevip_lab::load::dial::connect_within;
+use onevip_lab::dial::connect_within;
 use onevip_lab::load::segment::{Segment, flag};
 use onevip_lab::plan::LabPlan;
 use onevip_lab::{Host, Lab, LabFault, Options, wait_until};

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Output;
 use std::time::Duration;
 
-use onevip_lab::load::dial::connect_within;
+use onevip_lab::dial::connect_within;
 use onevip_lab::process::{run, run_ok};
 use onevip_lab::{Lab, LabFault, Options, wait_until};
 

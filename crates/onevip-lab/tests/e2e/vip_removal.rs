@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use onevip_lab::Lab;
-use onevip_lab::load::dial;
+use onevip_lab::dial;
 
 use crate::common::{Mode, PATIENCE, Session, VIP, VIP6, all_claim, client_of_each_family, onevip, wait};
 

@@ -121,6 +121,6 @@ fn client_of(testbed: &Testbed, node: u8) -> Ipv4Addr {
 /// Connects to SSH as a client does and says nothing. The connection stays until it is dropped.
 fn connect(lab: &Lab, client: Ipv4Addr) -> std::net::TcpStream {
     let IpAddr::V4(vip) = lab.vip()[0] else { panic!("the lab's VIP is IPv4") };
-    let dial = || onevip_lab::load::dial::dial(client, std::net::SocketAddrV4::new(vip, 22));
+    let dial = || onevip_lab::dial::dial(client, std::net::SocketAddrV4::new(vip, 22));
     lab.inside("client", dial).unwrap().unwrap()
 }

@@ -1,6 +1,6 @@
 //! `onevip who`.
 
-use onevip_lab::load::dial::connect;
+use onevip_lab::dial::connect;
 use onevip_lab::{LabFault, wait_until};
 
 use super::{PATIENCE, clients_of, json, lab, onevip, said, sit_down, stdout, types};

@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 
 use super::IpFamily;
 use crate::lab::Lab;
-use crate::load::{bulk, echo};
 use crate::plan::{Host, LabPlan};
 use crate::process::{is_alive, spawn_background, tail, wait_until};
+use crate::service::{bulk, echo};
 
 /// How soon HAProxy notices that a server is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

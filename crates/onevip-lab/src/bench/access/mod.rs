@@ -13,10 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use self::switch_mode::SwitchMode;
+use crate::dial::connect;
 use crate::lab::{Lab, Options};
-use crate::load::dial::connect;
-use crate::load::{bulk, echo};
 use crate::plan::{Host, LabPlan, vip4, vip6};
+use crate::service::{bulk, echo};
 
 /// One path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

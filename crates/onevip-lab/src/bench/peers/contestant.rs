@@ -10,12 +10,12 @@ use nix::sys::signal::Signal;
 use super::PeerFault;
 use super::keepalived::{self, VrrpPace};
 use crate::bench::access::{IpFamily, haproxy};
+use crate::dial::connect;
 use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
-use crate::load::dial::connect;
-use crate::load::echo;
 use crate::plan::{Host, vip4};
 use crate::process::{signal, wait_until};
+use crate::service::echo;
 
 /// Hosts of each.
 pub const NODES: usize = 2;

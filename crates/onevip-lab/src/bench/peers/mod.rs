@@ -24,7 +24,7 @@ use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
 use super::stats::{median, sorted};
 use crate::load::attempts::{Attempts, Target};
-use crate::load::echo;
+use crate::service::echo;
 
 /// Client addresses; half of them, more or less, meet the host that fails.
 const CLIENTS: usize = 24;

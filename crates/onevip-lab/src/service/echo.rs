@@ -4,21 +4,16 @@
 //! belongs to the node: it is frozen, starved and killed with it. (`onevip-lab echo` is what runs there.)
 
 use std::collections::HashMap;
-use std::env;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::listen::both_families;
-use crate::netns::{self, Entrance};
-use crate::plan::{Host, Name};
-use crate::process::{is_alive, spawn_background, tail, wait_until};
+use crate::plan::Name;
+use crate::process::go_first;
 
 /// Where it listens (RFC 862 gave echo this port).
 pub const PORT: u16 = 7;
@@ -34,34 +29,7 @@ const LISTENERS: [u64; 2] = [u64::MAX - 1, u64::MAX];
 /// # Errors
 /// When it does not start: then with the end of its log.
 pub fn start(name: &Name, id: u8) -> Result<()> {
-    let log = name.node_dir(id).join("echo.log");
-    let mut command = Command::new(program()?);
-    command.args(["echo", &id.to_string()]);
-    Entrance::open(name, Host::Node(id))?.apply(&mut command);
-    let pid = spawn_background(&mut command, &log)?;
-    wait_until(Duration::from_secs(10), &format!("the echo service on unix{id} to listen"), || {
-        !is_alive(pid) || netns::inside(name, Host::Node(id), listens).unwrap_or(false)
-    })?;
-    anyhow::ensure!(is_alive(pid), "the echo service on unix{id} ended:\n{}", tail(&log, 5));
-    Ok(())
-}
-
-/// Whether somebody listens on the port, in the namespace of the calling thread.
-fn listens() -> bool {
-    TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok()
-}
-
-/// `onevip-lab` itself: the running program, or, for a test, the one beside it.
-pub(crate) fn program() -> Result<PathBuf> {
-    let own = env::current_exe().context("cannot tell where this program lies")?;
-    if own.file_name() == Some("onevip-lab".as_ref()) {
-        return Ok(own);
-    }
-    let beside = own.ancestors().skip(1).take(2).map(|dir: &Path| dir.join("onevip-lab"));
-    beside
-        .into_iter()
-        .find(|path| path.is_file())
-        .with_context(|| format!("there is no onevip-lab beside {}: build it (`cargo build`)", own.display()))
+    super::start(name, id, &["echo", &id.to_string()], PORT)
 }
 
 /// Serves for ever, as the node of this number.
@@ -69,7 +37,7 @@ pub(crate) fn program() -> Result<PathBuf> {
 /// # Errors
 /// When the port is taken or the kernel refuses `epoll`.
 pub fn serve(id: u8) -> Result<()> {
-    super::go_first();
+    go_first();
     let listeners = both_families(PORT, BACKLOG)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     for (listener, key) in listeners.iter().zip(LISTENERS) {

@@ -1,23 +1,19 @@
 //! Bulk data in both directions: a service of the lab, and flows that fill it.
 //!
-//! One byte from the client says which direction: `u`, the service counts what arrives, and says at the end how much it was;
-//! `d`, it sends until the client has enough. (`onevip-lab bulk` is what runs on a node.)
+//! One byte from the client says which direction: `u`, the service counts what arrives, and says at the end how much it
+//! was; `d`, it sends until the client has enough. (`onevip-lab bulk` is what runs on a node.)
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 
-use super::dial::{connect, end_abruptly};
-use super::echo::program;
 use super::listen::both_families;
-use crate::netns::{self, Entrance};
-use crate::plan::{Host, Name};
-use crate::process::{is_alive, spawn_background, tail, wait_until};
+use crate::dial::{connect, end_abruptly};
+use crate::plan::Name;
 
 /// Where it listens.
 pub const PORT: u16 = 5001;
@@ -52,17 +48,7 @@ impl Direction {
 /// # Errors
 /// When it does not start: then with the end of its log.
 pub fn start(name: &Name, id: u8) -> Result<()> {
-    let log = name.node_dir(id).join("bulk.log");
-    let mut command = Command::new(program()?);
-    command.arg("bulk");
-    Entrance::open(name, Host::Node(id))?.apply(&mut command);
-    let pid = spawn_background(&mut command, &log)?;
-    let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).is_ok();
-    wait_until(Duration::from_secs(10), &format!("the bulk service on unix{id} to listen"), || {
-        !is_alive(pid) || netns::inside(name, Host::Node(id), listens).unwrap_or(false)
-    })?;
-    ensure!(is_alive(pid), "the bulk service on unix{id} ended:\n{}", tail(&log, 5));
-    Ok(())
+    super::start(name, id, &["bulk"], PORT)
 }
 
 /// Serves for ever.
@@ -175,6 +161,8 @@ fn run(
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
