@@ -15,11 +15,11 @@
 //! # }
 //! ```
 //!
-//! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`], [`daemon`] and [`service`] what runs there, [`ssh_session`] a user, [`lab`] the whole and its nodes, [`cleanup`]
-//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network,
-//! [`dial`] connecting to it;
-//! [`load`] clients at work, [`testbed`] a lab together with them; [`demo`] the story, [`mod@bench`] the figures.
+//! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one.
+//! [`ssh`], [`daemon`] and [`service`] are what runs there, [`ssh_session`] is a user. [`lab`] is the whole and its nodes,
+//! [`cleanup`] the end of it. [`fault`] and [`switch`] are what goes wrong on purpose, [`stressor`] what takes too much.
+//! [`wire`] is what is seen on the network, [`dial`] connects to it. [`load`] has clients at work, [`testbed`] a lab
+//! together with them. [`demo`] is the story, [`mod@bench`] the figures.
 
 pub mod bench;
 pub mod cgroup;

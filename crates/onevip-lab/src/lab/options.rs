@@ -44,7 +44,7 @@ impl Options {
     }
 
     /// The defaults for a test: the name gets the process's id, so that several runs of the same tests never meet
-    /// ([`Lab::name`] tells the whole of it); labs that killed tests left behind are removed.
+    /// ([`Lab::name`](crate::Lab::name) tells the whole of it); labs that killed tests left behind are removed.
     ///
     /// # Panics
     /// When the daemon is older than its sources.
