@@ -2,9 +2,9 @@
 //!
 //! Three kinds of clients, because no one of them sees everything. [`syn_prober`] probes from every address fifty times
 //! a second and sees each single frame, so two answers to one SYN do not escape it. [`connections`] makes whole
-//! connections with the kernel's own TCP, retransmissions included. [`sessions`] keeps connections open and data flowing.
-//! All of them speak with [`echo`](crate::service::echo), a service of the lab that every node runs beside `sshd`. So neither `MaxStartups` nor
-//! key exchange is what is measured.
+//! connections with the kernel's own TCP, retransmissions included. [`sessions`] keeps connections open and data
+//! flowing. All of them speak with [`echo`](crate::service::echo), a service of the lab that every node runs beside
+//! `sshd`. So neither `MaxStartups` nor key exchange is what is measured.
 //!
 //! With real `ssh`, [`interactive`] users are what sessions are there, and [`banner_clients`] what connections are;
 //! [`ssh_load`] is as many sessions as the machine carries. [`background`] is what arrives besides users,
