@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use onevip_lab::bench::event::Event;
-use onevip_lab::bench::{page, sheet::Sheet};
+use onevip_lab::bench::build::compare::{self, BuildComparison};
+use onevip_lab::bench::build::tree::ChangedFile;
+use onevip_lab::bench::failover::disruption::Disruption;
+use onevip_lab::bench::{page, results::BenchResults};
 use onevip_lab::{Options, bench, process};
 use serde::Serialize;
 
@@ -38,7 +40,7 @@ pub enum Bench {
     /// What a packet costs in each program, by test runs in the kernel
     Program {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Runs of each round
         #[arg(long, default_value_t = 1_000_000)]
         repeat: u32,
@@ -49,7 +51,7 @@ pub enum Bench {
     /// How evenly clients are spread over nodes, and how many move when something changes
     Balance {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Trials with seeds of their own
         #[arg(long, default_value_t = bench::balance::TRIALS)]
         trials: usize,
@@ -57,7 +59,7 @@ pub enum Bench {
     /// What a foreign packet costs the node that drops it, beside iptables and nftables
     Reject {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-reject")]
         name: String,
@@ -71,7 +73,7 @@ pub enum Bench {
     /// Bulk data up and down through the VIP, beside the direct way and HAProxy
     Throughput {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-throughput")]
         name: String,
@@ -88,7 +90,7 @@ pub enum Bench {
     /// How long it takes to get in, and how many get in within a second, beside the direct way and HAProxy
     Connect {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-connect")]
         name: String,
@@ -102,7 +104,7 @@ pub enum Bench {
     /// How long nobody answers when something fails, beside keepalived and HAProxy
     Peers {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Beginning of the names of the labs
         #[arg(long, default_value = "bench-peers")]
         name: String,
@@ -113,7 +115,7 @@ pub enum Bench {
     /// What a node costs as clusters grow, beside what was predicted
     Scale {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-scale")]
         name: String,
@@ -130,7 +132,7 @@ pub enum Bench {
     /// Many sessions, most of them real ssh, while nodes fail and return at random
     Load {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// Name of the lab
         #[arg(long, default_value = "bench-load")]
         name: String,
@@ -153,16 +155,18 @@ pub enum Bench {
     /// How long the daemon takes to build, and how large it is
     Build {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// A release was just built from nothing, which took so many seconds: do not build another
         #[arg(long, value_name = "SECONDS")]
         release_took: Option<f64>,
+        #[command(flatten)]
+        comparison: Comparison,
     },
     /// How long each part of `make bench` took, and all of it
     #[command(hide = true)]
     Total {
         #[command(flatten)]
-        output: Output,
+        output: OutputOptions,
         /// The parts, as PART=SECONDS
         #[arg(required = true)]
         parts: Vec<String>,
@@ -183,7 +187,7 @@ pub enum Bench {
 
 /// What becomes of the figures.
 #[derive(Args)]
-pub struct Output {
+pub struct OutputOptions {
     /// Print the raw result, for scripts
     #[arg(long)]
     json: bool,
@@ -192,22 +196,44 @@ pub struct Output {
     save: Option<PathBuf>,
 }
 
+/// What `build --other` takes.
+#[derive(Args)]
+pub struct Comparison {
+    /// Compare with another checkout instead, such as one of an earlier commit: how long each takes to build after a
+    /// change. Both are copied; neither is touched
+    #[arg(long, value_name = "PATH", conflicts_with = "release_took")]
+    other: Option<PathBuf>,
+    /// What is changed, and in which file: the first that a tree has. May be repeated; the health checks and the doctor by
+    /// default
+    #[arg(long, value_name = "LABEL=PATH[,PATH…]", requires = "other", value_parser = ChangedFile::parse)]
+    change: Vec<ChangedFile>,
+    /// What is built
+    #[arg(long, requires = "other", default_value = "onevip")]
+    package: String,
+    /// Builds of each tree after each change, 1 to 50
+    #[arg(long, requires = "other", default_value_t = 5)]
+    rounds: usize,
+    /// Release builds of each tree from nothing, 0 to 50; each takes minutes
+    #[arg(long, requires = "other", default_value_t = 0)]
+    releases: usize,
+}
+
 /// What `failover` takes.
 #[derive(Args)]
 pub struct Failover {
     /// Name of the lab
     #[arg(long, default_value = "bench")]
     name: String,
-    /// For scripts: figures of every single take as well
+    /// For scripts: figures of every single measurement as well
     #[arg(long)]
     json: bool,
-    /// How often each event happens (loss and stress: once)
+    /// How often each disruption happens (loss and stress: once)
     #[arg(long, default_value_t = 20)]
     repeat: u32,
     /// What happens: power-off, cut, mute, deaf, freeze, freeze-onevip, kill-onevip, drain, restart, reload, add,
     /// split, loss, stress; all of these by default
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    fault: Vec<Event>,
+    fault: Vec<Disruption>,
     /// Number of nodes, 2 to 16
     #[arg(long, default_value_t = 4)]
     nodes: usize,
@@ -220,7 +246,7 @@ pub struct Failover {
     /// Loss and stress for a quarter of a minute and a minute, instead of one and ten
     #[arg(long)]
     fast: bool,
-    /// Keep every take and the daemons' logs
+    /// Keep every measurement and the daemons' logs
     #[arg(long, value_name = "DIR")]
     keep_raw: Option<PathBuf>,
 }
@@ -231,7 +257,7 @@ pub struct HealthBench {
     /// Name of the lab
     #[arg(long, default_value = "benchhealth")]
     name: String,
-    /// For scripts: every single take
+    /// For scripts: every single measurement
     #[arg(long)]
     json: bool,
     /// How often each fault happens
@@ -241,8 +267,8 @@ pub struct HealthBench {
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     fault: Vec<String>,
     /// How long floods and silent clients go on, in seconds
-    #[arg(long, default_value_t = 600)]
-    nuisance: u64,
+    #[arg(long = "nuisance", value_name = "SECONDS", default_value_t = 600)]
+    background: u64,
     /// Number of nodes, 2 to 16
     #[arg(long, default_value_t = 4)]
     nodes: usize,
@@ -286,12 +312,14 @@ pub fn run(kind: Bench) -> Result<()> {
         Bench::Load { output, name, nodes, sessions, ssh, minutes, seed } => {
             let options = Options::new(&name).nodes(nodes).clients(60);
             let length = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
-            let settings = bench::load::Settings { options, sessions, ssh, length, seed };
+            let settings = bench::load::LoadBenchSettings { options, sessions, ssh, length, seed };
             tell(&bench::load::run(&settings, command)?, &output)
         }
-        Bench::Build { output, release_took } => tell(&bench::build::run(release_took, command)?, &output),
+        Bench::Build { output, release_took, comparison } => {
+            tell(&bench_build(release_took, comparison, command)?, &output)
+        }
         Bench::Total { output, parts } => tell(&bench::total::run(&parts)?, &output),
-        Bench::Page { results, template, page } => page::write(&page::Places { results, template, page }),
+        Bench::Page { results, template, page } => page::write(&page::PagePaths { results, template, page }),
     }
 }
 
@@ -311,28 +339,42 @@ fn invocation() -> String {
     words.join(" ")
 }
 
-fn tell(sheet: &Sheet, output: &Output) -> Result<()> {
+fn tell(results: &BenchResults, output: &OutputOptions) -> Result<()> {
     if let Some(dir) = &output.save {
-        let path = sheet.save(dir)?;
+        let path = results.save(dir)?;
         eprintln!("kept in {}", path.display());
     }
-    if output.json { print(&serde_json::to_string_pretty(sheet)?) } else { print(sheet) }
+    if output.json { print(&serde_json::to_string_pretty(results)?) } else { print(results) }
+}
+
+fn bench_build(release_took: Option<f64>, wanted: Comparison, command: String) -> Result<BenchResults> {
+    let Some(other) = wanted.other else { return bench::build::run(release_took, command) };
+    let changes = if wanted.change.is_empty() { compare::default_changes() } else { wanted.change };
+    let comparison = BuildComparison {
+        this: ".".into(),
+        other,
+        package: wanted.package,
+        changes,
+        rounds: wanted.rounds,
+        releases: wanted.releases,
+    };
+    compare::run_comparison(&comparison, command)
 }
 
 fn bench_failover(wanted: Failover) -> Result<()> {
     let mut options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     options.living = !wanted.is_static;
-    let events = if wanted.fault.is_empty() { Event::ALL.to_vec() } else { wanted.fault };
-    let settings = bench::Settings {
+    let disruptions = if wanted.fault.is_empty() { Disruption::ALL.to_vec() } else { wanted.fault };
+    let settings = bench::failover::FailoverBenchSettings {
         options,
-        events,
+        disruptions,
         repeat: wanted.repeat,
         fast: wanted.fast,
         keep_raw: wanted.keep_raw,
     };
     let report = bench::failover::run(&settings)?;
     conclude(&report, &report.violations(), wanted.json)?;
-    anyhow::ensure!(report.problems.is_empty(), "{} acts could not be measured", report.problems.len());
+    anyhow::ensure!(report.problems.is_empty(), "{} scenarios could not be measured", report.problems.len());
     Ok(())
 }
 
@@ -340,9 +382,9 @@ fn bench_health(wanted: HealthBench) -> Result<()> {
     let options = Options::new(&wanted.name).nodes(wanted.nodes).clients(wanted.clients);
     let all = || bench::health::KINDS.map(str::to_owned).to_vec();
     let kinds = if wanted.fault.is_empty() { all() } else { wanted.fault };
-    let nuisance = Duration::from_secs(wanted.nuisance);
-    let settings = bench::health::Settings { options, kinds, repeat: wanted.repeat, nuisance };
-    let report = bench::health::health(&settings)?;
+    let background = Duration::from_secs(wanted.background);
+    let settings = bench::health::HealthBenchSettings { options, kinds, repeat: wanted.repeat, background };
+    let report = bench::health::run(&settings)?;
     conclude(&report, &report.violations(), wanted.json)
 }
 

@@ -33,14 +33,14 @@ fn tree_in(mounts: &str) -> Option<PathBuf> {
 
 /// What can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
+pub enum ResourceLimit {
     /// Processes and threads.
     Tasks,
     /// Bytes of memory.
     Memory,
 }
 
-impl Limit {
+impl ResourceLimit {
     const ALL: [Self; 2] = [Self::Tasks, Self::Memory];
 
     fn controller(self) -> &'static str {
@@ -52,7 +52,7 @@ impl Limit {
 }
 
 /// The version 1 tree of a controller.
-fn tree_of(limit: Limit) -> Option<PathBuf> {
+fn tree_of(limit: ResourceLimit) -> Option<PathBuf> {
     controller_in(&fs::read_to_string("/proc/self/mounts").unwrap_or_default(), limit.controller())
 }
 
@@ -66,7 +66,7 @@ fn controller_in(mounts: &str, controller: &str) -> Option<PathBuf> {
 
 /// Every tree in which a host has a group, the version 2 tree first.
 fn trees() -> Vec<PathBuf> {
-    tree().map(Path::to_owned).into_iter().chain(Limit::ALL.into_iter().filter_map(tree_of)).collect()
+    tree().map(Path::to_owned).into_iter().chain(ResourceLimit::ALL.into_iter().filter_map(tree_of)).collect()
 }
 
 /// The files through which a process becomes a member of a host's groups.
@@ -79,13 +79,13 @@ pub fn doors(name: &Name, host: Host) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When this machine has no controller for it.
-pub fn limit(name: &Name, host: Host, what: Limit, most: Option<u64>) -> Result<()> {
+pub fn limit(name: &Name, host: Host, what: ResourceLimit, most: Option<u64>) -> Result<()> {
     let group = |tree: &Path| below(tree, name).join(host.to_string());
     let (file, unlimited) = match (tree_of(what), what) {
-        (Some(tree), Limit::Tasks) => (group(&tree).join("pids.max"), "max"),
-        (Some(tree), Limit::Memory) => (group(&tree).join("memory.limit_in_bytes"), "-1"),
-        (None, Limit::Tasks) => (group(tree().unwrap_or(Path::new("/"))).join("pids.max"), "max"),
-        (None, Limit::Memory) => (group(tree().unwrap_or(Path::new("/"))).join("memory.max"), "max"),
+        (Some(tree), ResourceLimit::Tasks) => (group(&tree).join("pids.max"), "max"),
+        (Some(tree), ResourceLimit::Memory) => (group(&tree).join("memory.limit_in_bytes"), "-1"),
+        (None, ResourceLimit::Tasks) => (group(tree().unwrap_or(Path::new("/"))).join("pids.max"), "max"),
+        (None, ResourceLimit::Memory) => (group(tree().unwrap_or(Path::new("/"))).join("memory.max"), "max"),
     };
     let value = most.map_or(unlimited.to_owned(), |most| most.to_string());
     fs::write(&file, value).with_context(|| {

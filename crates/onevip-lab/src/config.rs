@@ -1,6 +1,6 @@
 //! The lab's `onevip.toml`: the generated one, and what the lab must know of one that the user brings.
 //!
-//! The daemon judges a configuration; the lab only reads the VIP's addresses out of it, so that `ssh` and `status`
+//! The daemon validates a configuration; the lab only reads the VIP's addresses out of it, so that `ssh` and `status`
 //! know where to go.
 
 use std::fmt::Write as _;
@@ -14,11 +14,11 @@ use anyhow::{Context, Result, ensure};
 
 use onevip_core::MacAddr;
 
-use crate::plan::{Host, Name, Plan, multicast_mac, vip4, vip6};
+use crate::plan::{Host, LabPlan, Name, multicast_mac, vip4, vip6};
 
 /// The configuration of a lab without `--config`: a VIP of both families with SSH on all nodes,
 /// membership as planned.
-pub fn generate(plan: &Plan) -> String {
+pub fn generate(plan: &LabPlan) -> String {
     let mut text = format!(
         "cluster = \"{}\"\n\
          {}\
@@ -49,7 +49,7 @@ pub fn generate(plan: &Plan) -> String {
     text
 }
 
-fn membership(plan: &Plan) -> String {
+fn membership(plan: &LabPlan) -> String {
     if plan.living {
         let key = key_path(&plan.name);
         format!("membership = \"living\"\nkey_file = \"{}\"\n", key.display())
@@ -93,7 +93,7 @@ pub fn weighted(text: &str) -> Vec<u8> {
 
 /// What the lab reads out of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct ConfigSummary {
     /// The addresses of the first VIP; `ssh` goes to the first of them.
     pub vip: Vec<IpAddr>,
     /// Its cluster MAC: what the file sets, else what its delivery derives.
@@ -104,7 +104,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// When the text is not TOML, or has no VIP with an address.
-pub fn summarise(text: &str) -> Result<Summary> {
+pub fn summarise(text: &str) -> Result<ConfigSummary> {
     let table: toml::Table = text.parse().context("the configuration is not TOML")?;
     let first = table.get("vip").and_then(|vips| vips.get(0));
     let addresses = first.and_then(|vip| vip.get("addresses")).and_then(toml::Value::as_array);
@@ -124,7 +124,7 @@ pub fn summarise(text: &str) -> Result<Summary> {
         false => multicast_mac(&vip),
     };
     let cluster_mac = given.map_or_else(derived, str::to_lowercase);
-    Ok(Summary { vip, cluster_mac })
+    Ok(ConfigSummary { vip, cluster_mac })
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_generated_file_says_what_the_plan_says() {
-        let plan = Plan::new("lab", 4, 60, true).unwrap();
+        let plan = LabPlan::new("lab", 4, 60, true).unwrap();
         let text = generate(&plan);
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["cluster"].as_str(), Some("lab"));
@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn membership_is_as_planned() {
-        let living = Plan::new("lab", 4, 60, true).unwrap();
+        let living = LabPlan::new("lab", 4, 60, true).unwrap();
         assert!(is_living(&generate(&living)));
         assert!(generate(&living).contains("key_file = \"/run/onevip-lab/lab/key\""));
-        assert!(!is_living(&generate(&Plan { living: false, ..living })));
+        assert!(!is_living(&generate(&LabPlan { living: false, ..living })));
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_lab_of_one_needs_no_range() {
-        let text = generate(&Plan::new("solo", 1, 1, true).unwrap());
+        let text = generate(&LabPlan::new("solo", 1, 1, true).unwrap());
         assert!(text.contains("nodes = [\"unix1\"]"), "{text}");
     }
 

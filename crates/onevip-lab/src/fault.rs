@@ -13,7 +13,7 @@ use crate::plan::Host;
 
 /// Something that goes wrong. Numbers are nodes'.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum LabFault {
     /// The node loses its power: from one moment to the next it sends nothing, and its processes and its kernel's
     /// state are gone. Healing boots it.
     PowerOff(u8),
@@ -50,7 +50,7 @@ pub enum Fault {
     Deaf(u8),
     /// The node's interface is deleted. Healing makes it anew under its name, with the node's own addresses.
     NoInterface(u8),
-    /// The node's interface has another MAC ([`Plan::other_mac`](crate::plan::Plan::other_mac)).
+    /// The node's interface has another MAC ([`LabPlan::other_mac`](crate::plan::LabPlan::other_mac)).
     OtherMac(u8),
     /// So many percent (1 to 100) of all frames to the node, and of all frames from it, are lost.
     Loss {
@@ -66,7 +66,7 @@ pub enum Fault {
     Snoop,
 }
 
-impl Fault {
+impl LabFault {
     /// Reads a fault from the words of the command line, e.g. `loss=30` and `unix2`, or `split` and `unix1|unix2`.
     ///
     /// # Errors
@@ -79,28 +79,28 @@ impl Fault {
                 .with_context(|| format!("{kind} is for nodes, and {name} is none"))
         };
         Ok(match kind {
-            "power-off" => Fault::PowerOff(node()?),
-            "freeze" => Fault::Freeze(node()?),
-            "freeze-onevip" => Fault::FreezeOnevip(node()?),
-            "freeze-sshd" => Fault::FreezeSshd(node()?),
-            "kill-onevip" => Fault::KillOnevip(node()?),
-            "kill-sshd" => Fault::KillSshd(node()?),
-            "sshd-slow" => Fault::SshdSlow(node()?),
-            "sshd-maxstartups" => Fault::SshdMaxstartups(node()?),
-            "nologin" => Fault::Nologin(node()?),
-            "fork-bomb" => Fault::ForkBomb(node()?),
-            "memory-hog" => Fault::MemoryHog(node()?),
-            "cpu-hog" => Fault::CpuHog(node()?),
-            "disk-full" => Fault::DiskFull(node()?),
-            "cut" => Fault::Cut(node()?),
-            "mute" => Fault::Mute(node()?),
-            "deaf" => Fault::Deaf(node()?),
-            "no-interface" => Fault::NoInterface(node()?),
-            "other-mac" => Fault::OtherMac(node()?),
-            "split" => Fault::Split(sides(target.unwrap_or_default())?),
-            "snoop" => Fault::Snoop,
+            "power-off" => LabFault::PowerOff(node()?),
+            "freeze" => LabFault::Freeze(node()?),
+            "freeze-onevip" => LabFault::FreezeOnevip(node()?),
+            "freeze-sshd" => LabFault::FreezeSshd(node()?),
+            "kill-onevip" => LabFault::KillOnevip(node()?),
+            "kill-sshd" => LabFault::KillSshd(node()?),
+            "sshd-slow" => LabFault::SshdSlow(node()?),
+            "sshd-maxstartups" => LabFault::SshdMaxstartups(node()?),
+            "nologin" => LabFault::Nologin(node()?),
+            "fork-bomb" => LabFault::ForkBomb(node()?),
+            "memory-hog" => LabFault::MemoryHog(node()?),
+            "cpu-hog" => LabFault::CpuHog(node()?),
+            "disk-full" => LabFault::DiskFull(node()?),
+            "cut" => LabFault::Cut(node()?),
+            "mute" => LabFault::Mute(node()?),
+            "deaf" => LabFault::Deaf(node()?),
+            "no-interface" => LabFault::NoInterface(node()?),
+            "other-mac" => LabFault::OtherMac(node()?),
+            "split" => LabFault::Split(sides(target.unwrap_or_default())?),
+            "snoop" => LabFault::Snoop,
             _ => match kind.strip_prefix("loss=") {
-                Some(percent) => Fault::Loss { percent: percentage(percent)?, node: node()? },
+                Some(percent) => LabFault::Loss { percent: percentage(percent)?, node: node()? },
                 None => bail!(
                     "there is no fault {kind:?}; there are: power-off, freeze, freeze-onevip, freeze-sshd, \
                      kill-onevip, kill-sshd, sshd-slow, sshd-maxstartups, nologin, fork-bomb, memory-hog, cpu-hog, disk-full, cut, \
@@ -113,66 +113,69 @@ impl Fault {
     /// The node it befalls; none for those of the switch.
     pub fn node(&self) -> Option<u8> {
         match *self {
-            Fault::PowerOff(node)
-            | Fault::Freeze(node)
-            | Fault::FreezeOnevip(node)
-            | Fault::FreezeSshd(node)
-            | Fault::KillOnevip(node)
-            | Fault::KillSshd(node)
-            | Fault::SshdSlow(node)
-            | Fault::SshdMaxstartups(node)
-            | Fault::Nologin(node)
-            | Fault::ForkBomb(node)
-            | Fault::MemoryHog(node)
-            | Fault::CpuHog(node)
-            | Fault::DiskFull(node)
-            | Fault::Cut(node)
-            | Fault::Mute(node)
-            | Fault::Deaf(node)
-            | Fault::NoInterface(node)
-            | Fault::OtherMac(node)
-            | Fault::Loss { node, .. } => Some(node),
-            Fault::Split(_) | Fault::Snoop => None,
+            LabFault::PowerOff(node)
+            | LabFault::Freeze(node)
+            | LabFault::FreezeOnevip(node)
+            | LabFault::FreezeSshd(node)
+            | LabFault::KillOnevip(node)
+            | LabFault::KillSshd(node)
+            | LabFault::SshdSlow(node)
+            | LabFault::SshdMaxstartups(node)
+            | LabFault::Nologin(node)
+            | LabFault::ForkBomb(node)
+            | LabFault::MemoryHog(node)
+            | LabFault::CpuHog(node)
+            | LabFault::DiskFull(node)
+            | LabFault::Cut(node)
+            | LabFault::Mute(node)
+            | LabFault::Deaf(node)
+            | LabFault::NoInterface(node)
+            | LabFault::OtherMac(node)
+            | LabFault::Loss { node, .. } => Some(node),
+            LabFault::Split(_) | LabFault::Snoop => None,
         }
     }
 
     /// The word for its kind, without the percentage.
     pub fn kind(&self) -> &'static str {
         match self {
-            Fault::PowerOff(_) => "power-off",
-            Fault::Freeze(_) => "freeze",
-            Fault::FreezeOnevip(_) => "freeze-onevip",
-            Fault::FreezeSshd(_) => "freeze-sshd",
-            Fault::KillOnevip(_) => "kill-onevip",
-            Fault::KillSshd(_) => "kill-sshd",
-            Fault::SshdSlow(_) => "sshd-slow",
-            Fault::SshdMaxstartups(_) => "sshd-maxstartups",
-            Fault::Nologin(_) => "nologin",
-            Fault::ForkBomb(_) => "fork-bomb",
-            Fault::MemoryHog(_) => "memory-hog",
-            Fault::CpuHog(_) => "cpu-hog",
-            Fault::DiskFull(_) => "disk-full",
-            Fault::Cut(_) => "cut",
-            Fault::Mute(_) => "mute",
-            Fault::Deaf(_) => "deaf",
-            Fault::NoInterface(_) => "no-interface",
-            Fault::OtherMac(_) => "other-mac",
-            Fault::Loss { .. } => "loss",
-            Fault::Split(_) => "split",
-            Fault::Snoop => "snoop",
+            LabFault::PowerOff(_) => "power-off",
+            LabFault::Freeze(_) => "freeze",
+            LabFault::FreezeOnevip(_) => "freeze-onevip",
+            LabFault::FreezeSshd(_) => "freeze-sshd",
+            LabFault::KillOnevip(_) => "kill-onevip",
+            LabFault::KillSshd(_) => "kill-sshd",
+            LabFault::SshdSlow(_) => "sshd-slow",
+            LabFault::SshdMaxstartups(_) => "sshd-maxstartups",
+            LabFault::Nologin(_) => "nologin",
+            LabFault::ForkBomb(_) => "fork-bomb",
+            LabFault::MemoryHog(_) => "memory-hog",
+            LabFault::CpuHog(_) => "cpu-hog",
+            LabFault::DiskFull(_) => "disk-full",
+            LabFault::Cut(_) => "cut",
+            LabFault::Mute(_) => "mute",
+            LabFault::Deaf(_) => "deaf",
+            LabFault::NoInterface(_) => "no-interface",
+            LabFault::OtherMac(_) => "other-mac",
+            LabFault::Loss { .. } => "loss",
+            LabFault::Split(_) => "split",
+            LabFault::Snoop => "snoop",
         }
     }
 
     /// True for what is wrong with processes: it ends with the processes, when the power goes.
     pub fn is_of_processes(&self) -> bool {
         match self {
-            Fault::Freeze(_) | Fault::FreezeOnevip(_) | Fault::FreezeSshd(_) | Fault::KillOnevip(_) => true,
-            Fault::KillSshd(_) | Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) => true,
-            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) => true,
-            Fault::Nologin(_) | Fault::DiskFull(_) => false,
-            Fault::PowerOff(_) | Fault::Cut(_) | Fault::Mute(_) | Fault::Deaf(_) => false,
-            Fault::NoInterface(_) | Fault::OtherMac(_) => false,
-            Fault::Loss { .. } | Fault::Split(_) | Fault::Snoop => false,
+            LabFault::Freeze(_)
+            | LabFault::FreezeOnevip(_)
+            | LabFault::FreezeSshd(_)
+            | LabFault::KillOnevip(_) => true,
+            LabFault::KillSshd(_) | LabFault::SshdSlow(_) | LabFault::SshdMaxstartups(_) => true,
+            LabFault::ForkBomb(_) | LabFault::MemoryHog(_) | LabFault::CpuHog(_) => true,
+            LabFault::Nologin(_) | LabFault::DiskFull(_) => false,
+            LabFault::PowerOff(_) | LabFault::Cut(_) | LabFault::Mute(_) | LabFault::Deaf(_) => false,
+            LabFault::NoInterface(_) | LabFault::OtherMac(_) => false,
+            LabFault::Loss { .. } | LabFault::Split(_) | LabFault::Snoop => false,
         }
     }
 
@@ -208,16 +211,16 @@ fn sides(text: &str) -> Result<Vec<BTreeSet<Host>>> {
     Ok(sides)
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LabFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())?;
-        if let Fault::Loss { percent, .. } = self {
+        if let LabFault::Loss { percent, .. } = self {
             write!(f, "={percent}")?;
         }
         if let Some(node) = self.node() {
             write!(f, " {}", Host::Node(node))?;
         }
-        if let Fault::Split(sides) = self {
+        if let LabFault::Split(sides) = self {
             let side =
                 |hosts: &BTreeSet<Host>| hosts.iter().map(Host::to_string).collect::<Vec<_>>().join(",");
             write!(f, " {}", sides.iter().map(side).collect::<Vec<_>>().join("|"))?;
@@ -226,13 +229,13 @@ impl fmt::Display for Fault {
     }
 }
 
-impl FromStr for Fault {
+impl FromStr for LabFault {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once(' ') {
-            Some((kind, target)) => Fault::parse(kind, Some(target)),
-            None => Fault::parse(text, None),
+            Some((kind, target)) => LabFault::parse(kind, Some(target)),
+            None => LabFault::parse(text, None),
         }
     }
 }
@@ -249,13 +252,13 @@ mod tests {
                      disk-full unix4, no-interface unix1, other-mac unix2";
         let split = "split unix1,unix2|unix3,unix4,client2";
         for text in words.split(", ").chain([split]) {
-            assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<LabFault>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
-        let reason = |kind, target| Fault::parse(kind, target).unwrap_err().to_string();
+        let reason = |kind, target| LabFault::parse(kind, target).unwrap_err().to_string();
         assert!(reason("explode", Some("unix1")).contains("there are: power-off"));
         assert!(reason("cut", None).contains("needs a node"));
         assert!(reason("cut", Some("client")).contains("is none"));
@@ -267,9 +270,9 @@ mod tests {
 
     #[test]
     fn a_new_percentage_replaces_the_old_one_of_the_same_node_only() {
-        let loss = |percent, node| Fault::Loss { percent, node };
+        let loss = |percent, node| LabFault::Loss { percent, node };
         assert!(loss(10, 1).replaces(&loss(20, 1)));
         assert!(!loss(10, 1).replaces(&loss(10, 2)));
-        assert!(!Fault::Cut(1).replaces(&Fault::Mute(1)));
+        assert!(!LabFault::Cut(1).replaces(&LabFault::Mute(1)));
     }
 }

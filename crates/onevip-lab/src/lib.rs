@@ -15,39 +15,41 @@
 //! # }
 //! ```
 //!
-//! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one,
-//! [`ssh`] and [`daemon`] its services, [`session`] a user, [`lab`] and [`node`] the whole and its parts, [`cleanup`]
-//! the end of it; [`fault`] and [`switch`] what goes wrong on purpose; [`wire`] what is seen on the network;
-//! [`load`] clients at work; [`demo`] the story, [`mod@bench`] the figures.
+//! What lives where: [`plan`] names and addresses, [`net`] wires, [`netns`] entering a host, [`cgroup`] stopping one.
+//! [`ssh`], [`daemon`] and [`service`] are what runs there, [`ssh_session`] is a user. [`lab`] is the whole and its nodes,
+//! [`cleanup`] the end of it. [`fault`] and [`switch`] are what goes wrong on purpose, [`stressor`] what takes too much.
+//! [`wire`] is what is seen on the network, [`dial`] connects to it. [`load`] has clients at work, [`testbed`] a lab
+//! together with them. [`demo`] is the story, [`mod@bench`] the figures.
 
-mod ailment;
 pub mod bench;
 pub mod cgroup;
 pub mod cleanup;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod dial;
 pub mod fault;
-pub mod hog;
 mod inject;
 pub mod lab;
+pub mod lease_slack;
 pub mod load;
-pub mod margins;
 pub mod neighbour;
 pub mod net;
 pub mod netns;
-pub mod node;
 pub mod plan;
 pub mod process;
-pub mod session;
+pub mod random;
+pub mod service;
 pub mod ssh;
+pub mod ssh_session;
 pub mod status;
+pub mod stressor;
 pub mod switch;
+pub mod testbed;
 pub mod wire;
 
-pub use fault::Fault;
-pub use lab::{Lab, Options};
-pub use node::Node;
+pub use fault::LabFault;
+pub use lab::{Lab, LabNode, Options};
 pub use plan::{Host, Name};
 pub use process::wait_until;
-pub use session::Session;
+pub use ssh_session::SshSession;

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Fault, Lab, Name, Options, cleanup, demo, hog, lab, load, process};
+use onevip_lab::{Lab, LabFault, Name, Options, cleanup, demo, lab, process, service, stressor};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -144,7 +144,7 @@ enum Sub {
     Bulk,
     /// Take something in excess, on a node that is to suffer from it
     #[command(hide = true, subcommand)]
-    Hog(hog::Hog),
+    Stressor(stressor::Stressor),
     /// Heal the faults of a node (or split, or snoop), or all of them
     Heal {
         #[command(flatten)]
@@ -184,12 +184,12 @@ fn run(command: Sub) -> Result<()> {
             demo::run(nodes, fast)
         }
         Sub::Fault { which, kind, target } => {
-            Lab::open(&which.name)?.fault(&Fault::parse(&kind, target.as_deref())?)
+            Lab::open(&which.name)?.fault(&LabFault::parse(&kind, target.as_deref())?)
         }
         Sub::Bench(kind) => bench_command::run(kind),
-        Sub::Echo { id } => load::echo::serve(id),
-        Sub::Bulk => load::bulk::serve(),
-        Sub::Hog(hog) => hog.run(),
+        Sub::Echo { id } => service::echo::serve(id),
+        Sub::Bulk => service::bulk::serve(),
+        Sub::Stressor(stressor) => stressor.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::lab::Lab;
 use crate::net::INTERFACE;
-use crate::plan::Plan;
+use crate::plan::LabPlan;
 use crate::wire::{parse_mac, show_mac};
 
 const HEADERS: usize = 14 + 40;
@@ -16,7 +16,7 @@ const ADVERTISEMENT: u8 = 136;
 
 /// In which way to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum SolicitationKind {
     /// The group of those who might have the address, as who does not know its MAC asks.
     Group,
     /// The address itself at the cluster MAC, as who wants to know whether it is still there asks.
@@ -84,12 +84,12 @@ impl Lab {
     pub fn solicit(
         &self,
         host: &str,
-        ask: Ask,
+        ask: SolicitationKind,
         target: Ipv6Addr,
         window: Duration,
     ) -> Result<Vec<NdMessage>> {
         let station = self.plan().host(host)?;
-        let (mac, own) = (parse_mac(&Plan::mac(station)), self.plan().addresses6(station)[0]);
+        let (mac, own) = (parse_mac(&LabPlan::mac(station)), self.plan().addresses6(station)[0]);
         let tap = self.tap(host, INTERFACE)?;
         tap.send(&solicitation(ask, mac, own, target, parse_mac(self.cluster_mac())))?;
         let frames = tap.until(Instant::now() + window)?;
@@ -98,24 +98,30 @@ impl Lab {
     }
 }
 
-fn solicitation(ask: Ask, mac: [u8; 6], own: Ipv6Addr, target: Ipv6Addr, cluster_mac: [u8; 6]) -> Vec<u8> {
+fn solicitation(
+    ask: SolicitationKind,
+    mac: [u8; 6],
+    own: Ipv6Addr,
+    target: Ipv6Addr,
+    cluster_mac: [u8; 6],
+) -> Vec<u8> {
     let [.., a, b, c] = target.octets();
     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
     let (source, dest) = match ask {
-        Ask::Group => (own, group),
-        Ask::Probe => (own, target),
-        Ask::Duplicate => (Ipv6Addr::UNSPECIFIED, group),
+        SolicitationKind::Group => (own, group),
+        SolicitationKind::Probe => (own, target),
+        SolicitationKind::Duplicate => (Ipv6Addr::UNSPECIFIED, group),
     };
     let mut message = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
     message.extend(target.octets());
-    if ask != Ask::Duplicate {
+    if ask != SolicitationKind::Duplicate {
         message.extend([1, 1]);
         message.extend(mac);
     }
     let sum = checksum(source, dest, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 
-    let to_mac = if ask == Ask::Probe { cluster_mac } else { [0x33, 0x33, 0xff, a, b, c] };
+    let to_mac = if ask == SolicitationKind::Probe { cluster_mac } else { [0x33, 0x33, 0xff, a, b, c] };
     let mut frame = [to_mac, mac].concat();
     frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
     frame.extend((message.len() as u16).to_be_bytes());
@@ -156,7 +162,7 @@ mod tests {
     #[test]
     fn a_question_reads_back() {
         let (own, target) = ("2001:db8::101".parse().unwrap(), "2001:db8::10".parse().unwrap());
-        let frame = solicitation(Ask::Group, [2, 0, 0, 0, 2, 1], own, target, [1; 6]);
+        let frame = solicitation(SolicitationKind::Group, [2, 0, 0, 0, 2, 1], own, target, [1; 6]);
         let message = NdMessage::parse(&frame).unwrap();
         assert!(!message.is_answer && message.is_whole);
         assert_eq!((message.source, message.target, message.bound()), (own, target, own));

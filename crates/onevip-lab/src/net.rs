@@ -4,17 +4,16 @@
 //! `ip -batch`, one process per namespace, which keeps `up` fast.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::{self, sysctl};
-use crate::plan::{Host, Name, Plan};
-use crate::process::run_ok;
+use crate::plan::{Host, LabPlan, Name};
+use crate::process::{feed, run_ok};
 
 /// The bridge in the switch's namespace.
 pub const BRIDGE: &str = "br0";
@@ -40,7 +39,7 @@ pub fn create_switch(name: &Name) -> Result<()> {
         let _ = sysctl("bridge/bridge-nf-call-arptables", "0");
         Ok(())
     })??;
-    let mac = Plan::mac(Host::Switch);
+    let mac = LabPlan::mac(Host::Switch);
     ip_batch(
         name,
         Host::Switch,
@@ -56,7 +55,7 @@ pub fn create_switch(name: &Name) -> Result<()> {
 ///
 /// # Errors
 /// When a namespace or port of that name exists.
-pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
+pub fn create_stations(plan: &LabPlan, stations: &[Host]) -> Result<()> {
     let name = &plan.name;
     add_netns(name, stations)?;
     for &host in stations {
@@ -69,11 +68,11 @@ pub fn create_stations(plan: &Plan, stations: &[Host]) -> Result<()> {
 ///
 /// # Errors
 /// When a port of that name exists.
-pub fn plug(plan: &Plan, stations: &[Host]) -> Result<()> {
+pub fn plug(plan: &LabPlan, stations: &[Host]) -> Result<()> {
     let name = &plan.name;
     let mut ports = String::new();
     for &host in stations {
-        let (netns, mac) = (name.netns(host), Plan::mac(host));
+        let (netns, mac) = (name.netns(host), LabPlan::mac(host));
         let _ =
             writeln!(ports, "link add {host} type veth peer name {INTERFACE} address {mac} netns {netns}");
         let _ = writeln!(ports, "link set {host} master {BRIDGE} up");
@@ -85,7 +84,7 @@ pub fn plug(plan: &Plan, stations: &[Host]) -> Result<()> {
     Ok(())
 }
 
-fn addresses(plan: &Plan, host: Host) -> String {
+fn addresses(plan: &LabPlan, host: Host) -> String {
     let mut batch = String::from("link set lo up\n");
     for address in plan.addresses4(host) {
         let _ = writeln!(batch, "addr add {address}/24 brd + dev {INTERFACE}");
@@ -158,23 +157,4 @@ pub fn is_plugged(name: &Name, host: Host) -> Result<bool> {
 /// With the line and what `ip` said about it.
 pub fn ip_batch(name: &Name, host: Host, batch: &str) -> Result<()> {
     feed(Command::new("ip").args(["-n", &name.netns(host), "-batch", "-"]), batch)
-}
-
-/// Runs a command that reads its work from standard input.
-///
-/// # Errors
-/// When it cannot start or fails: then with what it said.
-pub fn feed(command: &mut Command, input: &str) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().with_context(|| format!("cannot run {program}; is its package installed?"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that gives up early closes its end; what it says about that is worth more than EPIPE.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} refused: {}\n{}", said.trim(), input.trim());
-    Ok(())
 }

@@ -186,7 +186,7 @@ impl From<Name> for String {
 
 /// A lab's shape: what `up` builds, and what is written down for the commands that come after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct LabPlan {
     /// What the lab is called.
     pub name: Name,
     /// Number of nodes, 1..=[`NODES_MAX`].
@@ -203,7 +203,7 @@ pub struct Plan {
     pub echo: bool,
 }
 
-impl Plan {
+impl LabPlan {
     /// Checks the ranges. Membership is living, and there is no echo service.
     ///
     /// # Errors
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn addresses_never_collide() {
-        let plan = Plan::new("lab", NODES_MAX.into(), CLIENTS_MAX.into(), true).unwrap();
+        let plan = LabPlan::new("lab", NODES_MAX.into(), CLIENTS_MAX.into(), true).unwrap();
         let mut all: Vec<_> = plan.stations().into_iter().flat_map(|h| plan.addresses4(h)).collect();
         all.push(vip4());
         let count = all.len();
@@ -346,9 +346,9 @@ mod tests {
 
     #[test]
     fn ranges_are_checked_with_a_reason() {
-        let message = Plan::new("lab", 17, 60, true).unwrap_err().to_string();
+        let message = LabPlan::new("lab", 17, 60, true).unwrap_err().to_string();
         assert!(message.contains("--nodes 17") && message.contains("1 to 16"), "{message}");
-        assert!(Plan::new("lab", 0, 60, true).is_err());
-        assert!(Plan::new("lab", 4, 131, true).is_err());
+        assert!(LabPlan::new("lab", 0, 60, true).is_err());
+        assert!(LabPlan::new("lab", 4, 131, true).is_err());
     }
 }

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::lab::Lab;
+use crate::lab::LabNode;
 use crate::net::{BRIDGE, INTERFACE};
-use crate::node::Node;
 use crate::plan::Host;
 use crate::ssh::Login;
 
 /// The whole of it; its JSON form is an interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct Status {
+pub struct LabStatus {
     /// The lab's name.
     pub name: String,
     /// The VIP's addresses.
@@ -26,9 +26,9 @@ pub struct Status {
     /// Every node, by number.
     pub nodes: Vec<NodeStatus>,
     /// The client with most addresses.
-    pub client: Client,
+    pub client: ClientStatus,
     /// The client on a port of its own.
-    pub client2: Client,
+    pub client2: ClientStatus,
     /// How to log in.
     pub ssh: Login,
     /// The faults that are in force, in the words of `onevip-lab fault`.
@@ -74,7 +74,7 @@ pub struct Pids {
 
 /// A client.
 #[derive(Clone, Debug, Serialize)]
-pub struct Client {
+pub struct ClientStatus {
     /// Its namespace.
     pub netns: String,
     /// Its one interface.
@@ -87,15 +87,15 @@ pub struct Client {
 
 impl Lab {
     /// What the lab consists of and what of it runs.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> LabStatus {
         let name = self.name();
-        let client = |host| Client {
+        let client = |host| ClientStatus {
             netns: name.netns(host),
             interface: INTERFACE.into(),
             addresses: self.plan().addresses4(host).into_iter().map(IpAddr::from).collect(),
             addresses6: self.plan().addresses6(host).into_iter().map(IpAddr::from).collect(),
         };
-        let node = |node: Node<'_>| NodeStatus {
+        let node = |node: LabNode<'_>| NodeStatus {
             id: node.id,
             name: node.name(),
             address: node.address(),
@@ -104,7 +104,7 @@ impl Lab {
             config: node.config(),
             pids: Pids { sshd: node.sshd(), onevip: node.onevip() },
         };
-        Status {
+        LabStatus {
             name: name.to_string(),
             vip: self.vip().to_vec(),
             cluster_mac: self.cluster_mac().into(),
@@ -118,7 +118,7 @@ impl Lab {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for LabStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let vip: Vec<String> = self.vip.iter().map(ToString::to_string).collect();
         writeln!(f, "lab {}: VIP {} at {}", self.name, vip.join(" and "), self.cluster_mac)?;

@@ -9,23 +9,24 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::fault::Fault;
-use crate::net::{BRIDGE, feed, ip_batch};
+use crate::fault::LabFault;
+use crate::net::{BRIDGE, ip_batch};
 use crate::netns::Entrance;
 use crate::plan::{Host, Name};
+use crate::process::feed;
 
 /// Makes the switch treat frames and ports as `faults` say, whatever it did before.
 ///
 /// # Errors
 /// When `nft` or `ip` is missing or refuses.
-pub fn apply(name: &Name, ports: &[u8], faults: &[Fault]) -> Result<()> {
+pub fn apply(name: &Name, ports: &[u8], faults: &[LabFault]) -> Result<()> {
     let mut nft = Command::new("nft");
     Entrance::open(name, Host::Switch)?.apply(nft.args(["-f", "-"]));
     feed(&mut nft, &ruleset(faults)).context("the switch cannot be told what to drop (package nftables)")?;
-    let up = |id: &u8| if faults.contains(&Fault::Cut(*id)) { "down" } else { "up" };
+    let up = |id: &u8| if faults.contains(&LabFault::Cut(*id)) { "down" } else { "up" };
     let mut batch: String =
         ports.iter().map(|id| format!("link set {} {}\n", Host::Node(*id), up(id))).collect();
-    batch.push_str(snooping(faults.contains(&Fault::Snoop)));
+    batch.push_str(snooping(faults.contains(&LabFault::Snoop)));
     ip_batch(name, Host::Switch, &batch)
 }
 
@@ -39,23 +40,29 @@ fn snooping(on: bool) -> &'static str {
     }
 }
 
-fn ruleset(faults: &[Fault]) -> String {
+fn ruleset(faults: &[LabFault]) -> String {
     let (mut from, mut to, mut across) = (String::new(), String::new(), String::new());
     for fault in faults {
         match fault {
-            Fault::Mute(id) => drop_frames(&mut from, &format!("iifname \"unix{id}\"")),
-            Fault::Deaf(id) => drop_frames(&mut to, &format!("oifname \"unix{id}\"")),
-            Fault::Loss { percent, node } => {
+            LabFault::Mute(id) => drop_frames(&mut from, &format!("iifname \"unix{id}\"")),
+            LabFault::Deaf(id) => drop_frames(&mut to, &format!("oifname \"unix{id}\"")),
+            LabFault::Loss { percent, node } => {
                 let dice = format!("numgen random mod 100 <= {}", percent - 1);
                 drop_frames(&mut from, &format!("iifname \"unix{node}\" {dice}"));
                 drop_frames(&mut to, &format!("oifname \"unix{node}\" {dice}"));
             }
-            Fault::Split(sides) => split(&mut across, &with_clients(sides)),
-            Fault::PowerOff(_) | Fault::Freeze(_) | Fault::FreezeOnevip(_) | Fault::FreezeSshd(_) => {}
-            Fault::KillOnevip(_) | Fault::Cut(_) | Fault::Snoop => {}
-            Fault::NoInterface(_) | Fault::OtherMac(_) => {}
-            Fault::KillSshd(_) | Fault::SshdSlow(_) | Fault::SshdMaxstartups(_) | Fault::Nologin(_) => {}
-            Fault::ForkBomb(_) | Fault::MemoryHog(_) | Fault::CpuHog(_) | Fault::DiskFull(_) => {}
+            LabFault::Split(sides) => split(&mut across, &with_clients(sides)),
+            LabFault::PowerOff(_)
+            | LabFault::Freeze(_)
+            | LabFault::FreezeOnevip(_)
+            | LabFault::FreezeSshd(_) => {}
+            LabFault::KillOnevip(_) | LabFault::Cut(_) | LabFault::Snoop => {}
+            LabFault::NoInterface(_) | LabFault::OtherMac(_) => {}
+            LabFault::KillSshd(_)
+            | LabFault::SshdSlow(_)
+            | LabFault::SshdMaxstartups(_)
+            | LabFault::Nologin(_) => {}
+            LabFault::ForkBomb(_) | LabFault::MemoryHog(_) | LabFault::CpuHog(_) | LabFault::DiskFull(_) => {}
         }
     }
     // Created first, so that deleting it never fails; all in one transaction.
@@ -99,7 +106,7 @@ mod tests {
 
     #[test]
     fn loss_is_thrown_in_both_directions() {
-        let rules = ruleset(&[Fault::Loss { percent: 30, node: 2 }]);
+        let rules = ruleset(&[LabFault::Loss { percent: 30, node: 2 }]);
         assert!(rules.contains("iifname \"unix2\" numgen random mod 100 <= 29 drop"), "{rules}");
         assert!(rules.contains("oifname \"unix2\" numgen random mod 100 <= 29 drop"), "{rules}");
     }

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 
 use crate::lab::Lab;
 use crate::net::INTERFACE;
-use crate::plan::Plan;
+use crate::plan::LabPlan;
 
 /// Longest frame a tap hears whole; offloads can make one of nearly 64 KiB.
 const FRAME_MAX: usize = 1 << 16;
@@ -146,7 +146,7 @@ impl Lab {
     /// When the host is not there or its link is down.
     pub fn who_has(&self, host: &str, target: Ipv4Addr, window: Duration) -> Result<Vec<ArpMessage>> {
         let station = self.plan().host(host)?;
-        let (mac, own) = (parse_mac(&Plan::mac(station)), self.plan().addresses4(station)[0]);
+        let (mac, own) = (parse_mac(&LabPlan::mac(station)), self.plan().addresses4(station)[0]);
         let tap = self.tap(host, INTERFACE)?;
         tap.send(&arp_request(mac, own, target))?;
         let frames = tap.until(Instant::now() + window)?;

@@ -1,5 +1,5 @@
 //! The lab and the daemon: started, killed, stopped and taken down in the box. (That the cluster keeps its promises is
-//! tested elsewhere; here it is the lab that is judged.)
+//! tested elsewhere; here it is the lab that is tested.)
 //!
 //! Needs root, and `onevip` built beside this test: `cargo build --workspace` does it.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::traces;
 use onevip_lab::process::is_alive;
-use onevip_lab::{Fault, Lab, Options, wait_until};
+use onevip_lab::{Lab, LabFault, Options, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,7 +50,7 @@ fn clients_log_in_to_the_vip_and_down_leaves_nothing_behind() {
 fn a_killed_daemon_is_started_again_by_healing() {
     let lab = up("kill");
     let old = lab.node(1).onevip().unwrap();
-    lab.fault(&Fault::KillOnevip(1)).unwrap();
+    lab.fault(&LabFault::KillOnevip(1)).unwrap();
     assert!(!is_alive(old) && lab.node(1).onevip().is_none());
     assert!(lab.node(1).sshd().is_some(), "only the daemon was killed");
     lab.heal(Some("unix1")).unwrap();
@@ -68,7 +68,7 @@ fn state(pid: i32) -> char {
 fn a_frozen_daemon_stands_still_alone() {
     let lab = up("fdaemon");
     let (daemon, sshd) = (lab.node(1).onevip().unwrap(), lab.node(1).sshd().unwrap());
-    lab.fault(&Fault::FreezeOnevip(1)).unwrap();
+    lab.fault(&LabFault::FreezeOnevip(1)).unwrap();
     assert_eq!(state(daemon), 'T');
     assert_ne!(state(sshd), 'T');
     lab.heal(None).unwrap();
@@ -79,7 +79,7 @@ fn a_frozen_daemon_stands_still_alone() {
 #[test]
 fn a_node_boots_with_its_daemon() {
     let lab = up("boot");
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let pins = lab.node(2).run_dir().display().to_string();
     assert!(!mounts.contains(&pins), "no pins outlive the power: {mounts}");
@@ -91,8 +91,8 @@ fn a_node_boots_with_its_daemon() {
 #[test]
 fn down_copes_with_daemons_that_were_frozen_or_killed() {
     let lab = up("rough");
-    lab.fault(&Fault::FreezeOnevip(1)).unwrap();
-    lab.fault(&Fault::Freeze(2)).unwrap();
+    lab.fault(&LabFault::FreezeOnevip(1)).unwrap();
+    lab.fault(&LabFault::Freeze(2)).unwrap();
     let name = lab.name().clone();
     lab.down().unwrap();
     assert_eq!(traces(&name), BTreeSet::new());

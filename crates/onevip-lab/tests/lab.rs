@@ -12,10 +12,10 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use onevip_lab::bench::ways::delivery::{self, Delivery};
+use onevip_lab::bench::access::switch_mode::{self, SwitchMode};
 use onevip_lab::cleanup::test_name;
 use onevip_lab::process::{is_alive, run, signal};
-use onevip_lab::{Fault, Lab, Name, Options, lab, netns, wait_until};
+use onevip_lab::{Lab, LabFault, Name, Options, lab, netns, wait_until};
 
 use common::traces;
 
@@ -224,7 +224,7 @@ fn status_is_what_scripts_read() {
 fn a_cut_node_is_reached_by_nobody_until_healed() {
     let lab = up("cut", 2);
     assert!(pings(&lab, "unix1", &address(&lab, 2)));
-    lab.fault(&Fault::Cut(2)).unwrap();
+    lab.fault(&LabFault::Cut(2)).unwrap();
     assert!(!pings(&lab, "unix1", &address(&lab, 2)));
     assert_eq!(lab.status().faults, ["cut unix2"]);
     lab.heal(Some("unix2")).unwrap();
@@ -244,13 +244,13 @@ fn a_mute_node_hears_and_a_deaf_node_speaks() {
     let lab = up("mute", 2);
     assert!(pings(&lab, "unix1", &address(&lab, 2)));
 
-    lab.fault(&Fault::Mute(2)).unwrap();
+    lab.fault(&LabFault::Mute(2)).unwrap();
     let heard = frames(&lab, "unix2", "rx");
     assert!(!pings(&lab, "unix1", &address(&lab, 2)));
     assert!(frames(&lab, "unix2", "rx") > heard, "a mute node hears the request");
     lab.heal(None).unwrap();
 
-    lab.fault(&Fault::Deaf(2)).unwrap();
+    lab.fault(&LabFault::Deaf(2)).unwrap();
     let (heard, spoken) = (frames(&lab, "unix2", "rx"), frames(&lab, "unix1", "rx"));
     assert!(!pings(&lab, "unix1", &address(&lab, 2)));
     assert_eq!(frames(&lab, "unix2", "rx"), heard, "a deaf node hears nothing");
@@ -271,11 +271,11 @@ fn loss_loses_some_and_not_all() {
         received.parse::<u32>().unwrap()
     };
     assert_eq!(answered(&lab), 400);
-    lab.fault(&Fault::Loss { percent: 30, node: 2 }).unwrap();
+    lab.fault(&LabFault::Loss { percent: 30, node: 2 }).unwrap();
     // 0.7 × 0.7 of 400 = 196 ± 10 (one standard deviation); the bounds are eight of them away.
     let some = answered(&lab);
     assert!((116..276).contains(&some), "{some} of 400");
-    lab.fault(&Fault::Loss { percent: 100, node: 2 }).unwrap();
+    lab.fault(&LabFault::Loss { percent: 100, node: 2 }).unwrap();
     assert!(!pings(&lab, "unix1", &address(&lab, 2)));
     assert_eq!(lab.status().faults, ["loss=100 unix2"]);
     lab.heal(Some("unix2")).unwrap();
@@ -326,7 +326,7 @@ fn a_snooping_bridge_withholds_multicast_frames_only() {
     let lab = up("snoop", 2);
     let vip = make_multicast_address(&lab);
     assert!(pings(&lab, "client", &vip));
-    lab.fault(&Fault::Snoop).unwrap();
+    lab.fault(&LabFault::Snoop).unwrap();
     wait_until(PATIENCE, "the querier to take over", || !pings(&lab, "client", &vip)).unwrap();
     assert!(pings(&lab, "client", &address(&lab, 1)));
     lab.heal(Some("snoop")).unwrap();
@@ -345,10 +345,10 @@ fn a_switch_that_floods_lets_everybody_hear_and_stops_when_told() {
     };
     assert!(reaches(&lab, "client", &address(&lab, 1)));
     for _ in 0..2 {
-        delivery::set(&lab, Delivery::Flooded).unwrap();
+        switch_mode::set(&lab, SwitchMode::Flooded).unwrap();
         let heard = heard_by_the_other();
         assert!(heard >= 50, "only {heard} of 50 requests were heard by the other node");
-        delivery::set(&lab, Delivery::Switched).unwrap();
+        switch_mode::set(&lab, SwitchMode::Switched).unwrap();
         let heard = heard_by_the_other();
         assert!(heard < 25, "{heard} frames were heard by a node that 50 requests were not for");
     }
@@ -373,7 +373,7 @@ fn a_frozen_node_has_a_kernel_and_nothing_else() {
     let mut session = lab.session_to(lab.node(1).address(), None).unwrap();
     assert_eq!((session.host.as_str(), session.client.0), ("unix1", lab.clients()[0]));
     session.echo(PATIENCE).unwrap();
-    lab.fault(&Fault::Freeze(1)).unwrap();
+    lab.fault(&LabFault::Freeze(1)).unwrap();
     assert!(pings(&lab, "client", &address(&lab, 1)), "the kernel answers");
     assert!(connects(&lab, 1).is_some() && !greets(&lab, 1), "sshd does not");
     assert!(
@@ -391,7 +391,7 @@ fn a_frozen_sshd_lets_sessions_go_on() {
     let lab = up("fsshd", 1);
     let mut session = lab.session_to(lab.node(1).address(), None).unwrap();
     session.echo(PATIENCE).unwrap();
-    lab.fault(&Fault::FreezeSshd(1)).unwrap();
+    lab.fault(&LabFault::FreezeSshd(1)).unwrap();
     assert!(!greets(&lab, 1));
     session.echo(PATIENCE).unwrap();
     lab.heal(None).unwrap();
@@ -404,11 +404,11 @@ fn a_node_without_power_is_gone_and_boots_afresh() {
     let lab = up("power", 2);
     let old = lab.node(2).pids();
     fs::write(lab.node(2).run_dir().join("stale"), "").unwrap();
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     assert!(old.iter().all(|&pid| !is_alive(pid)));
     assert!(!pings(&lab, "client", &address(&lab, 2)) && pings(&lab, "client", &address(&lab, 1)));
     assert!(lab.exec("unix2", &["true"]).is_err());
-    assert!(lab.fault(&Fault::Cut(2)).unwrap_err().to_string().contains("heal it first"));
+    assert!(lab.fault(&LabFault::Cut(2)).unwrap_err().to_string().contains("heal it first"));
     assert_eq!(lab.status().nodes[1].pids.sshd, None);
 
     lab.heal(Some("unix2")).unwrap();
@@ -420,8 +420,8 @@ fn a_node_without_power_is_gone_and_boots_afresh() {
 #[test]
 fn a_frozen_node_that_loses_its_power_boots_unfrozen() {
     let lab = up("ice", 1);
-    lab.fault(&Fault::Freeze(1)).unwrap();
-    lab.fault(&Fault::PowerOff(1)).unwrap();
+    lab.fault(&LabFault::Freeze(1)).unwrap();
+    lab.fault(&LabFault::PowerOff(1)).unwrap();
     assert_eq!(lab.status().faults, ["power-off unix1"]);
     lab.heal(None).unwrap();
     assert_eq!(log_in(&lab, 1, "hostname"), (true, "unix1".into()));
@@ -434,7 +434,7 @@ fn a_dying_node_says_no_last_word() {
     stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut banner = [0; 64];
     assert!(std::io::Read::read(&mut stream, &mut banner).unwrap() > 0);
-    lab.fault(&Fault::PowerOff(1)).unwrap();
+    lab.fault(&LabFault::PowerOff(1)).unwrap();
     // Neither a FIN (an empty read) nor a reset (an error): silence.
     let silence = std::io::Read::read(&mut stream, &mut banner).unwrap_err();
     assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
@@ -443,9 +443,9 @@ fn a_dying_node_says_no_last_word() {
 #[test]
 fn a_lab_without_daemons_has_none_to_kill() {
     let lab = up("none", 1);
-    for fault in [Fault::KillOnevip(1), Fault::FreezeOnevip(1)] {
+    for fault in [LabFault::KillOnevip(1), LabFault::FreezeOnevip(1)] {
         assert!(lab.fault(&fault).unwrap_err().to_string().contains("no onevip runs on unix1"));
     }
-    assert!(lab.fault(&Fault::Cut(2)).unwrap_err().to_string().contains("has no unix2"));
+    assert!(lab.fault(&LabFault::Cut(2)).unwrap_err().to_string().contains("has no unix2"));
     assert!(lab.status().faults.is_empty());
 }

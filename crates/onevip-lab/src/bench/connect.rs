@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::access::{AccessPath, AccessPaths, IpFamily, plural};
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use super::stats::{percentile, sorted};
-use super::ways::{Family, Way, Ways, plural};
-use crate::load::dial::end_abruptly;
-use crate::load::{bulk, echo};
+use crate::dial::{connect, end_abruptly};
 use crate::process::run_ok;
+use crate::service::echo;
 
 /// Connections of a turn, one after the other: ten of them are slower than the 99th percentile.
 pub const CONNECTIONS: usize = 1000;
@@ -34,99 +34,123 @@ const LOGIN: &str = "login";
 ///
 /// # Errors
 /// When the lab cannot be built, a connection fails, or the user interrupts.
-pub fn run(name: &str, nodes: &[usize], rounds: usize, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("connect", command);
-    sheet.set("rounds", rounds);
-    sheet.set("connections per turn", CONNECTIONS);
-    sheet.set("logins per turn", LOGINS);
+pub fn run(name: &str, nodes: &[usize], rounds: usize, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("connect", command);
+    results.set("rounds", rounds);
+    results.set("connections per turn", CONNECTIONS);
+    results.set("logins per turn", LOGINS);
     let progress = Progress::new("connect");
     let most = nodes.iter().max().copied();
     for &nodes in nodes {
-        let mut ways = Ways::open(name, nodes, CLIENTS)?;
-        for family in Family::ALL {
-            connections(&mut ways, family, &progress, rounds, &mut sheet)?;
+        let mut paths = AccessPaths::open(name, nodes, CLIENTS)?;
+        for family in IpFamily::ALL {
+            connections(&mut paths, family, &progress, rounds, &mut results)?;
         }
-        rushes(&mut ways, &progress, rounds, &mut sheet)?;
+        rushes(&mut paths, &progress, rounds, &mut results)?;
         if Some(nodes) == most {
-            logins(&mut ways, &progress, rounds, &mut sheet)?;
+            logins(&mut paths, &progress, rounds, &mut results)?;
         }
-        ways.lab.down()?;
+        paths.lab.down()?;
     }
     for metric in [CONNECT, GREETED, LOGIN] {
         for share in ["median", "99 %"] {
             let metric = format!("{metric}, {share}");
-            sheet.aims.push(Aim::at_most(&metric, Way::Onevip.word(), Some(Way::Direct.word()), 1.03));
+            results.aims.push(Aim::at_most(
+                &metric,
+                AccessPath::Onevip.word(),
+                Some(AccessPath::Direct.word()),
+                1.03,
+            ));
         }
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
-fn scenario(ways: &Ways, family: Family) -> String {
-    format!("{}, {}", plural(ways.lab.plan().nodes.into(), "node"), family.word())
+fn scenario(paths: &AccessPaths, family: IpFamily) -> String {
+    format!("{}, {}", plural(paths.lab.plan().nodes.into(), "node"), family.word())
 }
 
-/// One after the other, by every way.
+/// One after the other, by every path.
 fn connections(
-    ways: &mut Ways,
-    family: Family,
+    paths: &mut AccessPaths,
+    family: IpFamily,
     progress: &Progress,
     rounds: usize,
-    sheet: &mut Sheet,
+    results: &mut BenchResults,
 ) -> Result<()> {
-    let (scenario, clients) = (scenario(ways, family), ways.clients(family));
+    let (scenario, clients) = (scenario(paths, family), paths.clients(family));
     let what = format!("{CONNECT}, {scenario}");
-    take_turns(progress, &what, rounds, &mut Way::ALL.clone(), |&mut way| {
-        ways.prepare(way)?;
-        let ends = |k: usize| (clients[k % CLIENTS], ways.target(way, clients[k % CLIENTS]));
-        let (connected, greeted) = ways.lab.inside("client", || one_by_one(CONNECTIONS, ends))??;
-        note(sheet, CONNECT, &scenario, way, "µs", connected, 1e6);
-        note(sheet, GREETED, &scenario, way, "µs", greeted, 1e6);
+    take_turns(progress, &what, rounds, &mut AccessPath::ALL.clone(), |&mut path| {
+        paths.prepare(path)?;
+        let ends = |k: usize| (clients[k % CLIENTS], paths.target(path, clients[k % CLIENTS]));
+        let (connected, greeted) = paths.lab.inside("client", || one_by_one(CONNECTIONS, ends))??;
+        note(results, CONNECT, &scenario, path, "µs", connected, 1e6);
+        note(results, GREETED, &scenario, path, "µs", greeted, 1e6);
         Ok(())
     })
 }
 
 /// As many as there can be.
-fn rushes(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet) -> Result<()> {
-    let (scenario, clients) = (scenario(ways, Family::V4), ways.clients(Family::V4));
+fn rushes(
+    paths: &mut AccessPaths,
+    progress: &Progress,
+    rounds: usize,
+    results: &mut BenchResults,
+) -> Result<()> {
+    let (scenario, clients) = (scenario(paths, IpFamily::V4), paths.clients(IpFamily::V4));
     let what = format!("connections per second, {scenario}");
-    take_turns(progress, &what, rounds, &mut Way::ALL.clone(), |&mut way| {
-        ways.prepare(way)?;
-        let targets: Vec<_> = clients.iter().map(|&client| (client, ways.target(way, client))).collect();
-        let rate = ways.lab.inside("client", || rush(&targets))??;
-        sheet.note("new connections", &scenario, way.word(), "1/s", rate);
+    take_turns(progress, &what, rounds, &mut AccessPath::ALL.clone(), |&mut path| {
+        paths.prepare(path)?;
+        let targets: Vec<_> = clients.iter().map(|&client| (client, paths.target(path, client))).collect();
+        let rate = paths.lab.inside("client", || rush(&targets))??;
+        results.note("new connections", &scenario, path.word(), "1/s", rate);
         Ok(())
     })
 }
 
 /// Whole logins. A turn has too few of them for a 99th percentile: that is taken of all turns together.
-fn logins(ways: &mut Ways, progress: &Progress, rounds: usize, sheet: &mut Sheet) -> Result<()> {
-    let mut contestants = [Way::Direct, Way::Onevip, Way::Haproxy].map(|way| (way, Vec::new()));
-    let (scenario, clients) = (scenario(ways, Family::V4), ways.clients(Family::V4));
-    take_turns(progress, "ssh", rounds, &mut contestants, |(way, all)| {
-        ways.prepare(*way)?;
-        let login = |k: usize| log_in(ways, *way, clients[k * 5 % CLIENTS]);
+fn logins(
+    paths: &mut AccessPaths,
+    progress: &Progress,
+    rounds: usize,
+    results: &mut BenchResults,
+) -> Result<()> {
+    let mut contestants =
+        [AccessPath::Direct, AccessPath::Onevip, AccessPath::Haproxy].map(|path| (path, Vec::new()));
+    let (scenario, clients) = (scenario(paths, IpFamily::V4), paths.clients(IpFamily::V4));
+    take_turns(progress, "ssh", rounds, &mut contestants, |(path, all)| {
+        paths.prepare(*path)?;
+        let login = |k: usize| log_in(paths, *path, clients[k * 5 % CLIENTS]);
         let took = sorted((0..LOGINS).map(login).collect::<Result<Vec<_>>>()?);
         if let Some(median) = percentile(&took, 0.5) {
-            sheet.note(&format!("{LOGIN}, median"), &scenario, way.word(), "ms", median * 1e3);
+            results.note(&format!("{LOGIN}, median"), &scenario, path.word(), "ms", median * 1e3);
         }
         all.extend(took);
         Ok(())
     })?;
-    for (way, all) in contestants {
+    for (path, all) in contestants {
         if let Some(figure) = percentile(&sorted(all), 0.99) {
-            sheet.note(&format!("{LOGIN}, 99 %"), &scenario, way.word(), "ms", figure * 1e3);
+            results.note(&format!("{LOGIN}, 99 %"), &scenario, path.word(), "ms", figure * 1e3);
         }
     }
     Ok(())
 }
 
 /// Median and 99th percentile of a turn.
-fn note(sheet: &mut Sheet, what: &str, scenario: &str, way: Way, unit: &str, took: Vec<f64>, scale: f64) {
+fn note(
+    results: &mut BenchResults,
+    what: &str,
+    scenario: &str,
+    path: AccessPath,
+    unit: &str,
+    took: Vec<f64>,
+    scale: f64,
+) {
     let took = sorted(took.into_iter().map(|seconds| seconds * scale));
     for (name, share) in [("median", 0.5), ("99 %", 0.99)] {
         if let Some(figure) = percentile(&took, share) {
-            sheet.note(&format!("{what}, {name}"), scenario, way.word(), unit, figure);
+            results.note(&format!("{what}, {name}"), scenario, path.word(), unit, figure);
         }
     }
 }
@@ -137,7 +161,7 @@ fn one_by_one(count: usize, ends: impl Fn(usize) -> (IpAddr, IpAddr)) -> Result<
     for k in 0..count {
         let (from, to) = ends(k);
         let begun = Instant::now();
-        let mut stream = bulk::open(from, (to, echo::PORT).into())?;
+        let mut stream = connect(from, (to, echo::PORT).into())?;
         connected.push(begun.elapsed().as_secs_f64());
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.read_exact(&mut [0])?;
@@ -169,12 +193,12 @@ fn rush(targets: &[(IpAddr, IpAddr)]) -> Result<f64> {
 }
 
 /// A whole login, seconds.
-fn log_in(ways: &Ways, way: Way, client: IpAddr) -> Result<f64> {
-    let target = ways.target(way, client);
-    let mut ssh = ways.lab.ssh_command(target, Some(client))?;
+fn log_in(paths: &AccessPaths, path: AccessPath, client: IpAddr) -> Result<f64> {
+    let target = paths.target(path, client);
+    let mut ssh = paths.lab.ssh_command(target, Some(client))?;
     let begun = Instant::now();
     run_ok(ssh.arg("true"), Duration::from_secs(30))
-        .with_context(|| format!("{client} cannot log in by way of {}", way.word()))?;
+        .with_context(|| format!("{client} cannot log in by way of {}", path.word()))?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
@@ -184,10 +208,10 @@ mod tests {
 
     #[test]
     fn a_turn_becomes_a_median_and_a_tail() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         let seconds = (1..=100).map(|k| f64::from(k) / 1e6).collect();
-        note(&mut sheet, "x", "s", Way::Direct, "µs", seconds, 1e6);
-        let of = |metric: &str| sheet.find(metric, "s", "direct").unwrap().samples[0];
+        note(&mut results, "x", "s", AccessPath::Direct, "µs", seconds, 1e6);
+        let of = |metric: &str| results.find(metric, "s", "direct").unwrap().samples[0];
         assert!((of("x, median") - 50.0).abs() < 1e-6 && (of("x, 99 %") - 99.0).abs() < 1e-6);
     }
 }

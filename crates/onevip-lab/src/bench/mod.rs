@@ -1,10 +1,11 @@
 //! `onevip-lab bench KIND`: figures, and the page that is made of them.
 //!
 //! One module a kind. [`failover`] tells what users notice of faults and of planned changes, and has a report of its
-//! own. All others fill a [`sheet::Sheet`]: samples of contestants that took turns in one run ([`rounds`]), of which
+//! own. All others fill [`results::BenchResults`]: samples of contestants that took turns in one run ([`rounds`]), of which
 //! [`stats`] makes medians, spreads and ratios. [`page`] writes `docs/benchmarks.md` from the raw results that are kept
 //! under `bench/results`; no figure gets onto it in another way.
 
+pub mod access;
 pub mod balance;
 pub mod build;
 pub mod connect;
@@ -14,19 +15,14 @@ pub mod load;
 pub mod page;
 pub mod peers;
 pub mod program;
-pub mod random;
 pub mod reject;
 pub mod resident;
+pub mod results;
 pub mod rolling;
 pub mod rounds;
 pub mod scale;
-pub mod sheet;
 pub mod stats;
 pub mod throughput;
 pub mod total;
-pub mod ways;
-mod witness;
 
 pub use resident::resident_kb;
-
-pub use failover::{Settings, acts, event, report, stage, take, tape, watchers};

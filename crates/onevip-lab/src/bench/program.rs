@@ -17,8 +17,8 @@ use nix::sched::{CloneFlags, unshare};
 use onevip_bpf::{Kernel, KernelConfig, VipConfig, boot_time_ns, ensure_bpffs, load_empty, test_run};
 use onevip_core::{Flags, Hasher, Selector};
 
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use crate::process::run_ok;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 10);
@@ -50,26 +50,26 @@ struct Case {
 ///
 /// # Errors
 /// When not root, the kernel refuses a program, a verdict is not as it should be, or the user interrupts.
-pub fn run(repeat: u32, rounds: usize, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("program", command);
-    sheet.set("runs per round", repeat);
-    sheet.set("rounds", rounds);
+pub fn run(repeat: u32, rounds: usize, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("program", command);
+    results.set("runs per round", repeat);
+    results.set("rounds", rounds);
     // A thread of its own, since whoever enters namespaces does not come back.
     let measured = thread::scope(|scope| {
-        let sheet = &mut sheet;
+        let results = &mut results;
         scope
-            .spawn(move || isolate().and_then(|()| measure(repeat, rounds, sheet)))
+            .spawn(move || isolate().and_then(|()| measure(repeat, rounds, results)))
             .join()
             .map_err(|_| anyhow!("the thread that measures panicked"))
     });
     measured??;
-    sheet.aims.push(Aim::at_most("time per packet", "foreign, no lookup", Some(EMPTY), 1.3));
-    sheet.aims.push(Aim::at_most("time per packet", "IPv6, foreign, no lookup", Some(EMPTY), 1.5));
+    results.aims.push(Aim::at_most("time per packet", "foreign, no lookup", Some(EMPTY), 1.3));
+    results.aims.push(Aim::at_most("time per packet", "IPv6, foreign, no lookup", Some(EMPTY), 1.5));
     for case in NOT_OURS {
-        sheet.aims.push(Aim::at_most("time above the empty program", case, None, 10.0));
+        results.aims.push(Aim::at_most("time above the empty program", case, None, 10.0));
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 fn isolate() -> Result<()> {
@@ -85,7 +85,7 @@ fn isolate() -> Result<()> {
     Ok(())
 }
 
-fn measure(repeat: u32, rounds: usize, sheet: &mut Sheet) -> Result<()> {
+fn measure(repeat: u32, rounds: usize, results: &mut BenchResults) -> Result<()> {
     let (mut kernel, _) = Kernel::open(Path::new("/mnt/onevip"))?;
     let vip = VipConfig {
         addresses: vec![VIP.into(), VIP6.into()],
@@ -96,7 +96,7 @@ fn measure(repeat: u32, rounds: usize, sheet: &mut Sheet) -> Result<()> {
     };
     kernel.set_config(&KernelConfig { vips: vec![vip] })?;
     kernel.words().set_lease_deadline_ns(0, boot_time_ns() + 3_000_000_000_000);
-    let sessions = [Session::open(VIP.into())?, Session::open(VIP6.into())?];
+    let sessions = [HeldConnection::open(VIP.into())?, HeldConnection::open(VIP6.into())?];
     let clients = sessions.each_ref().map(|session| (session.client.ip(), session.client.port()));
     let mut cases = cases(clients)?;
     let empty = (load_empty(3, 2)?, load_empty(6, 1)?);
@@ -108,16 +108,16 @@ fn measure(repeat: u32, rounds: usize, sheet: &mut Sheet) -> Result<()> {
         let [ingress, _, xdp] = kernel.program_fds();
         let (tc, xdp) = if case.name == EMPTY { (empty.0.as_fd(), empty.1.as_fd()) } else { (ingress, xdp) };
         for (scenario, ns) in SCENARIOS.into_iter().zip([case.xdp(xdp, repeat)?, case.tc(tc, repeat)?]) {
-            sheet.note("time per packet", scenario, case.name, "ns", ns);
+            results.note("time per packet", scenario, case.name, "ns", ns);
         }
         Ok(())
     })?;
     for scenario in SCENARIOS {
         for case in NOT_OURS {
-            let of = |case: &str| sheet.find("time per packet", scenario, case).map(|s| s.samples.clone());
+            let of = |case: &str| results.find("time per packet", scenario, case).map(|s| s.samples.clone());
             let (own, empty) = (of(case).unwrap_or_default(), of(EMPTY).unwrap_or_default());
             for (own, empty) in own.into_iter().zip(empty) {
-                sheet.note("time above the empty program", scenario, case, "ns", own - empty);
+                results.note("time above the empty program", scenario, case, "ns", own - empty);
             }
         }
     }
@@ -125,12 +125,12 @@ fn measure(repeat: u32, rounds: usize, sheet: &mut Sheet) -> Result<()> {
 }
 
 /// A connection to the VIP, both of whose ends are here.
-struct Session {
+struct HeldConnection {
     client: SocketAddr,
     _ends: (TcpStream, TcpStream, TcpListener),
 }
 
-impl Session {
+impl HeldConnection {
     fn open(vip: IpAddr) -> Result<Self> {
         let listener = TcpListener::bind((vip, 22))?;
         let mut theirs = TcpStream::connect((vip, 22))?;

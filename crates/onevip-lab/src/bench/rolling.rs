@@ -4,19 +4,17 @@ use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::daemon;
 use crate::lab::{Lab, Options};
-use crate::load::echo;
-use crate::load::guests::{Guests, Tally};
+use crate::load::short_sessions::{ShortSessionTotals, ShortSessions};
 use crate::plan::Host;
-use crate::process::{check_interrupt, tail};
+use crate::process::{run_logged, tail};
+use crate::{daemon, service};
 
 /// The script, which this program carries with it.
 const SCRIPT: &str = include_str!("../../../../packaging/rolling-reboot");
@@ -29,29 +27,29 @@ const NODE_WITHIN: Duration = Duration::from_secs(90);
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct RollingReport {
     /// Number of nodes, all of which were rebooted.
     pub nodes: u8,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// What the users saw.
-    pub users: Tally,
+    pub users: ShortSessionTotals,
 }
 
 /// Reboots every node of a lab, one after the other.
 ///
 /// # Errors
 /// When the lab cannot be built, or the script fails: then with what it said.
-pub fn run(options: Options) -> Result<Report> {
+pub fn run(options: Options) -> Result<RollingReport> {
     let lab = Lab::up(options.echo())?;
-    let guests = Guests::start(&lab, EVERY, STAY)?;
+    let sessions = ShortSessions::start(&lab, EVERY, STAY)?;
     let begun = Instant::now();
     reboot_all(&lab)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let users = guests.tally()?;
+    let users = sessions.totals()?;
     let nodes = lab.plan().nodes;
     lab.down()?;
-    Ok(Report { nodes, seconds, users })
+    Ok(RollingReport { nodes, seconds, users })
 }
 
 fn reboot_all(lab: &Lab) -> Result<()> {
@@ -60,28 +58,14 @@ fn reboot_all(lab: &Lab) -> Result<()> {
     let (on, power) =
         (write_program(&dir.join("on"), &on(lab)?)?, write_program(&dir.join("power"), &power(lab)?)?);
     let log = dir.join("rolling-reboot.log");
-    let out = fs::File::create(&log)?;
-    let mut child = Command::new(script)
+    let mut script = Command::new(script);
+    script
         .args(lab.plan().node_ids().map(|id| Host::Node(id).to_string()))
         .envs([("ON", &on), ("POWER", &power)])
         .env("TIMEOUT", "60s")
-        .env("BACK", "60")
-        .stdin(Stdio::null())
-        .stderr(out.try_clone()?)
-        .stdout(out)
-        .spawn()
-        .context("cannot run the script")?;
-    let until = Instant::now() + NODE_WITHIN * u32::from(lab.plan().nodes);
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if check_interrupt().is_err() || Instant::now() > until {
-            let _ = child.kill();
-            break child.wait()?;
-        }
-        thread::sleep(Duration::from_millis(50));
-    };
+        .env("BACK", "60");
+    let within = NODE_WITHIN * u32::from(lab.plan().nodes);
+    let status = run_logged(&mut script, &log, within).with_context(|| tail(&log, 30))?;
     ensure!(status.success(), "the script ended with {status}:\n{}", tail(&log, 30));
     Ok(())
 }
@@ -94,7 +78,7 @@ fn write_program(path: &Path, text: &str) -> Result<PathBuf> {
 
 /// What stands for `ssh` here: `onevip` of a node with that node's files.
 fn on(lab: &Lab) -> Result<String> {
-    let (program, lab_program, name) = (daemon::program()?, echo::program()?, lab.name());
+    let (program, lab_program, name) = (daemon::program()?, service::program()?, lab.name());
     let dir = lab.dir().join("nodes");
     Ok(format!(
         "#!/bin/sh\nnode=$1; command=$3; shift 3\nexec {} exec --name {name} \"$node\" -- {} \"$command\" \
@@ -107,7 +91,7 @@ fn on(lab: &Lab) -> Result<String> {
 
 /// What stands for the power switch.
 fn power(lab: &Lab) -> Result<String> {
-    let (program, name) = (echo::program()?, lab.name());
+    let (program, name) = (service::program()?, lab.name());
     let program = program.display();
     Ok(format!(
         "#!/bin/sh\ncase $1 in\n  off) exec {program} fault --name {name} power-off \"$2\" ;;\n  \
@@ -115,7 +99,7 @@ fn power(lab: &Lab) -> Result<String> {
     ))
 }
 
-impl Report {
+impl RollingReport {
     /// What must not be.
     pub fn violations(&self) -> Vec<String> {
         let failed = self.users.failed.iter().map(|what| format!("rolling-reboot: no session: {what}"));
@@ -123,7 +107,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RollingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users = &self.users;
         write!(

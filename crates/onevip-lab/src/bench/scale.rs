@@ -9,24 +9,23 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::peers::tape::Tape;
+use super::peers::samples::AttemptSamples;
 use super::resident_kb;
+use super::results::BenchResults;
 use super::rounds::Progress;
-use super::sheet::Sheet;
 use super::stats::{median, sorted};
-use crate::fault::Fault;
+use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
 use crate::load::attempts::{Attempts, Target};
-use crate::load::echo;
 use crate::net::INTERFACE;
 use crate::plan::{Host, vip4};
-use crate::process::{check_interrupt, run_ok};
+use crate::process::{pause, run_ok};
+use crate::service::echo;
 
 const BEATS_PER_SECOND: f64 = 20.0;
 /// A node asks one other each second for news of bans, and answers one.
@@ -71,10 +70,10 @@ pub fn run(
     rest: Duration,
     simulator: Option<&Path>,
     command: String,
-) -> Result<Sheet> {
-    let mut sheet = Sheet::new("scale", command);
-    sheet.set("seconds at rest", rest.as_secs_f64());
-    sheet.remarks.push(
+) -> Result<BenchResults> {
+    let mut results = BenchResults::new("scale", command);
+    results.set("seconds at rest", rest.as_secs_f64());
+    results.remarks.push(
         "Predicted: 22 (N − 1) frames a second for each address of the VIP, which are 20 beats and 2 letters about bans; processor time on the straight line through the two smallest clusters; \
          memory and gap as in the smallest. In the simulator: 20 beats a second; length of a beat and processor time of an engine on the straight line \
          through the two smallest; the gap as in the smallest."
@@ -84,19 +83,19 @@ pub fn run(
     for &nodes in sizes {
         progress.tell(&format!("{nodes} nodes"), true);
         let lab = Lab::up(Options::new(name).nodes(nodes).clients(CLIENTS).echo())?;
-        predict(&mut sheet, nodes, lab.vip().len());
-        at_rest(&lab, rest, &mut sheet)?;
+        predict(&mut results, nodes, lab.vip().len());
+        at_rest(&lab, rest, &mut results)?;
         let gap = power_off(&lab)?;
-        sheet.note(GAP, &scenario(nodes), MEASURED, "s", gap);
+        results.note(GAP, &scenario(nodes), MEASURED, "s", gap);
         lab.down()?;
     }
     if let Some(simulator) = simulator {
         progress.tell("simulator", true);
         let text = run_ok(Command::new(simulator).arg("--scale"), Duration::from_secs(300))?;
-        simulated(&text, &mut sheet)?;
+        simulated(&text, &mut results)?;
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 fn scenario(nodes: usize) -> String {
@@ -104,9 +103,9 @@ fn scenario(nodes: usize) -> String {
 }
 
 /// Notes what is to be expected of a cluster that has not been measured yet.
-fn predict(sheet: &mut Sheet, nodes: usize, addresses: usize) {
-    let known = |sheet: &Sheet, metric: &str| -> Vec<(f64, f64)> {
-        let own = sheet.series.iter().filter(|s| s.metric == metric && s.contestant == MEASURED);
+fn predict(results: &mut BenchResults, nodes: usize, addresses: usize) {
+    let known = |results: &BenchResults, metric: &str| -> Vec<(f64, f64)> {
+        let own = results.series.iter().filter(|s| s.metric == metric && s.contestant == MEASURED);
         let point = |scenario: &str, samples: &[f64]| {
             let nodes = scenario.strip_prefix("N = ")?.parse().ok()?;
             Some((nodes, median(&sorted(samples.iter().copied()))?))
@@ -115,13 +114,13 @@ fn predict(sheet: &mut Sheet, nodes: usize, addresses: usize) {
     };
     let scenario = scenario(nodes);
     let heard = (BEATS_PER_SECOND + LETTERS_PER_SECOND) * addresses as f64 * (nodes as f64 - 1.0);
-    sheet.note(HEARD, &scenario, PREDICTED, "1/s", heard);
-    if let [first, second, ..] = known(sheet, TIME)[..] {
-        sheet.note(TIME, &scenario, PREDICTED, "ms/s", on_the_line(first, second, nodes as f64));
+    results.note(HEARD, &scenario, PREDICTED, "1/s", heard);
+    if let [first, second, ..] = known(results, TIME)[..] {
+        results.note(TIME, &scenario, PREDICTED, "ms/s", on_the_line(first, second, nodes as f64));
     }
     for (metric, unit) in [(MEMORY, "MB"), (GAP, "s")] {
-        if let [(_, first), ..] = known(sheet, metric)[..] {
-            sheet.note(metric, &scenario, PREDICTED, unit, first);
+        if let [(_, first), ..] = known(results, metric)[..] {
+            results.note(metric, &scenario, PREDICTED, unit, first);
         }
     }
 }
@@ -131,27 +130,18 @@ fn on_the_line((x1, y1): (f64, f64), (x2, y2): (f64, f64), x: f64) -> f64 {
 }
 
 /// What each node does while nothing happens: a sample a node.
-fn at_rest(lab: &Lab, rest: Duration, sheet: &mut Sheet) -> Result<()> {
+fn at_rest(lab: &Lab, rest: Duration, results: &mut BenchResults) -> Result<()> {
     let read = || -> Result<Vec<(u64, u64)>> { lab.plan().node_ids().map(|id| counters(lab, id)).collect() };
     // Who has just begun to serve still has things to tell.
-    wait(Duration::from_secs(2))?;
+    pause(Duration::from_secs(2))?;
     let (before, from) = (read()?, Instant::now());
-    wait(rest)?;
+    pause(rest)?;
     let (after, took) = (read()?, from.elapsed().as_secs_f64());
     let scenario = scenario(before.len());
     for (id, (before, after)) in lab.plan().node_ids().zip(before.iter().zip(&after)) {
-        sheet.note(HEARD, &scenario, MEASURED, "1/s", (after.0 - before.0) as f64 / took);
-        sheet.note(TIME, &scenario, MEASURED, "ms/s", (after.1 - before.1) as f64 / 1e6 / took);
-        sheet.note(MEMORY, &scenario, MEASURED, "MB", resident(lab, id)?);
-    }
-    Ok(())
-}
-
-fn wait(length: Duration) -> Result<()> {
-    let until = Instant::now() + length;
-    while Instant::now() < until {
-        check_interrupt()?;
-        thread::sleep(Duration::from_millis(50).min(until.saturating_duration_since(Instant::now())));
+        results.note(HEARD, &scenario, MEASURED, "1/s", (after.0 - before.0) as f64 / took);
+        results.note(TIME, &scenario, MEASURED, "ms/s", (after.1 - before.1) as f64 / 1e6 / took);
+        results.note(MEMORY, &scenario, MEASURED, "MB", resident(lab, id)?);
     }
     Ok(())
 }
@@ -190,20 +180,20 @@ fn power_off(lab: &Lab) -> Result<f64> {
         limit: Duration::from_millis(400),
     };
     let attempts = Attempts::start(lab, &own, target)?;
-    let mut tape = Tape::default();
-    let served = |tape: &Tape| tape.served(&own, target.limit);
-    ensure!(tape.watch(&attempts, Duration::from_secs(20), served)?, "unix1 does not serve its clients");
+    let mut samples = AttemptSamples::default();
+    let served = |samples: &AttemptSamples| samples.served(&own, target.limit);
+    ensure!(samples.watch(&attempts, Duration::from_secs(20), served)?, "unix1 does not serve its clients");
     let from = Instant::now();
-    lab.fault(&Fault::PowerOff(1))?;
+    lab.fault(&LabFault::PowerOff(1))?;
     let least = Duration::from_secs(1);
-    tape.watch(&attempts, Duration::from_secs(12), |tape| from.elapsed() > least && served(tape))?;
-    let gaps: Option<Vec<f64>> = own.iter().map(|&client| tape.gap(client, from)).collect();
+    samples.watch(&attempts, Duration::from_secs(12), |samples| from.elapsed() > least && served(samples))?;
+    let gaps: Option<Vec<f64>> = own.iter().map(|&client| samples.gap(client, from)).collect();
     let gaps = gaps.context("clients of unix1 are not served again")?;
     median(&sorted(gaps)).context("no client")
 }
 
 /// Takes in what the simulator said: a JSON object a line, in growing order.
-fn simulated(text: &str, sheet: &mut Sheet) -> Result<()> {
+fn simulated(text: &str, results: &mut BenchResults) -> Result<()> {
     let read = |line| serde_json::from_str(line).with_context(|| format!("the simulator said {line:?}"));
     let all: Vec<Simulated> = text.lines().map(read).collect::<Result<_>>()?;
     for (place, of) in all.iter().enumerate() {
@@ -217,11 +207,12 @@ fn simulated(text: &str, sheet: &mut Sheet) -> Result<()> {
         };
         let mut note = |metric: &str, unit, predicted: Option<f64>, figure| {
             // What the lab was predicted to show is what is predicted of the simulator.
-            if let Some(predicted) = predicted.filter(|_| sheet.find(metric, &scenario, PREDICTED).is_none())
+            if let Some(predicted) =
+                predicted.filter(|_| results.find(metric, &scenario, PREDICTED).is_none())
             {
-                sheet.note(metric, &scenario, PREDICTED, unit, predicted);
+                results.note(metric, &scenario, PREDICTED, unit, predicted);
             }
-            sheet.note(metric, &scenario, SIMULATED, unit, figure);
+            results.note(metric, &scenario, SIMULATED, unit, figure);
         };
         note(SENT, "1/s", Some(BEATS_PER_SECOND), of.beats_per_second);
         note(LONGEST, "bytes", line(|of| of.beat_bytes), of.beat_bytes);
@@ -238,33 +229,34 @@ mod tests {
 
     #[test]
     fn what_is_predicted_comes_from_the_smallest_clusters() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         for (nodes, time) in [(2, 4.0), (4, 6.0)] {
-            sheet.note(TIME, &scenario(nodes), MEASURED, "ms/s", time);
-            sheet.note(MEMORY, &scenario(nodes), MEASURED, "MB", 10.0 + time);
+            results.note(TIME, &scenario(nodes), MEASURED, "ms/s", time);
+            results.note(MEMORY, &scenario(nodes), MEASURED, "MB", 10.0 + time);
         }
-        predict(&mut sheet, 16, 2);
-        let predicted = |metric| sheet.find(metric, "N = 16", PREDICTED).unwrap().samples[0];
+        predict(&mut results, 16, 2);
+        let predicted = |metric| results.find(metric, "N = 16", PREDICTED).unwrap().samples[0];
         assert_eq!((predicted(HEARD), predicted(TIME), predicted(MEMORY)), (660.0, 18.0, 14.0));
     }
 
     #[test]
     fn the_simulator_is_understood_and_nonsense_is_not() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         let line = |nodes: u32, bytes: u32, us: u32| {
             format!(
                 "{{\"nodes\": {nodes}, \"beats_per_second\": 20.0, \"beat_bytes\": {bytes}, \
                  \"engine_us_per_second\": {us}, \"gap_s\": 0.27}}\n"
             )
         };
-        sheet.note(GAP, "N = 64", PREDICTED, "s", 0.25);
-        simulated(&(line(2, 514, 1000) + &line(4, 538, 2000) + &line(64, 1300, 40_000)), &mut sheet).unwrap();
-        let of = |metric, who| sheet.find(metric, "N = 64", who).unwrap().samples.clone();
+        results.note(GAP, "N = 64", PREDICTED, "s", 0.25);
+        simulated(&(line(2, 514, 1000) + &line(4, 538, 2000) + &line(64, 1300, 40_000)), &mut results)
+            .unwrap();
+        let of = |metric, who| results.find(metric, "N = 64", who).unwrap().samples.clone();
         assert_eq!((of(GAP, SIMULATED), of(GAP, PREDICTED)), (vec![0.27], vec![0.25]));
         assert_eq!((of(LONGEST, SIMULATED), of(LONGEST, PREDICTED)), (vec![1300.0], vec![1258.0]));
         assert_eq!((of(ENGINE, SIMULATED), of(ENGINE, PREDICTED)), (vec![40.0], vec![32.0]));
         assert!((of(OPENED, SIMULATED)[0] - 1.638).abs() < 1e-9);
-        assert!(sheet.find(ENGINE, "N = 4", PREDICTED).is_none(), "the line goes through it");
-        assert!(simulated("64 nodes", &mut sheet).is_err());
+        assert!(results.find(ENGINE, "N = 4", PREDICTED).is_none(), "the line goes through it");
+        assert!(simulated("64 nodes", &mut results).is_err());
     }
 }

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::sheet::{Aim, Sheet};
+use super::results::{Aim, BenchResults};
 
 const PART: &str = "time of a part";
 const ALL: &str = "time of all";
@@ -18,19 +18,19 @@ const AT_MOST_S: f64 = 1200.0;
 ///
 /// # Errors
 /// When there is none, or one is not of that form.
-pub fn run(parts: &[String]) -> Result<Sheet> {
-    let mut sheet = Sheet::new("total", COMMAND.into());
+pub fn run(parts: &[String]) -> Result<BenchResults> {
+    let mut results = BenchResults::new("total", COMMAND.into());
     ensure!(!parts.is_empty(), "nothing was measured: give parts as PART=SECONDS");
     let mut all = 0.0;
     for part in parts {
         let (name, seconds) = read(part).with_context(|| format!("{part:?} is not like program=41"))?;
-        sheet.note(PART, name, TAKEN, "s", seconds);
+        results.note(PART, name, TAKEN, "s", seconds);
         all += seconds;
     }
-    sheet.note(ALL, COMMAND, TAKEN, "s", all);
-    sheet.aims.push(Aim::at_most(ALL, TAKEN, None, AT_MOST_S));
-    sheet.finish();
-    Ok(sheet)
+    results.note(ALL, COMMAND, TAKEN, "s", all);
+    results.aims.push(Aim::at_most(ALL, TAKEN, None, AT_MOST_S));
+    results.finish();
+    Ok(results)
 }
 
 fn read(part: &str) -> Option<(&str, f64)> {
@@ -46,11 +46,11 @@ mod tests {
     #[test]
     fn parts_add_up_and_are_held_against_twenty_minutes() {
         let parts = ["release-build=240", "program=41.5"].map(str::to_owned);
-        let sheet = run(&parts).unwrap();
-        assert_eq!(sheet.find(PART, "program", TAKEN).unwrap().samples, [41.5]);
-        let judged = sheet.judge();
-        assert!(judged[0].reached && (judged[0].figure - 281.5).abs() < 1e-9, "{judged:?}");
-        assert!(!run(&["x=1201".to_owned()]).unwrap().judge()[0].reached);
+        let results = run(&parts).unwrap();
+        assert_eq!(results.find(PART, "program", TAKEN).unwrap().samples, [41.5]);
+        let outcomes = results.evaluate();
+        assert!(outcomes[0].reached && (outcomes[0].figure - 281.5).abs() < 1e-9, "{outcomes:?}");
+        assert!(!run(&["x=1201".to_owned()]).unwrap().evaluate()[0].reached);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The third act: sixty people log in, each from an address of their own, with real `ssh`.
+//! The third step: sixty people log in, each from an address of their own, with real `ssh`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,10 +28,10 @@ pub struct Landed {
     pub seen_as: String,
 }
 
-/// Tells the act; returns where everybody landed.
-pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<Vec<Landed>> {
+/// Runs the step; returns where everybody landed.
+pub fn run(lab: &Lab, screen: &mut Screen) -> Result<Vec<Landed>> {
     let clients = lab.clients();
-    screen.act(&format!("{} people log in", clients.len()));
+    screen.step(&format!("{} people log in", clients.len()));
     let predicted = predict_all(lab, &clients)?;
     let example = clients[0];
     screen.prompt("unix1", &format!("onevip where {example}"));

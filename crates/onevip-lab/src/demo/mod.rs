@@ -1,7 +1,7 @@
 //! The story of onevip, told live: `onevip-lab demo`.
 //!
 //! Everything that is printed was measured in the moment before; a claim that does not hold ends the demo with an
-//! error. The acts are functions in the files beside this one; `screen.rs` is how it looks.
+//! error. The steps are functions in the files beside this one; `screen.rs` is how it looks.
 
 mod logins;
 mod owner;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::bench::stage::Stage;
 use crate::lab::{Lab, Options};
 use crate::plan::Host;
+use crate::testbed::Testbed;
 use crate::{daemon, net};
 use screen::{Ink, Screen};
 
@@ -39,18 +39,18 @@ pub fn run(nodes: usize, fast: bool) -> Result<()> {
     introduce(&lab, &screen);
     screen.pause(Duration::from_millis(1500))?;
 
-    trick::tell(&lab, &mut screen)?;
+    trick::run(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
-    owner::tell(&lab, &mut screen)?;
+    owner::run(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
-    let landed = logins::tell(&lab, &mut screen)?;
+    let landed = logins::run(&lab, &mut screen)?;
     screen.pause(Duration::from_secs(2))?;
-    upload::tell(&lab, &mut screen, &landed)?;
+    upload::run(&lab, &mut screen, &landed)?;
     screen.pause(Duration::from_secs(2))?;
-    let mut stage = Stage::on(lab, &[Host::Client])?;
-    power::tell(&mut stage, &mut screen)?;
+    let mut testbed = Testbed::on(lab, &[Host::Client])?;
+    power::run(&mut testbed, &mut screen)?;
 
-    stage.strike()?;
+    testbed.take_down()?;
     screen.say("");
     let took = format!(
         "All of it measured just now, in {:.0} s; nothing is left of it.",

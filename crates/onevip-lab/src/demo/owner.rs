@@ -1,20 +1,20 @@
-//! The second act: the daemon starts everywhere, and one host answers.
+//! The second step: the daemon starts everywhere, and one host answers.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::ping::{self, Seen};
+use super::ping::{self, PingReplies};
 use super::screen::Screen;
 use crate::lab::Lab;
 
 /// How long after the first ARP answer a second one may still come.
 const ARP_WINDOW: Duration = Duration::from_millis(500);
 
-/// Tells the act; afterwards the daemon runs on every node.
-pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
-    screen.act("onevip: everybody has the address, every client has one owner");
+/// Runs the step; afterwards the daemon runs on every node.
+pub fn run(lab: &Lab, screen: &mut Screen) -> Result<()> {
+    screen.step("onevip: everybody has the address, every client has one owner");
     let everywhere: Vec<String> = lab.nodes().map(|node| node.name()).collect();
     screen.prompt("unix*", "onevip run");
     lab.start_onevip()?;
@@ -35,11 +35,11 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
     screen.say("");
     let target = vip.to_string();
     screen.prompt("client", &ping::words(&target).join(" "));
-    let seen = Seen::parse(&lab.exec_ok("client", &ping::words(&target))?);
-    for line in &seen.lines {
+    let replies = PingReplies::parse(&lab.exec_ok("client", &ping::words(&target))?);
+    for line in &replies.lines {
         screen.quote(line, None);
     }
-    screen.claim(seen.each_answered(1), "one answer to every request, no DUP!")
+    screen.claim(replies.each_answered(1), "one answer to every request, no DUP!")
 }
 
 /// The VIP's IPv4 address.

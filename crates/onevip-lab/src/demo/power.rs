@@ -1,113 +1,129 @@
-//! The last act: a host loses its power while everybody types, and comes back.
+//! The last step: a host loses its power while everybody types, and comes back.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::screen::{Ink, Screen};
-use crate::bench::event::Aim;
-use crate::bench::stage::Stage;
-use crate::bench::take::{Act, Take};
-use crate::fault::Fault;
+use crate::bench::failover::aim::FailoverAim;
+use crate::bench::failover::measurement::{FailoverMeasurement, Scenario};
+use crate::fault::LabFault;
 use crate::plan::Host;
+use crate::testbed::Testbed;
 
 /// The host it happens to.
 const VICTIM: u8 = 2;
-/// How long the others, and then the host itself, have to take over.
+/// How long the others, and then the host itself, have for taking over.
 const WITHIN: Duration = Duration::from_secs(10);
 /// How long the bars stand still before and after they move.
 const STANDS: Duration = Duration::from_millis(700);
 /// What is claimed to be at once, in seconds; the figure that is shown is the measured one.
 const AT_ONCE: f64 = 1.0;
 
-/// Tells the act.
-pub fn tell(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
-    screen.act("A host loses its power");
-    let sessions = stage.sessions.glance().len() + stage.typists.len();
+/// Runs the step.
+pub fn run(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
+    screen.step("A host loses its power");
+    let sessions = testbed.sessions.glance().len() + testbed.users.len();
     screen.say(&format!("{sessions} open sessions carry data, one person in ssh on every host among them;"));
     screen.say("every client knocks 50 times a second. Who answers them:");
     screen.say("");
-    power_off(stage, screen)?;
+    power_off(testbed, screen)?;
     screen.pause(Duration::from_millis(1500))?;
-    power_on(stage, screen)
+    power_on(testbed, screen)
 }
 
-fn power_off(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
-    let clients = stage.clients_of(VICTIM)?;
+fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
+    let clients = testbed.clients_of(VICTIM)?;
     let name = Host::Node(VICTIM).to_string();
     screen.prompt(&name, &screen.ink(Ink::Bad, "(the power fails)"));
     screen.say("");
-    draw(stage, screen, Instant::now() + STANDS, |_| false)?;
+    draw(testbed, screen, Instant::now() + STANDS, |_| false)?;
     let from = Instant::now();
-    stage.lab.fault(&Fault::PowerOff(VICTIM))?;
-    draw(stage, screen, from + WITHIN, |stage| {
-        let logs = stage.sessions.glance();
+    testbed.lab.fault(&LabFault::PowerOff(VICTIM))?;
+    draw(testbed, screen, from + WITHIN, |testbed| {
+        let logs = testbed.sessions.glance();
         let is_over = logs.iter().filter(|log| log.node == VICTIM).all(|log| log.lost.is_some());
-        is_over && from.elapsed() > STANDS && stage.served().is_some()
+        is_over && from.elapsed() > STANDS && testbed.served().is_some()
     })?;
     let until = Instant::now();
     let own = |_, node| node == VICTIM;
     let nodes = [VICTIM];
-    let act =
-        Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &own, clients: &clients, from, until };
-    let take = Take::measure(stage, &act, 0);
-    finish_chart(stage, screen);
+    let scenario = Scenario {
+        name: "",
+        aim: FailoverAim::of_planned(),
+        nodes: &nodes,
+        own: &own,
+        clients: &clients,
+        from,
+        until,
+    };
+    let measurement = FailoverMeasurement::measure(testbed, &scenario, 0);
+    finish_chart(testbed, screen);
     screen.say("");
 
-    let worst = take.gaps.values().copied().reduce(|a, b| Some(a?.max(b?))).flatten();
+    let worst = measurement.gaps.values().copied().reduce(|a, b| Some(a?.max(b?))).flatten();
     screen.claim(
-        worst.is_some_and(|gap| gap <= AT_ONCE) && stage.served().is_some(),
+        worst.is_some_and(|gap| gap <= AT_ONCE) && testbed.served().is_some(),
         &format!("its {} clients are served by others, the last after {:.2} s", clients.len(), or_0(worst)),
     )?;
-    let elsewhere = stage.sessions.glance().iter().filter(|log| log.node != VICTIM).count();
-    let typing = stage.typists.iter().filter(|typist| typist.host != name);
+    let elsewhere = testbed.sessions.glance().iter().filter(|log| log.node != VICTIM).count();
+    let typing = testbed.users.iter().filter(|user| user.host != name);
     let elsewhere = elsewhere + typing.count();
     screen.claim(
-        take.lost_elsewhere.is_empty() && take.pause_elsewhere <= AT_ONCE,
+        measurement.lost_elsewhere.is_empty() && measurement.pause_elsewhere <= AT_ONCE,
         &format!(
             "the {elsewhere} sessions on other hosts go on: none lost, longest pause {:.2} s",
-            take.pause_elsewhere
+            measurement.pause_elsewhere
         ),
     )?;
-    let slowest = take.resets.iter().copied().reduce(f64::max);
+    let slowest = measurement.resets.iter().copied().reduce(f64::max);
     screen.claim(
-        take.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
+        measurement.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
         &format!(
             "its own {} end {:.2} s after the next keystroke, instead of freezing for minutes",
-            take.resets.len(),
+            measurement.resets.len(),
             or_0(slowest)
         ),
     )
 }
 
-fn power_on(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
+fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let name = Host::Node(VICTIM).to_string();
     screen.say("");
     screen.prompt(&name, "(boots) onevip run");
     screen.say("");
     let from = Instant::now();
-    stage.lab.heal(None)?;
+    testbed.lab.heal(None)?;
     // The demo's lab began without daemons, so its nodes boot without one.
-    stage.lab.node(VICTIM).start_onevip()?;
-    let is_back = |stage: &Stage| stage.served().is_some_and(|served| served == stage.home);
-    draw(stage, screen, from + WITHIN, is_back)?;
-    draw(stage, screen, Instant::now() + STANDS, |_| false)?;
+    testbed.lab.node(VICTIM).start_onevip()?;
+    let is_back = |testbed: &Testbed| testbed.served().is_some_and(|served| served == testbed.home);
+    draw(testbed, screen, from + WITHIN, is_back)?;
+    draw(testbed, screen, Instant::now() + STANDS, |_| false)?;
     let until = Instant::now();
-    stage.settle_calls()?;
-    let clients = stage.clients_of(VICTIM)?;
+    testbed.settle_connections()?;
+    let clients = testbed.clients_of(VICTIM)?;
     let nobody = |_, _| false;
     let nodes = [VICTIM];
-    let act =
-        Act { name: "", aim: Aim::of_planned(), nodes: &nodes, own: &nobody, clients: &clients, from, until };
-    let mut take = Take::measure(stage, &act, 0);
-    take.count_calls(&stage.calls);
-    finish_chart(stage, screen);
+    let scenario = Scenario {
+        name: "",
+        aim: FailoverAim::of_planned(),
+        nodes: &nodes,
+        own: &nobody,
+        clients: &clients,
+        from,
+        until,
+    };
+    let mut measurement = FailoverMeasurement::measure(testbed, &scenario, 0);
+    measurement.count_connections(&testbed.connections);
+    finish_chart(testbed, screen);
     screen.say("");
-    screen.claim(is_back(stage), &format!("{name} serves its share again"))?;
-    let (calls, failed, _) = take.calls;
+    screen.claim(is_back(testbed), &format!("{name} serves its share again"))?;
+    let (connections, failed, _) = measurement.connections;
     screen.claim(
-        take.lost_elsewhere.is_empty() && failed == 0 && calls > 0,
-        &format!("that cost nobody anything: no session lost, {failed} of {calls} new connections failed"),
+        measurement.lost_elsewhere.is_empty() && failed == 0 && connections > 0,
+        &format!(
+            "that cost nobody anything: no session lost, {failed} of {connections} new connections failed"
+        ),
     )
 }
 
@@ -117,31 +133,32 @@ fn or_0(figure: Option<f64>) -> f64 {
 
 /// Watches, with the bars moving, until a condition holds or the time is over.
 fn draw(
-    stage: &mut Stage,
+    testbed: &mut Testbed,
     screen: &mut Screen,
     deadline: Instant,
-    done: impl Fn(&Stage) -> bool,
+    done: impl Fn(&Testbed) -> bool,
 ) -> Result<()> {
     let mut drawn = Instant::now();
-    stage.watch(deadline, |stage| {
+    testbed.watch(deadline, |testbed| {
         if drawn.elapsed() > Duration::from_millis(50) {
             drawn = Instant::now();
-            let counts = counts(stage);
-            screen.chart(&counts, stage.home.len(), false);
+            let counts = counts(testbed);
+            screen.chart(&counts, testbed.home.len(), false);
         }
-        done(stage)
+        done(testbed)
     })?;
     Ok(())
 }
 
-fn finish_chart(stage: &Stage, screen: &mut Screen) {
-    screen.chart(&counts(stage), stage.home.len(), true);
+fn finish_chart(testbed: &Testbed, screen: &mut Screen) {
+    screen.chart(&counts(testbed), testbed.home.len(), true);
 }
 
 /// How many clients each host serves now.
-fn counts(stage: &Stage) -> Vec<(String, usize)> {
+fn counts(testbed: &Testbed) -> Vec<(String, usize)> {
     let now = Instant::now();
-    let servers: Vec<u8> = stage.tape.clients().filter_map(|client| stage.tape.server(client, now)).collect();
+    let servers: Vec<u8> =
+        testbed.samples.clients().filter_map(|client| testbed.samples.server(client, now)).collect();
     let count = |id| servers.iter().filter(|&&server| server == id).count();
-    stage.lab.plan().node_ids().map(|id| (Host::Node(id).to_string(), count(id))).collect()
+    testbed.lab.plan().node_ids().map(|id| (Host::Node(id).to_string(), count(id))).collect()
 }

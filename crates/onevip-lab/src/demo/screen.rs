@@ -17,7 +17,7 @@ pub struct Screen {
     terminal: bool,
     colour: bool,
     fast: bool,
-    act: u32,
+    step: u32,
     /// Lines of the chart that stands at the bottom and is drawn over.
     chart_lines: usize,
 }
@@ -55,7 +55,7 @@ impl Screen {
     pub fn new(fast: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { terminal, colour: terminal && !no_colour, fast, act: 0, chart_lines: 0 }
+        Self { terminal, colour: terminal && !no_colour, fast, step: 0, chart_lines: 0 }
     }
 
     /// A text in a colour, where there are colours.
@@ -79,13 +79,13 @@ impl Screen {
         }
     }
 
-    /// The next act begins.
-    pub fn act(&mut self, heading: &str) {
-        self.act += 1;
+    /// The next step begins.
+    pub fn step(&mut self, heading: &str) {
+        self.step += 1;
         self.line("");
         self.line(&format!(
             "  {}  {}",
-            self.ink(Ink::Dim, &self.act.to_string()),
+            self.ink(Ink::Dim, &self.step.to_string()),
             self.ink(Ink::Bold, heading)
         ));
         self.line("");

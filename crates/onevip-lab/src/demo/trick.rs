@@ -1,18 +1,18 @@
-//! The first act: the old trick without an owner. All hosts have the address and the multicast MAC, so all answer.
+//! The first step: the old trick without an owner. All hosts have the address and the multicast MAC, so all answer.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::ping::{self, Seen};
+use super::ping::{self, PingReplies};
 use super::screen::Screen;
 use crate::lab::Lab;
 use crate::net::INTERFACE;
 
-/// Tells the act, and leaves every host as it was.
-pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
+/// Runs the step, and leaves every host as it was.
+pub fn run(lab: &Lab, screen: &mut Screen) -> Result<()> {
     let vip = lab.vip()[0].to_string();
-    screen.act("The old trick: everybody has the address, nobody owns it");
+    screen.step("The old trick: everybody has the address, nobody owns it");
     screen.say(&format!(
         "Every host gets {vip} and listens to {}; the switch floods that to all.",
         lab.cluster_mac()
@@ -21,18 +21,18 @@ pub fn tell(lab: &Lab, screen: &mut Screen) -> Result<()> {
     share(lab, &vip, "add")?;
 
     screen.prompt("client", &ping::words(&vip).join(" "));
-    let seen = Seen::parse(&lab.exec_ok("client", &ping::words(&vip))?);
-    for line in seen.lines.iter().take_while(|line| !line.contains("icmp_seq=3")) {
+    let replies = PingReplies::parse(&lab.exec_ok("client", &ping::words(&vip))?);
+    for line in replies.lines.iter().take_while(|line| !line.contains("icmp_seq=3")) {
         screen.quote(line, Some("(DUP!)"));
     }
     screen.quote("…", None);
     let nodes = usize::from(lab.plan().nodes);
-    if seen.each_answered(nodes) {
+    if replies.each_answered(nodes) {
         screen.flaw(&format!(
             "{nodes} answers to every request. TCP would be torn apart by {nodes} kernels at once."
         ));
     } else {
-        screen.claim(false, &format!("each of {nodes} hosts answers every ping: {:?}", seen.answers))?;
+        screen.claim(false, &format!("each of {nodes} hosts answers every ping: {:?}", replies.answers))?;
     }
     share(lab, &vip, "del")
 }

@@ -1,4 +1,4 @@
-//! The fourth act: a file goes up with `scp`, to the host where its owner always lands.
+//! The fourth step: a file goes up with `scp`, to the host where its owner always lands.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,9 +16,9 @@ use crate::ssh::Login;
 /// Size of the file, in bytes.
 const SIZE: u64 = 32 << 20;
 
-/// Tells the act, for one of those who logged in before.
-pub fn tell(lab: &Lab, screen: &mut Screen, landed: &[Landed]) -> Result<()> {
-    screen.act("A file goes up");
+/// Runs the step, for one of those who logged in before.
+pub fn run(lab: &Lab, screen: &mut Screen, landed: &[Landed]) -> Result<()> {
+    screen.step("A file goes up");
     let who = landed.last().context("nobody logged in")?;
     let node = lab.nodes().find(|node| node.name() == who.host).context("a login landed on no node")?;
     let (here, home) = (lab.dir().join("thesis.tar"), Login::home(lab.name()));

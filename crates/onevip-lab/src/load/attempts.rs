@@ -1,7 +1,7 @@
 //! Attempts to get in at any address and port, by the client's kernel: each is either answered within its time, or not.
 //!
-//! Other than the [`prober`](super::prober), which speaks to the cluster MAC by hand, this one resolves addresses as any
-//! client does; so it can judge systems that move an address from one MAC to another as well.
+//! Other than the [SYN prober](super::syn_prober), which speaks to the cluster MAC by hand, this one resolves addresses as any
+//! client does; so it can measure systems that move an address from one MAC to another as well.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::dial::{dial, end_abruptly};
+use crate::dial::{dial, end_abruptly};
 use crate::lab::Lab;
 use crate::netns;
 use crate::plan::Host;
+use crate::process::go_first;
 
 /// How often it looks.
 const STEP: Duration = Duration::from_millis(2);
@@ -82,7 +83,7 @@ impl Drop for Attempts {
 }
 
 fn run(clients: &[Ipv4Addr], target: Target, sender: &Sender<Attempt>, stop: &AtomicBool) {
-    super::go_first();
+    go_first();
     let apart = target.interval / u32::try_from(clients.len()).unwrap_or(1).max(1);
     let (mut due, mut turn) = (Instant::now(), 0);
     let mut pending: Vec<(Attempt, TcpStream)> = Vec::new();

@@ -1,42 +1,32 @@
 //! Clients at work: what says, to the millisecond, whether a cluster serves its users while something happens to it.
 //!
-//! Three kinds of clients, because no one of them sees everything: [`prober`] knocks from every address fifty times a
-//! second and sees each single frame (so two answers to one SYN do not escape it); [`calls`] makes whole connections
-//! with the kernel's own TCP, retransmissions included; [`sessions`] keeps connections open and data flowing. All of
-//! them speak with [`echo`], a service of the lab that every node runs beside `sshd`, so that neither `MaxStartups`
-//! nor key exchange is what is measured. [`typists`] are the same as sessions with real `ssh`, [`visitors`] as calls;
-//! a [`crowd`] is as many of them as the machine carries.
-//! [`nuisance`] is what arrives besides users, [`guests`] come, stay and go. [`bulk`] moves data as fast as it goes,
-//! [`attempts`] tell whether somebody lets anybody in.
+//! Three kinds of clients, because no one of them sees everything. [`syn_prober`] probes from every address fifty times
+//! a second and sees each single frame, so two answers to one SYN do not escape it. [`connections`] makes whole
+//! connections with the kernel's own TCP, retransmissions included. [`sessions`] keeps connections open and data
+//! flowing. All of them speak with [`echo`](crate::service::echo), a service of the lab that every node runs beside
+//! `sshd`. So neither `MaxStartups` nor key exchange is what is measured.
 //!
-//! Used by the benchmark and by tests; what a figure means is judged there.
+//! With real `ssh`, [`interactive`] users are what sessions are there, and [`banner_clients`] what connections are;
+//! [`ssh_load`] is as many sessions as the machine carries. [`background`] is what arrives besides users,
+//! [`short_sessions`] begin and end all the time, [`attempts`] tell whether somebody lets anybody in.
+//!
+//! Used by the benchmarks and by tests; what a figure means is decided there.
 
 pub mod attempts;
-pub mod bulk;
-pub mod calls;
-pub mod crowd;
-pub mod dial;
-pub mod echo;
-pub mod guests;
-pub mod listen;
-pub mod nuisance;
-pub mod prober;
+pub mod background;
+pub mod banner_clients;
+pub mod connections;
+pub mod interactive;
 pub mod segment;
 pub mod sessions;
-pub mod typists;
-pub mod visitors;
+pub mod short_sessions;
+pub mod ssh_load;
+pub mod syn_prober;
 
-pub use calls::{Call, Caller};
-pub use crowd::Crowd;
-pub use nuisance::Nuisance;
-pub use prober::{Knock, Outcome, Prober};
+pub use background::BackgroundTraffic;
+pub use banner_clients::{BannerAttempt, BannerClients};
+pub use connections::{TcpConnection, TcpConnector};
+pub use interactive::InteractiveUser;
 pub use sessions::{SessionLog, Sessions};
-pub use typists::Typist;
-pub use visitors::{Visit, Visitors};
-
-/// Lets the calling thread, or the processes it becomes, go before ordinary work: a measurement shall wait for the
-/// cluster, not for whatever else this machine does.
-pub fn go_first() {
-    // SAFETY: 0 names the caller; no memory is involved. Without the right, it just does not go first.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) };
-}
+pub use ssh_load::SshLoad;
+pub use syn_prober::{ProbeOutcome, SynProbe, SynProber};

@@ -1,4 +1,4 @@
-//! TCP segments in Ethernet frames, made and read by hand: what the prober speaks.
+//! TCP segments in Ethernet frames, made and read by hand: what the SYN prober speaks.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::dial::{dial, end_abruptly};
-use super::echo;
+use crate::dial::{dial, end_abruptly};
 use crate::lab::Lab;
 use crate::plan::{Host, vip4};
+use crate::process::go_first;
+use crate::service::echo;
 
-/// Between two things that a session says, unless told otherwise: a fast typist, or a slow build log.
+/// Between two things that a session says, unless told otherwise: a fast typing hand, or a slow build log.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A session that does not begin by then is none.
 const OPENS_WITHIN: Duration = Duration::from_secs(5);
@@ -44,7 +45,7 @@ pub struct SessionLog {
     pub lost: Option<(Instant, String)>,
 }
 
-struct Session {
+struct EchoSession {
     stream: TcpStream,
     due: Instant,
     log: SessionLog,
@@ -54,7 +55,7 @@ struct Session {
 pub struct Sessions {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    all: Arc<Mutex<Vec<Session>>>,
+    all: Arc<Mutex<Vec<EchoSession>>>,
     interval: Duration,
 }
 
@@ -77,7 +78,7 @@ impl Sessions {
         let thread = thread::Builder::new().name("sessions".into()).spawn({
             let (all, stop) = (Arc::clone(&all), Arc::clone(&stop));
             move || {
-                super::go_first();
+                go_first();
                 while !stop.load(Ordering::Relaxed) {
                     wait_for_any(&all);
                     all.lock()
@@ -102,7 +103,7 @@ impl Sessions {
         let deadline = Instant::now() + OPENS_WITHIN;
         for (number, (client, stream)) in dialled.into_iter().enumerate() {
             let session =
-                Session::begin(client, stream, deadline, self.interval / 16 * (number % 16) as u32)?;
+                EchoSession::begin(client, stream, deadline, self.interval / 16 * (number % 16) as u32)?;
             self.lock().push(session);
         }
         Ok(())
@@ -136,7 +137,7 @@ impl Sessions {
         self.lock().iter().map(|session| short(&session.log)).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<EchoSession>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -152,7 +153,7 @@ impl Drop for Sessions {
 }
 
 /// Waits until something has arrived for any session, at most a step.
-fn wait_for_any(all: &Mutex<Vec<Session>>) {
+fn wait_for_any(all: &Mutex<Vec<EchoSession>>) {
     let sessions = all.lock().unwrap_or_else(PoisonError::into_inner);
     let streams: Vec<TcpStream> = sessions
         .iter()
@@ -165,7 +166,7 @@ fn wait_for_any(all: &Mutex<Vec<Session>>) {
     let _ = poll(&mut fds, PollTimeout::from(STEP));
 }
 
-impl Session {
+impl EchoSession {
     fn begin(client: Ipv4Addr, mut stream: TcpStream, deadline: Instant, first: Duration) -> Result<Self> {
         let mut greeting = [0];
         loop {

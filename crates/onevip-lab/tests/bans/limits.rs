@@ -1,15 +1,13 @@
 //! Limits, end to end: who opens too many connections is told so at once, and an heir knows of it.
 
-use std::net::IpAddr;
-use std::os::fd::AsRawFd;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::sockopt::SendTimeout;
-use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket};
-use nix::sys::time::{TimeVal, TimeValLike};
+use onevip_lab::dial::connect_within;
 use onevip_lab::load::segment::{Segment, flag};
-use onevip_lab::plan::Plan;
-use onevip_lab::{Fault, Host, Lab, Options, wait_until};
+use onevip_lab::plan::LabPlan;
+use onevip_lab::{Host, Lab, LabFault, Options, wait_until};
 
 use super::{PATIENCE, clients_of, must_be_root, said};
 
@@ -24,18 +22,10 @@ fn limited(name: &str, action: &str) -> Lab {
 }
 
 /// What comes of connecting to the VIP's SSH.
-fn knock(lab: &Lab, client: IpAddr) -> Result<(), Errno> {
-    let vip = lab.vip_for(client);
-    lab.inside("client", || {
-        let to = SockaddrStorage::from(std::net::SocketAddr::new(vip, 22));
-        let family = nix::sys::socket::SockaddrLike::family(&to).unwrap();
-        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        // It bounds connect as well (socket(7)).
-        setsockopt(&fd, SendTimeout, &TimeVal::seconds(20)).unwrap();
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(std::net::SocketAddr::new(client, 0))).unwrap();
-        connect(fd.as_raw_fd(), &to)
-    })
-    .unwrap()
+fn attempt(lab: &Lab, client: IpAddr) -> Result<(), ErrorKind> {
+    let to = SocketAddr::new(lab.vip_for(client), 22);
+    let connected = lab.inside("client", || connect_within(client, to, Duration::from_secs(20))).unwrap();
+    connected.map(drop).map_err(|error| error.kind())
 }
 
 /// The sources that a node says are at a limit.
@@ -53,9 +43,13 @@ fn the_third_connection_is_refused_at_once_and_the_heir_goes_on_refusing() {
     let lab = limited("lim-heir", "icmp-port-unreachable");
     let clients = clients_of(&lab, 2, lab.clients(), 2);
     let (busy, other) = (clients[0], clients[1]);
-    assert_eq!((knock(&lab, busy), knock(&lab, busy)), (Ok(()), Ok(())));
-    assert_eq!(knock(&lab, busy), Err(Errno::ECONNREFUSED), "by ICMP, so the client need not wait");
-    assert_eq!(knock(&lab, other), Ok(()));
+    assert_eq!((attempt(&lab, busy), attempt(&lab, busy)), (Ok(()), Ok(())));
+    assert_eq!(
+        attempt(&lab, busy),
+        Err(ErrorKind::ConnectionRefused),
+        "by ICMP, so the client need not wait"
+    );
+    assert_eq!(attempt(&lab, other), Ok(()));
     assert_eq!(at_limit(&lab, 2), [busy.to_string()]);
     let page = said(&lab, 2, "limits", &[]);
     assert!(page.contains("2 of 2 in 10m, AT ITS LIMIT") && page.contains("refused 1 times"), "{page}");
@@ -67,30 +61,30 @@ fn the_third_connection_is_refused_at_once_and_the_heir_goes_on_refusing() {
 
     // An IPv6 source is a network of 64 bits: whatever address of it comes.
     let six = clients_of(&lab, 2, lab.clients6(), 3);
-    assert_eq!((knock(&lab, six[0]), knock(&lab, six[1])), (Ok(()), Ok(())));
-    assert_eq!(knock(&lab, six[2]), Err(Errno::ECONNREFUSED));
+    assert_eq!((attempt(&lab, six[0]), attempt(&lab, six[1])), (Ok(()), Ok(())));
+    assert_eq!(attempt(&lab, six[2]), Err(ErrorKind::ConnectionRefused));
 
     said(&lab, 2, "drain", &[]);
     wait_until(PATIENCE, "unix1 to claim everything", || lab.node(1).claims() == Some(1024)).unwrap();
     wait_until(PATIENCE, "unix1 to know of the source", || at_limit(&lab, 1).contains(&busy.to_string()))
         .unwrap();
-    assert_eq!(knock(&lab, busy), Err(Errno::ECONNREFUSED), "by its new owner");
+    assert_eq!(attempt(&lab, busy), Err(ErrorKind::ConnectionRefused), "by its new owner");
     assert!(refused(1) >= Some(1));
-    assert_eq!(knock(&lab, other), Ok(()), "its one connection counts there, too");
-    assert_eq!(knock(&lab, other), Err(Errno::ECONNREFUSED));
+    assert_eq!(attempt(&lab, other), Ok(()), "its one connection counts there, too");
+    assert_eq!(attempt(&lab, other), Err(ErrorKind::ConnectionRefused));
 }
 
 #[test]
 fn a_refusal_can_be_a_reset_or_silence() {
     let lab = limited("lim-reset", "tcp-reset");
     for client in [clients_of(&lab, 1, lab.clients(), 1)[0], clients_of(&lab, 1, lab.clients6(), 1)[0]] {
-        assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())), "{client}");
-        assert_eq!(knock(&lab, client), Err(Errno::ECONNREFUSED), "{client}");
+        assert_eq!((attempt(&lab, client), attempt(&lab, client)), (Ok(()), Ok(())), "{client}");
+        assert_eq!(attempt(&lab, client), Err(ErrorKind::ConnectionRefused), "{client}");
     }
     drop(lab);
     let lab = limited("lim-drop", "drop");
     let client = clients_of(&lab, 1, lab.clients(), 1)[0];
-    assert_eq!((knock(&lab, client), knock(&lab, client)), (Ok(()), Ok(())));
+    assert_eq!((attempt(&lab, client), attempt(&lab, client)), (Ok(()), Ok(())));
     assert!(super::is_kept_out(&lab, client));
 }
 
@@ -103,18 +97,18 @@ fn refusals_follow_an_interface_that_changes() {
     // The MAC from which a refusal came, if the connection was refused at once.
     let refused_from = || {
         while tap.read_now(Segment::parse).unwrap().is_some() {}
-        (knock(&lab, busy) == Err(Errno::ECONNREFUSED)).then(|| {
+        (attempt(&lab, busy) == Err(ErrorKind::ConnectionRefused)).then(|| {
             let reset = |frame: &[u8]| Segment::parse(frame).filter(|segment| segment.has(flag::RST));
             let segment = tap.read_now(reset).unwrap().expect("it was refused");
             segment.from_mac.map(|byte| format!("{byte:02x}")).join(":")
         })
     };
-    lab.fault(&Fault::NoInterface(2)).unwrap();
+    lab.fault(&LabFault::NoInterface(2)).unwrap();
     lab.heal(None).unwrap();
     wait_until(PATIENCE, "unix2 to take its share", || lab.node(2).claims() >= Some(512)).unwrap();
-    let own = Plan::mac(Host::Node(2));
+    let own = LabPlan::mac(Host::Node(2));
     wait_until(PATIENCE, "a refusal", || refused_from() == Some(own.clone())).unwrap();
-    lab.fault(&Fault::OtherMac(2)).unwrap();
-    let other = Plan::other_mac(Host::Node(2));
+    lab.fault(&LabFault::OtherMac(2)).unwrap();
+    let other = LabPlan::other_mac(Host::Node(2));
     wait_until(PATIENCE, "a refusal from the new MAC", || refused_from() == Some(other.clone())).unwrap();
 }

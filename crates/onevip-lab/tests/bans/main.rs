@@ -12,10 +12,9 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Output;
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
+use onevip_lab::dial::connect_within;
 use onevip_lab::process::{run, run_ok};
-use onevip_lab::{Fault, Lab, Options, wait_until};
-use std::os::fd::AsRawFd;
+use onevip_lab::{Lab, LabFault, Options, wait_until};
 
 /// Long for everything that happens here, even on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -79,14 +78,7 @@ fn clients_of(lab: &Lab, node: u8, all: Vec<IpAddr>, count: usize) -> Vec<IpAddr
 fn call(lab: &Lab, client: IpAddr, patience: Duration) -> Option<TcpStream> {
     let vip = lab.vip_for(client);
     lab.inside("client", || {
-        let family = if client.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(client, 0))).unwrap();
-        let mut stream = TcpStream::from(fd);
-        // It bounds connect as well (socket(7)).
-        stream.set_write_timeout(Some(patience)).unwrap();
-        stream.set_read_timeout(Some(patience)).unwrap();
-        connect(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(vip, 22))).ok()?;
+        let mut stream = connect_within(client, SocketAddr::new(vip, 22), patience).ok()?;
         let mut banner = [0; 8];
         stream.read_exact(&mut banner).ok().filter(|()| banner == *b"SSH-2.0-")?;
         Some(stream)
@@ -163,7 +155,7 @@ fn a_node_that_was_off_learns_what_it_missed() {
     // The state directory is written within a second.
     let stored = onevip_lab::daemon::state_dir(lab.name(), 3).join("bans.json");
     wait_until(PATIENCE, "unix3 to store it", || stored.exists()).unwrap();
-    lab.fault(&Fault::PowerOff(3)).unwrap();
+    lab.fault(&LabFault::PowerOff(3)).unwrap();
     said(&lab, 1, "unban", &[&early]);
     said(&lab, 2, "ban", &[&late]);
     until_banned(&lab, 1, &[&late]);
@@ -192,7 +184,7 @@ fn a_ban_outlives_daemons_and_a_reboot_of_all_and_ends_by_itself() {
     assert_eq!(banned(&lab, 2), [client.to_string()]);
     assert!(is_kept_out(&lab, client));
     for node in [1, 2] {
-        lab.fault(&Fault::PowerOff(node)).unwrap();
+        lab.fault(&LabFault::PowerOff(node)).unwrap();
     }
     lab.heal(None).unwrap();
     lab.wait_serving(PATIENCE).unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::common::{CLUSTER_MAC, Mode, VIP, VIP6, client_of_each_family, in_every_mode, landed, predicted};
 use onevip_lab::Lab;
-use onevip_lab::demo::ping::Seen;
-use onevip_lab::neighbour::Ask;
+use onevip_lab::demo::ping::PingReplies;
+use onevip_lab::neighbour::SolicitationKind;
 
 in_every_mode!(
     one_node_answers_arp_solicitations_and_ping,
@@ -16,10 +16,10 @@ in_every_mode!(
 );
 
 /// Echo requests from one address; what came back.
-fn ping(lab: &Lab, client: IpAddr, requests: u32) -> Seen {
+fn ping(lab: &Lab, client: IpAddr, requests: u32) -> PingReplies {
     let (from, to, count) = (client.to_string(), lab.vip_for(client).to_string(), requests.to_string());
     let words = ["ping", "-n", "-c", &count, "-i", "0.02", "-W", "2", "-I", &from, &to];
-    Seen::parse(&String::from_utf8_lossy(&lab.exec("client", &words).unwrap().stdout))
+    PingReplies::parse(&String::from_utf8_lossy(&lab.exec("client", &words).unwrap().stdout))
 }
 
 fn one_node_answers_arp_solicitations_and_ping(mode: Mode) {
@@ -30,24 +30,28 @@ fn one_node_answers_arp_solicitations_and_ping(mode: Mode) {
         assert_eq!(answers.len(), 1, "{host}: {answers:#?}");
         assert_eq!(answers[0].sender_mac, CLUSTER_MAC);
         assert_ne!(answers[0].frame_source, CLUSTER_MAC, "a switch would learn the cluster MAC on one port");
-        for ask in [Ask::Group, Ask::Probe, Ask::Duplicate] {
+        for ask in [SolicitationKind::Group, SolicitationKind::Probe, SolicitationKind::Duplicate] {
             one_node_answers_a_solicitation(&lab, host, ask);
         }
     }
     for client in (1..=4).flat_map(|node| client_of_each_family(&lab, node)) {
-        let seen = ping(&lab, client, 5);
-        assert!(seen.each_answered(1), "{client}: {:#?}", seen.lines);
+        let replies = ping(&lab, client, 5);
+        assert!(replies.each_answered(1), "{client}: {:#?}", replies.lines);
     }
 }
 
-fn one_node_answers_a_solicitation(lab: &Lab, host: &str, ask: Ask) {
+fn one_node_answers_a_solicitation(lab: &Lab, host: &str, ask: SolicitationKind) {
     let answers = lab.solicit(host, ask, VIP6, Duration::from_millis(300)).unwrap();
     let [answer] = answers.as_slice() else { panic!("{host}, {ask:?}: {answers:#?}") };
     assert!(answer.is_whole, "{answer:#?}");
     assert_ne!(answer.frame_source, CLUSTER_MAC);
     // Whoever asks the VIP itself knows its MAC already, and is not told.
-    assert_eq!(answer.link_address.as_deref(), (ask != Ask::Probe).then_some(CLUSTER_MAC), "{ask:?}");
-    assert_eq!(answer.destination.is_multicast(), ask == Ask::Duplicate, "{answer:#?}");
+    assert_eq!(
+        answer.link_address.as_deref(),
+        (ask != SolicitationKind::Probe).then_some(CLUSTER_MAC),
+        "{ask:?}"
+    );
+    assert_eq!(answer.destination.is_multicast(), ask == SolicitationKind::Duplicate, "{answer:#?}");
 }
 
 fn every_client_lands_where_predicted(mode: Mode) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use onevip_config::Config;
-use onevip_lab::net::feed;
+use onevip_lab::process::feed;
 use onevip_lab::{Lab, Options, daemon, process};
 
 use crate::common::mapping::{all_marked, marked, sources, udp};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use onevip_lab::neighbour::NdMessage;
-use onevip_lab::plan::Plan;
+use onevip_lab::plan::LabPlan;
 use onevip_lab::{Host, Lab, netns};
 
 use crate::common::{
@@ -61,7 +61,7 @@ fn announces_itself(lab: &Lab, watch: &Watch<NdMessage>) {
         .unwrap()
         .unwrap();
     wait("an announcement that nobody asked for", || {
-        let mac = Plan::mac(Host::Node(1));
+        let mac = LabPlan::mac(Host::Node(1));
         lab.exec_ok("unix1", &["ip", "link", "set", "dev", "eth0", "address", &mac]).unwrap();
         watch.so_far(|seen| seen.iter().any(|m| m.is_answer && m.destination.is_multicast()))
     });

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use onevip_core::Reason;
-use onevip_lab::{Fault, Lab};
+use onevip_lab::{Lab, LabFault};
 
 use crate::common::{
     Mode, Session, VIP, Watch, client_of, in_every_mode, landed, owner, pings, verdicts, wait, words,
@@ -24,7 +24,7 @@ fn a_daemon_that_is_stopped_or_killed_claims_nothing_any_more(mode: Mode) {
     let mut session = Session::open(&lab, client);
     assert_eq!(session.host, format!("unix{victim}"));
     let resets = Watch::resets(&lab);
-    for fault in [Fault::FreezeOnevip(victim), Fault::KillOnevip(victim)] {
+    for fault in [LabFault::FreezeOnevip(victim), LabFault::KillOnevip(victim)] {
         let lapsed_before = fallen_silent(&lab, &fault, victim, client);
         assert!(session.echoes(), "{fault}: a session stays");
         assert!(pings(&lab, client_of(&lab, other)), "{fault}: the other node's clients notice nothing");
@@ -39,7 +39,7 @@ fn a_daemon_that_is_stopped_or_killed_claims_nothing_any_more(mode: Mode) {
 
 /// Brings the fault about and waits for its consequences: no ARP answer, no echo, no connection. Returns how many SYNs
 /// had met a lapsed lease before.
-fn fallen_silent(lab: &Lab, fault: &Fault, victim: u8, client: IpAddr) -> u64 {
+fn fallen_silent(lab: &Lab, fault: &LabFault, victim: u8, client: IpAddr) -> u64 {
     let before = verdicts(lab, victim, Reason::SynLapsed);
     let words = words(lab, victim);
     lab.fault(fault).unwrap();

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use onevip_lab::net::feed;
-use onevip_lab::plan::Plan;
+use onevip_lab::plan::LabPlan;
+use onevip_lab::process::feed;
 use onevip_lab::{Host, Lab};
 
 use crate::common::mapping::{all_marked, echo_reply, marked, sources, udp};
@@ -53,7 +53,7 @@ fn choose_as_the_kernel_does(name: &str, nodes: usize, order: &str) {
         lab.exec_ok("unix1", &words).unwrap();
     }
     let tap = lab.tap("client", "eth0").unwrap();
-    let own_mac = Plan::mac(Host::Node(1));
+    let own_mac = LabPlan::mac(Host::Node(1));
     let question = |source| udp(&own_mac, as_hashed(source), "198.51.100.11".parse().unwrap());
     let chosen = all_marked(&lab, &tap, 1..=1, "chosen", &sources, question, as_hashed);
     let by_xt_cluster = marked(&lab, 1, "by_xt_cluster");

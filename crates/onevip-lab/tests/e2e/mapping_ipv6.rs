@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use onevip_core::hash::{jhash2, reciprocal_scale};
-use onevip_lab::net::feed;
-use onevip_lab::plan::{Plan, v6};
+use onevip_lab::plan::{LabPlan, v6};
+use onevip_lab::process::feed;
 use onevip_lab::{Host, Lab, wait_until};
 
 use crate::common::mapping::MANY_LISTINGS;
@@ -102,7 +102,7 @@ fn udp(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
     let mac = |text: String| -> Vec<u8> {
         text.split(':').map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
     };
-    let mut frame = [mac(Plan::mac(Host::Node(1))), mac(Plan::mac(Host::Client))].concat();
+    let mut frame = [mac(LabPlan::mac(Host::Node(1))), mac(LabPlan::mac(Host::Client))].concat();
     frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]);
     frame.extend(source.octets());
     frame.extend(destination.octets());

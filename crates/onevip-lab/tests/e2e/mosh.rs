@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use onevip_lab::ssh::Login;
-use onevip_lab::{Fault, Lab, Options, wait_until};
+use onevip_lab::{Lab, LabFault, Options, wait_until};
 
 use crate::common::{must_be_root, onevip, predicted, status};
 use crate::terminal::{GREETING, Terminal};
@@ -112,7 +112,7 @@ fn a_mosh_session_outlives_the_loss_of_another_node_and_the_drain_of_its_own() {
     mosh.goes_on();
     moves_to(&lab, second[0]);
     mosh.goes_on();
-    lab.fault(&Fault::PowerOff(2)).unwrap();
+    lab.fault(&LabFault::PowerOff(2)).unwrap();
     mosh.goes_on();
     lab.heal(None).unwrap();
 
@@ -130,7 +130,7 @@ fn a_mosh_session_outlives_the_loss_of_another_node_and_the_drain_of_its_own() {
     mosh.goes_on();
 }
 
-/// The help desk knows of the session on unix1, and a drain waits for it.
+/// `onevip who` knows of the session on unix1, and a drain waits for it.
 fn is_told_and_waited_for(lab: &Lab) {
     let who = onevip(lab, 1, &["who", "--json"]);
     let lines = String::from_utf8(who.stdout).unwrap();

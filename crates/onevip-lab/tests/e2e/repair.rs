@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use onevip_host::cluster_mac;
 use onevip_host::netlink::Netlink;
 use onevip_lab::net::ip_batch;
-use onevip_lab::plan::{Plan, v6 as v6_of};
+use onevip_lab::plan::{LabPlan, v6 as v6_of};
 use onevip_lab::{Host, Lab};
 
 use crate::common::{
@@ -154,7 +154,7 @@ fn an_interface_made_anew_gets_everything_again(mode: Mode) {
     let mut sessions = [v4, v6].map(|client| Session::open(&lab, client));
     let resets = Watch::resets(&lab);
     lab.exec_ok("unix1", &["ip", "link", "del", "eth0"]).unwrap();
-    let (netns, mac) = (lab.name().netns(Host::Node(1)), Plan::mac(Host::Node(1)));
+    let (netns, mac) = (lab.name().netns(Host::Node(1)), LabPlan::mac(Host::Node(1)));
     let port = format!(
         "link add unix1 type veth peer name eth0 address {mac} netns {netns}\nlink set unix1 master br0 up\n"
     );

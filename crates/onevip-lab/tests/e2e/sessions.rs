@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use onevip_core::{Flags, Reason};
-use onevip_lab::{Fault, Lab};
+use onevip_lab::{Lab, LabFault};
 
 use crate::common::{
     Mode, Segment, Session, Watch, all_claim, bpf, bucket, client_of, client_of_each_family, in_every_mode,
@@ -144,7 +144,7 @@ fn an_orphan_of_a_booted_node_meets_silence() {
     let lab = Mode::Tcx.lab("e2e-orphan", 2, 20);
     let mut session = Session::open(&lab, client_of(&lab, 1));
     assert_eq!(session.host, "unix1");
-    lab.fault(&Fault::PowerOff(1)).unwrap();
+    lab.fault(&LabFault::PowerOff(1)).unwrap();
     lab.heal(Some("unix1")).unwrap();
     let resets = Watch::resets(&lab);
     session.types();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use onevip_lab::demo::ping::Seen;
+use onevip_lab::demo::ping::PingReplies;
 use onevip_lab::{Lab, Options};
 
 use crate::common::{CLUSTER_MAC, VIP, config, landed, must_be_root, onevip, owner, predicted};
@@ -80,8 +80,8 @@ fn clients_are_served(lab: &Lab) {
         let words =
             ["ping", "-n", "-c", "3", "-i", "0.02", "-W", "2", "-I", &client.to_string(), &VIP.to_string()];
         let output = lab.exec("client", &words).unwrap();
-        let seen = Seen::parse(&String::from_utf8_lossy(&output.stdout));
-        assert!(seen.each_answered(1), "{client}: {:#?}", seen.lines);
+        let replies = PingReplies::parse(&String::from_utf8_lossy(&output.stdout));
+        assert!(replies.each_answered(1), "{client}: {:#?}", replies.lines);
     }
     let mut hosts = BTreeSet::new();
     for node in 1..=NODES as u8 {

@@ -119,7 +119,7 @@ fn explain(lab: &Lab, node: u8, client: IpAddr, packet: &str) -> serde_json::Val
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// SYNs that this node has judged.
+/// SYNs that got a verdict from this node.
 fn counted(lab: &Lab, node: u8) -> (u64, u64) {
     let verdicts = status(lab, node)["verdicts"]["ingress"].clone();
     (verdicts["syn-own"].as_u64().unwrap(), verdicts["syn-foreign"].as_u64().unwrap())

@@ -6,31 +6,31 @@
 #![allow(clippy::unwrap_used)]
 
 mod host;
-mod quiet;
-mod rolling;
-mod socket;
+mod peer_check;
+mod rolling_reboot;
+mod several_nodes;
+mod side_effects;
+mod socket_activation;
 mod sshd;
-mod together;
-mod witness;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use onevip_lab::bench::stage::Stage;
 use onevip_lab::load::SessionLog;
-use onevip_lab::{Fault, Host, Lab, Options, wait_until};
+use onevip_lab::testbed::Testbed;
+use onevip_lab::{Host, Lab, LabFault, Options, wait_until};
 use serde_json::Value;
 
 /// Long for everything that happens here, even on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A cluster of three with clients at work.
-fn stage(options: Options) -> Stage {
+fn testbed(options: Options) -> Testbed {
     assert!(
         nix::unistd::geteuid().is_root(),
         "these tests build network namespaces: run them as root (make test)"
     );
-    Stage::set(options, &[Host::Client]).unwrap()
+    Testbed::set_up(options, &[Host::Client]).unwrap()
 }
 
 fn options(name: &str) -> Options {
@@ -38,54 +38,54 @@ fn options(name: &str) -> Options {
 }
 
 /// Watches until a condition holds.
-fn until(stage: &mut Stage, what: &str, condition: impl FnMut(&mut Stage) -> bool) {
-    let held = stage.watch(Instant::now() + PATIENCE, condition).unwrap();
-    let logs: Vec<_> = stage.lab.nodes().map(|node| node.onevip_log()).collect();
+fn until(testbed: &mut Testbed, what: &str, condition: impl FnMut(&mut Testbed) -> bool) {
+    let held = testbed.watch(Instant::now() + PATIENCE, condition).unwrap();
+    let logs: Vec<_> = testbed.lab.nodes().map(|node| node.onevip_log()).collect();
     assert!(held, "waited {PATIENCE:?} for {what}, in vain\n{}", logs.join("\n"));
 }
 
 /// Watches until every client is served by a node that `by` picks.
-fn until_served(stage: &mut Stage, by: impl Fn(u8) -> bool) {
-    until(stage, "every client to be served", |stage| {
-        stage.served().is_some_and(|served| served.values().all(|&node| by(node)))
+fn until_served(testbed: &mut Testbed, by: impl Fn(u8) -> bool) {
+    until(testbed, "every client to be served", |testbed| {
+        testbed.served().is_some_and(|served| served.values().all(|&node| by(node)))
     });
 }
 
 /// Watches until a node serves somebody.
-fn until_back(stage: &mut Stage, node: u8) {
-    until(stage, "the node to serve again", |stage| {
-        stage.served().is_some_and(|served| served.values().any(|&other| other == node))
+fn until_back(testbed: &mut Testbed, node: u8) {
+    until(testbed, "the node to serve again", |testbed| {
+        testbed.served().is_some_and(|served| served.values().any(|&other| other == node))
     });
 }
 
 /// Nobody's session was lost: not those that carry data, and not those with `ssh`.
-fn nobody_lost_a_session(stage: &mut Stage) {
+fn nobody_lost_a_session(testbed: &mut Testbed) {
     let now = Instant::now();
-    until(stage, "the sessions to go on", |stage| {
+    until(testbed, "the sessions to go on", |testbed| {
         let goes_on =
             |log: &SessionLog| log.lost.is_some() || log.heard.back().is_some_and(|&heard| heard > now);
-        stage.sessions.glance().iter().all(goes_on)
+        testbed.sessions.glance().iter().all(goes_on)
     });
-    let lost: Vec<_> = stage.sessions.glance().into_iter().filter(|log| log.lost.is_some()).collect();
+    let lost: Vec<_> = testbed.sessions.glance().into_iter().filter(|log| log.lost.is_some()).collect();
     assert!(lost.is_empty(), "{lost:?}");
-    assert!(stage.typists.iter().all(|typist| typist.seen().lost.is_none()), "nor was any ssh session lost");
+    assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor was any ssh session lost");
 }
 
 /// A fault of node 2 sends its new users elsewhere, cuts nobody's session, and passes.
-fn it_goes_out_and_comes_back(mut stage: Stage, fault: &Fault, check: &str) -> Stage {
-    stage.lab.fault(fault).unwrap();
-    until_served(&mut stage, |node| node != 2);
-    let found = checked(&stage.lab, 2, check);
+fn it_goes_out_and_comes_back(mut testbed: Testbed, fault: &LabFault, check: &str) -> Testbed {
+    testbed.lab.fault(fault).unwrap();
+    until_served(&mut testbed, |node| node != 2);
+    let found = checked(&testbed.lab, 2, check);
     assert_eq!(found["state"], "out", "{found}");
-    assert!(told_illness(&stage.lab, 1, 2) > 0, "the others know");
-    nobody_lost_a_session(&mut stage);
-    stage.lab.heal(None).unwrap();
-    until_back(&mut stage, 2);
-    nobody_lost_a_session(&mut stage);
-    let log = stage.lab.node(2).onevip_log();
+    assert!(told_illness(&testbed.lab, 1, 2) > 0, "the others know");
+    nobody_lost_a_session(&mut testbed);
+    testbed.lab.heal(None).unwrap();
+    until_back(&mut testbed, 2);
+    nobody_lost_a_session(&mut testbed);
+    let log = testbed.lab.node(2).onevip_log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains(&format!(" {check}"))).collect();
     assert_eq!(lines.len(), 2, "one line out and one line back: {lines:#?}");
-    stage
+    testbed
 }
 
 /// How ill a node is in the eyes of another one.
@@ -114,13 +114,13 @@ fn until_state(lab: &Lab, node: u8, check: &str, state: &str) {
 }
 
 /// A client whom a node serves.
-fn client_of(stage: &Stage, node: u8) -> Ipv4Addr {
-    stage.clients_of(node).unwrap()[0]
+fn client_of(testbed: &Testbed, node: u8) -> Ipv4Addr {
+    testbed.clients_of(node).unwrap()[0]
 }
 
 /// Connects to SSH as a client does and says nothing. The connection stays until it is dropped.
 fn connect(lab: &Lab, client: Ipv4Addr) -> std::net::TcpStream {
     let IpAddr::V4(vip) = lab.vip()[0] else { panic!("the lab's VIP is IPv4") };
-    let dial = || onevip_lab::load::dial::dial(client, std::net::SocketAddrV4::new(vip, 22));
+    let dial = || onevip_lab::dial::dial(client, std::net::SocketAddrV4::new(vip, 22));
     lab.inside("client", dial).unwrap().unwrap()
 }

@@ -2,69 +2,69 @@
 
 use std::time::Duration;
 
-use onevip_lab::Fault;
+use onevip_lab::LabFault;
 
 use super::*;
 
 #[test]
 fn a_killed_sshds_users_are_served_elsewhere() {
-    it_goes_out_and_comes_back(stage(options("kill")), &Fault::KillSshd(2), "sshd");
+    it_goes_out_and_comes_back(testbed(options("kill")), &LabFault::KillSshd(2), "sshd");
 }
 
 #[test]
 fn a_frozen_sshds_users_are_served_elsewhere() {
-    it_goes_out_and_comes_back(stage(options("freeze")), &Fault::FreezeSshd(2), "sshd");
+    it_goes_out_and_comes_back(testbed(options("freeze")), &LabFault::FreezeSshd(2), "sshd");
 }
 
 #[test]
 fn a_frozen_sshd_is_known_by_its_queue_before_anybody_has_waited_in_vain() {
     // Patient enough that no question and no client's waiting can be what is noticed within this test.
     let slow = "[health]\ntimeout = \"20s\"\ninterval = \"2s\"\n";
-    let mut stage = stage(options("queue").edit_config(|text| text.replace("[health]\n", slow)).unwrap());
-    until_state(&stage.lab, 2, "sshd", "well");
-    let client = client_of(&stage, 2);
-    stage.lab.fault(&Fault::FreezeSshd(2)).unwrap();
-    let _waits = connect(&stage.lab, client);
-    until_served(&mut stage, |node| node != 2);
-    let found = checked(&stage.lab, 2, "sshd");
+    let mut testbed = testbed(options("queue").edit_config(|text| text.replace("[health]\n", slow)).unwrap());
+    until_state(&testbed.lab, 2, "sshd", "well");
+    let client = client_of(&testbed, 2);
+    testbed.lab.fault(&LabFault::FreezeSshd(2)).unwrap();
+    let _waits = connect(&testbed.lab, client);
+    until_served(&mut testbed, |node| node != 2);
+    let found = checked(&testbed.lab, 2, "sshd");
     assert!(found["finding"].as_str().unwrap().starts_with("takes nobody from its queue ("), "{found}");
-    stage.lab.heal(None).unwrap();
-    until_back(&mut stage, 2);
-    nobody_lost_a_session(&mut stage);
+    testbed.lab.heal(None).unwrap();
+    until_back(&mut testbed, 2);
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]
 fn a_full_sshds_users_are_served_elsewhere() {
-    it_goes_out_and_comes_back(stage(options("full")), &Fault::SshdMaxstartups(2), "sshd");
+    it_goes_out_and_comes_back(testbed(options("full")), &LabFault::SshdMaxstartups(2), "sshd");
 }
 
 #[test]
 fn a_slow_sshd_is_noticed_by_the_first_user_who_waits() {
-    let mut stage = stage(options("slow"));
-    let client = client_of(&stage, 2);
-    stage.lab.fault(&Fault::SshdSlow(2)).unwrap();
-    let _waits = connect(&stage.lab, client);
-    until_served(&mut stage, |node| node != 2);
-    let found = checked(&stage.lab, 2, "sshd");
+    let mut testbed = testbed(options("slow"));
+    let client = client_of(&testbed, 2);
+    testbed.lab.fault(&LabFault::SshdSlow(2)).unwrap();
+    let _waits = connect(&testbed.lab, client);
+    until_served(&mut testbed, |node| node != 2);
+    let found = checked(&testbed.lab, 2, "sshd");
     assert!(found["state"] == "out", "{found}");
-    nobody_lost_a_session(&mut stage);
-    stage.lab.heal(None).unwrap();
-    until_back(&mut stage, 2);
-    nobody_lost_a_session(&mut stage);
+    nobody_lost_a_session(&mut testbed);
+    testbed.lab.heal(None).unwrap();
+    until_back(&mut testbed, 2);
+    nobody_lost_a_session(&mut testbed);
 }
 
 #[test]
 fn a_restart_of_sshd_moves_nobody() {
-    let mut stage = stage(options("again"));
+    let mut testbed = testbed(options("again"));
     for _ in 0..3 {
-        stage.lab.fault(&Fault::KillSshd(2)).unwrap();
-        stage.lab.heal(None).unwrap();
-        stage.watch(std::time::Instant::now() + Duration::from_millis(1500), |_| false).unwrap();
+        testbed.lab.fault(&LabFault::KillSshd(2)).unwrap();
+        testbed.lab.heal(None).unwrap();
+        testbed.watch(std::time::Instant::now() + Duration::from_millis(1500), |_| false).unwrap();
     }
-    let log = stage.lab.node(2).onevip_log();
+    let log = testbed.lab.node(2).onevip_log();
     assert!(!log.contains("sshd:"), "{log}");
-    until(&mut stage, "everybody to be at home", |stage| {
-        stage.served().is_some_and(|served| served == stage.home)
+    until(&mut testbed, "everybody to be at home", |testbed| {
+        testbed.served().is_some_and(|served| served == testbed.home)
     });
 }
 
@@ -80,7 +80,7 @@ fn an_sshd_that_is_reached_by_ipv6_alone_is_examined_too() {
     };
     let lab = Lab::up(options("six").edit_config(edit).unwrap()).unwrap();
     until_state(&lab, 2, "sshd", "well");
-    lab.fault(&Fault::KillSshd(2)).unwrap();
+    lab.fault(&LabFault::KillSshd(2)).unwrap();
     until_state(&lab, 2, "sshd", "out");
     wait_until(PATIENCE, "unix2 to claim nothing", || lab.node(2).claims() == Some(0)).unwrap();
     lab.heal(None).unwrap();

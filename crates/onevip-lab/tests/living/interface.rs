@@ -4,31 +4,31 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use onevip_lab::bench::stage::Stage;
 use onevip_lab::load::SessionLog;
-use onevip_lab::plan::{Plan, vip4, vip6};
+use onevip_lab::plan::{LabPlan, vip4, vip6};
 use onevip_lab::process::signal;
+use onevip_lab::testbed::Testbed;
 use onevip_lab::wire::Tap;
-use onevip_lab::{Fault, Host, Lab, wait_until};
+use onevip_lab::{Host, Lab, LabFault, wait_until};
 
-use super::families::{Session, client_of, lab, landed, missing, takes_its_share};
-use super::{PATIENCE, answered_twice, lost, stage, until, until_served, until_they_go_on};
+use super::address_families::{Session, client_of, lab, landed, missing, takes_its_share};
+use super::{PATIENCE, answered_twice, lost, testbed, until, until_served, until_they_go_on};
 
 /// A kernel that was away from the LAN for less than this was not yet asked in vain as often as it takes to be found gone:
 /// `probe_after`, and 12 questions (docs/membership.md, timers).
 const NOT_YET_GONE: Duration = Duration::from_millis(105 + 12 * 25);
 
 /// The interface of a node goes and comes back at once, as with `netplan apply`. How long it was away, at most.
-fn renew(stage: &Stage, node: u8) -> Duration {
+fn renew(testbed: &Testbed, node: u8) -> Duration {
     let start = Instant::now();
-    stage.lab.fault(&Fault::NoInterface(node)).unwrap();
-    stage.lab.heal(None).unwrap();
+    testbed.lab.fault(&LabFault::NoInterface(node)).unwrap();
+    testbed.lab.heal(None).unwrap();
     start.elapsed()
 }
 
 /// What `onevip` says on a node; it must succeed.
-fn said(stage: &Stage, node: u8, words: &[&str]) -> String {
-    let mut command = stage.lab.node(node).onevip_command(words[0]).unwrap();
+fn said(testbed: &Testbed, node: u8, words: &[&str]) -> String {
+    let mut command = testbed.lab.node(node).onevip_command(words[0]).unwrap();
     let output = command.args(&words[1..]).output().unwrap();
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
@@ -36,40 +36,43 @@ fn said(stage: &Stage, node: u8, words: &[&str]) -> String {
     text
 }
 
-fn until_it_serves(stage: &mut Stage, node: u8) {
-    until(stage, "the node to serve again", |stage| {
-        stage.served().is_some_and(|served| served.values().any(|&by| by == node))
+fn until_it_serves(testbed: &mut Testbed, node: u8) {
+    until(testbed, "the node to serve again", |testbed| {
+        testbed.served().is_some_and(|served| served.values().any(|&by| by == node))
     });
 }
 
 #[test]
 fn a_node_whose_interface_is_made_anew_serves_again_by_itself() {
-    let mut stage = stage("anew");
+    let mut testbed = testbed("anew");
     let start = Instant::now();
-    renew(&stage, 2);
+    renew(&testbed, 2);
     let back = Instant::now();
-    until_it_serves(&mut stage, 2);
+    until_it_serves(&mut testbed, 2);
     println!("serves again {:?} after its interface was there", back.elapsed());
     for node in [1, 2] {
-        let everybody = said(&stage, node, &["who", "--all-nodes"]);
+        let everybody = said(&testbed, node, &["who", "--all-nodes"]);
         assert!(!everybody.contains("does not answer"), "letters take their old way: {everybody}");
     }
-    until_they_go_on(&mut stage, |log| log.node != 2);
-    assert_eq!(lost(&stage, |log| log.node != 2), []);
-    assert_eq!(answered_twice(&stage, start), []);
+    until_they_go_on(&mut testbed, |log| log.node != 2);
+    assert_eq!(lost(&testbed, |log| log.node != 2), []);
+    assert_eq!(answered_twice(&testbed, start), []);
 }
 
 /// The node says what is wrong, goes on, and serves again when the interface is back.
 #[test]
 fn a_node_without_its_interface_says_so_and_blames_nobody() {
-    let mut stage = stage("no-eth");
+    let mut testbed = testbed("no-eth");
     let start = Instant::now();
-    stage.lab.fault(&Fault::NoInterface(2)).unwrap();
-    until_served(&mut stage, |node| node != 2);
-    let trouble = |stage: &Stage| stage.lab.node(2).onevip_status().unwrap()["vips"][0]["trouble"].clone();
-    until(&mut stage, "the reason in its status", |stage| trouble(stage) == "interface eth0 is not there");
-    assert!(super::status_page(&stage, 2).contains("interface eth0 is not there"));
-    let mut doctor = stage.lab.node(2).onevip_command("doctor").unwrap();
+    testbed.lab.fault(&LabFault::NoInterface(2)).unwrap();
+    until_served(&mut testbed, |node| node != 2);
+    let trouble =
+        |testbed: &Testbed| testbed.lab.node(2).onevip_status().unwrap()["vips"][0]["trouble"].clone();
+    until(&mut testbed, "the reason in its status", |testbed| {
+        trouble(testbed) == "interface eth0 is not there"
+    });
+    assert!(super::status_page(&testbed, 2).contains("interface eth0 is not there"));
+    let mut doctor = testbed.lab.node(2).onevip_command("doctor").unwrap();
     let output = doctor.arg("--json").output().unwrap();
     let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -78,51 +81,51 @@ fn a_node_without_its_interface_says_so_and_blames_nobody() {
     let blames = |check: &&str| ["node-out", "snooping-switch", "no-share", "health"].contains(check);
     assert!(!checks.iter().any(blames), "{findings:?}");
 
-    stage.lab.heal(None).unwrap();
-    until_it_serves(&mut stage, 2);
-    assert!(trouble(&stage).is_null());
-    let log = stage.lab.node(2).onevip_log();
+    testbed.lab.heal(None).unwrap();
+    until_it_serves(&mut testbed, 2);
+    assert!(trouble(&testbed).is_null());
+    let log = testbed.lab.node(2).onevip_log();
     let about_it = log.lines().filter(|line| line.contains("eth0")).count();
     assert!(about_it < 30, "the log is full of it:\n{log}");
-    assert_eq!(lost(&stage, |log| log.node != 2), []);
-    assert_eq!(answered_twice(&stage, start), []);
+    assert_eq!(lost(&testbed, |log| log.node != 2), []);
+    assert_eq!(answered_twice(&testbed, start), []);
 }
 
 /// `netplan apply` on all nodes by one `for` loop. Who was away for too long may have been taken for dead, and its sessions
 /// for orphans; who never was is untouched.
 #[test]
 fn interfaces_made_anew_on_all_nodes_in_turn_never_make_two_answer() {
-    let mut stage = stage("anew-all");
+    let mut testbed = testbed("anew-all");
     let start = Instant::now();
-    let away: Vec<Duration> = (1..=3).map(|node| renew(&stage, node)).collect();
+    let away: Vec<Duration> = (1..=3).map(|node| renew(&testbed, node)).collect();
     println!("away for {away:?}");
     for node in 1..=3 {
-        until_it_serves(&mut stage, node);
+        until_it_serves(&mut testbed, node);
     }
-    until_served(&mut stage, |_| true);
-    until_they_go_on(&mut stage, |log| log.lost.is_none());
-    assert_eq!(answered_twice(&stage, start), []);
-    let logs: Vec<String> = stage.lab.nodes().map(|node| node.onevip_log()).collect();
+    until_served(&mut testbed, |_| true);
+    until_they_go_on(&mut testbed, |log| log.lost.is_none());
+    assert_eq!(answered_twice(&testbed, start), []);
+    let logs: Vec<String> = testbed.lab.nodes().map(|node| node.onevip_log()).collect();
     let never_gone = |log: &SessionLog| away[usize::from(log.node) - 1] < NOT_YET_GONE;
-    assert_eq!(lost(&stage, never_gone), [], "away for {away:?}\n{}", logs.join("\n"));
+    assert_eq!(lost(&testbed, never_gone), [], "away for {away:?}\n{}", logs.join("\n"));
 }
 
 /// The same with time between: what is away for longer than its kernel is asked for may lose its own sessions, nobody
 /// else's.
 #[test]
 fn interfaces_made_anew_one_after_the_other_cost_no_session_elsewhere() {
-    let mut stage = stage("anew-each");
+    let mut testbed = testbed("anew-each");
     let start = Instant::now();
     for node in 1..=3 {
-        stage.lab.fault(&Fault::NoInterface(node)).unwrap();
-        until_served(&mut stage, |by| by != node);
-        stage.lab.heal(None).unwrap();
-        until_it_serves(&mut stage, node);
+        testbed.lab.fault(&LabFault::NoInterface(node)).unwrap();
+        until_served(&mut testbed, |by| by != node);
+        testbed.lab.heal(None).unwrap();
+        until_it_serves(&mut testbed, node);
         let elsewhere = |log: &SessionLog| log.node > node;
-        until_they_go_on(&mut stage, elsewhere);
-        assert_eq!(lost(&stage, elsewhere), [], "when unix{node} had gone");
+        until_they_go_on(&mut testbed, elsewhere);
+        assert_eq!(lost(&testbed, elsewhere), [], "when unix{node} had gone");
     }
-    assert_eq!(answered_twice(&stage, start), []);
+    assert_eq!(answered_twice(&testbed, start), []);
 }
 
 /// The source of the next beat to arrive that goes to the VIP in this family (EtherType).
@@ -144,11 +147,11 @@ fn next_beat_source(tap: &Tap, v6: bool) -> String {
 
 #[test]
 fn beats_and_questions_follow_a_mac_that_changes_and_no_session_is_lost() {
-    let mut stage = stage("mac");
+    let mut testbed = testbed("mac");
     let start = Instant::now();
-    let (old, new) = (Plan::mac(Host::Node(2)), Plan::other_mac(Host::Node(2)));
-    let tap = stage.lab.tap("switch", "unix2").unwrap();
-    stage.lab.fault(&Fault::OtherMac(2)).unwrap();
+    let (old, new) = (LabPlan::mac(Host::Node(2)), LabPlan::other_mac(Host::Node(2)));
+    let tap = testbed.lab.tap("switch", "unix2").unwrap();
+    testbed.lab.fault(&LabFault::OtherMac(2)).unwrap();
     let changed = Instant::now();
     for v6 in [false, true] {
         while next_beat_source(&tap, v6) != new {
@@ -162,36 +165,40 @@ fn beats_and_questions_follow_a_mac_that_changes_and_no_session_is_lost() {
         "add table bridge filter_mac {{ chain to {{ type filter hook postrouting priority 301; \
          oifname \"unix2\" ether daddr {old} drop; }}; }}"
     );
-    stage.lab.exec_ok("switch", &["nft", &rules]).unwrap();
+    testbed.lab.exec_ok("switch", &["nft", &rules]).unwrap();
     for node in [3, 2] {
-        let daemon = stage.lab.node(node).onevip().unwrap();
+        let daemon = testbed.lab.node(node).onevip().unwrap();
         signal(daemon, Signal::SIGSTOP);
-        until_served(&mut stage, |by| by != node);
+        until_served(&mut testbed, |by| by != node);
         // Every client tries twice: what is taken for an orphan is reset then.
-        until_they_go_on(&mut stage, |_| true);
-        until_they_go_on(&mut stage, |_| true);
+        until_they_go_on(&mut testbed, |_| true);
+        until_they_go_on(&mut testbed, |_| true);
         for other in (1..=3).filter(|other| *other != node) {
             assert!(
-                !takes_for_gone(&stage.lab, other, node),
+                !takes_for_gone(&testbed.lab, other, node),
                 "unix{other} takes the kernel of unix{node} for gone"
             );
         }
         signal(daemon, Signal::SIGCONT);
-        until_it_serves(&mut stage, node);
+        until_it_serves(&mut testbed, node);
     }
     // The MAC is part of what tells hosts apart; for the others this one stays the same.
-    said(&stage, 2, &["reload"]);
-    until_they_go_on(&mut stage, |_| true);
-    until_they_go_on(&mut stage, |_| true);
-    until_it_serves(&mut stage, 2);
+    said(&testbed, 2, &["reload"]);
+    until_they_go_on(&mut testbed, |_| true);
+    until_they_go_on(&mut testbed, |_| true);
+    until_it_serves(&mut testbed, 2);
     for node in [1, 2, 3] {
-        let page = said(&stage, node, &["status"]);
+        let page = said(&testbed, node, &["status"]);
         assert!(!page.contains("OUT"), "{page}");
     }
-    assert!(!stage.lab.node(1).onevip_log().contains("two hosts beat"), "{}", stage.lab.node(1).onevip_log());
-    assert_eq!(lost(&stage, |_| true), []);
-    assert!(stage.typists.iter().all(|typist| typist.seen().lost.is_none()), "nor is any ssh session");
-    assert_eq!(answered_twice(&stage, start), []);
+    assert!(
+        !testbed.lab.node(1).onevip_log().contains("two hosts beat"),
+        "{}",
+        testbed.lab.node(1).onevip_log()
+    );
+    assert_eq!(lost(&testbed, |_| true), []);
+    assert!(testbed.users.iter().all(|user| user.log().lost.is_none()), "nor is any ssh session");
+    assert_eq!(answered_twice(&testbed, start), []);
 }
 
 /// Whether a node says that the kernel of another one is gone.
@@ -209,7 +216,7 @@ fn an_interface_made_anew_serves_both_families_again() {
     let of = |host| families.iter().map(|clients| client_of(clients, &lab, host)).collect::<Vec<_>>();
     let (of_unix1, of_unix2) = (of("unix1"), of("unix2"));
     let mut sessions: Vec<Session> = of_unix1.iter().map(|&client| Session::open(&lab, client)).collect();
-    lab.fault(&Fault::NoInterface(2)).unwrap();
+    lab.fault(&LabFault::NoInterface(2)).unwrap();
     lab.heal(None).unwrap();
     takes_its_share(&lab, 2);
     for &client in &of_unix2 {
@@ -223,25 +230,26 @@ fn an_interface_made_anew_serves_both_families_again() {
 /// nobody, so it claims nothing until then.
 #[test]
 fn a_node_waits_for_its_own_addresses() {
-    let mut stage = stage("own-late");
+    let mut testbed = testbed("own-late");
     let start = Instant::now();
-    stage.lab.fault(&Fault::NoInterface(2)).unwrap();
+    testbed.lab.fault(&LabFault::NoInterface(2)).unwrap();
     let switch = "link add unix2 type veth peer name eth0 netns {ns}\nlink set unix2 master br0 up\n";
-    let netns = stage.lab.name().netns(Host::Node(2));
-    onevip_lab::net::ip_batch(stage.lab.name(), Host::Switch, &switch.replace("{ns}", &netns)).unwrap();
-    let on_node = |batch: &str| onevip_lab::net::ip_batch(stage.lab.name(), Host::Node(2), batch).unwrap();
-    on_node(&format!("link set eth0 address {} up\n", Plan::mac(Host::Node(2))));
-    let trouble = |stage: &Stage| stage.lab.node(2).onevip_status().unwrap()["vips"][0]["trouble"].clone();
-    let says = |stage: &Stage, family: &str| {
-        trouble(stage).as_str().is_some_and(|said| said.contains(&format!("no {family} address")))
+    let netns = testbed.lab.name().netns(Host::Node(2));
+    onevip_lab::net::ip_batch(testbed.lab.name(), Host::Switch, &switch.replace("{ns}", &netns)).unwrap();
+    let on_node = |batch: &str| onevip_lab::net::ip_batch(testbed.lab.name(), Host::Node(2), batch).unwrap();
+    on_node(&format!("link set eth0 address {} up\n", LabPlan::mac(Host::Node(2))));
+    let trouble =
+        |testbed: &Testbed| testbed.lab.node(2).onevip_status().unwrap()["vips"][0]["trouble"].clone();
+    let says = |testbed: &Testbed, family: &str| {
+        trouble(testbed).as_str().is_some_and(|said| said.contains(&format!("no {family} address")))
     };
-    wait_until(PATIENCE, "it to wait for IPv4", || says(&stage, "IPv4")).unwrap();
+    wait_until(PATIENCE, "it to wait for IPv4", || says(&testbed, "IPv4")).unwrap();
     on_node("addr add 198.51.100.12/24 brd + dev eth0\n");
-    wait_until(PATIENCE, "it to wait for IPv6", || says(&stage, "IPv6")).unwrap();
+    wait_until(PATIENCE, "it to wait for IPv6", || says(&testbed, "IPv6")).unwrap();
     // What it claimed before is void when its lease has run out.
-    wait_until(PATIENCE, "it to claim nothing", || stage.lab.node(2).claims() == Some(0)).unwrap();
+    wait_until(PATIENCE, "it to claim nothing", || testbed.lab.node(2).claims() == Some(0)).unwrap();
     on_node("addr add 2001:db8::12/64 dev eth0 nodad\n");
-    until_it_serves(&mut stage, 2);
-    assert!(trouble(&stage).is_null());
-    assert_eq!(answered_twice(&stage, start), []);
+    until_it_serves(&mut testbed, 2);
+    assert!(trouble(&testbed).is_null());
+    assert_eq!(answered_twice(&testbed, start), []);
 }

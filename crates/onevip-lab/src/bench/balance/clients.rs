@@ -1,12 +1,12 @@
 //! Who connects: addresses as they are found in front of login hosts, made from a fixed seed.
 
-use crate::bench::random::Random;
+use crate::random::Random;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address, and how much comes from it.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub struct WeightedClient {
     /// Its address.
     pub address: IpAddr,
     /// Users behind it.
@@ -42,7 +42,7 @@ impl Population {
     }
 
     /// Its clients, each address once, always the same.
-    pub fn clients(self) -> Vec<Client> {
+    pub fn clients(self) -> Vec<WeightedClient> {
         let mut random = Random(0x6f6e_6576_6970 + self as u64);
         let mut all = BTreeMap::new();
         match self {
@@ -70,7 +70,7 @@ impl Population {
                 }
             }
         }
-        all.into_iter().map(|(address, weight)| Client { address, weight }).collect()
+        all.into_iter().map(|(address, weight)| WeightedClient { address, weight }).collect()
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use onevip_core::{BUCKETS, Bucket, Hasher, NodeId, Table, Weight};
 
-use super::clients::Client;
-use crate::bench::random::Random;
+use super::clients::WeightedClient;
+use crate::random::Random;
 
 /// Most nodes.
 pub const NODES_MAX: usize = 64;
@@ -58,7 +58,7 @@ impl Method {
 }
 
 /// A method with everything it prepares for a cluster.
-pub enum Mapping {
+pub enum PreparedMethod {
     /// See [`Method::Onevip`].
     Onevip(Hasher, Box<Table>),
     /// Node by place.
@@ -71,7 +71,7 @@ pub enum Mapping {
     Ring(u64, Vec<(u64, usize)>),
 }
 
-impl Mapping {
+impl PreparedMethod {
     /// Prepares.
     pub fn new(method: Method, cluster: &Cluster, seed: u32) -> Self {
         let salt = u64::from(seed) << 32;
@@ -103,7 +103,7 @@ impl Mapping {
     }
 
     /// The node of a client.
-    pub fn owner(&self, client: &Client) -> usize {
+    pub fn owner(&self, client: &WeightedClient) -> usize {
         match self {
             Self::Onevip(hasher, table) => {
                 table.owner(hasher.bucket(client.address, 0, 0)).map_or(0, NodeId::index)
@@ -201,11 +201,11 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn counts(method: Method, cluster: &Cluster) -> [u32; NODES_MAX] {
-        let map = Mapping::new(method, cluster, 1);
+        let map = PreparedMethod::new(method, cluster, 1);
         let mut counts = [0; NODES_MAX];
         for i in 0..40_000u32 {
             let address = Ipv4Addr::from(0x0a00_0000 + i).into();
-            counts[map.owner(&Client { address, weight: 1 })] += 1;
+            counts[map.owner(&WeightedClient { address, weight: 1 })] += 1;
         }
         counts
     }

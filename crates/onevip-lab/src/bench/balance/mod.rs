@@ -10,10 +10,10 @@ pub mod methods;
 
 use anyhow::Result;
 
-use self::clients::{Client, Population};
-use self::methods::{Cluster, Mapping, Method, NODES_MAX, WHOLE};
+use self::clients::{Population, WeightedClient};
+use self::methods::{Cluster, Method, NODES_MAX, PreparedMethod, WHOLE};
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 
 /// Numbers of nodes.
 const SIZES: [usize; 9] = [2, 3, 4, 8, 12, 16, 32, 48, 64];
@@ -62,9 +62,9 @@ impl Change {
 ///
 /// # Errors
 /// When the user interrupts.
-pub fn run(trials: usize, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("balance", command);
-    sheet.set("trials", trials);
+pub fn run(trials: usize, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("balance", command);
+    results.set("trials", trials);
     let progress = Progress::new("balance");
     let mut methods = Method::ALL;
     for (population, clients) in Population::ALL.map(|population| (population, population.clients())) {
@@ -73,7 +73,7 @@ pub fn run(trials: usize, command: String) -> Result<Sheet> {
             let mut trial = 0;
             take_turns(&progress, &scenario, trials, &mut [()], |()| {
                 for &mut method in &mut methods {
-                    examine(&mut sheet, &scenario, method, nodes, &clients, trial);
+                    examine(&mut results, &scenario, method, nodes, &clients, trial);
                 }
                 trial += 1;
                 Ok(())
@@ -86,18 +86,18 @@ pub fn run(trials: usize, command: String) -> Result<Sheet> {
             let most = f64::from(shares.into_iter().max().unwrap_or(0));
             let scenario = format!("N = {nodes}");
             let over_mean = most * nodes as f64 / onevip_core::BUCKETS as f64;
-            sheet.note(OVER_MEAN, &scenario, Method::Onevip.word(), "", over_mean);
+            results.note(OVER_MEAN, &scenario, Method::Onevip.word(), "", over_mean);
             let over_least = most / onevip_core::BUCKETS.div_ceil(nodes) as f64;
-            sheet.note(OVER_LEAST, &scenario, Method::Onevip.word(), "", over_least);
+            results.note(OVER_LEAST, &scenario, Method::Onevip.word(), "", over_least);
         }
     }
-    sheet.aims.push(Aim::at_most(OVER_MEAN, Method::Onevip.word(), None, 1.01));
-    sheet.aims.push(Aim::at_most(OVER_LEAST, Method::Onevip.word(), None, 1.0));
+    results.aims.push(Aim::at_most(OVER_MEAN, Method::Onevip.word(), None, 1.01));
+    results.aims.push(Aim::at_most(OVER_LEAST, Method::Onevip.word(), None, 1.0));
     for change in Change::ALL {
-        sheet.aims.push(Aim::at_most(&moved(change), Method::Onevip.word(), None, 1.05));
+        results.aims.push(Aim::at_most(&moved(change), Method::Onevip.word(), None, 1.05));
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 fn moved(change: Change) -> String {
@@ -106,38 +106,44 @@ fn moved(change: Change) -> String {
 
 /// One method, one trial: its balance, and what each change moves.
 fn examine(
-    sheet: &mut Sheet,
+    results: &mut BenchResults,
     scenario: &str,
     method: Method,
     nodes: usize,
-    clients: &[Client],
+    clients: &[WeightedClient],
     trial: usize,
 ) {
     let before = methods::equal(nodes);
     let seed = trial as u32;
-    let map = Mapping::new(method, &before, seed);
+    let map = PreparedMethod::new(method, &before, seed);
     let owners: Vec<usize> = clients.iter().map(|client| map.owner(client)).collect();
     let shares = shares(&owners, clients);
     let (most, all) = (shares.iter().max().copied().unwrap_or(0), shares.iter().sum::<u64>());
-    sheet.note("clients, most / mean", scenario, method.word(), "", most as f64 * nodes as f64 / all as f64);
+    results.note(
+        "clients, most / mean",
+        scenario,
+        method.word(),
+        "",
+        most as f64 * nodes as f64 / all as f64,
+    );
     for change in Change::ALL {
         let Some(after) = change.after(&before, nodes, trial) else { continue };
-        let map = Mapping::new(method, &after, seed);
+        let map = PreparedMethod::new(method, &after, seed);
         let later: Vec<usize> = clients.iter().map(|client| map.owner(client)).collect();
         if let Some(ratio) = movement(&owners, &later, clients) {
-            sheet.note(&moved(change), scenario, method.word(), "", ratio);
+            results.note(&moved(change), scenario, method.word(), "", ratio);
         }
     }
 }
 
-fn shares(owners: &[usize], clients: &[Client]) -> [u64; NODES_MAX] {
+fn shares(owners: &[usize], clients: &[WeightedClient]) -> [u64; NODES_MAX] {
     let mut shares = [0; NODES_MAX];
     owners.iter().zip(clients).for_each(|(&owner, client)| shares[owner] += u64::from(client.weight));
     shares
 }
 
 /// What moved, relative to what had to because shares shrank.
-fn movement(before: &[usize], after: &[usize], clients: &[Client]) -> Option<f64> {
+fn movement(before: &[usize], after: &[usize], clients: &[WeightedClient]) -> Option<f64> {
     let moves = before.iter().zip(after).zip(clients).filter(|((a, b), _)| a != b);
     let moved: u64 = moves.map(|(_, client)| u64::from(client.weight)).sum();
     let (from, to) = (shares(before, clients), shares(after, clients));
@@ -149,9 +155,13 @@ fn movement(before: &[usize], after: &[usize], clients: &[Client]) -> Option<f64
 mod tests {
     use super::*;
 
-    fn clients(weights: &[u32]) -> Vec<Client> {
+    fn clients(weights: &[u32]) -> Vec<WeightedClient> {
         let address = |i: usize| std::net::Ipv4Addr::from(0x0a00_0000 + i as u32).into();
-        weights.iter().enumerate().map(|(i, &weight)| Client { address: address(i), weight }).collect()
+        weights
+            .iter()
+            .enumerate()
+            .map(|(i, &weight)| WeightedClient { address: address(i), weight })
+            .collect()
     }
 
     #[test]
@@ -172,7 +182,7 @@ mod tests {
             let (before, trial) = (methods::equal(8), 2);
             let after = Change::Loss.after(&before, 8, trial).unwrap();
             let owners = |cluster: &Cluster| {
-                let map = Mapping::new(method, cluster, 0);
+                let map = PreparedMethod::new(method, cluster, 0);
                 clients.iter().map(|client| map.owner(client)).collect::<Vec<_>>()
             };
             movement(&owners(&before), &owners(&after), &clients).unwrap()

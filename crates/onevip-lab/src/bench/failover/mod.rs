@@ -1,50 +1,48 @@
 //! `onevip-lab bench failover`: what users notice when something happens to a cluster, in figures.
 //!
-//! A [`stage::Stage`] is a lab with clients at work. An [`event::Event`] is played on it ([`acts`]), each act becomes a
-//! [`take::Take`], and the takes of all repeats a row of the [`report::Report`]. The stage is brought into order between
-//! two plays by waiting for conditions; one that does not come to order is replaced by a new one, and the play counts
-//! as a problem of the report.
+//! A [`Testbed`] is a lab with clients at work. A [`Disruption`] is brought about on it ([`scenarios`]). Each scenario
+//! becomes a [`FailoverMeasurement`], which is held against its [`aim`]. The measurements of all repeats are a row of the
+//! [`FailoverReport`]. The testbed is brought into order between two runs by waiting for conditions. One that does not
+//! come to order is replaced by a new one, and the run counts as a problem of the report.
 
-pub mod acts;
-pub mod event;
+pub mod aim;
+pub mod disruption;
+pub mod measurement;
 pub mod report;
-pub mod stage;
-pub mod take;
-pub mod tape;
-pub mod watchers;
+pub mod scenarios;
 
 use std::fs;
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::bench::rounds::Progress;
 use crate::lab::{Lab, Options};
-use crate::load::Call;
+use crate::load::TcpConnection;
 use crate::plan::Host;
 use crate::process::check_interrupt;
-use acts::Lengths;
-use event::Event;
-use report::Report;
-use stage::Stage;
-use take::Take;
+use crate::testbed::Testbed;
+use disruption::Disruption;
+use measurement::FailoverMeasurement;
+use report::FailoverReport;
+use scenarios::Lengths;
 
-/// So many stages may be given up before the benchmark itself is.
+/// So many testbeds may be given up before the benchmark itself is.
 const GIVEN_UP_MAX: usize = 8;
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FailoverBenchSettings {
     /// The lab: its name, nodes and clients.
     pub options: Options,
     /// What happens.
-    pub events: Vec<Event>,
-    /// How often each event happens (those that take a minute or more: once).
+    pub disruptions: Vec<Disruption>,
+    /// How often each disruption happens (those that last a minute or more: once).
     pub repeat: u32,
-    /// Long events are cut short.
+    /// Long disruptions are cut short.
     pub fast: bool,
-    /// Where single takes and the daemons' logs are kept.
+    /// Where single measurements and the daemons' logs are kept.
     pub keep_raw: Option<PathBuf>,
 }
 
@@ -53,86 +51,95 @@ pub struct Settings {
 /// # Errors
 /// When the lab cannot be built, or something goes wrong (or the user interrupts) before anything was measured; after
 /// that, it is a problem of the report.
-pub fn run(settings: &Settings) -> Result<Report> {
+pub fn run(settings: &FailoverBenchSettings) -> Result<FailoverReport> {
     let lengths = Lengths {
         loss: Duration::from_secs(if settings.fast { 15 } else { 60 }),
         stress: Duration::from_secs(if settings.fast { 60 } else { 600 }),
     };
-    let mut run = Run { settings, takes: vec![], problems: vec![], done: vec![], start: Instant::now() };
+    let mut run = Run {
+        settings,
+        measurements: vec![],
+        problems: vec![],
+        done: vec![],
+        progress: Progress::new("failover"),
+    };
     for group in [false, true] {
-        let is_split = |event: &&Event| (**event == Event::Split) == group;
-        let events: Vec<Event> = settings.events.iter().filter(is_split).copied().collect();
+        let is_split = |disruption: &&Disruption| (**disruption == Disruption::Split) == group;
+        let disruptions: Vec<Disruption> = settings.disruptions.iter().filter(is_split).copied().collect();
         // Only a split needs clients in two places; elsewhere they would only cost time.
         let hosts: &[Host] = if group { &[Host::Client, Host::Client2] } else { &[Host::Client] };
-        if !events.is_empty() {
-            let played = run.play_all(&events, hosts, lengths);
-            run.takes.append(&mut run.done);
+        if !disruptions.is_empty() {
+            let ran = run.run_all(&disruptions, hosts, lengths);
+            run.measurements.append(&mut run.done);
             // What was measured until then is worth telling, also when the user has had enough.
-            if let Err(error) = played {
-                ensure!(!run.takes.is_empty(), "{error:#}");
+            if let Err(error) = ran {
+                ensure!(!run.measurements.is_empty(), "{error:#}");
                 run.problems.push(format!("{error:#}"));
                 break;
             }
         }
     }
     if let Some(dir) = &settings.keep_raw {
-        let takes = serde_json::to_vec_pretty(&run.takes)?;
-        fs::write(dir.join("takes.json"), takes)
+        let measurements = serde_json::to_vec_pretty(&run.measurements)?;
+        fs::write(dir.join("takes.json"), measurements)
             .with_context(|| format!("cannot write to {}", dir.display()))?;
     }
-    eprintln!();
-    Ok(Report::new(settings.options.nodes, settings.repeat, run.takes, run.problems))
+    Ok(FailoverReport::new(settings.options.nodes, settings.repeat, run.measurements, run.problems))
 }
 
 struct Run<'a> {
-    settings: &'a Settings,
-    takes: Vec<Take>,
+    settings: &'a FailoverBenchSettings,
+    measurements: Vec<FailoverMeasurement>,
     problems: Vec<String>,
-    /// Takes whose calls are not all known.
-    done: Vec<Take>,
-    start: Instant,
+    /// Measurements whose connections are not all known.
+    done: Vec<FailoverMeasurement>,
+    progress: Progress,
 }
 
 impl Run<'_> {
-    fn play_all(&mut self, events: &[Event], hosts: &[Host], lengths: Lengths) -> Result<()> {
-        let mut stage = Stage::set(self.settings.options.clone(), hosts)?;
-        for &event in events {
-            let repeats = if event.is_long() { 1 } else { self.settings.repeat };
+    fn run_all(&mut self, disruptions: &[Disruption], hosts: &[Host], lengths: Lengths) -> Result<()> {
+        let mut testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
+        for &disruption in disruptions {
+            let repeats = if disruption.is_long() { 1 } else { self.settings.repeat };
             for repeat in 0..repeats {
-                self.progress(event, repeat, repeats);
-                let played = acts::play(&mut stage, event, repeat, lengths).and_then(|takes| {
-                    self.done.extend(takes);
-                    stage.restore()
-                });
-                self.done.iter_mut().for_each(|take| take.count_calls(&stage.calls));
-                let Err(error) = played else { continue };
+                let what = format!("{} {} of {repeats}", disruption.word(), repeat + 1);
+                self.progress.tell(&what, repeat == 0);
+                let ran =
+                    scenarios::run(&mut testbed, disruption, repeat, lengths).and_then(|measurements| {
+                        self.done.extend(measurements);
+                        testbed.restore()
+                    });
+                self.done
+                    .iter_mut()
+                    .for_each(|measurement| measurement.count_connections(&testbed.connections));
+                let Err(error) = ran else { continue };
                 check_interrupt()?;
-                let problem = format!("{} ({}): {error:#}", event.word(), repeat + 1);
+                let problem = format!("{} ({}): {error:#}", disruption.word(), repeat + 1);
                 eprintln!("\n{problem}");
-                self.keep_logs(&stage.lab, &format!("problem-{}", self.problems.len()))?;
+                self.keep_logs(&testbed.lab, &format!("problem-{}", self.problems.len()))?;
                 self.problems.push(problem);
                 ensure!(
                     self.problems.len() < GIVEN_UP_MAX,
                     "the cluster fell into disorder {GIVEN_UP_MAX} times:\n{}",
                     self.problems.join("\n")
                 );
-                self.settle_calls(&mut stage)?;
-                stage.strike()?;
-                stage = Stage::set(self.settings.options.clone(), hosts)?;
+                self.settle_connections(&mut testbed)?;
+                testbed.take_down()?;
+                testbed = Testbed::set_up(self.settings.options.clone(), hosts)?;
             }
         }
-        self.settle_calls(&mut stage)?;
-        self.keep_logs(&stage.lab, if hosts.len() > 1 { "split" } else { "main" })?;
-        stage.strike()
+        self.settle_connections(&mut testbed)?;
+        self.keep_logs(&testbed.lab, if hosts.len() > 1 { "split" } else { "main" })?;
+        testbed.take_down()
     }
 
-    /// Waits for the calls that are still open, and counts them.
-    fn settle_calls(&mut self, stage: &mut Stage) -> Result<()> {
-        stage.settle_calls()?;
-        let calls: &[Call] = &stage.calls;
-        for mut take in self.done.drain(..) {
-            take.count_calls(calls);
-            self.takes.push(take);
+    /// Waits for the connections that are still open, and counts them.
+    fn settle_connections(&mut self, testbed: &mut Testbed) -> Result<()> {
+        testbed.settle_connections()?;
+        let connections: &[TcpConnection] = &testbed.connections;
+        for mut measurement in self.done.drain(..) {
+            measurement.count_connections(connections);
+            self.measurements.push(measurement);
         }
         Ok(())
     }
@@ -144,17 +151,5 @@ impl Run<'_> {
             fs::write(dir.join(format!("{label}-{}.log", node.name())), node.onevip_log())?;
         }
         Ok(())
-    }
-
-    fn progress(&self, event: Event, repeat: u32, repeats: u32) {
-        let took = self.start.elapsed().as_secs();
-        let line = format!("{:>4} s  {} {} of {repeats}", took, event.word(), repeat + 1);
-        let mut err = std::io::stderr();
-        // Progress is a courtesy: a stream that is gone is no reason to stop.
-        if err.is_terminal() {
-            let _ = write!(err, "\r\x1b[K{line}");
-        } else if repeat == 0 {
-            let _ = writeln!(err, "{line}");
-        }
     }
 }

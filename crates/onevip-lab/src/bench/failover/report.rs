@@ -1,21 +1,23 @@
-//! From takes to a table: one row an act, the aim beside the figures.
+//! From measurements to a table: one row a scenario, the aim beside the figures.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::event::{Aim, NodeAim};
-use super::take::Take;
+use super::aim::{FailoverAim, NodeAim};
+use super::measurement::FailoverMeasurement;
 use crate::bench::stats::{median, sorted};
 
-/// All takes of one act. Times in seconds.
+/// All measurements of one scenario. Times in seconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// What happened.
-    pub act: String,
+    #[serde(rename = "act")]
+    pub scenario: String,
     /// How often.
-    pub takes: usize,
-    /// Median gap in new connections, over all clients that it is about and all takes.
+    #[serde(rename = "takes")]
+    pub count: usize,
+    /// Median gap in new connections, over all clients that it is about and all measurements.
     pub gap_median: Option<f64>,
     /// Worst gap.
     pub gap_worst: Option<f64>,
@@ -35,11 +37,12 @@ pub struct Row {
     pub reset_worst: Option<f64>,
     /// The longest silence of a session on the node that lived.
     pub pause_node: f64,
-    /// Calls begun, failed, delayed.
-    pub calls: (usize, usize, usize),
+    /// Connections begun, failed, delayed.
+    #[serde(rename = "calls")]
+    pub connections: (usize, usize, usize),
     /// SYNs that two nodes answered.
     pub twice: usize,
-    /// The most often that the node of one client changed in one take.
+    /// The most often that the node of one client changed in one measurement.
     pub moves: usize,
     /// When the node last answered anybody.
     pub last_answer: Option<f64>,
@@ -54,40 +57,49 @@ pub struct Row {
 }
 
 impl Row {
-    /// Sums up the takes of one act, of which there is at least one.
-    pub fn of(takes: &[&Take]) -> Self {
-        let aim = takes[0].aim;
-        let all_gaps = || takes.iter().flat_map(|take| take.gaps.values());
+    /// Sums up the measurements of one scenario, of which there is at least one.
+    pub fn of(measurements: &[&FailoverMeasurement]) -> Self {
+        let aim = measurements[0].aim;
+        let all_gaps = || measurements.iter().flat_map(|measurement| measurement.gaps.values());
         let gaps = sorted(all_gaps().flatten().copied());
-        let resets = sorted(takes.iter().flat_map(|take| take.resets.iter().copied()));
-        let sum = |f: fn(&Take) -> usize| takes.iter().map(|take| f(take)).sum::<usize>();
+        let resets = sorted(measurements.iter().flat_map(|measurement| measurement.resets.iter().copied()));
+        let sum = |f: fn(&FailoverMeasurement) -> usize| {
+            measurements.iter().map(|measurement| f(measurement)).sum::<usize>()
+        };
         let mut row = Self {
-            act: takes[0].act.clone(),
-            takes: takes.len(),
+            scenario: measurements[0].scenario.clone(),
+            count: measurements.len(),
             gap_median: median(&gaps),
             gap_worst: gaps.last().copied(),
             unserved: all_gaps().filter(|gap| gap.is_none()).count(),
-            lost_elsewhere: sum(|take| take.lost_elsewhere.len()),
-            sessions_node: sum(|take| take.sessions_node),
-            lost_node: sum(|take| take.lost_node),
-            hanging: sum(|take| take.hanging),
+            lost_elsewhere: sum(|measurement| measurement.lost_elsewhere.len()),
+            sessions_node: sum(|measurement| measurement.sessions_node),
+            lost_node: sum(|measurement| measurement.lost_node),
+            hanging: sum(|measurement| measurement.hanging),
             reset_median: median(&resets),
             reset_worst: resets.last().copied(),
-            pause_node: takes.iter().map(|take| take.pause_node).fold(0.0, f64::max),
-            calls: (sum(|take| take.calls.0), sum(|take| take.calls.1), sum(|take| take.calls.2)),
-            twice: sum(|take| take.twice.len()),
-            moves: takes.iter().map(|take| take.moves).max().unwrap_or(0),
-            last_answer: takes.iter().filter_map(|take| take.last_answer).reduce(f64::max),
-            outs: sum(|take| take.outs.len()),
+            pause_node: measurements.iter().map(|measurement| measurement.pause_node).fold(0.0, f64::max),
+            connections: (
+                sum(|measurement| measurement.connections.0),
+                sum(|measurement| measurement.connections.1),
+                sum(|measurement| measurement.connections.2),
+            ),
+            twice: sum(|measurement| measurement.twice.len()),
+            moves: measurements.iter().map(|measurement| measurement.moves).max().unwrap_or(0),
+            last_answer: measurements
+                .iter()
+                .filter_map(|measurement| measurement.last_answer)
+                .reduce(f64::max),
+            outs: sum(|measurement| measurement.outs.len()),
             aim: aim.words(),
             misses: vec![],
             violations: vec![],
         };
-        row.judge(&aim);
+        row.evaluate(&aim);
         row
     }
 
-    fn judge(&mut self, aim: &Aim) {
+    fn evaluate(&mut self, aim: &FailoverAim) {
         let mut misses = Vec::new();
         let mut miss = |so: bool, what: String| misses.extend(so.then_some(what));
         if let Some((median, worst)) = aim.gap {
@@ -108,7 +120,7 @@ impl Row {
             }
         }
         if aim.no_failure {
-            let (all, failed, delayed) = self.calls;
+            let (all, failed, delayed) = self.connections;
             miss(failed > 0, format!("{failed} connections failed"));
             miss(delayed * 1000 > all, format!("{delayed} connections delayed"));
         }
@@ -130,46 +142,55 @@ impl Row {
 
 /// The whole result; its JSON form is an interface.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct FailoverReport {
     /// Number of nodes.
     pub nodes: usize,
     /// Repeats that were asked for.
     pub repeat: u32,
-    /// One row an act.
+    /// One row a scenario.
     pub rows: Vec<Row>,
     /// Acts that could not be measured, and why.
     pub problems: Vec<String>,
-    /// Every single take.
-    pub takes: Vec<Take>,
+    /// Every single measurement.
+    #[serde(rename = "takes")]
+    pub measurements: Vec<FailoverMeasurement>,
 }
 
-impl Report {
+impl FailoverReport {
     /// Sums up.
-    pub fn new(nodes: usize, repeat: u32, takes: Vec<Take>, problems: Vec<String>) -> Self {
-        let mut acts: Vec<&str> = Vec::new();
-        for take in &takes {
-            if !acts.contains(&take.act.as_str()) {
-                acts.push(&take.act);
+    pub fn new(
+        nodes: usize,
+        repeat: u32,
+        measurements: Vec<FailoverMeasurement>,
+        problems: Vec<String>,
+    ) -> Self {
+        let mut scenarios: Vec<&str> = Vec::new();
+        for measurement in &measurements {
+            if !scenarios.contains(&measurement.scenario.as_str()) {
+                scenarios.push(&measurement.scenario);
             }
         }
-        let of = |act: &&str| takes.iter().filter(|take| take.act == *act).collect::<Vec<_>>();
-        let rows = acts.iter().map(|act| Row::of(&of(act))).collect();
-        Self { nodes, repeat, rows, problems, takes }
+        let of = |scenario: &&str| {
+            measurements.iter().filter(|measurement| measurement.scenario == *scenario).collect::<Vec<_>>()
+        };
+        let rows = scenarios.iter().map(|scenario| Row::of(&of(scenario))).collect();
+        Self { nodes, repeat, rows, problems, measurements }
     }
 
     /// Everything that may never be.
     pub fn violations(&self) -> Vec<String> {
-        let of = |row: &Row| row.violations.iter().map(|v| format!("{}: {v}", row.act)).collect::<Vec<_>>();
+        let of =
+            |row: &Row| row.violations.iter().map(|v| format!("{}: {v}", row.scenario)).collect::<Vec<_>>();
         self.rows.iter().flat_map(of).collect()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for FailoverReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} aim",
-            "event", "takes", "gap med/worst", "elsewhere", "on the node", "failed+delayed/of", "twice", ""
+            "event", "times", "gap med/worst", "elsewhere", "on the node", "failed+delayed/of", "twice", ""
         )?;
         for row in &self.rows {
             write_row(f, row)?;
@@ -194,7 +215,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     } else {
         node += &format!(", pause {:.2} s", row.pause_node);
     }
-    let (all, failed, delayed) = row.calls;
+    let (all, failed, delayed) = row.connections;
     let well = row.misses.is_empty() && row.violations.is_empty();
     let verdict = if well {
         "pass"
@@ -206,8 +227,8 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     writeln!(
         f,
         "{:<20} {:>5}  {:>13}  {:>9}  {:<32} {:>17}  {:>5}  {:<9} {}",
-        row.act,
-        row.takes,
+        row.scenario,
+        row.count,
         gap,
         row.lost_elsewhere,
         node,
@@ -221,4 +242,61 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         writeln!(f, "{:<20} {}", "", all.join(", "))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn measurement() -> FailoverMeasurement {
+        FailoverMeasurement {
+            scenario: "cut".into(),
+            repeat: 0,
+            nodes: vec![1],
+            watched: 1.0,
+            gaps: BTreeMap::from([([198, 51, 100, 101].into(), Some(0.25))]),
+            gap_elsewhere: None,
+            sessions_node: 2,
+            lost_node: 2,
+            lost_elsewhere: vec![],
+            resets: vec![0.5],
+            hanging: 0,
+            pause_node: 0.0,
+            pause_elsewhere: 0.1,
+            probes: (50, 0),
+            twice: vec![],
+            moves: 1,
+            last_answer: None,
+            outs: vec![],
+            connections: (10, 0, 0),
+            failures: vec![],
+            aim: FailoverAim::of_planned(),
+            window: (Instant::now(), Instant::now()),
+        }
+    }
+
+    /// `docs/benchmarks.md` is made of reports that were kept, and scripts read them.
+    #[test]
+    fn the_keys_of_a_report_stay() {
+        let report = FailoverReport::new(4, 1, vec![measurement()], vec![]);
+        let json = serde_json::to_value(report).unwrap();
+        let keys = |value: &serde_json::Value| {
+            let object = value.as_object().unwrap();
+            object.keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(keys(&json), "nodes problems repeat rows takes");
+        assert_eq!(
+            keys(&json["rows"][0]),
+            "act aim calls gap_median gap_worst hanging last_answer lost_elsewhere lost_node misses moves outs \
+             pause_node reset_median reset_worst sessions_node takes twice unserved violations"
+        );
+        assert_eq!(
+            keys(&json["takes"][0]),
+            "act calls failures gap_elsewhere gaps hanging knocks last_answer lost_elsewhere lost_node moves nodes \
+             outs pause_elsewhere pause_node repeat resets sessions_node twice watched"
+        );
+    }
 }

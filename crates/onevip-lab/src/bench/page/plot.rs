@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::bench::sheet::{Sheet, figure, unit_in_brackets};
+use crate::bench::results::{BenchResults, figure, unit_in_brackets};
 use crate::bench::stats::Summary;
 
 const PALETTE: [&str; 8] =
@@ -20,13 +20,13 @@ const LINE: f64 = 20.0;
 
 /// One group of bars a scenario, one bar a contestant; a thin line shows least and most. Bars begin at `base`, which is 0
 /// unless less than something else is impossible.
-pub fn bars(sheet: &Sheet, metric: &str, prefix: &str, base: f64) -> String {
+pub fn bars(results: &BenchResults, metric: &str, prefix: &str, base: f64) -> String {
     let scenarios: Vec<&str> =
-        sheet.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)).collect();
-    let contestants = sheet.contestants(metric);
-    let unit = sheet.series.iter().find(|s| s.metric == metric).map_or("", |s| s.unit.as_str());
+        results.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)).collect();
+    let contestants = results.contestants(metric);
+    let unit = results.series.iter().find(|s| s.metric == metric).map_or("", |s| s.unit.as_str());
     let summary = |scenario: &str, contestant: &str| {
-        sheet.find(metric, scenario, contestant).and_then(|series| Summary::of(&series.samples))
+        results.find(metric, scenario, contestant).and_then(|series| Summary::of(&series.samples))
     };
     let all = scenarios.iter().flat_map(|s| contestants.iter().filter_map(|c| summary(s, c)));
     let most = all.map(|summary| summary.most - base).fold(f64::MIN_POSITIVE, f64::max);
@@ -129,29 +129,29 @@ mod tests {
 
     #[test]
     fn the_longest_bar_fills_the_room_and_the_others_are_in_proportion() {
-        let mut sheet = Sheet::new("test", String::new());
-        sheet.note("time", "a <b>", "ours", "ns", 50.0);
-        sheet.note("time", "a <b>", "theirs", "ns", 100.0);
-        let svg = bars(&sheet, "time", "", 0.0);
+        let mut results = BenchResults::new("test", String::new());
+        results.note("time", "a <b>", "ours", "ns", 50.0);
+        results.note("time", "a <b>", "theirs", "ns", 100.0);
+        let svg = bars(&results, "time", "", 0.0);
         assert!(svg.contains("width=\"500.0\"") && svg.contains("width=\"250.0\""), "{svg}");
         assert!(svg.contains("a &lt;b&gt;") && svg.contains("prefers-color-scheme:dark"), "{svg}");
     }
 
     #[test]
     fn only_scenarios_that_begin_so_are_drawn() {
-        let mut sheet = Sheet::new("test", String::new());
-        sheet.note("time", "here 1", "ours", "ns", 50.0);
-        sheet.note("time", "there 1", "ours", "ns", 5000.0);
-        let svg = bars(&sheet, "time", "here", 0.0);
+        let mut results = BenchResults::new("test", String::new());
+        results.note("time", "here 1", "ours", "ns", 50.0);
+        results.note("time", "there 1", "ours", "ns", 5000.0);
+        let svg = bars(&results, "time", "here", 0.0);
         assert!(svg.contains("here 1") && !svg.contains("there 1"), "{svg}");
     }
 
     #[test]
     fn bars_may_begin_at_what_is_the_least() {
-        let mut sheet = Sheet::new("test", String::new());
-        sheet.note("most / mean", "x", "ours", "", 1.1);
-        sheet.note("most / mean", "x", "theirs", "", 1.2);
-        let svg = bars(&sheet, "most / mean", "", 1.0);
+        let mut results = BenchResults::new("test", String::new());
+        results.note("most / mean", "x", "ours", "", 1.1);
+        results.note("most / mean", "x", "theirs", "", 1.2);
+        let svg = bars(&results, "most / mean", "", 1.0);
         assert!(svg.contains("width=\"500.0\"") && svg.contains("width=\"250.0\""), "{svg}");
         assert!(svg.contains("bars begin at 1<"), "{svg}");
     }

@@ -4,18 +4,18 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::bench::sheet::{Machine, Sheet, figure, unit_in_brackets};
+use crate::bench::results::{BenchResults, Machine, figure, unit_in_brackets};
 use crate::bench::stats::{Summary, ratio};
 
 /// The command, the machine, what it depends on, and what is to be known about the run.
-pub fn source(sheet: &Sheet) -> String {
-    let mut text = format!("    {}\n\n{}", sheet.command, machine(&sheet.machine));
+pub fn source(results: &BenchResults) -> String {
+    let mut text = format!("    {}\n\n{}", results.command, machine(&results.machine));
     let settings: Vec<String> =
-        sheet.settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        results.settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     if !settings.is_empty() {
         let _ = write!(text, " Settings: {}.", settings.join("; "));
     }
-    for remark in &sheet.remarks {
+    for remark in &results.remarks {
         let _ = write!(text, "\n\n{remark}");
     }
     text
@@ -45,34 +45,34 @@ fn machine(machine: &Machine) -> String {
 }
 
 /// A row a scenario, a column a contestant: median, and least to most.
-pub fn medians(sheet: &Sheet, metric: &str, scenario: &str) -> String {
-    table(sheet, metric, scenario, |series, _| Summary::of(series), None)
+pub fn medians(results: &BenchResults, metric: &str, scenario: &str) -> String {
+    table(results, metric, scenario, |series, _| Summary::of(series), None)
 }
 
 /// The same, relative to one contestant, round by round.
-pub fn ratios(sheet: &Sheet, metric: &str, against: &str, scenario: &str) -> String {
-    table(sheet, metric, scenario, |own, other| ratio(own, other?), Some(against))
+pub fn ratios(results: &BenchResults, metric: &str, against: &str, scenario: &str) -> String {
+    table(results, metric, scenario, |own, other| ratio(own, other?), Some(against))
 }
 
 fn table(
-    sheet: &Sheet,
+    results: &BenchResults,
     metric: &str,
     prefix: &str,
     sum_up: impl Fn(&[f64], Option<&[f64]>) -> Option<Summary>,
     against: Option<&str>,
 ) -> String {
-    let unit = sheet.series.iter().find(|s| s.metric == metric).map_or("", |s| s.unit.as_str());
+    let unit = results.series.iter().find(|s| s.metric == metric).map_or("", |s| s.unit.as_str());
     let head = match against {
         Some(against) => format!("{metric}, relative to {against}"),
         None => format!("{metric}{}", unit_in_brackets(unit)),
     };
     let contestants: Vec<&str> =
-        sheet.contestants(metric).into_iter().filter(|contestant| Some(*contestant) != against).collect();
+        results.contestants(metric).into_iter().filter(|contestant| Some(*contestant) != against).collect();
     let scenarios: Vec<&str> =
-        sheet.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)).collect();
+        results.scenarios(metric).into_iter().filter(|scenario| scenario.starts_with(prefix)).collect();
     let text_of = |scenario: &str, contestant: &str| {
-        let other = against.and_then(|against| sheet.find(metric, scenario, against));
-        let own = sheet.find(metric, scenario, contestant);
+        let other = against.and_then(|against| results.find(metric, scenario, against));
+        let own = results.find(metric, scenario, contestant);
         let all = own.and_then(|own| sum_up(&own.samples, other.map(|other| &other.samples[..])));
         all.map_or_else(|| "–".into(), cell)
     };
@@ -112,24 +112,24 @@ fn cell(all: Summary) -> String {
 }
 
 /// What was aimed at: one row an aim, with the scenarios in which it was missed.
-pub fn aims(sheet: &Sheet) -> String {
+pub fn aims(results: &BenchResults) -> String {
     let mut text =
         String::from("| aim | reached | best and worst | missed in |\n| --- | --- | --- | --- |\n");
-    let judged = sheet.judge();
+    let outcomes = results.evaluate();
     let mut done: Vec<&str> = Vec::new();
-    for judgement in &judged {
-        let aim = judgement.aim.as_str();
+    for outcome in &outcomes {
+        let aim = outcome.aim.as_str();
         if done.contains(&aim) {
             continue;
         }
         done.push(aim);
-        let all: Vec<_> = judged.iter().filter(|other| other.aim == aim).collect();
+        let all: Vec<_> = outcomes.iter().filter(|other| other.aim == aim).collect();
         let missed: Vec<String> = all
             .iter()
-            .filter(|judgement| !judgement.reached)
-            .map(|judgement| format!("{} ({})", judgement.scenario, figure(judgement.figure)))
+            .filter(|outcome| !outcome.reached)
+            .map(|outcome| format!("{} ({})", outcome.scenario, figure(outcome.figure)))
             .collect();
-        let spread = Summary::of(&all.iter().map(|judgement| judgement.figure).collect::<Vec<_>>());
+        let spread = Summary::of(&all.iter().map(|outcome| outcome.figure).collect::<Vec<_>>());
         let spread = spread.map_or_else(String::new, |s| format!("{}–{}", figure(s.least), figure(s.most)));
         let verdict = match missed.len() {
             0 => "yes".into(),
@@ -209,17 +209,17 @@ mod tests {
 
     #[test]
     fn many_contestants_stand_below_each_other_and_what_is_empty_is_left_out() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         for who in 0..9 {
-            sheet.note("time", "XDP", &format!("case {who}"), "ns", f64::from(who));
+            results.note("time", "XDP", &format!("case {who}"), "ns", f64::from(who));
         }
-        let table = medians(&sheet, "time", "");
+        let table = medians(&results, "time", "");
         assert!(table.starts_with("| time (ns) | XDP |\n") && table.contains("| case 8 | 8.00 |"), "{table}");
-        sheet = Sheet::new("test", String::new());
-        sheet.note("time", "here", "a", "ns", 1.0);
-        sheet.note("time", "there", "b", "ns", 1.0);
-        assert!(medians(&sheet, "time", "here").starts_with("| time (ns) | a |\n"));
-        assert!(!ratios(&sheet, "time", "a", "").contains("there"), "nothing to compare with");
+        results = BenchResults::new("test", String::new());
+        results.note("time", "here", "a", "ns", 1.0);
+        results.note("time", "there", "b", "ns", 1.0);
+        assert!(medians(&results, "time", "here").starts_with("| time (ns) | a |\n"));
+        assert!(!ratios(&results, "time", "a", "").contains("there"), "nothing to compare with");
     }
 
     #[test]

@@ -7,14 +7,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::Fault;
-use super::keepalived::{self, Pace};
-use crate::bench::ways::{Family, haproxy};
-use crate::fault;
+use super::PeerFault;
+use super::keepalived::{self, VrrpPace};
+use crate::bench::access::{IpFamily, haproxy};
+use crate::dial::connect;
+use crate::fault::LabFault;
 use crate::lab::{Lab, Options};
-use crate::load::{bulk, echo};
 use crate::plan::{Host, vip4};
 use crate::process::{signal, wait_until};
+use crate::service::echo;
 
 /// Hosts of each.
 pub const NODES: usize = 2;
@@ -23,7 +24,7 @@ const VICTIM: u8 = 1;
 
 /// Which system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PeerSystem {
     /// At its defaults.
     Onevip,
     /// Asking `sshd` as often as the others do when they are fast.
@@ -38,7 +39,7 @@ pub enum Kind {
     HaproxyFast,
 }
 
-impl Kind {
+impl PeerSystem {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Onevip,
@@ -79,18 +80,18 @@ impl Kind {
         }
     }
 
-    fn pace(self) -> Option<Pace> {
+    fn pace(self) -> Option<VrrpPace> {
         match self {
-            Self::Keepalived => Some(Pace::Default),
-            Self::KeepalivedFast => Some(Pace::Fast),
+            Self::Keepalived => Some(VrrpPace::Default),
+            Self::KeepalivedFast => Some(VrrpPace::Fast),
             Self::Onevip | Self::OnevipFast | Self::Haproxy | Self::HaproxyFast => None,
         }
     }
 
-    fn checks(self) -> Option<haproxy::Pace> {
+    fn checks(self) -> Option<haproxy::CheckPace> {
         match self {
-            Self::Haproxy => Some(haproxy::Pace::Default),
-            Self::HaproxyFast => Some(haproxy::Pace::Fast),
+            Self::Haproxy => Some(haproxy::CheckPace::Default),
+            Self::HaproxyFast => Some(haproxy::CheckPace::Fast),
             Self::Onevip | Self::OnevipFast | Self::Keepalived | Self::KeepalivedFast => None,
         }
     }
@@ -113,7 +114,7 @@ const FAST: &str = "[health]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n";
 /// A system in its lab.
 pub struct Contestant {
     /// Which.
-    pub kind: Kind,
+    pub kind: PeerSystem,
     /// Its lab.
     pub lab: Lab,
     haproxy: Option<i32>,
@@ -125,7 +126,7 @@ impl Contestant {
     ///
     /// # Errors
     /// When something does not start, or nobody is served in the end.
-    pub fn set_up(kind: Kind, name: &str, clients: usize) -> Result<Self> {
+    pub fn set_up(kind: PeerSystem, name: &str, clients: usize) -> Result<Self> {
         let options = Options::new(&format!("{name}-{}", kind.suffix())).nodes(NODES).clients(clients).echo();
         let lab = Lab::up(kind.options(options)?)?;
         let clients = lab.plan().addresses4(Host::Client);
@@ -136,7 +137,7 @@ impl Contestant {
             }
         }
         if let Some(pace) = kind.checks() {
-            contestant.haproxy = Some(haproxy::start(&contestant.lab, pace, &[Family::V4])?);
+            contestant.haproxy = Some(haproxy::start(&contestant.lab, pace, &[IpFamily::V4])?);
         }
         contestant.settle(Duration::from_secs(20))?;
         Ok(contestant)
@@ -153,8 +154,11 @@ impl Contestant {
     /// Where its clients go.
     pub fn address(&self) -> Ipv4Addr {
         match self.kind {
-            Kind::Haproxy | Kind::HaproxyFast => self.lab.plan().addresses4(Host::Client2)[0],
-            Kind::Onevip | Kind::OnevipFast | Kind::Keepalived | Kind::KeepalivedFast => vip4(),
+            PeerSystem::Haproxy | PeerSystem::HaproxyFast => self.lab.plan().addresses4(Host::Client2)[0],
+            PeerSystem::Onevip
+            | PeerSystem::OnevipFast
+            | PeerSystem::Keepalived
+            | PeerSystem::KeepalivedFast => vip4(),
         }
     }
 
@@ -175,14 +179,14 @@ impl Contestant {
     ///
     /// # Errors
     /// When that fails.
-    pub fn inflict(&self, fault: Fault) -> Result<()> {
+    pub fn inflict(&self, fault: PeerFault) -> Result<()> {
         match (fault, self.kind) {
-            (Fault::PowerOff, _) => self.lab.fault(&fault::Fault::PowerOff(VICTIM)),
-            (Fault::FreezeSshd, _) => self.lab.fault(&fault::Fault::FreezeSshd(VICTIM)),
-            (Fault::FreezeDaemon, Kind::Onevip | Kind::OnevipFast) => {
-                self.lab.fault(&fault::Fault::FreezeOnevip(VICTIM))
+            (PeerFault::PowerOff, _) => self.lab.fault(&LabFault::PowerOff(VICTIM)),
+            (PeerFault::FreezeSshd, _) => self.lab.fault(&LabFault::FreezeSshd(VICTIM)),
+            (PeerFault::FreezeDaemon, PeerSystem::Onevip | PeerSystem::OnevipFast) => {
+                self.lab.fault(&LabFault::FreezeOnevip(VICTIM))
             }
-            (Fault::FreezeDaemon, _) => {
+            (PeerFault::FreezeDaemon, _) => {
                 self.signal_daemon(Signal::SIGSTOP);
                 Ok(())
             }
@@ -193,23 +197,23 @@ impl Contestant {
     ///
     /// # Errors
     /// When a part does not come back.
-    pub fn heal(&self, fault: Fault) -> Result<()> {
+    pub fn heal(&self, fault: PeerFault) -> Result<()> {
         self.lab.heal(None)?;
         match (fault, self.kind.pace()) {
-            (Fault::PowerOff, Some(pace)) => keepalived::start(&self.lab, VICTIM, pace).map(drop),
-            (Fault::FreezeDaemon, _) => {
+            (PeerFault::PowerOff, Some(pace)) => keepalived::start(&self.lab, VICTIM, pace).map(drop),
+            (PeerFault::FreezeDaemon, _) => {
                 self.signal_daemon(Signal::SIGCONT);
                 Ok(())
             }
-            (Fault::PowerOff | Fault::FreezeSshd, _) => Ok(()),
+            (PeerFault::PowerOff | PeerFault::FreezeSshd, _) => Ok(()),
         }
     }
 
     fn signal_daemon(&self, which: Signal) {
         let pids = match self.kind {
-            Kind::Haproxy | Kind::HaproxyFast => self.haproxy.into_iter().collect(),
-            Kind::Keepalived | Kind::KeepalivedFast => keepalived::pids(&self.lab, VICTIM),
-            Kind::Onevip | Kind::OnevipFast => vec![],
+            PeerSystem::Haproxy | PeerSystem::HaproxyFast => self.haproxy.into_iter().collect(),
+            PeerSystem::Keepalived | PeerSystem::KeepalivedFast => keepalived::pids(&self.lab, VICTIM),
+            PeerSystem::Onevip | PeerSystem::OnevipFast => vec![],
         };
         pids.into_iter().for_each(|pid| signal(pid, which));
     }
@@ -237,7 +241,7 @@ impl Contestant {
 
 /// The node that greets a client; none when that takes long.
 pub fn greeted_by(client: Ipv4Addr, to: Ipv4Addr) -> Option<u8> {
-    let mut stream = bulk::open(client.into(), (to, echo::PORT).into()).ok()?;
+    let mut stream = connect(client.into(), (to, echo::PORT).into()).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
     let mut greeting = [0];
     stream.read_exact(&mut greeting).ok()?;
@@ -250,17 +254,17 @@ mod tests {
 
     #[test]
     fn everybody_has_one_lane() {
-        let mut lanes: Vec<Kind> = Kind::LANES.concat();
-        assert_eq!(lanes.len(), Kind::ALL.len());
-        lanes.retain(|kind| !Kind::ALL.contains(kind));
+        let mut lanes: Vec<PeerSystem> = PeerSystem::LANES.concat();
+        assert_eq!(lanes.len(), PeerSystem::ALL.len());
+        lanes.retain(|kind| !PeerSystem::ALL.contains(kind));
         assert!(lanes.is_empty());
     }
 
     #[test]
     fn only_the_fast_onevip_asks_sshd_more_often() {
-        let text = |kind: Kind| kind.options(Options::new("x").nodes(NODES)).unwrap().config;
-        assert_eq!(text(Kind::Onevip), None, "the defaults");
-        let fast = text(Kind::OnevipFast).unwrap();
+        let text = |kind: PeerSystem| kind.options(Options::new("x").nodes(NODES)).unwrap().config;
+        assert_eq!(text(PeerSystem::Onevip), None, "the defaults");
+        let fast = text(PeerSystem::OnevipFast).unwrap();
         assert_eq!((fast.matches("200ms").count(), fast.matches("[health]").count()), (2, 1), "{fast}");
     }
 }

@@ -13,7 +13,7 @@ use crate::process::spawn_background;
 
 /// How it is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum VrrpPace {
     /// `advert_int 1`, no checks: what one gets without asking for more.
     Default,
     /// VRRP version 3 with `advert_int 0.1`, and a script that asks `sshd` for its banner every second.
@@ -24,7 +24,7 @@ pub enum Pace {
 ///
 /// # Errors
 /// When it is not installed, or a file cannot be written.
-pub fn start(lab: &Lab, id: u8, pace: Pace) -> Result<i32> {
+pub fn start(lab: &Lab, id: u8, pace: VrrpPace) -> Result<i32> {
     let dir = lab.node(id).dir();
     let check = dir.join("banner");
     fs::write(&check, BANNER)?;
@@ -57,15 +57,15 @@ pub fn pids(lab: &Lab, id: u8) -> Vec<i32> {
 const BANNER: &str = "#!/bin/bash\n\
     exec 3<>/dev/tcp/127.0.0.1/22 && read -r -t 1 -u 3 line && [[ $line == SSH-2* ]]\n";
 
-fn text(id: u8, pace: Pace, check: &str) -> String {
+fn text(id: u8, pace: VrrpPace, check: &str) -> String {
     let priority = 110 - id;
     let (version, interval) = match pace {
-        Pace::Default => (2, "1"),
-        Pace::Fast => (3, "0.1"),
+        VrrpPace::Default => (2, "1"),
+        VrrpPace::Fast => (3, "0.1"),
     };
     let (script, track) = match pace {
-        Pace::Default => (String::new(), ""),
-        Pace::Fast => (
+        VrrpPace::Default => (String::new(), ""),
+        VrrpPace::Fast => (
             format!(
                 "vrrp_script sshd {{\n  script \"{check}\"\n  interval 1\n  timeout 1\n  fall 2\n  rise 2\n}}\n"
             ),
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_first_host_comes_first_and_only_the_fast_one_checks() {
-        let (slow, fast) = (text(1, Pace::Default, "/x"), text(2, Pace::Fast, "/x"));
+        let (slow, fast) = (text(1, VrrpPace::Default, "/x"), text(2, VrrpPace::Fast, "/x"));
         assert!(slow.contains("priority 109") && fast.contains("priority 108"));
         assert!(slow.contains("advert_int 1\n") && !slow.contains("script \""));
         assert!(fast.contains("advert_int 0.1\n") && fast.contains("script \"/x\""));

@@ -7,7 +7,7 @@
 
 mod contestant;
 mod keepalived;
-pub mod tape;
+pub mod samples;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -16,15 +16,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 
-use self::contestant::{Contestant, Kind};
-use self::tape::Tape;
+use self::contestant::{Contestant, PeerSystem};
+use self::samples::AttemptSamples;
 
 pub use self::contestant::greeted_by;
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
 use super::stats::{median, sorted};
 use crate::load::attempts::{Attempts, Target};
-use crate::load::echo;
+use crate::service::echo;
 
 /// Client addresses; half of them, more or less, meet the host that fails.
 const CLIENTS: usize = 24;
@@ -39,13 +39,13 @@ const UNSERVED: &str = "clients that were not served again while it was watched"
 
 /// What happens to the host that serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum PeerFault {
     PowerOff,
     FreezeDaemon,
     FreezeSshd,
 }
 
-impl Fault {
+impl PeerFault {
     const ALL: [Self; 3] = [Self::PowerOff, Self::FreezeDaemon, Self::FreezeSshd];
 
     fn word(self) -> &'static str {
@@ -92,35 +92,36 @@ impl Fault {
 ///
 /// # Errors
 /// When a lab cannot be built, a system does not come to order, or the user interrupts.
-pub fn run(name: &str, rounds: usize, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("peers", command);
-    sheet.set("rounds", rounds);
-    sheet.set("hosts of each", contestant::NODES);
+pub fn run(name: &str, rounds: usize, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("peers", command);
+    results.set("rounds", rounds);
+    results.set("hosts of each", contestant::NODES);
     let progress = Progress::new("peers");
     progress.tell("a lab for each", true);
-    let set_up = |kind: &Kind| Contestant::set_up(*kind, name, CLIENTS);
+    let set_up = |kind: &PeerSystem| Contestant::set_up(*kind, name, CLIENTS);
     let mut lanes: Vec<Vec<Contestant>> =
-        Kind::LANES.iter().map(|lane| lane.iter().map(set_up).collect()).collect::<Result<_>>()?;
-    for fault in Fault::ALL {
+        PeerSystem::LANES.iter().map(|lane| lane.iter().map(set_up).collect()).collect::<Result<_>>()?;
+    for fault in PeerFault::ALL {
         let figures = all_lanes(&mut lanes, fault, rounds, &progress)?;
         // In the order of `ALL`, whoever was ready first.
-        for kind in Kind::ALL {
+        for kind in PeerSystem::ALL {
             let own = figures.iter().filter(|figures| figures.kind == kind);
-            own.for_each(|figures| figures.note(fault, &mut sheet));
+            own.for_each(|figures| figures.note(fault, &mut results));
         }
     }
     lanes.into_iter().flatten().try_for_each(Contestant::take_down)?;
-    let peers = [Kind::Keepalived, Kind::KeepalivedFast, Kind::Haproxy, Kind::HaproxyFast];
+    let peers =
+        [PeerSystem::Keepalived, PeerSystem::KeepalivedFast, PeerSystem::Haproxy, PeerSystem::HaproxyFast];
     for peer in peers {
-        sheet.aims.push(Aim::at_most(GAP, Kind::Onevip.word(), Some(peer.word()), 1.0));
+        results.aims.push(Aim::at_most(GAP, PeerSystem::Onevip.word(), Some(peer.word()), 1.0));
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 /// What one turn has shown.
 struct Figures {
-    kind: Kind,
+    kind: PeerSystem,
     /// Seconds, sorted.
     gaps: Vec<f64>,
     unserved_percent: f64,
@@ -128,9 +129,9 @@ struct Figures {
 }
 
 impl Figures {
-    fn note(&self, fault: Fault, sheet: &mut Sheet) {
+    fn note(&self, fault: PeerFault, results: &mut BenchResults) {
         let mut note =
-            |metric, unit, figure| sheet.note(metric, fault.word(), self.kind.word(), unit, figure);
+            |metric, unit, figure| results.note(metric, fault.word(), self.kind.word(), unit, figure);
         note(GAP, "s", median(&self.gaps).unwrap_or(0.0));
         note(WORST, "s", self.gaps.last().copied().unwrap_or(0.0));
         note(UNSERVED, "%", self.unserved_percent);
@@ -141,7 +142,7 @@ impl Figures {
 /// All rounds of a fault; of each contestant in the order of the rounds.
 fn all_lanes(
     lanes: &mut [Vec<Contestant>],
-    fault: Fault,
+    fault: PeerFault,
     rounds: usize,
     progress: &Progress,
 ) -> Result<Vec<Figures>> {
@@ -150,7 +151,7 @@ fn all_lanes(
             scope.spawn(move || {
                 let mut figures = Vec::new();
                 take_turns(progress, fault.word(), rounds, lane, |contestant| {
-                    figures.push(play(contestant, fault)?);
+                    figures.push(fail(contestant, fault)?);
                     Ok(())
                 })?;
                 Ok(figures)
@@ -163,21 +164,22 @@ fn all_lanes(
     })
 }
 
-fn play(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
+/// One turn: breaks a contestant, waits until it serves everybody again, and mends it.
+fn fail(contestant: &mut Contestant, fault: PeerFault) -> Result<Figures> {
     let kind = contestant.kind;
     let affected = contestant.affected()?;
     let target = fault.target(contestant.address());
     let attempts = Attempts::start(&contestant.lab, &affected, target)?;
-    let mut tape = Tape::default();
-    let ready = tape.watch(&attempts, ORDER_WITHIN, |tape| tape.served(&affected, target.limit))?;
+    let mut samples = AttemptSamples::default();
+    let ready = samples.watch(&attempts, ORDER_WITHIN, |samples| samples.served(&affected, target.limit))?;
     ensure!(ready, "{} does not serve everybody before the fault", kind.word());
     let from = Instant::now();
     contestant.inflict(fault)?;
-    tape.watch(&attempts, fault.most(), |tape| {
-        from.elapsed() >= fault.least() && tape.served(&affected, target.limit)
+    samples.watch(&attempts, fault.most(), |samples| {
+        from.elapsed() >= fault.least() && samples.served(&affected, target.limit)
     })?;
     let gaps: Vec<Option<f64>> =
-        affected.iter().map(|&client| tape.gap(client, from - target.limit)).collect();
+        affected.iter().map(|&client| samples.gap(client, from - target.limit)).collect();
     let never = gaps.iter().filter(|gap| gap.is_none()).count();
     let gaps = sorted(gaps.into_iter().map(|gap| gap.unwrap_or(fault.most().as_secs_f64())));
     let answers = contestant.lab.who_has("client", contestant.address(), ASKED)?;
@@ -185,7 +187,7 @@ fn play(contestant: &mut Contestant, fault: Fault) -> Result<Figures> {
     let unserved_percent = never as f64 * 100.0 / affected.len() as f64;
     let figures = Figures { kind, gaps, unserved_percent, hosts: hosts.len() };
     contestant.heal(fault)?;
-    let healed = tape.watch(&attempts, ORDER_WITHIN, |tape| tape.served(&affected, target.limit))?;
+    let healed = samples.watch(&attempts, ORDER_WITHIN, |samples| samples.served(&affected, target.limit))?;
     ensure!(healed, "{} does not serve everybody after {}", kind.word(), fault.word());
     drop(attempts);
     contestant.settle(ORDER_WITHIN)?;
@@ -198,16 +200,17 @@ mod tests {
 
     #[test]
     fn a_turn_becomes_a_sample_of_each_metric() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         let gaps = vec![0.1, 0.2, 0.9];
-        let figures = Figures { kind: Kind::OnevipFast, gaps, unserved_percent: 25.0, hosts: 2 };
-        figures.note(Fault::PowerOff, &mut sheet);
-        let of = |metric| sheet.find(metric, Fault::PowerOff.word(), "onevip, fast").unwrap().samples[0];
+        let figures = Figures { kind: PeerSystem::OnevipFast, gaps, unserved_percent: 25.0, hosts: 2 };
+        figures.note(PeerFault::PowerOff, &mut results);
+        let of =
+            |metric| results.find(metric, PeerFault::PowerOff.word(), "onevip, fast").unwrap().samples[0];
         assert_eq!([of(GAP), of(WORST), of(UNSERVED), of(HOSTS)], [0.2, 0.9, 25.0, 2.0]);
     }
 
     #[test]
     fn every_fault_is_watched_at_least_for_less_than_at_most() {
-        assert!(Fault::ALL.into_iter().all(|fault| fault.least() < fault.most()));
+        assert!(PeerFault::ALL.into_iter().all(|fault| fault.least() < fault.most()));
     }
 }

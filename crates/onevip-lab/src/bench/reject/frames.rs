@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use onevip_core::{BUCKETS, Hasher};
 
-use super::Family;
+use super::IpFamily;
 use crate::load::segment::{Segment, flag};
-use crate::plan::{Host, Plan, multicast_mac, vip4, vip6};
+use crate::plan::{Host, LabPlan, multicast_mac, vip4, vip6};
 use crate::wire::parse_mac;
 
 /// Addresses that frames come from.
@@ -22,10 +22,10 @@ const LEAST: usize = 60;
 const NOBODY: &str = "02:00:00:00:0f:0f";
 
 /// To the VIP at the cluster MAC, or at a MAC that is none of the receiver's; one a source.
-pub fn frames(family: Family, to_us: bool) -> Vec<Vec<u8>> {
+pub fn frames(family: IpFamily, to_us: bool) -> Vec<Vec<u8>> {
     let cluster_mac = multicast_mac(&[vip4().into(), vip6().into()]);
     let mut segment = Segment {
-        from_mac: parse_mac(&Plan::mac(Host::Client)),
+        from_mac: parse_mac(&LabPlan::mac(Host::Client)),
         to_mac: parse_mac(if to_us { &cluster_mac } else { NOBODY }),
         from: (Ipv4Addr::UNSPECIFIED, 40_000),
         to: (vip4(), 22),
@@ -49,12 +49,12 @@ pub fn frames(family: Family, to_us: bool) -> Vec<Vec<u8>> {
 }
 
 /// Addresses that belong to the second of two nodes, whoever hashes all of an address.
-fn foreign_sources(family: Family) -> Vec<IpAddr> {
+fn foreign_sources(family: IpFamily) -> Vec<IpAddr> {
     let hasher = Hasher { seed: SEED, blocks: Some(2), ..Hasher::DEFAULT };
     let foreign = |ip: &IpAddr| hasher.bucket(*ip, 0, 0).index() >= BUCKETS / 2;
     let address = |i: u32| match family {
-        Family::V4 => IpAddr::from(Ipv4Addr::from(0xc633_6500 + i * 37)),
-        Family::V6 => Ipv6Addr::from(u128::from(NETWORK6) + (0x65 << 64) + u128::from(i) * 37).into(),
+        IpFamily::V4 => IpAddr::from(Ipv4Addr::from(0xc633_6500 + i * 37)),
+        IpFamily::V6 => Ipv6Addr::from(u128::from(NETWORK6) + (0x65 << 64) + u128::from(i) * 37).into(),
     };
     (1..u32::MAX).map(address).filter(foreign).take(SOURCES).collect()
 }
@@ -65,23 +65,23 @@ mod tests {
 
     #[test]
     fn sources_are_foreign_and_all_different() {
-        for family in Family::ALL {
+        for family in IpFamily::ALL {
             let mut sources = foreign_sources(family);
             sources.sort();
             sources.dedup();
             assert_eq!(sources.len(), SOURCES);
             assert!(!sources.contains(&family.vip()));
-            assert!(sources.iter().all(|source| Family::of(*source) == family));
+            assert!(sources.iter().all(|source| IpFamily::of(*source) == family));
         }
     }
 
     #[test]
     fn frames_are_small_and_for_the_vip() {
-        let frame = &frames(Family::V4, true)[0];
+        let frame = &frames(IpFamily::V4, true)[0];
         let segment = Segment::parse(frame).unwrap();
         assert_eq!((frame.len(), segment.to, segment.to_mac[0]), (60, (vip4(), 22), 1));
-        assert_eq!(Segment::parse(&frames(Family::V4, false)[0]).unwrap().to_mac[0], 2);
-        let frame = &frames(Family::V6, true)[0];
+        assert_eq!(Segment::parse(&frames(IpFamily::V4, false)[0]).unwrap().to_mac[0], 2);
+        let frame = &frames(IpFamily::V6, true)[0];
         assert_eq!((frame.len(), frame[0], &frame[38..54]), (74, 1, &vip6().octets()[..]));
         assert_eq!(&frame[22..26], &NETWORK6.octets()[..4], "what xt_cluster hashes");
     }

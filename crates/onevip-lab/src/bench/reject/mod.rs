@@ -1,29 +1,29 @@
 //! `onevip-lab bench reject`: what a foreign packet costs the node that drops it, over the whole receive path.
 //!
 //! Every host of such a cluster receives every packet, so this is the price of the idea. Frames are sent into the
-//! interface of a node as a driver would find them in its ring (`sender.rs`), faster than the node can take them. Its
+//! interface of a node as a driver would find them in its ring (`frame_sender.rs`), faster than the node can take them. Its
 //! receive path runs in a kernel thread of its own (threaded NAPI), whose processor time the scheduler counts in
-//! nanoseconds (`receiver.rs`): that, divided by the frames taken, is the figure. The sender's work is not in it, and
+//! nanoseconds (`receive_path.rs`): that, divided by the frames taken, is the figure. The sender's work is not in it, and
 //! neither is what other tasks do meanwhile.
 //!
 //! The peers' rules are those that Pacemaker's agent `IPaddr2` installs for a cluster address (resource-agents since
 //! June 2026, `clusterip_firewall`): at prerouting, priority mangle, accept what hashes to this node, drop the rest.
 
+mod frame_sender;
 mod frames;
-mod receiver;
+mod receive_path;
 mod rules;
-mod sender;
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+use self::frame_sender::FrameSender;
 use self::frames::{SOURCES, frames};
-use self::receiver::Receiver;
-use self::sender::Sender;
+use self::receive_path::ReceivePath;
+use super::access::IpFamily;
+use super::results::{Aim, BenchResults};
 use super::rounds::{Progress, take_turns};
-use super::sheet::{Aim, Sheet};
-use super::ways::Family;
 use crate::lab::{Lab, Options};
 
 /// Frames a turn, over all sources. (What is more than the node can take is lost in its ring.)
@@ -31,7 +31,7 @@ pub const FRAMES: u32 = 400_000;
 const METRIC: &str = "processor time per foreign packet";
 const FILTER: &str = "of that, above the floor";
 
-impl Family {
+impl IpFamily {
     fn scenario(self) -> &'static str {
         match self {
             Self::V4 => "foreign TCP packet",
@@ -49,7 +49,7 @@ impl Family {
 
 /// Who drops the packet, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contestant {
+enum Filter {
     Native,
     Generic,
     Tc,
@@ -59,7 +59,7 @@ enum Contestant {
     Floor,
 }
 
-impl Contestant {
+impl Filter {
     const ALL: [Self; 6] = [Self::Native, Self::Generic, Self::Tc, Self::Iptables, Self::Nft, Self::Floor];
 
     fn word(self) -> &'static str {
@@ -75,10 +75,10 @@ impl Contestant {
 }
 
 /// One contestant on its node.
-struct Arena {
-    contestant: Contestant,
-    receiver: Receiver,
-    sender: Sender,
+struct ContestantNode {
+    contestant: Filter,
+    receiver: ReceivePath,
+    sender: FrameSender,
 }
 
 /// Measures in a lab of its own.
@@ -86,64 +86,64 @@ struct Arena {
 /// # Errors
 /// When the lab cannot be built, the kernel lacks what the measurement needs (threaded NAPI on veth, live frames), a
 /// frame was not dropped, or the user interrupts.
-pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result<Sheet> {
-    let mut sheet = Sheet::new("reject", command);
-    sheet.set("frames per turn", count);
-    sheet.set("rounds", rounds);
-    let lab = Lab::up(Options::new(lab_name).nodes(Contestant::ALL.len()).clients(1).no_onevip())?;
+pub fn run(lab_name: &str, rounds: usize, count: u32, command: String) -> Result<BenchResults> {
+    let mut results = BenchResults::new("reject", command);
+    results.set("frames per turn", count);
+    results.set("rounds", rounds);
+    let lab = Lab::up(Options::new(lab_name).nodes(Filter::ALL.len()).clients(1).no_onevip())?;
     for (name, program) in [("iptables", "iptables"), ("nftables", "nft")] {
-        sheet.set(name, lab.exec_ok("unix1", &[program, "--version"])?.trim());
+        results.set(name, lab.exec_ok("unix1", &[program, "--version"])?.trim());
     }
-    let mut arenas = Vec::new();
-    for (contestant, id) in Contestant::ALL.into_iter().zip(1..) {
+    let mut nodes = Vec::new();
+    for (contestant, id) in Filter::ALL.into_iter().zip(1..) {
         rules::prepare(&lab, contestant, id)?;
-        let receiver = Receiver::prepare(&lab, id)?;
-        let sender = Sender::new(&lab, id)?;
-        arenas.push(Arena { contestant, receiver, sender });
+        let receiver = ReceivePath::prepare(&lab, id)?;
+        let sender = FrameSender::new(&lab, id)?;
+        nodes.push(ContestantNode { contestant, receiver, sender });
     }
     let progress = Progress::new("reject");
-    for family in Family::ALL {
+    for family in IpFamily::ALL {
         // The first turn of each fills caches and pools.
-        arenas.iter_mut().try_for_each(|arena| turn(&lab, arena, family, count / 10).map(drop))?;
-        take_turns(&progress, family.scenario(), rounds, &mut arenas, |arena| {
-            let ns = turn(&lab, arena, family, count)?;
-            sheet.note(METRIC, family.scenario(), arena.contestant.word(), "ns", ns);
+        nodes.iter_mut().try_for_each(|node| turn(&lab, node, family, count / 10).map(drop))?;
+        take_turns(&progress, family.scenario(), rounds, &mut nodes, |node| {
+            let ns = turn(&lab, node, family, count)?;
+            results.note(METRIC, family.scenario(), node.contestant.word(), "ns", ns);
             Ok(())
         })?;
     }
     lab.down()?;
-    Family::ALL.into_iter().for_each(|family| note_filters(&mut sheet, family.scenario()));
-    for peer in [Contestant::Iptables, Contestant::Nft] {
-        sheet.aims.push(Aim::at_most(METRIC, Contestant::Native.word(), Some(peer.word()), 0.2));
-        sheet.aims.push(Aim::at_most(METRIC, Contestant::Tc.word(), Some(peer.word()), 0.5));
+    IpFamily::ALL.into_iter().for_each(|family| note_filters(&mut results, family.scenario()));
+    for peer in [Filter::Iptables, Filter::Nft] {
+        results.aims.push(Aim::at_most(METRIC, Filter::Native.word(), Some(peer.word()), 0.2));
+        results.aims.push(Aim::at_most(METRIC, Filter::Tc.word(), Some(peer.word()), 0.5));
     }
-    sheet.finish();
-    Ok(sheet)
+    results.finish();
+    Ok(results)
 }
 
 /// What is left when the floor is taken away: the price of filtering alone, for those who filter behind the allocation of
 /// an `sk_buff`, which costs all of them the same.
-fn note_filters(sheet: &mut Sheet, scenario: &str) {
-    let of = |sheet: &Sheet, contestant: Contestant| {
-        let series = sheet.find(METRIC, scenario, contestant.word());
+fn note_filters(results: &mut BenchResults, scenario: &str) {
+    let of = |results: &BenchResults, contestant: Filter| {
+        let series = results.find(METRIC, scenario, contestant.word());
         series.map_or_else(Vec::new, |series| series.samples.clone())
     };
-    let floor = of(sheet, Contestant::Floor);
-    for contestant in [Contestant::Tc, Contestant::Iptables, Contestant::Nft] {
-        for (ns, floor) in of(sheet, contestant).into_iter().zip(&floor) {
-            sheet.note(FILTER, scenario, contestant.word(), "ns", ns - floor);
+    let floor = of(results, Filter::Floor);
+    for contestant in [Filter::Tc, Filter::Iptables, Filter::Nft] {
+        for (ns, floor) in of(results, contestant).into_iter().zip(&floor) {
+            results.note(FILTER, scenario, contestant.word(), "ns", ns - floor);
         }
     }
 }
 
 /// Sends, and returns what each frame that was taken has cost, in ns.
-fn turn(lab: &Lab, arena: &mut Arena, family: Family, count: u32) -> Result<f64> {
-    let before = arena.receiver.read(lab)?;
-    for frame in frames(family, arena.contestant != Contestant::Floor) {
-        arena.sender.send(lab, &frame, count / SOURCES as u32)?;
+fn turn(lab: &Lab, node: &mut ContestantNode, family: IpFamily, count: u32) -> Result<f64> {
+    let before = node.receiver.read(lab)?;
+    for frame in frames(family, node.contestant != Filter::Floor) {
+        node.sender.send(lab, &frame, count / SOURCES as u32)?;
     }
-    let after = arena.receiver.settle(lab)?;
-    let (name, taken) = (arena.contestant.word(), after.frames - before.frames);
+    let after = node.receiver.settle(lab)?;
+    let (name, taken) = (node.contestant.word(), after.frames - before.frames);
     ensure!(
         taken >= u64::from(count) / 50,
         "{name}: of {count} frames only {taken} were taken: live frames do not reach the node"
@@ -164,13 +164,13 @@ mod tests {
 
     #[test]
     fn the_floor_is_taken_away_round_by_round() {
-        let mut sheet = Sheet::new("test", String::new());
+        let mut results = BenchResults::new("test", String::new());
         for (floor, tc) in [(500.0, 550.0), (700.0, 740.0)] {
-            sheet.note(METRIC, "x", Contestant::Tc.word(), "ns", tc);
-            sheet.note(METRIC, "x", Contestant::Floor.word(), "ns", floor);
+            results.note(METRIC, "x", Filter::Tc.word(), "ns", tc);
+            results.note(METRIC, "x", Filter::Floor.word(), "ns", floor);
         }
-        note_filters(&mut sheet, "x");
-        assert_eq!(sheet.find(FILTER, "x", Contestant::Tc.word()).unwrap().samples, [50.0, 40.0]);
-        assert!(sheet.find(FILTER, "x", Contestant::Floor.word()).is_none());
+        note_filters(&mut results, "x");
+        assert_eq!(results.find(FILTER, "x", Filter::Tc.word()).unwrap().samples, [50.0, 40.0]);
+        assert!(results.find(FILTER, "x", Filter::Floor.word()).is_none());
     }
 }

@@ -8,33 +8,33 @@ use onevip_core::hash::{jhash2, reciprocal_scale};
 use onevip_core::{Hasher, Selector};
 
 use super::frames::{NETWORK6, SEED};
-use super::{Contestant, Family};
+use super::{Filter, IpFamily};
 use crate::lab::Lab;
-use crate::net::{INTERFACE, feed, ip_batch};
+use crate::net::{INTERFACE, ip_batch};
 use crate::plan::{Host, vip4, vip6};
-use crate::process::run_ok;
+use crate::process::{feed, run_ok};
 use crate::wire::parse_mac;
 
 /// Prepares a node. It has the VIP's addresses, so that whatever passes a filter is received and counted.
 ///
 /// # Errors
 /// When the kernel or a program refuses.
-pub fn prepare(lab: &Lab, contestant: Contestant, id: u8) -> Result<()> {
+pub fn prepare(lab: &Lab, contestant: Filter, id: u8) -> Result<()> {
     let (vip4, vip6, host) = (vip4(), vip6(), Host::Node(id));
     let addresses =
         format!("addr add {vip4}/32 dev {INTERFACE}\naddr add {vip6}/128 dev {INTERFACE} nodad\n");
     ip_batch(lab.name(), host, &addresses)?;
     let host = host.to_string();
     match contestant {
-        Contestant::Native => attach(lab, &host, id, Accelerate::Xdp),
-        Contestant::Generic => attach(lab, &host, id, Accelerate::XdpGeneric),
-        Contestant::Tc => attach(lab, &host, id, Accelerate::Off),
-        Contestant::Iptables => Family::ALL.into_iter().try_for_each(|family| iptables(lab, &host, family)),
-        Contestant::Nft => Family::ALL.into_iter().try_for_each(|family| {
+        Filter::Native => attach(lab, &host, id, Accelerate::Xdp),
+        Filter::Generic => attach(lab, &host, id, Accelerate::XdpGeneric),
+        Filter::Tc => attach(lab, &host, id, Accelerate::Off),
+        Filter::Iptables => IpFamily::ALL.into_iter().try_for_each(|family| iptables(lab, &host, family)),
+        Filter::Nft => IpFamily::ALL.into_iter().try_for_each(|family| {
             let mut nft = lab.command(&host, "nft")?;
             feed(nft.args(["-f", "-"]), &nft_rules(family))
         }),
-        Contestant::Floor => Ok(()),
+        Filter::Floor => Ok(()),
     }
 }
 
@@ -57,10 +57,10 @@ fn attach(lab: &Lab, host: &str, id: u8, accelerate: Accelerate) -> Result<()> {
     })?
 }
 
-fn nft_rules(family: Family) -> String {
+fn nft_rules(family: IpFamily) -> String {
     let ip = match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
+        IpFamily::V4 => "ip",
+        IpFamily::V6 => "ip6",
     };
     let to_us = format!("iif \"{INTERFACE}\" {ip} daddr {}", family.vip());
     format!(
@@ -73,10 +73,10 @@ fn nft_rules(family: Family) -> String {
 
 /// The node that `xt_cluster` does not choose. For IPv6 it hashes only the first 32 bits of a source, which all of ours
 /// have in common.
-fn local_node(family: Family) -> u32 {
+fn local_node(family: IpFamily) -> u32 {
     match family {
-        Family::V4 => 1,
-        Family::V6 => {
+        IpFamily::V4 => 1,
+        IpFamily::V6 => {
             let octets = NETWORK6.octets();
             let first = u32::from_ne_bytes([octets[0], octets[1], octets[2], octets[3]]);
             2 - reciprocal_scale(jhash2(&[first], SEED), 2)
@@ -84,7 +84,7 @@ fn local_node(family: Family) -> u32 {
     }
 }
 
-fn iptables(lab: &Lab, host: &str, family: Family) -> Result<()> {
+fn iptables(lab: &Lab, host: &str, family: IpFamily) -> Result<()> {
     let (vip, seed, local) = (family.vip().to_string(), format!("{SEED:#x}"), local_node(family).to_string());
     let own =
         ["-m", "cluster", "--cluster-hash-seed", &seed, "--cluster-total-nodes", "2", "--cluster-local-node"];
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn nftables_is_told_the_same_in_both_families() {
-        let (v4, v6) = (nft_rules(Family::V4), nft_rules(Family::V6));
+        let (v4, v6) = (nft_rules(IpFamily::V4), nft_rules(IpFamily::V6));
         assert!(v4.contains("ip daddr 198.51.100.10 jhash ip saddr mod 2"), "{v4}");
         assert!(v6.contains("ip6 daddr 2001:db8::10 jhash ip6 saddr mod 2"), "{v6}");
         assert_eq!(
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_local_node_of_xt_cluster_is_one_of_two() {
-        assert_eq!(local_node(Family::V4), 1);
-        assert!((1..=2).contains(&local_node(Family::V6)));
+        assert_eq!(local_node(IpFamily::V4), 1);
+        assert!((1..=2).contains(&local_node(IpFamily::V6)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use onevip_lab::plan::Plan;
+use onevip_lab::plan::LabPlan;
 use onevip_lab::wire::Tap;
 use onevip_lab::{Host, Lab, wait_until};
 
@@ -89,7 +89,8 @@ fn ipv4(to: &str, protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, payload
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let mut frame = [mac(to), mac(&Plan::mac(Host::Client)), vec![8, 0], header, payload.to_vec()].concat();
+    let mut frame =
+        [mac(to), mac(&LabPlan::mac(Host::Client)), vec![8, 0], header, payload.to_vec()].concat();
     frame.resize(60, 0);
     frame
 }

@@ -192,7 +192,7 @@ pub fn status(lab: &Lab, node: u8) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// How often a node judged a packet for this reason, in the authority or, early, in XDP.
+/// How often a node gave a packet a verdict for this reason, in the authority or, early, in XDP.
 pub fn verdicts(lab: &Lab, node: u8, reason: Reason) -> u64 {
     let verdicts = &status(lab, node)["verdicts"];
     ["ingress", "xdp"].iter().map(|program| verdicts[program][reason.label()].as_u64().unwrap()).sum()

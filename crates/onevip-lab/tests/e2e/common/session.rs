@@ -71,7 +71,7 @@ impl Session {
     pub fn while_typing<T>(&mut self, bytes: usize, story: impl FnOnce(&AtomicU32) -> T) -> (T, Duration) {
         let (done, echoes) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            let typist = scope.spawn(|| {
+            let typing = scope.spawn(|| {
                 let mut longest = Duration::ZERO;
                 while !done.load(Ordering::Relaxed) {
                     let start = Instant::now();
@@ -81,10 +81,10 @@ impl Session {
                 }
                 longest
             });
-            // Also a story that fails must let the typist end.
+            // Also a story that fails must let the thread end.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| story(&echoes)));
             done.store(true, Ordering::Relaxed);
-            let longest = typist.join();
+            let longest = typing.join();
             match result {
                 Ok(told) => (told, longest.unwrap()),
                 Err(panic) => std::panic::resume_unwind(panic),
