@@ -30,6 +30,8 @@ pub struct Retired {
 }
 
 const ALL: &[&str] = &["crates/onevip"];
+/// What judges in the core are verdicts about packets; what is retired are those about checks.
+const HEALTH: &[&str] = &["crates/onevip-health/", "crates/onevip/src/health/"];
 const LAB: &[&str] = &["crates/onevip-lab/"];
 /// All but the kernel part, whose pinned maps and flags keep their names over upgrades, and the lab.
 const DAEMON: &[&str] = &[
@@ -62,7 +64,7 @@ pub const RETIRED: &[Retired] = &[
     word(&["margin", "margins"], "lease slack", Where::Names, ALL),
     word(&["toll", "tolls"], "impact", Where::Everywhere, ALL),
     word(&["board", "boards"], "results", Where::Names, DAEMON),
-    word(&["judge", "judges"], "hysteresis", Where::Names, DAEMON),
+    word(&["judge", "judges"], "hysteresis", Where::Names, HEALTH),
     word(&["ladder", "ladders"], "weight steps", Where::Everywhere, ALL),
     word(&["course", "courses"], "check", Where::Names, ALL),
     word(&["sight", "sights"], "socket snapshot", Where::Names, ALL),
