@@ -1,8 +1,8 @@
 //! The checks on the tree in which this crate lies. One test for each, so that a failure names what is broken.
 
-use onevip_tidy::rust::{self, RustFile};
-use onevip_tidy::{Exception, Failure, Tree};
-use onevip_tidy::{circles, documents, exceptions, failure, fields, heads, rooms, size, types, vocabulary};
+use crate::rust::{self, RustFile};
+use crate::{Exception, Failure, Tree};
+use crate::{circles, documents, exceptions, failure, fields, heads, rooms, size, types, vocabulary};
 use std::path::Path;
 use std::sync::LazyLock;
 
