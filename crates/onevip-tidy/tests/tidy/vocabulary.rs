@@ -30,6 +30,8 @@ pub struct Retired {
 }
 
 const ALL: &[&str] = &["crates/onevip"];
+/// Of those, the ones in which a letter is no part of a word, a margin none of a text, and a guest no virtual machine.
+const SERVING: &[&str] = &["crates/onevip/", "crates/onevip-core/", "crates/onevip-health/"];
 const PROGRAM: &[&str] = &["crates/onevip/"];
 const KERNEL: &[&str] = &["crates/onevip-bpf/bpf/"];
 /// What judges in the core are verdicts about packets; what is retired are those about checks.
@@ -58,12 +60,12 @@ pub const RETIRED: &[Retired] = &[
     word(&["desk", "desks"], "sessions, doctor or rpc", Where::Everywhere, ALL),
     word(&["steward", "stewards"], "control handler", Where::Everywhere, ALL),
     word(&["warden", "wardens"], "reconciler", Where::Everywhere, ALL),
-    word(&["letter", "letters"], "rpc message", Where::Everywhere, DAEMON),
+    word(&["letter", "letters"], "rpc message", Where::Everywhere, SERVING),
     word(&["post", "posts", "mail", "mails"], "rpc transport", Where::Names, DAEMON),
     word(&["news"], "events", Where::Everywhere, PROGRAM),
     word(&["gather", "gathers"], "report", Where::Nouns, DAEMON),
     word(&["ears"], "link activity", Where::Everywhere, ALL),
-    word(&["margin", "margins"], "lease slack", Where::Names, DAEMON),
+    word(&["margin", "margins"], "lease slack", Where::Names, SERVING),
     word(&["toll", "tolls"], "impact", Where::Everywhere, ALL),
     word(&["board", "boards"], "results", Where::Names, DAEMON),
     word(&["judge", "judges"], "hysteresis", Where::Names, HEALTH),
@@ -71,14 +73,14 @@ pub const RETIRED: &[Retired] = &[
     word(&["course", "courses"], "check", Where::Names, DAEMON),
     word(&["sight", "sights"], "socket snapshot", Where::Names, DAEMON),
     word(&["knock", "knocks", "knocking"], "probe", Where::Everywhere, ALL),
-    word(&["witness", "witnesses"], "peer check", Where::Everywhere, DAEMON),
+    word(&["witness", "witnesses"], "peer check", Where::Everywhere, SERVING),
     word(&["stand", "stands"], "peer check", Where::Nouns, DAEMON),
     word(&["examination", "examinations"], "peer check", Where::Everywhere, ALL),
     word(&["tally", "tallies"], "counters", Where::Everywhere, ALL),
     word(&["heir", "heirs"], "hand-over", Where::Everywhere, PROGRAM),
     word(&["keeper", "keepers"], "list", Where::Everywhere, DAEMON),
     word(&["spread"], "replication", Where::Nouns, DAEMON),
-    word(&["guest", "guests"], "local sessions (the kernel's flag stays GUESTS)", Where::Everywhere, DAEMON),
+    word(&["guest", "guests"], "local sessions (the kernel's flag stays GUESTS)", Where::Everywhere, SERVING),
     word(&["onlooker", "onlookers"], "dry run", Where::Everywhere, ALL),
     word(&["inquiry", "inquiries"], "context", Where::Everywhere, ALL),
     word(&["judged"], "verdict", Where::Names, KERNEL),
