@@ -14,7 +14,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test lint bench failover health load simulate fuzz vms install clean
+.PHONY: help build demo test tidy lint deny bench failover health load simulate fuzz vms install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -34,10 +34,19 @@ test:            ## everything: unit, property, verdict, differential, simulated
 	@scripts/deps test
 	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked --workspace
 
+tidy:            ## the tree itself: sizes, imports, names, and whether the documents tell the truth (seconds; part of `make test`)
+	$(CARGO) test --locked -p onevip-tidy
+
 lint:            ## formatting, clippy, documentation
+	@scripts/deps lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# Advisories come from a database on the network. Where that cannot be reached, this says so, and checks the rest.
+deny:            ## licences, sources and advisories of what is built in
+	@scripts/deps deny
+	@CARGO="$(CARGO)" scripts/deny
 
 bench:           ## figures beside those of others, raw results in bench/results, and docs/benchmarks.md (under 20 minutes)
 	@scripts/deps bench

@@ -1,4 +1,4 @@
-//! The verdict table of `docs/design.md`, a sentence per row, through the real programs and with real sockets.
+//! The verdict table of `docs/kernel.md`, a sentence per row, through the real programs and with real sockets.
 //!
 //! Each row goes through XDP, tc and the reference verdict, which must all agree with the row.
 

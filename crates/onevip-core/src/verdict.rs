@@ -1,6 +1,6 @@
 //! The reference verdict: what a node does with a packet, as a pure function of what it knows.
 //!
-//! One arm per row of the verdict table in `docs/design.md`. The kernel part makes the same decision in C;
+//! One arm per row of the verdict table in `docs/kernel.md`. The kernel part makes the same decision in C;
 //! the differential test in `onevip-bpf` holds the two against each other, reason by reason. What the node knows is
 //! asked for through [`Facts`], so that the cost of an answer (a socket lookup, a look at the clock) is paid only
 //! where the decision rests on it.

@@ -1,8 +1,7 @@
 //! Rights of the beat loop against the rest of the host: memory that is never paged out, and the processor when it
 //! needs it.
 //!
-//! Without them a busy host's beats come late. Measured with a 50 ms beat and 100 busy processes on two cores: the
-//! longest silence was 144 ms at normal priority and 52 ms with `SCHED_FIFO` (docs/design.md, "Checked facts").
+//! Without them a busy host's beats come late. By how much was measured: docs/benchmarks.md, "What the daemon costs".
 
 use std::io;
 

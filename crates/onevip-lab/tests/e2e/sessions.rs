@@ -138,7 +138,7 @@ fn a_session_stays_while_its_bucket_moves(lab: &Lab, mode: Mode, client: IpAddr)
 }
 
 /// With a fixed membership nobody knows whether another kernel holds what this one has lost, so nobody may reset it:
-/// the client of a node that has booted afresh waits for its own timeout (docs/design.md, "Verdicts").
+/// the client of a node that has booted afresh waits for its own timeout (docs/kernel.md, "Verdicts").
 #[test]
 fn an_orphan_of_a_booted_node_meets_silence() {
     let lab = Mode::Tcx.lab("e2e-orphan", 2, 20);
