@@ -85,7 +85,7 @@ impl CommandCheck {
         let finding = finding.after(begun.elapsed());
         let impact = self.hysteresis.hear(finding.impact);
         let patience = self.check.interval + self.check.timeout * 2 + Duration::from_secs(3);
-        results.post(&self.name, Finding { impact, ..finding }, patience);
+        results.record(&self.name, Finding { impact, ..finding }, patience);
     }
 
     /// Time until the next run.

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tolls_are_ordered_from_well_to_dead() {
+    fn impacts_are_ordered_from_well_to_dead() {
         let all = [Impact::None, Impact::Shed, Impact::Out(POORLY), Impact::Out(CLOSING), Impact::Out(DEAD)];
         assert!(all.is_sorted());
         assert_eq!(all.map(|impact| impact.health().level()), [0, 0, 1, 2, 3]);

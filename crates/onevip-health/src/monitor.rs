@@ -25,7 +25,7 @@ const ABSENT: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(100);
 /// Stack of each thread.
 const STACK: usize = 256 * 1024;
-/// Under which name the examination of `sshd` is posted.
+/// Under which name the check of `sshd` records.
 const SSHD: &str = "sshd";
 /// The port of SSH.
 const SSH: u16 = 22;
@@ -116,7 +116,7 @@ fn assess(mut watcher: Option<Watcher>, results: &Results, announce: &dyn Fn(Hea
         if let Some(watcher) = &mut watcher {
             watcher.turn();
             // It cannot hang, and it is this thread that would notice.
-            results.post(SSHD, watcher.finding(), Duration::MAX);
+            results.record(SSHD, watcher.finding(), Duration::MAX);
         }
         let now = Instant::now();
         let sum: Assessment = results.assess(now, now.duration_since(last) < ABSENT);

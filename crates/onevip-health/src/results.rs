@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Under what name the warden posts that this node's programs do not see every packet.
+/// Under what name the reconciler says that this node's programs do not see every packet.
 pub const PROGRAMS: &str = "programs";
 
 /// What one check found.
@@ -33,7 +33,7 @@ pub struct Assessment {
 
 /// A check changed its mind.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct HealthChange {
     /// Which.
     pub check: String,
     /// In words.
@@ -75,12 +75,12 @@ pub struct Results {
     /// Whose posts count; others are of checks that were told to end.
     names: Mutex<Vec<String>>,
     percent: Mutex<u8>,
-    tell: Box<dyn Fn(Change) + Send + Sync>,
+    tell: Box<dyn Fn(HealthChange) + Send + Sync>,
 }
 
 impl Results {
     /// An empty one, whose changes are told to `tell`.
-    pub fn new(tell: impl Fn(Change) + Send + Sync + 'static) -> Self {
+    pub fn new(tell: impl Fn(HealthChange) + Send + Sync + 'static) -> Self {
         Self {
             entries: Mutex::default(),
             names: Mutex::default(),
@@ -90,7 +90,7 @@ impl Results {
     }
 
     /// Puts up what a check found. Whoever posts has not hung: `patience` is until when it has to post again.
-    pub fn post(&self, name: &str, finding: Finding, patience: Duration) {
+    pub fn record(&self, name: &str, finding: Finding, patience: Duration) {
         let now = Instant::now();
         let mut entries = lock(&self.entries);
         if !lock(&self.names).iter().any(|expected| expected == name) {
@@ -178,7 +178,7 @@ impl Results {
             }
         };
         let good = finding.impact == Impact::None;
-        (self.tell)(Change { check: name.to_owned(), text, good });
+        (self.tell)(HealthChange { check: name.to_owned(), text, good });
     }
 }
 
@@ -205,27 +205,27 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(3);
 
-    fn results() -> (Results, mpsc::Receiver<Change>) {
+    fn results() -> (Results, mpsc::Receiver<HealthChange>) {
         let (sender, receiver) = mpsc::channel();
         let results = Results::new(move |change| drop(sender.send(change)));
         results.expect(["memory", "cpu", "sshd", "disk"].map(str::to_owned).to_vec());
         (results, receiver)
     }
 
-    fn told(news: &mpsc::Receiver<Change>) -> Vec<String> {
+    fn told(news: &mpsc::Receiver<HealthChange>) -> Vec<String> {
         news.try_iter().map(|change| change.text).collect()
     }
 
     #[test]
     fn one_line_for_each_change_and_none_for_what_stays() {
         let (results, news) = results();
-        results.post("memory", Finding::well("60 % left"), PATIENCE);
-        results.post("memory", Finding::well("59 % left"), PATIENCE);
+        results.record("memory", Finding::well("60 % left"), PATIENCE);
+        results.record("memory", Finding::well("59 % left"), PATIENCE);
         assert_eq!(told(&news), [""; 0], "well from the start is no news");
-        results.post("memory", Finding::ill(Impact::Shed, "4 % left"), PATIENCE);
-        results.post("memory", Finding::ill(Impact::Shed, "3 % left"), PATIENCE);
+        results.record("memory", Finding::ill(Impact::Shed, "4 % left"), PATIENCE);
+        results.record("memory", Finding::ill(Impact::Shed, "3 % left"), PATIENCE);
         assert_eq!(told(&news), ["memory: 4 % left; fewer new users come here"]);
-        results.post("memory", Finding::well("50 % left"), PATIENCE);
+        results.record("memory", Finding::well("50 % left"), PATIENCE);
         let told = told(&news);
         assert!(told.len() == 1 && told[0].starts_with("memory is well again after"), "{told:?}");
     }
@@ -233,27 +233,27 @@ mod tests {
     #[test]
     fn the_worst_counts_and_shedding_is_remembered_beside_it() {
         let (results, _news) = results();
-        results.post("cpu", Finding::ill(Impact::Shed, "busy"), PATIENCE);
-        results.post("sshd", Finding::ill(Impact::Out(DEAD), "mute"), PATIENCE);
+        results.record("cpu", Finding::ill(Impact::Shed, "busy"), PATIENCE);
+        results.record("sshd", Finding::ill(Impact::Out(DEAD), "mute"), PATIENCE);
         let sum = results.assess(Instant::now(), true);
         assert_eq!((sum.worst, sum.shed), (Impact::Out(DEAD), true));
         assert_eq!((results.status().illness, results.status().checks.len()), (3, 2));
         results.expect(vec!["cpu".to_owned()]);
         assert_eq!(results.assess(Instant::now(), true).worst, Impact::Shed);
-        results.post("sshd", Finding::ill(Impact::Out(DEAD), "said too late"), PATIENCE);
+        results.record("sshd", Finding::ill(Impact::Out(DEAD), "said too late"), PATIENCE);
         assert_eq!(results.assess(Instant::now(), true).worst, Impact::Shed);
     }
 
     #[test]
     fn a_check_that_hangs_has_failed_unless_we_hung_ourselves() {
         let (results, news) = results();
-        results.post("disk", Finding::well("50 % left"), PATIENCE);
+        results.record("disk", Finding::well("50 % left"), PATIENCE);
         let later = Instant::now() + Duration::from_secs(4);
         assert_eq!(results.assess(later, false).worst, Impact::None);
         assert_eq!(results.assess(later, true).worst, Impact::Out(POORLY));
         assert_eq!(results.assess(later, true).worst, Impact::Out(POORLY));
         assert_eq!(told(&news).len(), 1);
-        results.post("disk", Finding::well("50 % left"), PATIENCE);
+        results.record("disk", Finding::well("50 % left"), PATIENCE);
         assert_eq!(results.assess(Instant::now(), true).worst, Impact::None);
         assert!(told(&news)[0].contains("well again"));
     }

@@ -1,6 +1,6 @@
 //! The VIP on this host: address, cluster MAC, ARP settings; put there, kept there, taken away again.
 //!
-//! What is wanted is described by a [`Stage`]; [`Stage::ensure`] makes it so, whether for the first time or because
+//! What is wanted is described by a [`VipSetup`]; [`VipSetup::ensure`] makes it so, whether for the first time or because
 //! somebody undid it. Every change goes through the [`journal`], so that `teardown` leaves the host as it was.
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
@@ -67,7 +67,7 @@ impl Repair {
 
 /// What one VIP needs on its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
+pub struct VipSetup {
     /// Name of the interface.
     pub interface: String,
     /// The VIP's addresses.
@@ -76,7 +76,7 @@ pub struct Stage {
     pub cluster_mac: [u8; 6],
 }
 
-impl Stage {
+impl VipSetup {
     /// Makes sure of everything and returns what had been missing or otherwise.
     ///
     /// # Errors

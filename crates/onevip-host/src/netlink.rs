@@ -241,9 +241,9 @@ fn link_layer_address(message: &NeighbourMessage) -> Option<[u8; 6]> {
 }
 
 /// Tells when links, addresses or tc filters of this namespace change.
-pub struct Watch(Socket);
+pub struct LinkWatch(Socket);
 
-impl Watch {
+impl LinkWatch {
     /// Subscribes.
     ///
     /// # Errors
@@ -277,7 +277,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for LinkWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor belongs to the socket, which lives as long as the borrow.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }

@@ -16,7 +16,7 @@
 
 use super::journal::{self, Change, Journal};
 use super::netlink::{Link, Netlink};
-use super::{Repair, Stage};
+use super::{Repair, VipSetup};
 use anyhow::Context;
 use onevip_core::MacAddr;
 
@@ -95,21 +95,21 @@ impl Setting {
     }
 }
 
-/// Keeps all other interfaces from answering for the VIPs of `stages`, and tells the log of each whose settings that
+/// Keeps all other interfaces from answering for the VIPs of `setups`, and tells the log of each whose settings that
 /// changed: an interface that was not set before, or one that somebody set otherwise since.
 ///
 /// # Errors
 /// The kernel refuses a setting.
-pub fn ensure(stages: &[Stage], netlink: &mut Netlink, journal: &mut Journal) -> anyhow::Result<()> {
+pub fn ensure(setups: &[VipSetup], netlink: &mut Netlink, journal: &mut Journal) -> anyhow::Result<()> {
     let links = netlink.links().context("cannot list the interfaces of this host")?;
-    let addresses = || stages.iter().flat_map(|stage| &stage.addresses);
+    let addresses = || setups.iter().flat_map(|setup| &setup.addresses);
     let wanted = Wanted {
         v4: addresses().any(|address| address.is_ipv4()),
         v6: addresses().any(|address| address.is_ipv6()),
-        multicast: stages.iter().any(|stage| MacAddr(stage.cluster_mac).is_multicast()),
+        multicast: setups.iter().any(|setup| MacAddr(setup.cluster_mac).is_multicast()),
     };
     journal.forget(|change| of_a_gone_interface(change, &links))?;
-    for link in links.iter().filter(|link| concerns(link, &links, stages)) {
+    for link in links.iter().filter(|link| concerns(link, &links, setups)) {
         ensure_silent(&link.name, &wanted, journal)?;
     }
     Ok(())
@@ -136,15 +136,15 @@ fn ensure_silent(interface: &str, wanted: &Wanted, journal: &mut Journal) -> any
 }
 
 /// Whether a change was made here, and is still needed.
-pub fn needs(stages: &[Stage], change: &Change) -> bool {
-    setting_of(change).is_some_and(|interface| stages.iter().all(|stage| stage.interface != interface))
+pub fn needs(setups: &[VipSetup], change: &Change) -> bool {
+    setting_of(change).is_some_and(|interface| setups.iter().all(|setup| setup.interface != interface))
 }
 
 /// Whether an interface could answer. The ports of a bridge or bond do not: what they receive is the bridge's.
-fn concerns(link: &Link, links: &[Link], stages: &[Stage]) -> bool {
+fn concerns(link: &Link, links: &[Link], setups: &[VipSetup]) -> bool {
     let master = link.master.and_then(|index| links.iter().find(|master| master.index == index));
     let is_port = master.is_some_and(|master| master.kind.as_deref() != Some("vrf"));
-    link.speaks_arp && !is_port && stages.iter().all(|stage| stage.interface != link.name)
+    link.speaks_arp && !is_port && setups.iter().all(|setup| setup.interface != link.name)
 }
 
 /// The interface of which a change is one of these settings.

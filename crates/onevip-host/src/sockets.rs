@@ -22,12 +22,12 @@ pub struct Connection {
     /// Its addresses and ports; IPv4 as IPv4, also on a dual-stack socket.
     pub flow: Flow,
     /// How far it has come.
-    pub stage: Stage,
+    pub phase: TcpPhase,
 }
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum TcpPhase {
     /// Its handshake is not complete.
     HalfOpen,
     /// It is a session, or ends as one.
@@ -142,10 +142,10 @@ fn connection(id: &SocketId, state: u8) -> Option<Connection> {
             local: id.source_address.to_canonical(),
             local_port: id.source_port,
         },
-        stage: match state {
-            TCP_SYN_RECV => Stage::HalfOpen,
-            TCP_TIME_WAIT => Stage::TimeWait,
-            _ => Stage::Session,
+        phase: match state {
+            TCP_SYN_RECV => TcpPhase::HalfOpen,
+            TCP_TIME_WAIT => TcpPhase::TimeWait,
+            _ => TcpPhase::Session,
         },
     })
 }
@@ -168,7 +168,7 @@ mod tests {
             .filter(|c| c.flow.local_port == address.port() || c.flow.remote_port == address.port())
             .collect();
         assert_eq!(ends.len(), 2, "{ends:?}");
-        assert!(ends.iter().all(|c| c.stage == Stage::Session));
+        assert!(ends.iter().all(|c| c.phase == TcpPhase::Session));
         assert!(ends.iter().any(|c| c.flow.local_port == client.local_addr().unwrap().port()));
     }
 

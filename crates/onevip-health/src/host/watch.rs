@@ -26,7 +26,7 @@ pub struct HostWatch {
     memory: Pressure,
     cpu: Pressure,
     io: Pressure,
-    judges: HashMap<String, Hysteresis>,
+    steady: HashMap<String, Hysteresis>,
     /// When the reading began that is posted next.
     begun: Instant,
 }
@@ -48,7 +48,7 @@ impl HostWatch {
             settings: settings.clone(),
             root: root.to_owned(),
             cgroup,
-            judges: HashMap::new(),
+            steady: HashMap::new(),
             begun: Instant::now(),
         }
     }
@@ -63,7 +63,7 @@ impl HostWatch {
                 None => Finding::well("there is none"),
             };
             // Somebody means it: nothing to wait for.
-            results.post("nologin", finding.after(now.elapsed()), self.patience());
+            results.record("nologin", finding.after(now.elapsed()), self.patience());
             self.begun = Instant::now();
         }
         let stalls = [
@@ -98,7 +98,7 @@ impl HostWatch {
                 None => Finding::well("a process can be made"),
             },
         };
-        self.judge(results, "processes", finding);
+        self.record(results, "processes", finding);
     }
 
     fn rooms(&mut self, results: &Results) {
@@ -112,7 +112,7 @@ impl HostWatch {
             } else {
                 grade(room.percent_left, Worse::Downwards, self.settings.disk_left, words)
             };
-            self.judge(results, &format!("disk {}", path.display()), finding);
+            self.record(results, &format!("disk {}", path.display()), finding);
         }
     }
 
@@ -126,19 +126,19 @@ impl HostWatch {
         words: impl Fn(f64) -> String,
     ) {
         let Some(percent) = percent.filter(|_| thresholds != Thresholds::default()) else { return };
-        self.judge(results, name, grade(percent, worse, thresholds, words(percent)));
+        self.record(results, name, grade(percent, worse, thresholds, words(percent)));
     }
 
-    fn judge(&mut self, results: &Results, name: &str, finding: Finding) {
+    fn record(&mut self, results: &Results, name: &str, finding: Finding) {
         let (fall, rise) = (self.settings.fall, self.settings.rise);
         let hysteresis = self
-            .judges
+            .steady
             .entry(name.to_owned())
             .or_insert_with(|| Hysteresis::new(fall, rise, results.impact_of(name)));
         let impact = hysteresis.hear(finding.impact);
         let finding = finding.after(self.begun.elapsed());
         self.begun = Instant::now();
-        results.post(name, Finding { impact, ..finding }, self.patience());
+        results.record(name, Finding { impact, ..finding }, self.patience());
     }
 
     fn patience(&self) -> Duration {

@@ -43,7 +43,7 @@ pub struct CheckPace {
 
 /// What to ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ask {
+pub enum SshdAsk {
     /// Connect, and say nothing.
     Connect,
     /// Wait for the banner.
@@ -119,7 +119,7 @@ impl CheckRun {
     }
 
     /// Takes in a look; says what to ask.
-    pub fn looked(&mut self, now: Instant, snapshot: &SocketSnapshot) -> Option<Ask> {
+    pub fn looked(&mut self, now: Instant, snapshot: &SocketSnapshot) -> Option<SshdAsk> {
         let stuck = self.length > 0 && snapshot.queue >= self.length;
         self.length = snapshot.queue;
         // Whoever came before the last banner and still waits has a trouble of their own.
@@ -130,7 +130,7 @@ impl CheckRun {
                 self.bad(format!("a client has waited {} for its first bytes", show(wait)));
                 self.only_seen = true;
             }
-            self.ask_if_idle(Ask::Banner)
+            self.ask_if_idle(SshdAsk::Banner)
         } else if snapshot.served > 0 {
             self.banner_due = now + self.pace.banner_every;
             // Where the queue stands still they were taken before.
@@ -139,7 +139,7 @@ impl CheckRun {
             }
             None
         } else if longest.is_some_and(|wait| wait >= self.doubt()) {
-            self.ask_if_idle(Ask::Banner)
+            self.ask_if_idle(SshdAsk::Banner)
         } else if !self.is_well() && stuck {
             // Every further question would only lengthen its queue.
             self.bad(format!("{} connections wait, and none is taken", snapshot.queue));
@@ -149,9 +149,9 @@ impl CheckRun {
             || snapshot.strangers >= CROWD
             || !snapshot.listens
         {
-            self.ask_if_idle(Ask::Banner)
+            self.ask_if_idle(SshdAsk::Banner)
         } else {
-            self.ask_if_idle(Ask::Connect)
+            self.ask_if_idle(SshdAsk::Connect)
         };
         let pause = if self.hysteresis.is_settled() { self.pace.interval } else { self.pace.interval / 4 };
         // Whoever waits is looked at again when that is too long.
@@ -162,10 +162,10 @@ impl CheckRun {
     }
 
     /// A question was put; its answer is to come.
-    pub fn asked(&mut self, now: Instant, ask: Ask) {
+    pub fn asked(&mut self, now: Instant, ask: SshdAsk) {
         match ask {
-            Ask::Connect => self.connected = Some(now),
-            Ask::Banner => self.asked = Some(now),
+            SshdAsk::Connect => self.connected = Some(now),
+            SshdAsk::Banner => self.asked = Some(now),
         }
     }
 
@@ -229,7 +229,7 @@ impl CheckRun {
     }
 
     /// Time has passed: counts what was not answered in time; says what to ask. Calls that took too long are given up.
-    pub fn timeout(&mut self, now: Instant) -> (Option<Ask>, bool) {
+    pub fn timeout(&mut self, now: Instant) -> (Option<SshdAsk>, bool) {
         let late =
             |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
         let mut give_up = false;
@@ -244,7 +244,7 @@ impl CheckRun {
             self.bad(format!("takes no connection within {}", show(self.pace.timeout)));
         }
         let doubt = late(self.connected, self.doubt()) && self.asked.is_none();
-        (doubt.then_some(Ask::Banner), give_up)
+        (doubt.then_some(SshdAsk::Banner), give_up)
     }
 
     fn doubt(&self) -> Duration {
@@ -255,8 +255,8 @@ impl CheckRun {
         self.hysteresis.verdict() == Impact::None && self.hysteresis.is_settled()
     }
 
-    fn ask_if_idle(&self, ask: Ask) -> Option<Ask> {
-        (self.asked.is_none() && (ask == Ask::Banner || self.connected.is_none())).then_some(ask)
+    fn ask_if_idle(&self, ask: SshdAsk) -> Option<SshdAsk> {
+        (self.asked.is_none() && (ask == SshdAsk::Banner || self.connected.is_none())).then_some(ask)
     }
 
     fn good(&mut self, words: String) {
@@ -303,19 +303,19 @@ mod tests {
             let pace =
                 CheckPace { interval: second, timeout: second, fall: 2, rise: 2, banner_every: 300 * second };
             let mut story = Self { check_run: CheckRun::new(pace, Impact::None, now), now };
-            assert_eq!(story.look(&idle()), Some(Ask::Banner), "it begins with a call");
+            assert_eq!(story.look(&idle()), Some(SshdAsk::Banner), "it begins with a call");
             story.answer(ProbeOutcome::Banner("SSH-2.0-x".into()));
             story
         }
 
-        fn look(&mut self, snapshot: &SocketSnapshot) -> Option<Ask> {
+        fn look(&mut self, snapshot: &SocketSnapshot) -> Option<SshdAsk> {
             self.now = self.now.max(self.check_run.next_look());
             let ask = self.check_run.looked(self.now, snapshot);
             ask.into_iter().for_each(|ask| self.check_run.asked(self.now, ask));
             ask
         }
 
-        fn pass(&mut self, span: Duration) -> Option<Ask> {
+        fn pass(&mut self, span: Duration) -> Option<SshdAsk> {
             self.now += span;
             let (ask, _) = self.check_run.timeout(self.now);
             ask.into_iter().for_each(|ask| self.check_run.asked(self.now, ask));
@@ -348,11 +348,11 @@ mod tests {
         while story.now < start + Duration::from_secs(301) {
             asked.extend(story.look(&idle()));
             match asked.last() {
-                Some(Ask::Connect) => story.check_run.taken(story.now + MS),
+                Some(SshdAsk::Connect) => story.check_run.taken(story.now + MS),
                 _ => story.answer(ProbeOutcome::Banner("SSH-2.0-x".into())),
             }
         }
-        assert_eq!(asked.iter().filter(|ask| **ask == Ask::Banner).count(), 1);
+        assert_eq!(asked.iter().filter(|ask| **ask == SshdAsk::Banner).count(), 1);
         assert!((295..=305).contains(&asked.len()), "{}", asked.len());
     }
 
@@ -369,9 +369,9 @@ mod tests {
     fn a_frozen_listener_is_out_within_two_and_a_half_seconds() {
         let mut story = Story::new();
         let frozen = story.now; // just after a good answer: the worst moment
-        assert_eq!(story.look(&idle()), Some(Ask::Connect));
+        assert_eq!(story.look(&idle()), Some(SshdAsk::Connect));
         assert_eq!(story.pass(100 * MS), None);
-        assert_eq!(story.pass(150 * MS), Some(Ask::Banner), "doubt");
+        assert_eq!(story.pass(150 * MS), Some(SshdAsk::Banner), "doubt");
         story.pass(750 * MS);
         assert_eq!(story.impact(), Impact::None, "one bad answer is none");
         story.pass(250 * MS);
@@ -442,7 +442,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(story.look(&full), None);
         }
-        assert_eq!(story.look(&idle()), Some(Ask::Banner), "it drains again");
+        assert_eq!(story.look(&idle()), Some(SshdAsk::Banner), "it drains again");
         story.answer(ProbeOutcome::Banner("SSH-2.0-x".into()));
         assert_eq!(story.impact(), Impact::Out(DEAD), "rise is 2");
         story.look(&idle());
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(story.impact(), Impact::None);
         let asked_again = story.check_run.next_look() - story.now;
         assert!(asked_again <= 250 * MS, "{asked_again:?}");
-        assert_eq!(story.look(&SocketSnapshot::default()), Some(Ask::Banner));
+        assert_eq!(story.look(&SocketSnapshot::default()), Some(SshdAsk::Banner));
         story.answer(ProbeOutcome::Refused);
         assert_eq!(story.impact(), Impact::Out(DEAD));
 
@@ -474,10 +474,10 @@ mod tests {
     fn a_client_that_waits_raises_doubt_but_does_not_decide() {
         let mut story = Story::new();
         story.now += Duration::from_secs(5);
-        assert_eq!(story.look(&waiting(100 * MS)), Some(Ask::Connect), "that is soon enough");
+        assert_eq!(story.look(&waiting(100 * MS)), Some(SshdAsk::Connect), "that is soon enough");
         story.check_run.taken(story.now);
         assert_eq!(story.check_run.next_look() - story.now, 150 * MS, "but looked at again");
-        assert_eq!(story.look(&waiting(250 * MS)), Some(Ask::Banner), "doubt");
+        assert_eq!(story.look(&waiting(250 * MS)), Some(SshdAsk::Banner), "doubt");
         assert_eq!(story.check_run.next_look() - story.now, 750 * MS);
         for _ in 0..3 {
             story.look(&waiting(1000 * MS));
@@ -502,7 +502,7 @@ mod tests {
         for seconds in 2..100 {
             let snapshot = waiting(Duration::from_secs(seconds));
             match story.look(&snapshot) {
-                Some(Ask::Banner) => {
+                Some(SshdAsk::Banner) => {
                     calls += 1;
                     story.answer(ProbeOutcome::Banner("SSH-2.0-x".into()));
                 }
@@ -517,13 +517,13 @@ mod tests {
         let mut story = Story::new();
         for _ in 0..2 {
             let crowd = SocketSnapshot { strangers: CROWD, ..idle() };
-            assert_eq!(story.look(&crowd), Some(Ask::Banner));
+            assert_eq!(story.look(&crowd), Some(SshdAsk::Banner));
             story.answer(ProbeOutcome::Full);
         }
         assert_eq!(story.impact(), Impact::Out(POORLY));
         let mut story = Story::new();
         for _ in 0..5 {
-            story.check_run.asked(story.now, Ask::Banner);
+            story.check_run.asked(story.now, SshdAsk::Banner);
             story.answer(ProbeOutcome::Penalised);
         }
         assert_eq!(story.impact(), Impact::None);

@@ -73,11 +73,11 @@ impl BannerProbe {
         let mut bytes = [0; 1024];
         loop {
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Some(self.judge().unwrap_or(ProbeOutcome::Closed)),
+                Ok(0) => return Some(self.outcome().unwrap_or(ProbeOutcome::Closed)),
                 Ok(length) => {
                     self.said.extend_from_slice(&bytes[..length]);
                     let complete = self.said.len() > BANNER_MAX || self.said.contains(&b'\n');
-                    if complete && let Some(answer) = self.judge() {
+                    if complete && let Some(answer) = self.outcome() {
                         return Some(answer);
                     }
                 }
@@ -96,7 +96,7 @@ impl BannerProbe {
     }
 
     /// What the lines that came so far mean; none while the banner may still come.
-    fn judge(&mut self) -> Option<ProbeOutcome> {
+    fn outcome(&mut self) -> Option<ProbeOutcome> {
         let text = String::from_utf8_lossy(&self.said).into_owned();
         let mut lines = text.lines().filter(|line| !line.is_empty());
         if let Some(banner) = lines.clone().find(|line| line.starts_with("SSH-")) {

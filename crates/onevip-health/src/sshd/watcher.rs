@@ -1,6 +1,6 @@
-//! Carries the examination out: looks, asks, listens; never waits for longer than a moment.
+//! Carries the check out: looks, asks, listens; never waits for longer than a moment.
 
-use super::check::{Ask, CheckPace, CheckRun};
+use super::check::{CheckPace, CheckRun, SshdAsk};
 use super::probe::{BannerProbe, connect};
 use super::socket_snapshot::Snapshotter;
 use crate::impact::{Finding, Impact};
@@ -15,7 +15,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// The same once the probe has been waiting for a while, and while clients wait.
 const GLANCE_LATER: Duration = Duration::from_millis(50);
 
-/// The examination of one `sshd`.
+/// The check of one `sshd`.
 pub struct Watcher {
     target: SocketAddr,
     /// Where users find it, and the target's own.
@@ -26,7 +26,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins, with the verdict of an examination before this one. Users find this `sshd` at `addresses`, it is asked at
+    /// Begins, with the verdict of an check before this one. Users find this `sshd` at `addresses`, it is asked at
     /// `target`.
     pub fn new(target: SocketAddr, mut addresses: Vec<IpAddr>, pace: CheckPace, verdict: Impact) -> Self {
         let check_run = CheckRun::new(pace, verdict, Instant::now());
@@ -71,11 +71,11 @@ impl Watcher {
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: SshdAsk) {
         self.check_run.asked(Instant::now(), ask);
         let outcome = match ask {
-            Ask::Connect => connect(self.target),
-            Ask::Banner => BannerProbe::begin(self.target).map(|call| self.call = Some(call)),
+            SshdAsk::Connect => connect(self.target),
+            SshdAsk::Banner => BannerProbe::begin(self.target).map(|call| self.call = Some(call)),
         };
         if let Err(answer) = outcome {
             self.check_run.answered(Instant::now(), answer);

@@ -11,7 +11,7 @@ const RSS_MAX_KB: u64 = 20 * 1024;
 const WINDOW: Duration = Duration::from_secs(10);
 /// How often the threads of an idle daemon may wake together, per second. Unlike the time they take (which `onevip-lab
 /// bench scale` measures) that does not depend on the machine, and whatever polls shows in it: the lease is renewed with
-/// every beat, the warden looks after programs as often, 20 times a second each; the health checks take the rest.
+/// every beat, the reconciler looks after programs as often, 20 times a second each; the health checks take the rest.
 const WAKES_MAX: f64 = 60.0;
 
 #[test]

@@ -10,17 +10,17 @@ pub const CRATE: &str = "onevip";
 
 /// Its rooms, the ground first.
 pub const ROOMS: &[&str] = &[
-    "ground",
-    "engine",
-    "rpc",
+    "base",
+    "control",
     "events",
+    "rpc",
+    "engine",
     "sessions",
     "bans",
     "limits",
     "peer_check",
-    "doctor",
     "report",
-    "control",
+    "doctor",
     "daemon",
     "cmd",
     "cli",

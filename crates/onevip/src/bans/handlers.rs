@@ -7,7 +7,7 @@ use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::current::Current;
 use crate::control::protocol::{DONE, Request};
 use crate::control::server::Handler;
-use crate::rpc::message::Answerer;
+use crate::rpc::message::QuestionHandler;
 use anyhow::Context;
 use onevip_config::Membership;
 use onevip_core::NodeId;
@@ -35,9 +35,9 @@ impl Request for Unban {
 
 /// Who is kept out.
 #[derive(Serialize, Deserialize)]
-pub struct Bans {}
+pub struct ListBans {}
 
-impl Request for Bans {
+impl Request for ListBans {
     const COMMAND: &'static str = "bans";
     type Reply = Vec<ListedBan>;
     const REPLY: &'static str = "bans";
@@ -54,16 +54,16 @@ pub fn handlers(list: &Arc<BanList>, current: &Current, beat_loop: &BeatLoopHand
             let (lifted, words) = unban.unban(&prefix)?;
             Ok(if lifted { of_unban.of(words) } else { words })
         }),
-        Handler::new(move |Bans {}, _| Ok(listed.list())),
+        Handler::new(move |ListBans {}, _| Ok(listed.list())),
     ]
 }
 
 /// Answer other nodes.
-pub fn answerers(list: &Arc<BanList>) -> Vec<Answerer> {
-    let (news, hints) = (Arc::clone(list), Arc::clone(list));
+pub fn answerers(list: &Arc<BanList>) -> Vec<QuestionHandler> {
+    let (asked, hints) = (Arc::clone(list), Arc::clone(list));
     vec![
-        Answerer::new(move |_, AskBans { epoch, after }| Ok(news.news(epoch, after))),
-        Answerer::new(move |_, BansChanged { node, epoch, number }| {
+        QuestionHandler::new(move |_, AskBans { epoch, after }| Ok(asked.changes(epoch, after))),
+        QuestionHandler::new(move |_, BansChanged { node, epoch, number }| {
             hints.hint(NodeId::new(node).context("there is no such node")?, epoch, number);
             Ok(())
         }),

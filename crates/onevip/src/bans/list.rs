@@ -1,4 +1,4 @@
-//! A node's list of bans: takes orders and news, carries them into the kernel part, stores them.
+//! A node's list of bans: takes orders and changes, carries them into the kernel part, stores them.
 
 use super::replication::{NewBans, Wake};
 use crate::bans::never::{Never, too_wide};
@@ -152,7 +152,7 @@ impl BanList {
     }
 
     /// What changed since the change of this number, for a node that knows so much of this life of the daemon.
-    pub fn news(&self, epoch: u64, after: u64) -> NewBans {
+    pub fn changes(&self, epoch: u64, after: u64) -> NewBans {
         let (state, now) = (self.state(), now());
         let (changes, upto) = state.book.changes(if epoch == self.epoch { after } else { 0 }, PART);
         let bans = changes.iter().map(|(prefix, entry)| BanRecord::of(prefix, entry, now)).collect();
@@ -164,7 +164,7 @@ impl BanList {
         (self.epoch, self.state().book.number())
     }
 
-    /// Another node says that it has news.
+    /// Another node says that something is new there.
     pub fn hint(&self, node: NodeId, epoch: u64, number: u64) {
         let _ = self.wake.send(Wake::Hint { node, epoch, number });
     }

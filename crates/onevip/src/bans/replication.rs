@@ -1,6 +1,6 @@
 //! How all nodes come to know: a thread that tells of changes, and asks others for theirs.
 //!
-//! A node with news says only *that* it has some; whoever hears that asks for what is new, in a question of its own.
+//! A node where something is new says only *that* it is; whoever hears that asks for what is new, in a question of its own.
 //! So nobody believes a message that it did not ask for, and a recorded one bans nobody. Besides, each node asks one
 //! other per second, and whoever comes back into hearing at once: what a lost word, or a node that was away, missed is
 //! made up for.
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Wake {
     /// The list has changed here.
     Changed,
-    /// Another node has news.
+    /// Something is new on another node.
     Hint {
         /// Which.
         node: NodeId,

@@ -1,4 +1,4 @@
-//! What threads of the daemon tell each other: orders to the beat loop and the neighbour probe, and news for people.
+//! What threads of the daemon tell each other: orders to the beat loop and the neighbour probe, and notices for people.
 
 use onevip_core::beat::{Facts, Health, Incarnation, Sealer};
 use onevip_core::membership::{Config as EngineConfig, Event, Status, View};
@@ -35,7 +35,7 @@ pub enum Command {
     KernelSpoke(NodeId),
     /// These nodes have other addresses from now on.
     AskAnew(NodeSet),
-    /// This silent node is gone, somebody says. The answer goes there: at how many VIPs that was news.
+    /// This silent node is gone, somebody says. The answer goes there: at how many VIPs that was new.
     Forget(NodeId, mpsc::Sender<usize>),
     /// Others know a later life of this node: begin anew with this incarnation, which was stored.
     BeginAnew(Incarnation),
@@ -130,7 +130,7 @@ pub enum Notice {
         address: IpAddr,
     },
     /// A check found something else than before. From the health threads, by the same way.
-    Health(onevip_health::results::Change),
+    Health(onevip_health::results::HealthChange),
     /// This node found that another one does not serve its clients, or does again. From the thread that watches.
     PeerCheck {
         /// Index of the VIP.
@@ -139,7 +139,7 @@ pub enum Notice {
         node: NodeId,
         /// In words.
         text: String,
-        /// Whether it is good news.
+        /// Whether that is good.
         good: bool,
     },
     /// Everything was handed over; the loop has ended.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
 use onevip_config::{Accelerate, Config, Node, Vip};
 use onevip_core::membership::Timing;
-use onevip_host::Stage;
+use onevip_host::VipSetup;
 use onevip_host::netlink::{Address, Link, Netlink};
 use onevip_host::resolve_interface;
 use std::net::IpAddr;
@@ -121,8 +121,8 @@ impl Plan {
 
 impl VipPlan {
     /// What the VIP needs on its interface.
-    pub fn stage(&self) -> Stage {
-        Stage {
+    pub fn setup(&self) -> VipSetup {
+        VipSetup {
             interface: self.link.name.clone(),
             addresses: self.vip.addresses.clone(),
             cluster_mac: self.vip.mac.0,

@@ -22,9 +22,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Says to a service that it shall end: a flag, and a descriptor that can be waited for.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<(AtomicBool, EventFd)>);
+pub struct StopSignal(Arc<(AtomicBool, EventFd)>);
 
-impl Stop {
+impl StopSignal {
     /// A new one.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Stop {
     }
 }
 
-impl AsFd for Stop {
+impl AsFd for StopSignal {
     /// Readable once it was said.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.1.as_fd()
@@ -103,9 +103,9 @@ impl Supervisor {
     pub fn start_until(
         &mut self,
         name: &'static str,
-        work: impl FnOnce(&Stop) -> anyhow::Result<()> + Send + 'static,
+        work: impl FnOnce(&StopSignal) -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let stop = Stop::new().with_context(|| format!("cannot start the {name} thread"))?;
+        let stop = StopSignal::new().with_context(|| format!("cannot start the {name} thread"))?;
         let told = stop.clone();
         self.start(name, move || stop.set(), move || work(&told))
     }
@@ -163,7 +163,7 @@ mod tests {
         let (said, heard) = channel();
         let mut supervisor = Supervisor::default();
         for name in ["first", "second", "third"] {
-            let (told, tell, ended) = (Stop::new().unwrap(), said.clone(), said.clone());
+            let (told, tell, ended) = (StopSignal::new().unwrap(), said.clone(), said.clone());
             let stop = told.clone();
             let tell = move || {
                 let _ = tell.send(format!("{name} is told"));

@@ -1,7 +1,7 @@
 //! `onevip ban` and `bans`: who is kept away from all nodes.
 
 use super::ask::ask;
-use crate::bans::handlers::Bans;
+use crate::bans::handlers::ListBans;
 use crate::bans::wire::{BanRequest, ListedBan};
 use crate::cmd::context::Context;
 use crate::sessions::show::span;
@@ -87,7 +87,7 @@ fn own_address() -> Option<IpAddr> {
 
 /// Lists the bans; without a daemon what the kernel part keeps out all the same.
 pub fn list(ctx: &Context) -> anyhow::Result<ExitCode> {
-    let bans = ask(ctx, &Bans {}).or_else(|error| without_daemon(ctx).ok_or(error))?;
+    let bans = ask(ctx, &ListBans {}).or_else(|error| without_daemon(ctx).ok_or(error))?;
     let mut out = std::io::stdout();
     if ctx.json {
         for ban in &bans {

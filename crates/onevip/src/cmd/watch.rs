@@ -2,7 +2,7 @@
 
 use crate::cmd::context::Context;
 use crate::control::client::Conversation;
-use crate::events::bus::Watch;
+use crate::events::bus::WatchEvents;
 use crate::events::record::Record;
 use anyhow::Context as _;
 use onevip_host::run_dir::RunDir;
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
     let run_dir = RunDir::new(&ctx.run_dir);
     let (mut records, ()) =
-        Conversation::begin(&run_dir.control(), &Watch {})?.with_context(|| run_dir.no_daemon())?;
+        Conversation::begin(&run_dir.control(), &WatchEvents {})?.with_context(|| run_dir.no_daemon())?;
     records.be_patient()?;
     let mut out = std::io::stdout();
     while let Some(record) = records.next::<Record>()? {

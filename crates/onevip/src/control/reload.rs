@@ -93,7 +93,7 @@ fn differences(old: &Configured, new: &Configured) -> anyhow::Result<String> {
         return restart("this node's number or own address");
     }
     let place = |plan: &Plan| {
-        let of = |vip: &VipPlan| (vip.stage(), vip.vip.name.clone(), vip.vip.accelerate);
+        let of = |vip: &VipPlan| (vip.setup(), vip.vip.name.clone(), vip.vip.accelerate);
         (plan.vips.iter().map(of).collect::<Vec<_>>(), plan.kernel_config())
     };
     if place(old_plan) != place(plan) {

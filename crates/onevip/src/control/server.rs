@@ -5,7 +5,7 @@
 //! others waiting for long, and nobody at all can delay a beat. What takes longer is answered by a thread of its own.
 
 use super::protocol::{Request, command_of, encode_refusal, encode_reply};
-use crate::base::supervisor::{Stop, background};
+use crate::base::supervisor::{StopSignal, background};
 use anyhow::{Context, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -141,7 +141,7 @@ pub fn group_id(name: &str) -> anyhow::Result<Gid> {
 ///
 /// # Errors
 /// The kernel does not let the socket be waited for.
-pub fn serve(listener: &UnixListener, handlers: &[Handler], stop: &Stop) -> anyhow::Result<()> {
+pub fn serve(listener: &UnixListener, handlers: &[Handler], stop: &StopSignal) -> anyhow::Result<()> {
     listener.set_nonblocking(true).context("cannot prepare the control socket")?;
     while !stop.is_set() {
         let mut fds = [listener.as_fd(), stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));

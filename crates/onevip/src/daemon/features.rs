@@ -21,9 +21,9 @@ use crate::limits::{counters, refusals};
 use crate::peer_check::{PeerCheckPart, PeerCheckTools};
 use crate::report::collect::{self, Collector, Running};
 use crate::report::{hooks, metrics, placement, systemd};
-use crate::rpc::message::Answerers;
+use crate::rpc::message::QuestionHandlers;
 use crate::rpc::nodes::Nodes;
-use crate::rpc::transport::{RpcCommand, Transport};
+use crate::rpc::transport::{RpcCommand, RpcTransport};
 use crate::sessions::handlers as sessions;
 use anyhow::Context;
 use onevip_bpf::{Kernel, Refusals};
@@ -45,7 +45,7 @@ pub(super) struct Features {
     counts: Arc<Counts>,
     orders: Arc<Orders>,
     remote_orders: Arc<RemoteOrders>,
-    answerers: Arc<Answerers>,
+    answerers: Arc<QuestionHandlers>,
     peer_check: PeerCheckTools,
 }
 
@@ -107,7 +107,7 @@ impl Features {
             counts,
             orders,
             remote_orders,
-            answerers: Arc::new(Answerers(answerers)),
+            answerers: Arc::new(QuestionHandlers(answerers)),
             peer_check,
         })
     }
@@ -145,7 +145,7 @@ impl Features {
     ) -> anyhow::Result<()> {
         let Some(living) = living else { return Ok(()) };
         let (configured, interfaces) = (self.shared.current.get(), Arc::clone(&self.shared.interfaces));
-        let transport = Transport::new(&configured, &living.identity, interfaces, commands)?;
+        let transport = RpcTransport::new(&configured, &living.identity, interfaces, commands)?;
         let (stop, answerers) = (self.shared.rpc.clone(), Arc::clone(&self.answerers));
         supervisor.start(
             "rpc",
@@ -197,7 +197,7 @@ impl Features {
         hooks::start(&config.hooks, &shared.bus)?;
         if let Some(listen) = &config.metrics {
             let (collector, slack) = (self.collector, Arc::clone(&shared.slack));
-            let source = metrics::Source { collector, slack, bus: shared.bus.clone() };
+            let source = metrics::MetricsSource { collector, slack, bus: shared.bus.clone() };
             metrics::start(supervisor, listen, config.control_group.as_deref(), source)?;
         }
         systemd::start(supervisor, &shared.beat_loop)?;

@@ -144,7 +144,7 @@ impl Shared {
         let (interfaces, to_loop, to_probe) =
             (Arc::clone(&self.interfaces), self.beat_loop.clone(), self.probe.clone());
         let reconciler = Reconciler {
-            stages: current.plan.vips.iter().map(VipPlan::stage).collect(),
+            setups: current.plan.vips.iter().map(VipPlan::setup).collect(),
             follower: Follower::new(current.plan.clone(), living, interfaces, to_loop, to_probe),
             kernel,
             journal,

@@ -135,12 +135,12 @@ fn require_an_address(node: &Node, present: &[Address]) -> anyhow::Result<()> {
 /// Where the kernel was told not to answer ARP for a VIP, its clients would wait for ever.
 fn refuse_silence(plan: &Plan, paths: &Paths) -> anyhow::Result<()> {
     let journal = Journal::open(paths.run_dir.path())?;
-    for stage in plan.vips.iter().map(plan::VipPlan::stage) {
-        if let Some(setting) = stage.silenced_by(&journal) {
+    for setup in plan.vips.iter().map(plan::VipPlan::setup) {
+        if let Some(setting) = setup.silenced_by(&journal) {
             bail!(
                 "{setting} keeps this host from answering ARP for the VIP on {}; `sysctl -w` it to 0, 1 or 2, and in \
                  /etc/sysctl.d",
-                stage.interface
+                setup.interface
             );
         }
     }

@@ -3,7 +3,7 @@
 use super::{health, host_keys};
 use crate::base::clock::unix_time;
 use crate::base::current::Current;
-use crate::rpc::message::{Answerer, Question};
+use crate::rpc::message::{Question, QuestionHandler};
 use onevip_health::results::Results;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,9 +36,9 @@ pub struct NodeFacts {
 }
 
 /// Answers other nodes.
-pub fn answerer(current: &Current, results: &Arc<Results>) -> Answerer {
+pub fn answerer(current: &Current, results: &Arc<Results>) -> QuestionHandler {
     let (current, results) = (current.clone(), Arc::clone(results));
-    Answerer::new(move |_, AskFacts {}| {
+    QuestionHandler::new(move |_, AskFacts {}| {
         let current = current.get();
         Ok(NodeFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),

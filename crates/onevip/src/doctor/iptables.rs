@@ -54,11 +54,11 @@ fn tables(saved: &str, question: &TestConnection) -> BTreeMap<String, Table> {
 /// Words, some of them in quotes.
 fn words(line: &str) -> Vec<String> {
     let (mut all, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    let mut letters = line.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
+    let mut flags = line.chars();
+    while let Some(flag) = flags.next() {
+        match flag {
             '"' => quoted = !quoted,
-            '\\' if quoted => word.extend(letters.next()),
+            '\\' if quoted => word.extend(flags.next()),
             ' ' if !quoted => all.push(std::mem::take(&mut word)),
             other => word.push(other),
         }

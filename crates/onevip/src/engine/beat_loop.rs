@@ -40,7 +40,7 @@ pub struct BeatLoop {
     pub sender: FrameSender,
     /// Orders.
     pub inbox: Inbox<Command>,
-    /// News.
+    /// What people should know.
     pub notices: mpsc::Sender<Notice>,
     /// Who asks kernels.
     pub probe: Mailbox<ProbeRequest>,

@@ -10,7 +10,7 @@ use crate::base::plan::{Plan, VipPlan, is_link_local};
 use anyhow::Context;
 use onevip_config::Accelerate;
 use onevip_core::MacAddr;
-use onevip_host::Stage;
+use onevip_host::VipSetup;
 use onevip_host::link_activity::LinkActivity;
 use onevip_host::netlink::{Address, Link, Netlink};
 use std::net::IpAddr;
@@ -137,13 +137,13 @@ impl Follower {
     }
 
     /// What the VIPs need on the interfaces where the programs are.
-    pub fn stages(&self) -> Vec<Stage> {
-        let stage = |vip: usize| {
-            let (seat, mut stage) = (&self.seats[vip], self.plan.vips[vip].stage());
-            stage.addresses.retain(|address| !seat.lacks[usize::from(address.is_ipv6())]);
-            seat.attached.is_some().then_some(stage)
+    pub fn setups(&self) -> Vec<VipSetup> {
+        let setup = |vip: usize| {
+            let (seat, mut setup) = (&self.seats[vip], self.plan.vips[vip].setup());
+            setup.addresses.retain(|address| !seat.lacks[usize::from(address.is_ipv6())]);
+            seat.attached.is_some().then_some(setup)
         };
-        self.there().filter_map(stage).collect()
+        self.there().filter_map(setup).collect()
     }
 
     /// Tells everybody what is different; to be called when programs and addresses are in their places.

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_margin_is_counted_once_within_its_bound() {
+    fn each_slack_is_counted_once_within_its_bound() {
         let slack = LeaseSlack::default();
         for ms in [0, 10, 11, 60_000] {
             slack.note(Duration::from_millis(ms));

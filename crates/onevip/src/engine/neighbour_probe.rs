@@ -78,9 +78,9 @@ impl Manners {
             return false;
         }
         (self.hits, self.misses) = (self.hits.saturating_add(1), 0);
-        let is_news = !self.answers && self.hits >= HITS;
-        self.answers |= is_news;
-        is_news
+        let is_new = !self.answers && self.hits >= HITS;
+        self.answers |= is_new;
+        is_new
     }
 }
 
@@ -236,12 +236,12 @@ impl NeighbourProbe {
                 continue;
             };
             let manners = self.manners.entry((by.link, found.ip)).or_default();
-            let is_news = found.asked && manners.answered();
+            let is_new = found.asked && manners.answered();
             self.beat_loop.send(match found.asked && manners.answers {
                 true => Command::KernelAnswered(*node),
                 false => Command::KernelSpoke(*node),
             });
-            if is_news {
+            if is_new {
                 // The receiver of notices ends after this thread's work does.
                 let _ =
                     self.notices.send(Notice::Answers { interface: by.interface.clone(), address: found.ip });

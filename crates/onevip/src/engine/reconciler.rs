@@ -11,16 +11,16 @@ use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::clock::now;
 use crate::base::command::Command;
 use crate::base::plan::early_drop;
-use crate::base::supervisor::Stop;
+use crate::base::supervisor::StopSignal;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::Kernel;
 use onevip_core::beat::Facts;
 use onevip_health::impact::{DEAD, Finding, Impact};
 use onevip_health::results::{PROGRAMS, Results};
-use onevip_host::Stage;
+use onevip_host::VipSetup;
 use onevip_host::journal::Journal;
-use onevip_host::netlink::{Netlink, Watch};
+use onevip_host::netlink::{LinkWatch, Netlink};
 use onevip_host::others;
 use onevip_host::sockets;
 use std::os::fd::AsFd;
@@ -48,7 +48,7 @@ pub struct Reconciler {
     /// Where the interfaces are now.
     pub follower: Follower,
     /// What each VIP needs on its interface, of those whose interfaces are there.
-    pub stages: Vec<Stage>,
+    pub setups: Vec<VipSetup>,
     /// What was changed on this host.
     pub journal: Journal,
     /// What to look for among the sockets.
@@ -70,9 +70,9 @@ impl Reconciler {
     ///
     /// # Errors
     /// The kernel refuses the netlink sockets.
-    pub fn run(mut self, stop: &Stop) -> anyhow::Result<()> {
+    pub fn run(mut self, stop: &StopSignal) -> anyhow::Result<()> {
         let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
-        let mut watch = Watch::open().context("cannot watch the network over netlink")?;
+        let mut watch = LinkWatch::open().context("cannot watch the network over netlink")?;
         let (mut next_look, mut next_scan) = (Instant::now(), Instant::now());
         let mut complaint = Complaint::default();
         while !stop.is_set() {
@@ -100,10 +100,10 @@ impl Reconciler {
         let anew = self.follower.look(netlink)?;
         let attached = self.attach();
         let programs = self.ensure_programs();
-        self.stages = self.follower.stages();
-        let staged = self.ensure_stages(netlink, anew);
+        self.setups = self.follower.setups();
+        let placed = self.ensure_setups(netlink, anew);
         self.follower.publish();
-        attached.and(programs).and(staged)
+        attached.and(programs).and(placed)
     }
 
     /// Attaches the programs to interfaces that are new, and forgets those that are gone.
@@ -134,19 +134,19 @@ impl Reconciler {
         if let Some(error @ onevip_bpf::Error::Contested { .. }) = error {
             if self.contested.is_none() {
                 let finding = Finding::ill(Impact::Out(DEAD), error.to_string());
-                self.health.post(PROGRAMS, finding, Duration::MAX);
+                self.health.record(PROGRAMS, finding, Duration::MAX);
             }
             self.contested = Some(Instant::now());
         } else if self.contested.is_some_and(|last| last.elapsed() >= CONTEST_OVER) {
-            self.health.post(PROGRAMS, Finding::well("onevip's see every packet"), Duration::MAX);
+            self.health.record(PROGRAMS, Finding::well("onevip's see every packet"), Duration::MAX);
             self.contested = None;
         }
     }
 
     /// On an interface that was made anew nobody has removed anything.
-    fn ensure_stages(&mut self, netlink: &mut Netlink, anew: bool) -> anyhow::Result<()> {
-        for stage in &self.stages {
-            for repair in stage.ensure(netlink, &mut self.journal)? {
+    fn ensure_setups(&mut self, netlink: &mut Netlink, anew: bool) -> anyhow::Result<()> {
+        for setup in &self.setups {
+            for repair in setup.ensure(netlink, &mut self.journal)? {
                 if anew {
                     tracing::info!("{}", repair.at_start());
                 } else {
@@ -154,11 +154,11 @@ impl Reconciler {
                 }
             }
         }
-        others::ensure(&self.stages, netlink, &mut self.journal)
+        others::ensure(&self.setups, netlink, &mut self.journal)
     }
 
     fn rejoin_macs(&self, netlink: &mut Netlink) -> anyhow::Result<()> {
-        self.stages.iter().try_for_each(|stage| stage.rejoin_mac(netlink))
+        self.setups.iter().try_for_each(|setup| setup.rejoin_mac(netlink))
     }
 
     fn scan(&self) -> anyhow::Result<()> {
@@ -191,7 +191,7 @@ fn load_percent() -> u16 {
 }
 
 /// Waits for a change of the network or the next tick; true for a change.
-fn wait(watch: &mut Watch) -> anyhow::Result<bool> {
+fn wait(watch: &mut LinkWatch) -> anyhow::Result<bool> {
     let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
     let ready = match poll(&mut fds, PollTimeout::from(TICK.as_millis() as u16)) {
         Err(nix::errno::Errno::EINTR) => 0,

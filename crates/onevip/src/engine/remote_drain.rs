@@ -9,7 +9,7 @@ use crate::base::tagged::OTHER_VERSION;
 use crate::control::protocol::{DONE, Request};
 use crate::control::server::{Caller, Handler, Work};
 use crate::events::words::called;
-use crate::rpc::message::{Answerer, NoAnswer, Question};
+use crate::rpc::message::{NoAnswer, Question, QuestionHandler};
 use crate::rpc::transport::{RpcHandle, random};
 use anyhow::{Context, anyhow, bail};
 use onevip_config::{Membership, RemoteDrain};
@@ -199,11 +199,11 @@ pub fn handler(orders: &Arc<RemoteOrders>) -> Handler {
 }
 
 /// Answer other nodes.
-pub fn answerers(orders: &Arc<RemoteOrders>) -> Vec<Answerer> {
+pub fn answerers(orders: &Arc<RemoteOrders>) -> Vec<QuestionHandler> {
     let (drawing, obeying) = (Arc::clone(orders), Arc::clone(orders));
     vec![
-        Answerer::new(move |from, AskPermit {}| drawing.permit(from)),
-        Answerer::new(move |from, order: Obey| obeying.obey_other(from, order)),
+        QuestionHandler::new(move |from, AskPermit {}| drawing.permit(from)),
+        QuestionHandler::new(move |from, order: Obey| obeying.obey_other(from, order)),
     ]
 }
 

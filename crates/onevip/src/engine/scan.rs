@@ -45,10 +45,10 @@ impl Scanned {
             let ports = Ports { transport: Transport::Tcp, source: flow.remote_port, dest: flow.local_port };
             let bucket = self.selector.bucket(flow.remote, Some(ports));
             found.sockets.insert(bucket);
-            if connection.stage != sockets::Stage::TimeWait {
+            if connection.phase != sockets::TcpPhase::TimeWait {
                 found.living.insert(bucket);
             }
-            sessions += usize::from(connection.stage == sockets::Stage::Session);
+            sessions += usize::from(connection.phase == sockets::TcpPhase::Session);
         }
         self.sessions.store(sessions, Ordering::Relaxed);
         found

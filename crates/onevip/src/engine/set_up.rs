@@ -7,7 +7,7 @@ use onevip_core::{Bucket, Flags};
 use onevip_host::journal::{Change, Journal};
 use onevip_host::netlink::Netlink;
 use onevip_host::run_dir::RunDir;
-use onevip_host::{Stage, cgroup, others, reset};
+use onevip_host::{VipSetup, cgroup, others, reset};
 use std::net::IpAddr;
 
 /// Kernel part first, then the address: no packet for the VIP ever meets a host without a verdict.
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 /// # Errors
 /// The kernel refuses something; what was set up before stays, `teardown` removes it.
 pub fn set_up(plan: &Plan, run_dir: &RunDir, journal: &mut Journal) -> anyhow::Result<Kernel> {
-    let stages: &[Stage] = &plan.vips.iter().map(VipPlan::stage).collect::<Vec<_>>();
+    let setups: &[VipSetup] = &plan.vips.iter().map(VipPlan::setup).collect::<Vec<_>>();
     let mut netlink = Netlink::open().context("cannot talk to the kernel over netlink")?;
     onevip_bpf::ensure_bpffs(&run_dir.pins())?;
     let (mut kernel, origin) = Kernel::open(&run_dir.pins())?;
@@ -29,20 +29,20 @@ pub fn set_up(plan: &Plan, run_dir: &RunDir, journal: &mut Journal) -> anyhow::R
     if kernel.config().is_some_and(|old| old != wanted) {
         expect_sessions_everywhere(&kernel);
     }
-    give_up_addresses(stages, journal)?;
+    give_up_addresses(setups, journal)?;
     kernel.set_config(&wanted)?;
     for (interface, accelerate) in plan.attachments() {
         let attached = kernel.attach(&interface, early_drop(accelerate))?;
         tracing::info!("attached to {interface}: {attached}");
     }
     guard_ports(plan, run_dir)?;
-    others::ensure(stages, &mut netlink, journal)?;
-    for stage in stages {
-        for repair in stage.ensure(&mut netlink, journal)? {
+    others::ensure(setups, &mut netlink, journal)?;
+    for setup in setups {
+        for repair in setup.ensure(&mut netlink, journal)? {
             tracing::info!("{}", repair.at_start());
         }
     }
-    clear_away(stages, &mut kernel, journal)?;
+    clear_away(setups, &mut kernel, journal)?;
     Ok(kernel)
 }
 
@@ -80,8 +80,8 @@ fn guard_ports(plan: &Plan, run_dir: &RunDir) -> anyhow::Result<()> {
 
 /// Takes VIPs from this host that the configuration no longer has, while the kernel part still judges their packets, and
 /// resets their sessions: without the address no reset gets out.
-fn give_up_addresses(stages: &[Stage], journal: &mut Journal) -> anyhow::Result<()> {
-    let serves = |address: &IpAddr| stages.iter().any(|stage| stage.addresses.contains(address));
+fn give_up_addresses(setups: &[VipSetup], journal: &mut Journal) -> anyhow::Result<()> {
+    let serves = |address: &IpAddr| setups.iter().any(|setup| setup.addresses.contains(address));
     let given_up: Vec<_> = journal.addresses().into_iter().filter(|address| !serves(address)).collect();
     reset::sessions_of(&given_up, |said| tracing::warn!("addresses that the file no longer has: {said}"));
     let stays = |change: &Change| !matches!(change, Change::Address { address, .. } if !serves(address));
@@ -93,12 +93,12 @@ fn give_up_addresses(stages: &[Stage], journal: &mut Journal) -> anyhow::Result<
 
 /// Takes away what an earlier configuration has left on this host: the address first, then the kernel part that judged
 /// its packets.
-fn clear_away(stages: &[Stage], kernel: &mut Kernel, journal: &mut Journal) -> anyhow::Result<()> {
+fn clear_away(setups: &[VipSetup], kernel: &mut Kernel, journal: &mut Journal) -> anyhow::Result<()> {
     let needed =
-        |change: &Change| stages.iter().any(|stage| stage.needs(change)) || others::needs(stages, change);
+        |change: &Change| setups.iter().any(|setup| setup.needs(change)) || others::needs(setups, change);
     for change in journal.undo_unless(needed)? {
         tracing::info!("the configuration no longer asks for {change}: undone");
     }
-    let interfaces: Vec<&str> = stages.iter().map(|stage| stage.interface.as_str()).collect();
+    let interfaces: Vec<&str> = setups.iter().map(|setup| setup.interface.as_str()).collect();
     Ok(kernel.detach_all_but(&interfaces)?)
 }

@@ -89,7 +89,7 @@ pub struct Outside<'a> {
 pub struct VipLoop {
     index: usize,
     claims: BucketSet,
-    guests: BucketSet,
+    sessions: BucketSet,
     elsewhere: BucketSet,
     watched: BucketSet,
     sampled: BucketSet,
@@ -99,17 +99,17 @@ pub struct VipLoop {
 
 impl VipLoop {
     /// The VIP with this index in the kernel part. Writes all its flags once: what an earlier daemon claimed is void,
-    /// but no bucket loses its guests on the way.
+    /// but no bucket loses its sessions on the way.
     pub fn new(
         index: usize,
         words: &Words,
         claims: BucketSet,
-        guests: BucketSet,
+        sessions: BucketSet,
         elsewhere: BucketSet,
         decider: Decider,
     ) -> Self {
         let (watched, sampled) = (BucketSet::EMPTY, BucketSet::EMPTY);
-        let vip = Self { index, claims, guests, elsewhere, watched, sampled, lease: Time::ZERO, decider };
+        let vip = Self { index, claims, sessions, elsewhere, watched, sampled, lease: Time::ZERO, decider };
         vip.write(words, &BucketSet::FULL);
         vip
     }
@@ -195,8 +195,8 @@ impl VipLoop {
         outside: &Outside<'_>,
     ) {
         let sockets = found.sockets;
-        let changed = self.guests.minus(&sockets).or(&sockets.minus(&self.guests));
-        self.guests = sockets;
+        let changed = self.sessions.minus(&sockets).or(&sockets.minus(&self.sessions));
+        self.sessions = sockets;
         self.write(outside.words, &changed);
         if let Decider::Living(living) = &mut self.decider {
             living.engine.facts_changed(facts);
@@ -328,7 +328,7 @@ impl VipLoop {
     fn flags(&self, bucket: Bucket) -> Flags {
         let bit = |set: &BucketSet, flag| if set.contains(bucket) { flag } else { Flags::NONE };
         bit(&self.claims, Flags::MINE)
-            .with(bit(&self.guests, Flags::GUESTS))
+            .with(bit(&self.sessions, Flags::GUESTS))
             .with(bit(&self.elsewhere, Flags::ELSEWHERE))
             .with(bit(&self.watched, Flags::WATCHED))
             .with(bit(&self.sampled.minus(&self.claims), Flags::SAMPLED))

@@ -14,14 +14,14 @@ const BEHIND_MAX: usize = 1024;
 /// How many may watch at once.
 const WATCHERS_MAX: usize = 16;
 
-/// Counts of events, by VIP and kind.
-pub type Counts = BTreeMap<(String, String), u64>;
+/// EventCounts of events, by VIP and kind.
+pub type EventCounts = BTreeMap<(String, String), u64>;
 
 /// Tells everybody who watches; clone it for every thread.
 #[derive(Clone, Default)]
 pub struct Bus {
     watchers: Arc<Mutex<Vec<SyncSender<Record>>>>,
-    counts: Arc<Mutex<Counts>>,
+    counts: Arc<Mutex<EventCounts>>,
 }
 
 impl Bus {
@@ -37,7 +37,7 @@ impl Bus {
     }
 
     /// How often each kind of event has happened to each VIP, by name of the VIP and of the event.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> EventCounts {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -55,9 +55,9 @@ impl Bus {
 
 /// Tell what happens as it happens.
 #[derive(Serialize, Deserialize)]
-pub struct Watch {}
+pub struct WatchEvents {}
 
-impl Request for Watch {
+impl Request for WatchEvents {
     const COMMAND: &'static str = "watch";
     type Reply = ();
     const REPLY: &'static str = "watching";
@@ -66,5 +66,5 @@ impl Request for Watch {
 /// Carries out `watch`.
 pub fn handler(bus: &Bus) -> Handler {
     let bus = bus.clone();
-    Handler::stream(move |Watch {}, _| bus.subscribe().context("too many are watching already"))
+    Handler::stream(move |WatchEvents {}, _| bus.subscribe().context("too many are watching already"))
 }

@@ -9,7 +9,7 @@ use crate::base::command::Notice;
 use onevip_config::{Config, EventKind};
 use onevip_core::NodeId;
 use onevip_core::membership::{Event, WhyLost};
-use onevip_health::results::Change;
+use onevip_health::results::HealthChange;
 use std::sync::mpsc::Receiver;
 
 /// Passes notices on until the beat loop has ended. `keep` sees each of them before it is gone.
@@ -26,7 +26,7 @@ pub fn run(
             Notice::Left => return,
             Notice::CannotSend { vip, error } => tracing::warn!("{}: cannot send beats: {error}", name(*vip)),
             Notice::Answers { .. } => {}
-            Notice::Health(Change { check, text, good }) => {
+            Notice::Health(HealthChange { check, text, good }) => {
                 if *good {
                     tracing::info!("{text}");
                 } else {
@@ -59,7 +59,7 @@ fn peer_check_record(config: &Config, vip: &str, node: NodeId, text: String, goo
     Record::new(vip, kind, Some(called(config, node)), text)
 }
 
-/// Bad news and good news.
+/// What is bad, and what is good.
 fn log(event: &Event, record: &Record) {
     let text = format!("{}: {}", record.vip, record.text);
     match event {
@@ -226,8 +226,8 @@ fn about_this(event: &Event) -> Option<(EventKind, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::beat::{Incarnation, NodeState};
     use onevip_core::NodeSet;
+    use onevip_core::beat::{Incarnation, NodeState};
     use onevip_core::membership::Family;
     use std::time::Duration;
 

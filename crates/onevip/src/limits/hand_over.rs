@@ -4,11 +4,11 @@ use super::counters::{self, MovedCount, SourceCount};
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::current::Current;
 use crate::base::plan::Plan;
-use crate::base::supervisor::Stop;
+use crate::base::supervisor::StopSignal;
 use crate::control::protocol::Request;
 use crate::control::server::Handler;
 use crate::events::record::Record;
-use crate::rpc::message::{Answerer, Question};
+use crate::rpc::message::{Question, QuestionHandler};
 use crate::rpc::transport::RpcHandle;
 use anyhow::bail;
 use onevip_bpf::{Sources, Words};
@@ -97,9 +97,9 @@ pub fn handler(counts: &Arc<Counts>) -> Handler {
 }
 
 /// Answers other nodes.
-pub fn answerer(counts: &Arc<Counts>) -> Answerer {
+pub fn answerer(counts: &Arc<Counts>) -> QuestionHandler {
     let counts = Arc::clone(counts);
-    Answerer::new(move |_, AskCounts {}| counts.for_others())
+    QuestionHandler::new(move |_, AskCounts {}| counts.for_others())
 }
 
 /// Asks the nodes that are heard whenever the claims of this node change, until told to stop.
@@ -108,7 +108,7 @@ pub fn run(
     counts: &Counts,
     rpc: &RpcHandle,
     beat_loop: &BeatLoopHandle,
-    stop: &Stop,
+    stop: &StopSignal,
 ) {
     while !stop.is_set() {
         match records.recv_timeout(LOOK_UP) {

@@ -5,7 +5,7 @@
 //! no daemon runs, refused SYNs just disappear.
 
 use crate::base::interfaces::Interfaces;
-use crate::base::supervisor::Stop;
+use crate::base::supervisor::StopSignal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::{Refusals, Refused};
 use onevip_core::limit::Refusal;
@@ -24,7 +24,7 @@ const ICMPV6: u8 = 58;
 const RST_ACK: u8 = 0x14;
 
 /// Answers until told to stop, each from the own MAC that its interface has now.
-pub fn answer(refusals: &mut Refusals, interfaces: &Interfaces, sender: &FrameSender, stop: &Stop) {
+pub fn answer(refusals: &mut Refusals, interfaces: &Interfaces, sender: &FrameSender, stop: &StopSignal) {
     let (mut second, mut left) = (Instant::now(), PER_SECOND);
     while !stop.is_set() {
         let mut fds = [PollFd::new(refusals.as_fd(), PollFlags::POLLIN)];

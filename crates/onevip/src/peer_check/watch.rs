@@ -32,7 +32,7 @@ const MOVE_ON: Duration = Duration::from_secs(15);
 /// How long the beat loop may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// One VIP, as its witness sees it.
+/// One VIP, as the check sees it.
 pub struct VipWatch {
     vip: usize,
     me: NodeId,
@@ -106,9 +106,9 @@ impl VipWatch {
             beat_loop.send(Command::Sample { vip: self.vip, buckets: Box::new(sampled) });
         }
         let seen = tools.flows.look(now).filter(|(vip, _)| *vip == self.vip).map(|(_, seen)| seen);
-        let tallies = judge(now, seen, &self.owners, self.port, self.pace.timeout);
+        let counted = judge(now, seen, &self.owners, self.port, self.pace.timeout);
         for other in &mut self.others {
-            other.doubt = doubt(tallies.get(&other.node), view.suspected.contains(other.node));
+            other.doubt = doubt(counted.get(&other.node), view.suspected.contains(other.node));
             let judges = sits(self.me, other.node, view) && view.serving.contains(other.node);
             if !judges {
                 (other.check, other.call, other.touch) = (None, None, None);
@@ -135,7 +135,7 @@ impl VipWatch {
                 other.suspected = suspects;
                 let text = other.tell(self.pace, suspects);
                 let notice = Notice::PeerCheck { vip: self.vip, node: other.node, text, good: !suspects };
-                // Whoever reads news ends last; without it nobody misses this.
+                // The log ends last; without it nobody misses this.
                 let _ = tools.notices.send(notice);
             }
             let words = if suspects { other.words.clone() } else { String::new() };
@@ -212,10 +212,10 @@ impl Peer {
 }
 
 /// Why a node should be asked, if it should.
-fn doubt(tally: Option<&Tally>, suspected: bool) -> Option<String> {
-    match tally {
-        Some(tally) if tally.suspicious => {
-            Some(format!("{} of {} clients got no answer", tally.unserved, tally.clients))
+fn doubt(counts: Option<&Tally>, suspected: bool) -> Option<String> {
+    match counts {
+        Some(counts) if counts.suspicious => {
+            Some(format!("{} of {} clients got no answer", counts.unserved, counts.clients))
         }
         _ if suspected => Some("others found that it does not answer".to_owned()),
         _ => None,
@@ -331,9 +331,9 @@ mod tests {
 
     #[test]
     fn doubts_are_told_in_numbers() {
-        let tally = Tally { clients: 9, unserved: 7, suspicious: true };
-        assert_eq!(doubt(Some(&tally), false).as_deref(), Some("7 of 9 clients got no answer"));
-        assert_eq!(doubt(Some(&Tally { suspicious: false, ..tally }), false), None);
+        let counts = Tally { clients: 9, unserved: 7, suspicious: true };
+        assert_eq!(doubt(Some(&counts), false).as_deref(), Some("7 of 9 clients got no answer"));
+        assert_eq!(doubt(Some(&Tally { suspicious: false, ..counts }), false), None);
         assert!(doubt(None, true).is_some());
     }
 }

@@ -20,7 +20,7 @@ use onevip_config::{Config, Delivery};
 use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, NodeSet, Reason, Table, membership};
 use onevip_health::results::Results;
 use onevip_host::run_dir::RunDir;
-use onevip_host::sockets::{self, Stage};
+use onevip_host::sockets::{self, TcpPhase};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -196,7 +196,7 @@ impl Glance<'_> {
             sockets::by_socket(&bound, &vip.vip.addresses, &selector).count()
                 + connections
                     .iter()
-                    .filter(|c| c.stage == Stage::Session && vip.vip.addresses.contains(&c.flow.local))
+                    .filter(|c| c.phase == TcpPhase::Session && vip.vip.addresses.contains(&c.flow.local))
                     .filter(|c| c.flow.remote != c.flow.local)
                     .count()
         };
@@ -218,7 +218,7 @@ impl Glance<'_> {
             trouble: trouble.clone(),
             hash: vip.hash_word().to_owned(),
             claims: flagged(Flags::MINE).len(),
-            guests: flagged(Flags::GUESTS).len(),
+            with_sessions: flagged(Flags::GUESTS).len(),
             elsewhere: flagged(Flags::ELSEWHERE).len(),
             sessions,
             lease: self.lease(index),

@@ -6,7 +6,7 @@
 //! One thread serves them all and waits for none of them. Of a request only its head is read, of that only its first
 //! line (RFC 9112) matters.
 
-use crate::base::supervisor::Stop;
+use crate::base::supervisor::StopSignal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;
@@ -39,7 +39,7 @@ enum Kind {
 }
 
 /// What is sent.
-pub struct Page {
+pub struct HttpPage {
     /// Its code and its name.
     pub status: &'static str,
     /// Its media type.
@@ -48,7 +48,7 @@ pub struct Page {
     pub body: String,
 }
 
-impl Page {
+impl HttpPage {
     /// Words for somebody who looks what is here.
     pub fn words(status: &'static str, words: impl Into<String>) -> Self {
         Self { status, kind: "text/plain; charset=utf-8", body: words.into() }
@@ -86,7 +86,7 @@ impl Door {
 }
 
 /// Answers until told to stop; `page` is told the path that is asked for.
-pub fn serve(door: &Door, mut page: impl FnMut(&str) -> Page, stop: &Stop) {
+pub fn serve(door: &Door, mut page: impl FnMut(&str) -> HttpPage, stop: &StopSignal) {
     let mut clients: Vec<Client> = Vec::new();
     let mut rests_until = Instant::now();
     while !stop.is_set() {
@@ -112,7 +112,7 @@ pub fn serve(door: &Door, mut page: impl FnMut(&str) -> Page, stop: &Stop) {
 }
 
 /// A request mostly comes along with its connection, and whoever sent one needs no room.
-fn welcome(clients: &mut Vec<Client>, mut client: Client, page: &mut impl FnMut(&str) -> Page) {
+fn welcome(clients: &mut Vec<Client>, mut client: Client, page: &mut impl FnMut(&str) -> HttpPage) {
     if !client.turn(page) {
         return;
     }
@@ -124,7 +124,7 @@ fn welcome(clients: &mut Vec<Client>, mut client: Client, page: &mut impl FnMut(
 }
 
 /// Waits until somebody comes, has something to say, can take more, or has had his time.
-fn wait(door: &Door, clients: &[Client], rests_until: Instant, stop: &Stop) {
+fn wait(door: &Door, clients: &[Client], rests_until: Instant, stop: &StopSignal) {
     let now = Instant::now();
     let open = now >= rests_until;
     let ends = clients.iter().map(Client::deadline).chain((!open).then_some(rests_until));
@@ -228,7 +228,7 @@ impl Client {
     }
 
     /// Goes as far as it can without waiting; false when it is done with.
-    fn turn(&mut self, page: &mut impl FnMut(&str) -> Page) -> bool {
+    fn turn(&mut self, page: &mut impl FnMut(&str) -> HttpPage) -> bool {
         loop {
             let step = match &mut self.phase {
                 Phase::Asking(head) => hear(&mut self.stream, head, page),
@@ -244,7 +244,7 @@ impl Client {
     }
 }
 
-fn hear(stream: &mut Box<dyn Stream>, head: &mut Vec<u8>, page: &mut impl FnMut(&str) -> Page) -> Step {
+fn hear(stream: &mut Box<dyn Stream>, head: &mut Vec<u8>, page: &mut impl FnMut(&str) -> HttpPage) -> Step {
     let mut some = [0; HEAD_MAX];
     let room = HEAD_MAX - head.len();
     match stream.read(&mut some[..room]) {
@@ -253,7 +253,7 @@ fn hear(stream: &mut Box<dyn Stream>, head: &mut Vec<u8>, page: &mut impl FnMut(
             head.extend_from_slice(&some[..length]);
             match understand(head) {
                 Heard::NotAll => Step::Wait,
-                Heard::Wrong(status) => begin(&Page::words(status, format!("{status}\n")), false),
+                Heard::Wrong(status) => begin(&HttpPage::words(status, format!("{status}\n")), false),
                 Heard::Asked { path, head_only } => begin(&page(path), head_only),
             }
         }
@@ -261,7 +261,7 @@ fn hear(stream: &mut Box<dyn Stream>, head: &mut Vec<u8>, page: &mut impl FnMut(
     }
 }
 
-fn begin(answer: &Page, head_only: bool) -> Step {
+fn begin(answer: &HttpPage, head_only: bool) -> Step {
     Step::Next(Phase::Answering { bytes: answer.bytes(head_only), sent: 0 })
 }
 
@@ -355,15 +355,15 @@ mod tests {
     fn server() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || serve(&Door::tcp(listener).unwrap(), page, &Stop::new().unwrap()));
+        std::thread::spawn(move || serve(&Door::tcp(listener).unwrap(), page, &StopSignal::new().unwrap()));
         address
     }
 
-    fn page(path: &str) -> Page {
+    fn page(path: &str) -> HttpPage {
         match path {
-            "/here" => Page::words("200 OK", "a page\n"),
-            "/long" => Page::words("200 OK", "x".repeat(8 << 20)),
-            _ => Page::words("404 Not Found", "no page\n"),
+            "/here" => HttpPage::words("200 OK", "a page\n"),
+            "/long" => HttpPage::words("200 OK", "x".repeat(8 << 20)),
+            _ => HttpPage::words("404 Not Found", "no page\n"),
         }
     }
 
@@ -479,7 +479,7 @@ mod tests {
     fn sockets_in_the_file_system_are_served_alike() {
         let path = std::env::temp_dir().join(format!("onevip-http-{}.sock", std::process::id()));
         let door = Door::unix(UnixListener::bind(&path).unwrap()).unwrap();
-        std::thread::spawn(move || serve(&door, page, &Stop::new().unwrap()));
+        std::thread::spawn(move || serve(&door, page, &StopSignal::new().unwrap()));
         let silent: Vec<UnixStream> =
             (0..2 * CONNECTIONS_MAX).map(|_| UnixStream::connect(&path).unwrap()).collect();
         let mut stream = UnixStream::connect(&path).unwrap();

@@ -9,7 +9,7 @@ use crate::base::command::VipReport;
 use crate::base::supervisor::Supervisor;
 use crate::engine::lease_slack::{LeaseSlack, Snapshot};
 use crate::events::bus::Bus;
-use crate::report::http::{self, Door, Page};
+use crate::report::http::{self, Door, HttpPage};
 use anyhow::Context;
 use nix::unistd::{Group, chown};
 use onevip_config::{EventKind, Listen};
@@ -34,7 +34,7 @@ type Spans = Family<Labels, Gauge<f64, AtomicU64>>;
 type Counters = Family<Labels, Counter>;
 
 /// Where the figures come from.
-pub struct Source {
+pub struct MetricsSource {
     /// The status.
     pub collector: Arc<Collector>,
     /// The lease.
@@ -51,7 +51,7 @@ pub fn start(
     supervisor: &mut Supervisor,
     listen: &Listen,
     group: Option<&str>,
-    source: Source,
+    source: MetricsSource,
 ) -> anyhow::Result<()> {
     let door = match listen {
         Listen::Tcp(address) => {
@@ -83,13 +83,13 @@ fn unix(path: &Path, group: Option<&str>) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-fn page(path: &str, source: &Source) -> Page {
+fn page(path: &str, source: &MetricsSource) -> HttpPage {
     if !["/metrics", "/status"].contains(&path) {
-        return Page::words("404 Not Found", "there are /metrics and /status\n");
+        return HttpPage::words("404 Not Found", "there are /metrics and /status\n");
     }
     let (status, reports) = match source.collector.look() {
         Ok(found) => found,
-        Err(error) => return Page::words("503 Service Unavailable", format!("{error:#}\n")),
+        Err(error) => return HttpPage::words("503 Service Unavailable", format!("{error:#}\n")),
     };
     let (kind, body) = if path == "/status" {
         ("application/json", serde_json::to_string_pretty(&status).unwrap_or_default())
@@ -97,7 +97,7 @@ fn page(path: &str, source: &Source) -> Page {
         let text = render(&status, &reports, &source.slack.snapshot(), &source.bus);
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
     };
-    Page { status: "200 OK", kind, body }
+    HttpPage { status: "200 OK", kind, body }
 }
 
 /// Everything, in the OpenMetrics text format.
@@ -254,7 +254,7 @@ impl Metrics {
     fn vip(&self, vip: &VipStatus, report: &VipReport) {
         let of = [("vip", vip.name.as_str())];
         self.set("buckets_claimed", &of, vip.claims as u64);
-        self.set("buckets_guests", &of, vip.guests as u64);
+        self.set("buckets_guests", &of, vip.with_sessions as u64);
         self.set("sessions", &of, vip.sessions as u64);
         for node in &vip.nodes {
             let of = [("vip", vip.name.as_str()), ("node", node.name.as_str())];

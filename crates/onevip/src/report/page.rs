@@ -14,15 +14,15 @@ const BAR: usize = 24;
 
 impl Status {
     /// The page for people.
-    pub fn page(&self) -> Page<'_> {
-        Page(self)
+    pub fn page(&self) -> StatusPage<'_> {
+        StatusPage(self)
     }
 }
 
 /// Shows a [`Status`] to people.
-pub struct Page<'a>(&'a Status);
+pub struct StatusPage<'a>(&'a Status);
 
-impl fmt::Display for Page<'_> {
+impl fmt::Display for StatusPage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.0;
         writeln!(
@@ -143,11 +143,11 @@ fn write_vip(f: &mut fmt::Formatter<'_>, vip: &VipStatus) -> fmt::Result {
         );
         writeln!(f, "{}", line.trim_end())?;
     }
-    if vip.guests > 0 || vip.elsewhere > 0 {
+    if vip.with_sessions > 0 || vip.elsewhere > 0 {
         writeln!(
             f,
             "  buckets with guests here {}, with flows perhaps elsewhere {}",
-            vip.guests, vip.elsewhere
+            vip.with_sessions, vip.elsewhere
         )?;
     }
     let rejected = vip.membership.iter().flat_map(|membership| &membership.beats_rejected);

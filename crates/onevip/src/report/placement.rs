@@ -4,7 +4,7 @@ use super::collect::Collector;
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::current::Current;
 use crate::limits::counters;
-use crate::rpc::message::{Answerer, Question};
+use crate::rpc::message::{Question, QuestionHandler};
 use crate::sessions::list;
 use anyhow::Context;
 use onevip_bpf::Sources;
@@ -52,9 +52,9 @@ pub fn answerer(
     collector: &Arc<Collector>,
     sources: Sources,
     beat_loop: &BeatLoopHandle,
-) -> Answerer {
+) -> QuestionHandler {
     let (current, collector, beat_loop) = (current.clone(), Arc::clone(collector), beat_loop.clone());
-    Answerer::new(move |_, AskWhere { vip, address, bucket }| {
+    QuestionHandler::new(move |_, AskWhere { vip, address, bucket }| {
         let plan = &current.get().plan;
         let index = plan.vips.iter().position(|known| known.vip.name == vip);
         let index = index.with_context(|| format!("it does not serve {vip}"))?;

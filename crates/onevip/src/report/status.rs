@@ -97,7 +97,8 @@ pub struct VipStatus {
     /// Buckets that this node claims.
     pub claims: usize,
     /// Buckets in which this node has sockets.
-    pub guests: usize,
+    #[serde(rename = "guests")]
+    pub with_sessions: usize,
     /// Buckets in which another kernel may hold flows.
     pub elsewhere: usize,
     /// Established TCP connections to the VIP that this node holds.

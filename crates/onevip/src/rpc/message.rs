@@ -77,13 +77,13 @@ fn refusal(why: &str) -> Vec<u8> {
 type Run = Box<dyn Fn(Option<NodeId>, &[u8]) -> anyhow::Result<Vec<u8>> + Send + Sync>;
 
 /// Answers one kind of question.
-pub struct Answerer {
+pub struct QuestionHandler {
     ask: &'static str,
     harmless: bool,
     run: Run,
 }
 
-impl Answerer {
+impl QuestionHandler {
     /// Answers by `run`, which is told which node asks; none for a command of this host.
     pub fn new<Q: Question>(
         run: impl Fn(Option<NodeId>, Q) -> anyhow::Result<Q::Answer> + Send + Sync + 'static,
@@ -101,9 +101,9 @@ fn not_understood() -> anyhow::Error {
 }
 
 /// All that this node can answer.
-pub struct Answerers(pub Vec<Answerer>);
+pub struct QuestionHandlers(pub Vec<QuestionHandler>);
 
-impl Answerers {
+impl QuestionHandlers {
     /// The answer, as it is sent; never longer than [`ANSWER_MAX`].
     pub fn answer(&self, from: Option<NodeId>, question: &[u8]) -> Vec<u8> {
         let answer = match self.find(question) {
@@ -122,7 +122,7 @@ impl Answerers {
         self.find(question).map(|answerer| answerer.harmless)
     }
 
-    fn find(&self, question: &[u8]) -> Option<&Answerer> {
+    fn find(&self, question: &[u8]) -> Option<&QuestionHandler> {
         #[derive(Deserialize)]
         struct Named {
             ask: String,
@@ -147,10 +147,10 @@ mod tests {
         const ANSWER: &'static str = "heard";
     }
 
-    fn answerers() -> Answerers {
+    fn answerers() -> QuestionHandlers {
         let echo =
             |_, Echo { times }| if times == 0 { anyhow::bail!("silence") } else { Ok("x".repeat(times)) };
-        Answerers(vec![Answerer::new(echo)])
+        QuestionHandlers(vec![QuestionHandler::new(echo)])
     }
 
     #[test]

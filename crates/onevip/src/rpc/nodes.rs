@@ -1,6 +1,6 @@
 //! Asks all nodes the same question, for a command of this host.
 
-use super::message::{Answerers, NoAnswer, Question, decode, encode};
+use super::message::{NoAnswer, Question, QuestionHandlers, decode, encode};
 use super::transport::{Raw, RpcHandle};
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::current::Current;
@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 /// Ask all nodes, this one included, or a single one.
 #[derive(Serialize, Deserialize)]
-pub struct Ask {
+pub struct AskNodes {
     /// What, as it is sent to a node.
     question: Box<RawValue>,
     /// Whom; `None`: all.
@@ -36,7 +36,7 @@ pub struct RawReply {
     answer: Result<Box<RawValue>, String>,
 }
 
-impl Request for Ask {
+impl Request for AskNodes {
     const COMMAND: &'static str = "ask";
     type Reply = Vec<RawReply>;
     const REPLY: &'static str = "replies";
@@ -62,7 +62,7 @@ pub fn ask<Q: Question>(
     node: Option<String>,
 ) -> anyhow::Result<Option<Vec<Reply<Q::Answer>>>> {
     let question = RawValue::from_string(String::from_utf8(encode(question)?)?)?;
-    let Some(replies) = client::call(path, &Ask { question, node })? else { return Ok(None) };
+    let Some(replies) = client::call(path, &AskNodes { question, node })? else { return Ok(None) };
     let understood = |reply: RawReply| Reply {
         node: reply.node,
         answer: reply.answer.map_err(NoAnswer::Silent).and_then(|raw| decode::<Q>(raw.get().as_bytes())),
@@ -79,17 +79,17 @@ pub struct Nodes {
     /// How they are reached.
     pub rpc: RpcHandle,
     /// What this node answers itself.
-    pub answerers: Arc<Answerers>,
+    pub answerers: Arc<QuestionHandlers>,
 }
 
 impl Nodes {
     /// Carries out `ask`.
     pub fn handler(self) -> Handler {
-        Handler::slow::<Ask>(move |request, _| self.ask(&request))
+        Handler::slow::<AskNodes>(move |request, _| self.ask(&request))
     }
 
     /// Asks all other nodes that can be heard, and this one; or a single one.
-    fn ask(&self, request: &Ask) -> anyhow::Result<Work<Vec<RawReply>>> {
+    fn ask(&self, request: &AskNodes) -> anyhow::Result<Work<Vec<RawReply>>> {
         let question = request.question.get().as_bytes();
         match self.answerers.is_harmless(question) {
             Some(true) => {}

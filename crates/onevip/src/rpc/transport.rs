@@ -155,7 +155,7 @@ pub fn handle(me: NodeId) -> (RpcHandle, Receiver<RpcCommand>) {
 }
 
 /// The transport of this node.
-pub struct Transport {
+pub struct RpcTransport {
     commands: Receiver<RpcCommand>,
     sender: FrameSender,
     interfaces: Arc<Interfaces>,
@@ -193,7 +193,7 @@ struct Kept {
     until: Instant,
 }
 
-impl Transport {
+impl RpcTransport {
     /// `identity` has keys and incarnation, `interfaces` the ways that messages take.
     ///
     /// # Errors

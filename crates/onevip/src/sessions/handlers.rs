@@ -4,7 +4,7 @@ use super::list::{self, Session};
 use crate::base::current::Current;
 use crate::control::protocol::Request;
 use crate::control::server::Handler;
-use crate::rpc::message::{Answerer, Question};
+use crate::rpc::message::{Question, QuestionHandler};
 use serde::{Deserialize, Serialize};
 
 /// Every session that this node holds.
@@ -37,9 +37,9 @@ pub fn handler(current: &Current) -> Handler {
 }
 
 /// Answers other nodes.
-pub fn answerer(current: &Current) -> Answerer {
+pub fn answerer(current: &Current) -> QuestionHandler {
     let current = current.clone();
-    Answerer::new(move |_, AskWho { whom }| {
+    QuestionHandler::new(move |_, AskWho { whom }| {
         let mut sessions = list::look(&current.get().plan)?;
         sessions.retain(|session| whom.as_ref().is_none_or(|whom| session.is_of(whom)));
         Ok(sessions)

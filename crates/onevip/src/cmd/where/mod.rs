@@ -1,4 +1,4 @@
-//! `onevip where`: which node answers a client, and why. The question of the help desk at three in the morning.
+//! `onevip where`: which node answers a client, and why. The question of the help support at three in the morning.
 //!
 //! Hash and bucket come from the configuration, and so does the node, as if all of them were alive. Where a daemon runs,
 //! the nodes are asked, too (`now.rs`), and what they say counts. `answer.rs` finds the former, here all is shown.
