@@ -39,7 +39,7 @@ pub enum WhyOut {
 }
 
 /// What is known of one other node.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PeerStatus {
     /// Which.
     pub node: NodeId,
@@ -78,7 +78,7 @@ pub struct PeerStatus {
 }
 
 /// Everything at a glance.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Status {
     /// This node.
     pub me: NodeId,

@@ -36,7 +36,7 @@ impl Votes {
 }
 
 /// What somebody has to know who finds out whether others serve.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct View {
     /// Everybody alive, this node included.
     pub alive: NodeSet,

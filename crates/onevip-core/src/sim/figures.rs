@@ -121,6 +121,7 @@ fn healthy(nodes: usize, seed: u64, but_one: bool) -> World {
         trace: false,
         wire: false,
         measure: false,
+        record: false,
     };
     let mut world = World::new(setup, rng.clone());
     let beat = world.beat_ns();
@@ -220,6 +221,7 @@ pub fn cost(nodes: usize, seconds: u64) -> Cost {
         trace: false,
         wire: true,
         measure: true,
+        record: false,
     };
     let mut world = World::new(setup, Rng::new(1));
     for i in 0..nodes {

@@ -2,6 +2,7 @@
 
 use super::check::Violation;
 use super::faults::{Fault, Kind, blame, odd};
+use super::record::Digest;
 use super::rng::Rng;
 use super::world::{Setup, World};
 use crate::membership::{Failback, Mutation};
@@ -32,11 +33,13 @@ pub struct Plan {
     pub mutation: Mutation,
     /// Print everything that happens.
     pub trace: bool,
+    /// Record what the engines say.
+    pub record: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 2..=64, kind: None, mutation: Mutation::None, trace: false }
+        Self { nodes: 2..=64, kind: None, mutation: Mutation::None, trace: false, record: false }
     }
 }
 
@@ -61,6 +64,8 @@ pub struct Outcome {
     pub answered_twice: u64,
     /// Longest overlap of two nodes that heard each other, in nanoseconds.
     pub overlap_max_ns: u64,
+    /// Of what the engines said, if it was recorded.
+    pub digest: Option<Digest>,
 }
 
 /// Lives the life of this seed.
@@ -76,6 +81,7 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         trace: plan.trace,
         wire: rng.one_in(16),
         measure: false,
+        record: plan.record,
     };
     let mut world = World::new(setup, rng.clone());
     world.check.strict = kind == Kind::Hosts;
@@ -109,6 +115,7 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         sessions: world.sessions,
         answered_twice: world.answered_twice,
         overlap_max_ns: world.check.overlap_max,
+        digest: world.recorder.map(|recorder| recorder.digest()),
     }
 }
 

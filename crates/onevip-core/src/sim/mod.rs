@@ -4,12 +4,14 @@
 //! links and clients, inflicts faults, and checks the invariants of `docs/membership.md` after every step. It serves the
 //! tests (`tests/lives.rs`) and long campaigns (`examples/simulate.rs`). A life is a function of its seed.
 
+pub mod calls;
 pub mod check;
 pub mod faults;
 pub mod figures;
 pub mod life;
 pub mod net;
 pub mod node;
+pub mod record;
 pub mod rng;
 pub mod world;
 

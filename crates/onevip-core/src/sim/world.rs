@@ -3,6 +3,7 @@
 use super::check::Checker;
 use super::net::Net;
 use super::node::{Clock, Input, Kernel, Node};
+use super::record::Recorder;
 use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
 use crate::beat::{Key, Keyring, Receiver, Sealer};
@@ -63,6 +64,8 @@ pub struct Setup {
     pub wire: bool,
     /// Measure the engine's real time.
     pub measure: bool,
+    /// Record what the engines say.
+    pub record: bool,
 }
 
 /// The cluster.
@@ -80,6 +83,8 @@ pub struct World {
     /// The timers.
     pub timing: Timing,
     pub(super) setup: Setup,
+    /// Takes in what the engines say, if it is recorded.
+    pub(super) recorder: Option<Recorder>,
     sealer: Sealer,
     queue: BinaryHeap<Reverse<Entry>>,
     entries: u64,
@@ -152,6 +157,7 @@ impl World {
             })
             .collect();
         let check = Checker::new(setup.nodes, timing);
+        let recorder = setup.record.then(Recorder::default);
         let mut world = Self {
             now: 0,
             nodes,
@@ -160,6 +166,7 @@ impl World {
             check,
             timing,
             setup,
+            recorder,
             sealer: Sealer::new(&Keyring::new(Key::from_bytes([7; 32]), []), "sim", "vip"),
             queue: BinaryHeap::new(),
             entries: 0,
@@ -281,6 +288,9 @@ impl World {
     fn carry_out(&mut self, node: usize) {
         let mut changed = false;
         while let Some(output) = self.nodes[node].engine.as_mut().and_then(|engine| engine.poll_output()) {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.note(self.now, node, &output);
+            }
             match output {
                 Output::Release(buckets) => {
                     self.check.released(self.now, node, &self.nodes, buckets);
@@ -348,6 +358,9 @@ impl World {
 
     fn set_timer(&mut self, node: usize) {
         let Some(engine) = &self.nodes[node].engine else { return };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(self.now, node, &engine.poll_timeout());
+        }
         let due = self.nodes[node].clock.true_time(engine.poll_timeout()).max(self.now);
         let n = &mut self.nodes[node];
         if due != n.timer_at || due <= self.now {
@@ -368,6 +381,9 @@ impl World {
         let inputs = if self.setup.wire {
             let datagram = Rc::new(self.sealer.seal(&beat));
             self.beat_bytes_max = self.beat_bytes_max.max(datagram.len());
+            if let Some(recorder) = &mut self.recorder {
+                recorder.note(self.now, from, &*datagram);
+            }
             vec![Input::Datagram(datagram.clone(), Family::V4), Input::Datagram(datagram, Family::V6)]
         } else {
             vec![Input::Beat(Rc::new(beat))]
@@ -488,6 +504,7 @@ impl World {
     /// Some clients connect, some hang up.
     fn clients(&mut self) {
         self.check.step(self.now, &self.nodes, &self.net, None);
+        self.look();
         for _ in 0..3 {
             let bucket = Bucket::new(self.rng.below(1024) as u16).expect("below 1024");
             let side = *self.rng.pick(&self.net.side);
@@ -514,6 +531,16 @@ impl World {
                 if kernel.sessions[found.index()] == 0 {
                     kernel.held.remove(found);
                 }
+            }
+        }
+    }
+
+    /// Records what people see of every daemon that runs.
+    fn look(&mut self) {
+        let Some(recorder) = &mut self.recorder else { return };
+        for (i, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.runs()) {
+            if let Some(engine) = &node.engine {
+                recorder.look(self.now, i, engine, node.clock.local(self.now));
             }
         }
     }
