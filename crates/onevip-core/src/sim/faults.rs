@@ -1,7 +1,8 @@
 //! What befalls a cluster, and how it ends.
 
+use super::queue::Happening;
 use super::rng::Rng;
-use super::world::{Happening, World};
+use super::world::World;
 use crate::beat::{Health, Incarnation};
 use crate::ids::BucketSet;
 use crate::table::Weight;

@@ -111,9 +111,9 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         nodes,
         violation: world.check.violation.clone(),
         steps: world.check.steps,
-        beats: world.beats,
-        sessions: world.sessions,
-        answered_twice: world.answered_twice,
+        beats: world.totals.beats,
+        sessions: world.totals.sessions,
+        answered_twice: world.totals.answered_twice,
         overlap_max_ns: world.check.overlap_max,
         digest: world.recorder.map(|recorder| recorder.digest()),
     }

@@ -4,6 +4,7 @@
 //! links and clients, inflicts faults, and checks the invariants of `docs/membership.md` after every step. It serves the
 //! tests (`tests/lives.rs`) and long campaigns (`examples/simulate.rs`). A life is a function of its seed.
 
+mod arrive;
 pub mod calls;
 pub mod check;
 pub mod faults;
@@ -11,6 +12,7 @@ pub mod figures;
 pub mod life;
 pub mod net;
 pub mod node;
+mod queue;
 pub mod record;
 pub mod rng;
 pub mod world;
@@ -18,4 +20,4 @@ pub mod world;
 pub use check::Violation;
 pub use faults::{Fault, Kind};
 pub use life::{Outcome, Plan, live};
-pub use world::{Setup, World};
+pub use world::{Setup, Totals, World};

@@ -3,6 +3,7 @@
 use super::check::Checker;
 use super::net::Net;
 use super::node::{Clock, Input, Kernel, Node};
+use super::queue::{Happening, Queue};
 use super::record::Recorder;
 use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
@@ -11,41 +12,7 @@ use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
 use crate::membership::{Config, Engine, Event, Failback, Family, Mutation, Output, Timing};
 use crate::table::{Mapping, Weight};
 use crate::time::Time;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::rc::Rc;
-
-/// Something that will happen.
-#[derive(Clone, Debug)]
-pub(super) enum Happening {
-    Arrive(usize, Input),
-    Timer(usize, u64),
-    Continue(usize),
-    Resume(usize),
-    Clients,
-    Scan(usize),
-    Fault(super::faults::Fault),
-}
-
-/// An entry of the queue; ordered by time, then by the order in which it was put there.
-struct Entry(u64, u64, Happening);
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
 
 /// What one cluster is like.
 #[derive(Clone, Debug)]
@@ -86,8 +53,14 @@ pub struct World {
     /// Takes in what the engines say, if it is recorded.
     pub(super) recorder: Option<Recorder>,
     sealer: Sealer,
-    queue: BinaryHeap<Reverse<Entry>>,
-    entries: u64,
+    queue: Queue,
+    /// What has happened so often.
+    pub totals: Totals,
+}
+
+/// What has happened so often in a cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
     /// Beats sent.
     pub beats: u64,
     /// Largest beat, in bytes on the wire.
@@ -96,7 +69,7 @@ pub struct World {
     pub sessions: u64,
     /// New connections that two nodes answered.
     pub answered_twice: u64,
-    /// How often a node claimed something, after the last reset by the owner of this world.
+    /// How often a node claimed something, since the owner of the world last reset this.
     pub gains: u64,
     /// How often a node did not hear another any more.
     pub losses: u64,
@@ -105,7 +78,7 @@ pub struct World {
 }
 
 /// A call that seems to take longer was interrupted by other work on the machine that simulates.
-const CUT_NS: u64 = 100_000;
+pub(super) const CUT_NS: u64 = 100_000;
 
 /// The hosts begin some seconds after their clocks do.
 const EPOCH_NS: u64 = 10_000_000_000;
@@ -168,15 +141,8 @@ impl World {
             setup,
             recorder,
             sealer: Sealer::new(&Keyring::new(Key::from_bytes([7; 32]), []), "sim", "vip"),
-            queue: BinaryHeap::new(),
-            entries: 0,
-            beats: 0,
-            beat_bytes_max: 0,
-            sessions: 0,
-            answered_twice: 0,
-            gains: 0,
-            losses: 0,
-            lapses: 0,
+            queue: Queue::default(),
+            totals: Totals::default(),
         };
         world.after(0, Happening::Clients);
         world
@@ -188,18 +154,13 @@ impl World {
     }
 
     pub(super) fn after(&mut self, span: u64, what: Happening) {
-        self.entries += 1;
-        self.queue.push(Reverse(Entry(self.now + span, self.entries, what)));
+        self.queue.push(self.now + span, what);
     }
 
     /// Lets everything happen up to true time `until`, or until an invariant is violated.
     pub fn run_until(&mut self, until: u64) {
         while self.check.violation.is_none() {
-            match self.queue.peek() {
-                Some(Reverse(Entry(at, _, _))) if *at <= until => {}
-                _ => break,
-            }
-            let Some(Reverse(Entry(at, _, what))) = self.queue.pop() else { break };
+            let Some((at, what)) = self.queue.pop_until(until) else { break };
             self.now = at;
             self.happen(what);
         }
@@ -308,7 +269,7 @@ impl World {
                     self.check.elsewhere(self.now, &self.nodes, &self.net);
                 }
                 Output::Gain(buckets) => {
-                    self.gains += 1;
+                    self.totals.gains += 1;
                     let kernel = &mut self.nodes[node].kernel;
                     kernel.mine = kernel.mine.or(&buckets);
                     self.check.elsewhere(self.now, &self.nodes, &self.net);
@@ -321,8 +282,8 @@ impl World {
                 Output::Probe(whom) => self.probe(node, whom),
                 Output::Event(event) => {
                     self.take_down(node, &event);
-                    self.losses += u64::from(matches!(event, Event::Lost { .. }));
-                    self.lapses += u64::from(matches!(event, Event::Lapsed));
+                    self.totals.losses += u64::from(matches!(event, Event::Lost { .. }));
+                    self.totals.lapses += u64::from(matches!(event, Event::Lapsed));
                     if self.setup.trace {
                         self.trace(node, &format!("{event:?}"));
                     }
@@ -356,7 +317,7 @@ impl World {
         }
     }
 
-    fn set_timer(&mut self, node: usize) {
+    pub(super) fn set_timer(&mut self, node: usize) {
         let Some(engine) = &self.nodes[node].engine else { return };
         if let Some(recorder) = &mut self.recorder {
             recorder.note(self.now, node, &engine.poll_timeout());
@@ -372,7 +333,7 @@ impl World {
     }
 
     fn send(&mut self, from: usize, beat: Beat) {
-        self.beats += 1;
+        self.totals.beats += 1;
         let n = &mut self.nodes[from];
         let (local, works) = (n.clock.local(self.now), n.mute_since.is_none());
         if let Some(engine) = n.engine.as_mut() {
@@ -380,7 +341,7 @@ impl World {
         }
         let inputs = if self.setup.wire {
             let datagram = Rc::new(self.sealer.seal(&beat));
-            self.beat_bytes_max = self.beat_bytes_max.max(datagram.len());
+            self.totals.beat_bytes_max = self.totals.beat_bytes_max.max(datagram.len());
             if let Some(recorder) = &mut self.recorder {
                 recorder.note(self.now, from, &*datagram);
             }
@@ -412,95 +373,6 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, to: usize, input: Input) {
-        let n = &mut self.nodes[to];
-        if n.paused_until.is_some() && matches!(input, Input::BeginAnew(_)) {
-            // It comes from the host itself, so it waits.
-            let span = self.beat_ns();
-            return self.after(span, Happening::Arrive(to, input));
-        }
-        if !n.powered || n.paused_until.is_some() || n.engine.is_none() {
-            return;
-        }
-        if n.stopped_until.is_some() {
-            n.inbox.push(input);
-            return;
-        }
-        self.take(to, input);
-    }
-
-    fn take(&mut self, to: usize, input: Input) {
-        match input {
-            Input::Beat(beat) => self.act(to, |engine, now| engine.beat_received(now, Family::V4, &beat)),
-            Input::Datagram(datagram, family) => self.open(to, family, &datagram),
-            Input::KernelAsked(node) => self.act(to, |engine, now| engine.kernel_asked(now, node)),
-            Input::KernelAnswered(node) => {
-                self.nodes[to].askable.insert(node);
-                self.act(to, |engine, now| engine.kernel_answered(now, node));
-            }
-            Input::BeginAnew(incarnation) => {
-                // Unless it was started again meanwhile.
-                self.act(to, |engine, now| {
-                    if engine.incarnation() < incarnation {
-                        engine.begin_anew(now, incarnation);
-                    }
-                });
-            }
-        }
-    }
-
-    fn open(&mut self, to: usize, family: Family, datagram: &[u8]) {
-        let n = &mut self.nodes[to];
-        let began = self.setup.measure.then(std::time::Instant::now);
-        let received = n.receiver.as_mut().map(|receiver| receiver.receive(family, datagram));
-        if let Some(began) = began {
-            n.cost_ns += (began.elapsed().as_nanos() as u64).min(CUT_NS);
-        }
-        if let Some(Ok(beat)) = received {
-            self.act(to, |engine, now| engine.beat_received(now, family, &beat));
-        }
-    }
-
-    /// A stopped daemon goes on: what is queued first, then the timers.
-    fn carry_on(&mut self, node: usize) {
-        if self.nodes[node].stopped_until.is_none_or(|until| until > self.now) {
-            return;
-        }
-        self.nodes[node].stopped_until = None;
-        self.nodes[node].running_since = self.now;
-        if self.nodes[node].paused_until.is_some() {
-            return;
-        }
-        for input in std::mem::take(&mut self.nodes[node].inbox) {
-            self.take(node, input);
-        }
-        self.act(node, |engine, now| engine.timeout(now));
-        self.testify(node);
-    }
-
-    /// A paused machine goes on; what was sent to it meanwhile is lost.
-    fn resume(&mut self, node: usize) {
-        let Some((until, stops_clock)) = self.nodes[node].paused_until else { return };
-        if until > self.now {
-            return;
-        }
-        let n = &mut self.nodes[node];
-        n.paused_until = None;
-        n.running_since = self.now;
-        if stops_clock {
-            n.clock.at = self.now;
-        }
-        n.timer_at = 0;
-        if self.nodes[node].runs() {
-            if stops_clock {
-                self.set_timer(node);
-            } else {
-                self.act(node, |engine, now| engine.timeout(now));
-            }
-        }
-        self.check.step(self.now, &self.nodes, &self.net, Some(node));
-    }
-
     /// Some clients connect, some hang up.
     fn clients(&mut self) {
         self.check.step(self.now, &self.nodes, &self.net, None);
@@ -516,10 +388,10 @@ impl World {
                     let kernel = &mut self.nodes[i].kernel;
                     kernel.sessions[bucket.index()] += 1;
                     kernel.held.insert(bucket);
-                    self.sessions += 1;
+                    self.totals.sessions += 1;
                 }
             }
-            self.answered_twice += u64::from(answers > 1);
+            self.totals.answered_twice += u64::from(answers > 1);
         }
         for _ in 0..2 {
             let i = self.rng.below(self.nodes.len() as u64) as usize;
@@ -563,7 +435,7 @@ impl World {
     }
 
     /// Lets `node` say whom it suspects, if it ever looked.
-    fn testify(&mut self, node: usize) {
+    pub(super) fn testify(&mut self, node: usize) {
         let Some(suspects) = self.nodes[node].suspects.filter(|_| self.nodes[node].runs()) else { return };
         let all = self.nodes[node].config.nodes;
         self.act(node, |engine, now| engine.testify(now, all, suspects));
