@@ -26,7 +26,7 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const REASON_MAX: usize = 80;
 /// Nobody's clock shows this many milliseconds: a stamp beyond is nonsense.
 const TIME_MAX: u64 = 1 << 60;
-/// Ends of the same ban that differ by less are equal: letters take their time.
+/// Ends of the same ban that differ by less are equal: messages take their time.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// When, and by whom, a change was made. Later ones win.
@@ -134,7 +134,7 @@ impl Book {
         true
     }
 
-    /// Takes in what another node says, or what was stored; true when it is news.
+    /// Takes in what another node says, or what was stored; true when that changed anything.
     pub fn merge(&mut self, prefix: Prefix, mut entry: Entry, now: Time) -> bool {
         if entry.stamp.time_ms > TIME_MAX {
             return false;

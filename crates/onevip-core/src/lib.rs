@@ -9,11 +9,11 @@ pub mod bans;
 pub mod beat;
 pub mod hash;
 pub mod ids;
-pub mod letter;
 pub mod limit;
 pub mod membership;
 pub mod packet;
 pub mod prefix;
+pub mod rpc;
 pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -23,7 +23,7 @@ fn clock(seconds: u64) -> (Time, u64) {
 
 const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
 
-/// Tells `to` everything that `from` knows, as letters do: what is left of each ban, on clocks that differ.
+/// Tells `to` everything that `from` knows, as messages do: what is left of each ban, on clocks that differ.
 fn tell(from: &Book, to: &mut Book, now_there: Time, now_here: Time) {
     for (prefix, mut entry) in from.changes(0, usize::MAX).0 {
         if entry.until != Time::NEVER {

@@ -6,7 +6,7 @@ use onevip_core::beat::{
     Beat, Facts, Health, Incarnation, Key, Keyring, NodeState, PeerReport, Rulings, Sealer, Seq, Standing,
     Testimony,
 };
-use onevip_core::letter::{Kind, Post};
+use onevip_core::rpc::{Endpoint, MessageKind};
 use onevip_core::{Bucket, BucketSet, NodeId, NodeSet, Weight};
 
 fn node(number: u8) -> NodeId {
@@ -70,8 +70,8 @@ fn a_beat_is_sealed_as_it_always_was() {
 
 #[test]
 fn messages_are_sealed_as_they_always_were() {
-    let mut post = Post::new(&keyring(), ("prod", "login"), node(1), 0x0a0b_0c0d, Incarnation(5));
-    let question = post.seal(node(2), 42, Kind::Question { page: 0 }, b"{\"what\":\"sessions\"}");
-    let page = post.seal(node(2), 43, Kind::Page { page: 3, pages: 4 }, b"good morning");
-    assert_eq!(format!("{}\n\n{}", hex(&question), hex(&page)), include_str!("messages.hex").trim_end());
+    let mut endpoint = Endpoint::new(&keyring(), ("prod", "login"), node(1), 0x0a0b_0c0d, Incarnation(5));
+    let request = endpoint.seal(node(2), 42, MessageKind::Request { page: 0 }, b"{\"what\":\"sessions\"}");
+    let page = endpoint.seal(node(2), 43, MessageKind::Response { page: 3, pages: 4 }, b"good morning");
+    assert_eq!(format!("{}\n\n{}", hex(&request), hex(&page)), include_str!("messages.hex").trim_end());
 }

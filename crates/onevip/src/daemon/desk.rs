@@ -13,7 +13,7 @@ use crate::desk::question::{Answer, Question};
 use anyhow::Context;
 use onevip_core::NodeId;
 use onevip_core::beat::{Incarnation, Keyring};
-use onevip_core::letter::{Kind, Letter, Post, TEXT_MAX};
+use onevip_core::rpc::{Endpoint, Message, MessageKind, TEXT_MAX};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -72,11 +72,11 @@ pub struct Slot {
 impl Slot {
     /// Whether this payload is a letter; one for this node is put through, unless too much mail waits. Never waits.
     pub fn takes(&self, vip: usize, payload: &[u8]) -> bool {
-        if onevip_core::letter::may_be_for(self.me, payload) {
+        if onevip_core::rpc::may_be_for(self.me, payload) {
             // Whoever wrote it asks again.
             let _ = self.queue.try_send(Mail::Arrived { vip, payload: payload.to_vec() });
         }
-        onevip_core::letter::is_letter(payload)
+        onevip_core::rpc::is_message(payload)
     }
 
     /// Puts something through, and waits until there is room; false when the desk is closed.
@@ -114,7 +114,7 @@ pub struct Desk {
 
 /// What belongs to one VIP.
 struct Counter {
-    post: Post,
+    post: Endpoint,
     nodes: onevip_core::NodeSet,
 }
 
@@ -198,7 +198,7 @@ impl Desk {
         let refusal = match (vip, serde_json::to_vec(question), random()) {
             (Some(vip), Ok(text), Some(id)) if text.len() <= TEXT_MAX && self.open.len() < OPEN_MAX => {
                 let now = Instant::now();
-                self.write(vip, node, id, Kind::Question { page: 0 }, &text);
+                self.write(vip, node, id, MessageKind::Request { page: 0 }, &text);
                 let (ask_again, give_up) = (now + ASK_AGAIN, now + GIVE_UP);
                 let open = Open { node, vip, text, pages: Vec::new(), total: None, ask_again, give_up, to };
                 self.open.insert(id, open);
@@ -211,7 +211,7 @@ impl Desk {
         let _ = to.send((node, Err(refusal.to_owned())));
     }
 
-    fn write(&mut self, vip: usize, node: NodeId, id: u64, kind: Kind, text: &[u8]) {
+    fn write(&mut self, vip: usize, node: NodeId, id: u64, kind: MessageKind, text: &[u8]) {
         let Some(counter) = self.counters.get_mut(vip) else { return };
         let sealed = counter.post.seal(node, id, kind, text);
         for route in &self.interfaces.routes(vip) {
@@ -225,8 +225,8 @@ impl Desk {
         let Some(counter) = self.counters.get_mut(vip) else { return };
         match counter.post.open(payload) {
             Ok(letter) => match letter.kind {
-                Kind::Question { page } => self.answer(vip, &letter, page, answer),
-                Kind::Page { page, pages } => self.page(&letter, page, pages),
+                MessageKind::Request { page } => self.answer(vip, &letter, page, answer),
+                MessageKind::Response { page, pages } => self.page(&letter, page, pages),
             },
             Err(why) => tracing::debug!("a letter was returned: {why}"),
         }
@@ -236,7 +236,7 @@ impl Desk {
     fn answer(
         &mut self,
         vip: usize,
-        letter: &Letter,
+        letter: &Message,
         page: u16,
         answer: &impl Fn(NodeId, &Question) -> Answer,
     ) {
@@ -258,11 +258,11 @@ impl Desk {
         // An answer has at most ANSWER_MAX bytes, so its pages can be counted.
         let pages = text.len().div_ceil(TEXT_MAX).max(1) as u16;
         let Some(part) = text.chunks(TEXT_MAX).nth(usize::from(page)).map(<[u8]>::to_vec) else { return };
-        self.write(vip, letter.from, letter.id, Kind::Page { page, pages }, &part);
+        self.write(vip, letter.from, letter.id, MessageKind::Response { page, pages }, &part);
     }
 
     /// A page that was waited for; asks for the next one.
-    fn page(&mut self, letter: &Letter, page: u16, pages: u16) {
+    fn page(&mut self, letter: &Message, page: u16, pages: u16) {
         let now = Instant::now();
         let Some(open) = self.open.get_mut(&letter.id).filter(|open| open.node == letter.from) else {
             return;
@@ -275,7 +275,7 @@ impl Desk {
         (open.ask_again, open.give_up) = (now + ASK_AGAIN, now + GIVE_UP);
         if open.pages.len() < usize::from(pages) {
             let (vip, node, text) = (open.vip, open.node, open.text.clone());
-            return self.write(vip, node, letter.id, Kind::Question { page: page + 1 }, &text);
+            return self.write(vip, node, letter.id, MessageKind::Request { page: page + 1 }, &text);
         }
         if let Some(open) = self.open.remove(&letter.id) {
             let answer = serde_json::from_slice(&open.pages.concat());
@@ -298,7 +298,7 @@ impl Desk {
             let (vip, node, text) = (open.vip, open.node, open.text.clone());
             // A question has fewer pages than fit in the number: `page` sees to that.
             let page = open.pages.len() as u16;
-            self.write(vip, node, id, Kind::Question { page }, &text);
+            self.write(vip, node, id, MessageKind::Request { page }, &text);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{incarnation, keys};
 use crate::config::{Config, Failback};
 use anyhow::{Context, bail};
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
-use onevip_core::letter::Post;
+use onevip_core::rpc::Endpoint;
 use onevip_core::membership::{self, Engine, Family, Timing};
 use onevip_core::{BucketSet, NodeSet, Time, Weight};
 use sha2::{Digest, Sha256};
@@ -38,9 +38,9 @@ impl Founding {
     }
 
     /// Writes and opens this node's letters at one VIP.
-    pub fn post(&self, config: &Config, plan: &Plan, vip: &VipPlan) -> Post {
+    pub fn post(&self, config: &Config, plan: &Plan, vip: &VipPlan) -> Endpoint {
         let names = (config.cluster.as_str(), vip.vip.name.as_str());
-        Post::new(&self.keyring, names, plan.node.id, host_number(vip), self.incarnation)
+        Endpoint::new(&self.keyring, names, plan.node.id, host_number(vip), self.incarnation)
     }
 
     /// The decider of one VIP.

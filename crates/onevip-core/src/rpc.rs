@@ -1,8 +1,8 @@
-//! Letters: what one node's help desk asks another's, and the pages of the answer.
+//! Messages of the remote procedure calls between nodes: a request, and the pages of its response.
 //!
 //! They travel beside the beats, to the same port of the VIP, sealed under keys derived from the same secret for this
-//! purpose alone; so no node opens another port, and a letter can never pass for a beat nor a beat for a letter. No
-//! claim depends on a letter. A sealed letter, as the UDP payload; all numbers are little-endian:
+//! purpose alone; so no node opens another port, and a message can never pass for a beat nor a beat for a message. No
+//! claim depends on a message. A sealed message, as the UDP payload; all numbers are little-endian:
 //!
 //! | offset | bytes | meaning |
 //! | ---: | ---: | --- |
@@ -14,17 +14,17 @@
 //! | 15 | 4 | key id |
 //! | 19 | 4 | host |
 //! | 23 | 4 | incarnation |
-//! | 27 | 4 | number of the letter |
+//! | 27 | 4 | number of the message |
 //! | 31 | 8 | salt |
-//! | 39 | 1 | encrypted from here: 0 question, 1 page of an answer |
-//! | 40 | 8 | number of the question: drawn by the asker, and the same in the answer |
+//! | 39 | 1 | encrypted from here: 0 request, 1 page of a response |
+//! | 40 | 8 | number of the call: drawn by the caller, and the same in the response |
 //! | 48 | 2 | page: the one that is asked for, or the one that this is |
-//! | 50 | 2 | pages of the answer; 0 in a question |
+//! | 50 | 2 | pages of the response; 0 in a request |
 //! | 52 | | text |
 //! | end − 16 | 16 | tag |
 //!
 //! Cipher, nonce and salt are those of beats ([`crate::beat::seal`]). The sender's incarnation and number tell copies
-//! ([`crate::beat::replay`]), and a page counts only as the answer to a question that is open: so a recorded letter
+//! ([`crate::beat::replay`]), and a page counts only as the response to a call that is open: so a recorded message
 //! tells nobody anything, and at worst makes a daemon that was just restarted answer once more.
 
 use crate::beat::codec::{DATAGRAM_MAX, Origin};
@@ -44,19 +44,19 @@ const HEADER: usize = 39;
 const HEAD_OF_BODY: usize = 13;
 const TAG: usize = 16;
 
-/// The longest text of one letter, in bytes: a letter is never longer than a beat may be.
+/// The longest text of one message, in bytes: a message is never longer than a beat may be.
 pub const TEXT_MAX: usize = DATAGRAM_MAX - HEADER - HEAD_OF_BODY - TAG;
 
-/// What a letter is.
+/// What a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// A question, whose text is in it.
-    Question {
-        /// Which page of the answer is wanted.
+pub enum MessageKind {
+    /// A request, whose text is in it.
+    Request {
+        /// Which page of the response is wanted.
         page: u16,
     },
-    /// A part of an answer.
-    Page {
+    /// A part of a response.
+    Response {
         /// Which, from 0.
         page: u16,
         /// How many there are.
@@ -64,27 +64,27 @@ pub enum Kind {
     },
 }
 
-/// A letter.
+/// A message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Letter {
-    /// Who wrote it.
+pub struct Message {
+    /// Who sent it.
     pub from: NodeId,
     /// To whom.
     pub to: NodeId,
-    /// The number of the question.
+    /// The number of the call.
     pub id: u64,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// At most [`TEXT_MAX`] bytes.
     pub text: Vec<u8>,
 }
 
-/// Why a datagram is no letter for us.
+/// Why a datagram is no message for us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Returned {
-    /// Not a letter, one of another cluster, or in another version.
-    #[error("not a letter that this build reads")]
-    Strange,
+pub enum MessageError {
+    /// Not a message, one of another cluster, or in another version.
+    #[error("not a message that this build reads")]
+    Unknown,
     /// For another node.
     #[error("for another node")]
     NotForUs,
@@ -96,22 +96,22 @@ pub enum Returned {
     Sealed,
 }
 
-/// Whether a datagram may be a letter for `me`. Nobody vouches for it yet: this only sorts the mail, cheaply.
+/// Whether a datagram may be a message for `me`. Nobody vouches for it yet: this is a cheap look at the header.
 pub fn may_be_for(me: NodeId, datagram: &[u8]) -> bool {
-    is_letter(datagram) && datagram.get(14) == Some(&me.get())
+    is_message(datagram) && datagram.get(14) == Some(&me.get())
 }
 
-/// Whether a datagram means to be a letter, to whomever.
-pub fn is_letter(datagram: &[u8]) -> bool {
+/// Whether a datagram means to be a message, to whomever.
+pub fn is_message(datagram: &[u8]) -> bool {
     datagram.starts_with(&MAGIC)
 }
 
-/// Writes and opens the letters of one node at one VIP.
-pub struct Post {
+/// Seals and opens the messages of one node at one VIP.
+pub struct Endpoint {
     me: NodeId,
     host: u32,
     incarnation: Incarnation,
-    written: u32,
+    sent: u32,
     tag: [u8; 8],
     salt_key: Key,
     /// Ciphers of all keys that open; the first seals.
@@ -119,7 +119,7 @@ pub struct Post {
     guard: ReplayGuard,
 }
 
-impl Post {
+impl Endpoint {
     /// For the node `me` at the VIP called `vip` of the cluster called `cluster`. `host` and `incarnation` are those
     /// of its beats.
     pub fn new(
@@ -129,23 +129,24 @@ impl Post {
         host: u32,
         incarnation: Incarnation,
     ) -> Self {
-        let mut post = Self {
+        let mut endpoint = Self {
             me,
             host,
             incarnation,
-            written: 0,
+            sent: 0,
             tag: cluster_tag(cluster, vip),
             salt_key: Key::from_bytes([0; 32]),
             ciphers: Vec::new(),
             guard: ReplayGuard::new(),
         };
-        post.rekey(keyring, (cluster, vip));
-        post
+        endpoint.rekey(keyring, (cluster, vip));
+        endpoint
     }
 
     /// Uses other keys from now on, and forgets nothing.
     pub fn rekey(&mut self, keyring: &Keyring, (cluster, vip): (&str, &str)) {
         let cipher = |key: &Key| {
+            // These names are part of the protocol; they date from when a message was called a letter.
             let derived = key.derive(b"onevip letter seal", cluster, vip);
             (key.id(), XChaCha20Poly1305::new(derived.bytes().into()))
         };
@@ -153,14 +154,14 @@ impl Post {
         self.ciphers = keyring.accept().iter().map(cipher).collect();
     }
 
-    /// Writes as a later life of this node from now on: see [`crate::membership::Engine::begin_anew`].
+    /// Sends as a later life of this node from now on: see [`crate::membership::Engine::begin_anew`].
     pub fn begin_anew(&mut self, incarnation: Incarnation) {
-        (self.incarnation, self.written) = (incarnation, 0);
+        (self.incarnation, self.sent) = (incarnation, 0);
     }
 
-    /// The UDP payload that carries a letter of this node. A text that is too long is cut.
-    pub fn seal(&mut self, to: NodeId, id: u64, kind: Kind, text: &[u8]) -> Vec<u8> {
-        self.written += 1;
+    /// The UDP payload that carries a message of this node. A text that is too long is cut.
+    pub fn seal(&mut self, to: NodeId, id: u64, kind: MessageKind, text: &[u8]) -> Vec<u8> {
+        self.sent += 1;
         let (key_id, cipher) = &self.ciphers[0];
         let mut sealed = Vec::with_capacity(DATAGRAM_MAX);
         sealed.extend(MAGIC);
@@ -169,11 +170,11 @@ impl Post {
         sealed.extend(key_id.0);
         sealed.extend(self.host.to_le_bytes());
         sealed.extend(self.incarnation.0.to_le_bytes());
-        sealed.extend(self.written.to_le_bytes());
+        sealed.extend(self.sent.to_le_bytes());
         sealed.extend([0; 8]);
         let (number, page, pages) = match kind {
-            Kind::Question { page } => (0, page, 0),
-            Kind::Page { page, pages } => (1, page, pages),
+            MessageKind::Request { page } => (0, page, 0),
+            MessageKind::Response { page, pages } => (1, page, pages),
         };
         sealed.push(number);
         sealed.extend(id.to_le_bytes());
@@ -190,34 +191,34 @@ impl Post {
         sealed
     }
 
-    /// The letter in a datagram, once.
+    /// The message in a datagram, once.
     ///
     /// # Errors
-    /// Says why it is returned unread.
-    pub fn open(&mut self, datagram: &[u8]) -> Result<Letter, Returned> {
+    /// Says why it is not read.
+    pub fn open(&mut self, datagram: &[u8]) -> Result<Message, MessageError> {
         let length = HEADER + HEAD_OF_BODY + TAG..=DATAGRAM_MAX;
-        if !length.contains(&datagram.len()) || !is_letter(datagram) {
-            return Err(Returned::Strange);
+        if !length.contains(&datagram.len()) || !is_message(datagram) {
+            return Err(MessageError::Unknown);
         }
         let (header, rest) = datagram.split_at(HEADER);
         if header[4..12] != self.tag || header[12] != VERSION {
-            return Err(Returned::Strange);
+            return Err(MessageError::Unknown);
         }
         if header[14] != self.me.get() {
-            return Err(Returned::NotForUs);
+            return Err(MessageError::NotForUs);
         }
         let u32_at =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let from = NodeId::new(header[13]).ok_or(Returned::Strange)?;
+        let from = NodeId::new(header[13]).ok_or(MessageError::Unknown)?;
         let origin =
             Origin { from, host: u32_at(19), incarnation: Incarnation(u32_at(23)), seq: Seq(u32_at(27)) };
-        // Letters have one window per sender, whichever family of the VIP they came by.
-        self.guard.check(&origin, Family::V4).map_err(|_| Returned::Copy)?;
+        // Messages have one window per sender, whichever family of the VIP they came by.
+        self.guard.check(&origin, Family::V4).map_err(|_| MessageError::Copy)?;
         let (body, tag) = rest.split_at(rest.len() - TAG);
         let key_id = KeyId([header[15], header[16], header[17], header[18]]);
-        let plain = self.unseal(key_id, header, body, tag).ok_or(Returned::Sealed)?;
+        let plain = self.unseal(key_id, header, body, tag).ok_or(MessageError::Sealed)?;
         self.guard.accept(&origin, Family::V4);
-        decode(from, self.me, &plain).ok_or(Returned::Strange)
+        decode(from, self.me, &plain).ok_or(MessageError::Unknown)
     }
 
     fn unseal(&self, key_id: KeyId, header: &[u8], body: &[u8], tag: &[u8]) -> Option<Vec<u8>> {
@@ -230,17 +231,17 @@ impl Post {
     }
 }
 
-fn decode(from: NodeId, to: NodeId, plain: &[u8]) -> Option<Letter> {
+fn decode(from: NodeId, to: NodeId, plain: &[u8]) -> Option<Message> {
     let (head, text) = plain.split_at_checked(HEAD_OF_BODY)?;
     let id = u64::from_le_bytes(head[1..9].try_into().ok()?);
     let page = u16::from_le_bytes([head[9], head[10]]);
     let pages = u16::from_le_bytes([head[11], head[12]]);
     let kind = match (head[0], pages) {
-        (0, 0) => Kind::Question { page },
-        (1, 1..) if page < pages => Kind::Page { page, pages },
+        (0, 0) => MessageKind::Request { page },
+        (1, 1..) if page < pages => MessageKind::Response { page, pages },
         _ => return None,
     };
-    Some(Letter { from, to, id, kind, text: text.to_vec() })
+    Some(Message { from, to, id, kind, text: text.to_vec() })
 }
 
 /// Sender, host, incarnation, number and salt, as they stand in the header.
@@ -259,87 +260,87 @@ mod tests {
         NodeId::new(id).unwrap()
     }
 
-    fn post(me: u8, key: u8, incarnation: u32) -> Post {
+    fn endpoint(me: u8, key: u8, incarnation: u32) -> Endpoint {
         let keyring = Keyring::new(Key::from_bytes([key; 32]), []);
-        Post::new(&keyring, ("c", "login"), node(me), u32::from(me), Incarnation(incarnation))
+        Endpoint::new(&keyring, ("c", "login"), node(me), u32::from(me), Incarnation(incarnation))
     }
 
-    const QUESTION: Kind = Kind::Question { page: 0 };
+    const REQUEST: MessageKind = MessageKind::Request { page: 0 };
 
     #[test]
-    fn a_letter_is_read_as_it_was_written_and_only_once() {
-        let (mut one, mut two) = (post(1, 7, 5), post(2, 7, 9));
-        let sealed = one.seal(node(2), 42, Kind::Page { page: 3, pages: 4 }, b"good morning");
+    fn a_message_is_read_as_it_was_sent_and_only_once() {
+        let (mut one, mut two) = (endpoint(1, 7, 5), endpoint(2, 7, 9));
+        let sealed = one.seal(node(2), 42, MessageKind::Response { page: 3, pages: 4 }, b"good morning");
         assert!(may_be_for(node(2), &sealed) && !may_be_for(node(3), &sealed));
-        let letter = two.open(&sealed).unwrap();
-        assert_eq!((letter.from, letter.to, letter.id), (node(1), node(2), 42));
+        let message = two.open(&sealed).unwrap();
+        assert_eq!((message.from, message.to, message.id), (node(1), node(2), 42));
         assert_eq!(
-            (letter.kind, letter.text.as_slice()),
-            (Kind::Page { page: 3, pages: 4 }, &b"good morning"[..])
+            (message.kind, message.text.as_slice()),
+            (MessageKind::Response { page: 3, pages: 4 }, &b"good morning"[..])
         );
-        assert_eq!(two.open(&sealed), Err(Returned::Copy));
-        assert_eq!(post(3, 7, 1).open(&sealed), Err(Returned::NotForUs));
+        assert_eq!(two.open(&sealed), Err(MessageError::Copy));
+        assert_eq!(endpoint(3, 7, 1).open(&sealed), Err(MessageError::NotForUs));
     }
 
     #[test]
-    fn nobody_reads_or_writes_without_the_key() {
-        let sealed = post(1, 7, 5).seal(node(2), 42, QUESTION, b"who?");
+    fn nobody_opens_or_seals_without_the_key() {
+        let sealed = endpoint(1, 7, 5).seal(node(2), 42, REQUEST, b"who?");
         assert!(!sealed.windows(4).any(|bytes| bytes == b"who?"));
         let other_key = Keyring::new(Key::from_bytes([8; 32]), []);
-        let mut stranger = Post::new(&other_key, ("c", "login"), node(2), 2, Incarnation(1));
-        assert_eq!(stranger.open(&sealed), Err(Returned::Sealed));
+        let mut stranger = Endpoint::new(&other_key, ("c", "login"), node(2), 2, Incarnation(1));
+        assert_eq!(stranger.open(&sealed), Err(MessageError::Sealed));
         let keyring = Keyring::new(Key::from_bytes([7; 32]), []);
-        let mut other_vip = Post::new(&keyring, ("c", "other"), node(2), 2, Incarnation(1));
-        assert_eq!(other_vip.open(&sealed), Err(Returned::Strange));
+        let mut other_vip = Endpoint::new(&keyring, ("c", "other"), node(2), 2, Incarnation(1));
+        assert_eq!(other_vip.open(&sealed), Err(MessageError::Unknown));
     }
 
     #[test]
-    fn a_letter_that_was_changed_anywhere_is_returned() {
-        let sealed = post(1, 7, 5).seal(node(2), 42, QUESTION, b"who?");
+    fn a_message_that_was_changed_anywhere_is_rejected() {
+        let sealed = endpoint(1, 7, 5).seal(node(2), 42, REQUEST, b"who?");
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(post(2, 7, 9).open(&changed).is_err(), "byte {at}");
+            assert!(endpoint(2, 7, 9).open(&changed).is_err(), "byte {at}");
         }
         for length in 0..sealed.len() {
-            assert!(post(2, 7, 9).open(&sealed[..length]).is_err(), "{length} bytes");
+            assert!(endpoint(2, 7, 9).open(&sealed[..length]).is_err(), "{length} bytes");
         }
     }
 
     #[test]
-    fn an_invention_shuts_nobody_out() {
-        let (mut one, mut two) = (post(1, 7, 5), post(2, 7, 9));
-        let mut forged = one.seal(node(2), 1, QUESTION, b"");
-        let honest = one.seal(node(2), 2, QUESTION, b"");
+    fn a_forgery_shuts_nobody_out() {
+        let (mut one, mut two) = (endpoint(1, 7, 5), endpoint(2, 7, 9));
+        let mut forged = one.seal(node(2), 1, REQUEST, b"");
+        let honest = one.seal(node(2), 2, REQUEST, b"");
         forged[27..31].copy_from_slice(&[0xff; 4]);
-        assert_eq!(two.open(&forged), Err(Returned::Sealed));
+        assert_eq!(two.open(&forged), Err(MessageError::Sealed));
         assert!(two.open(&honest).is_ok());
     }
 
     #[test]
-    fn what_an_earlier_life_wrote_is_returned() {
-        let (mut two, early) = (post(2, 7, 9), post(1, 7, 5).seal(node(2), 1, QUESTION, b""));
-        assert!(two.open(&post(1, 7, 6).seal(node(2), 2, QUESTION, b"")).is_ok());
-        assert_eq!(two.open(&early), Err(Returned::Copy));
-        let mut one = post(1, 7, 5);
+    fn what_an_earlier_life_sent_is_rejected() {
+        let (mut two, early) = (endpoint(2, 7, 9), endpoint(1, 7, 5).seal(node(2), 1, REQUEST, b""));
+        assert!(two.open(&endpoint(1, 7, 6).seal(node(2), 2, REQUEST, b"")).is_ok());
+        assert_eq!(two.open(&early), Err(MessageError::Copy));
+        let mut one = endpoint(1, 7, 5);
         one.begin_anew(Incarnation(7));
-        assert!(two.open(&one.seal(node(2), 3, QUESTION, b"")).is_ok(), "it is believed at once");
+        assert!(two.open(&one.seal(node(2), 3, REQUEST, b"")).is_ok(), "it is believed at once");
     }
 
     #[test]
-    fn the_longest_letter_fits_and_a_beat_is_none() {
-        let sealed = post(1, 7, 5).seal(node(2), 1, QUESTION, &[b'x'; 5000]);
+    fn the_longest_message_fits_and_a_beat_is_none() {
+        let sealed = endpoint(1, 7, 5).seal(node(2), 1, REQUEST, &[b'x'; 5000]);
         assert_eq!(sealed.len(), DATAGRAM_MAX);
-        assert_eq!(post(2, 7, 9).open(&sealed).unwrap().text.len(), TEXT_MAX);
-        assert!(!is_letter(b"1vip and so on"));
+        assert_eq!(endpoint(2, 7, 9).open(&sealed).unwrap().text.len(), TEXT_MAX);
+        assert!(!is_message(b"1vip and so on"));
     }
 
     #[test]
     fn changed_keys_open_both_old_and_new_while_both_are_accepted() {
         let (old, new) = (Key::from_bytes([7; 32]), Key::from_bytes([8; 32]));
-        let mut two = post(2, 7, 9);
+        let mut two = endpoint(2, 7, 9);
         two.rekey(&Keyring::new(new, [old]), ("c", "login"));
-        assert!(two.open(&post(1, 7, 5).seal(node(2), 1, QUESTION, b"")).is_ok());
-        assert!(two.open(&post(3, 8, 5).seal(node(2), 1, QUESTION, b"")).is_ok());
+        assert!(two.open(&endpoint(1, 7, 5).seal(node(2), 1, REQUEST, b"")).is_ok());
+        assert!(two.open(&endpoint(3, 8, 5).seal(node(2), 1, REQUEST, b"")).is_ok());
     }
 }
