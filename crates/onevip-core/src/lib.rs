@@ -12,6 +12,7 @@ pub mod ids;
 pub mod limit;
 pub mod membership;
 pub mod packet;
+pub mod peer_check;
 pub mod prefix;
 pub mod rpc;
 pub mod selector;
@@ -21,7 +22,6 @@ pub mod slice;
 pub mod table;
 pub mod time;
 pub mod verdict;
-pub mod witness;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};

@@ -49,7 +49,7 @@ pub use output::{Family, Output};
 pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{PeerStatus, Status, WhyOut};
 pub use timing::Timing;
-pub use votes::{View, Votes};
+pub use votes::{PeerCheckView, Votes};
 
 use anew::Life;
 use claims::Claims;

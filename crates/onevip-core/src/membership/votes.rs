@@ -1,7 +1,7 @@
 //! Nodes that answer beats but not their clients, voted out by those who found it out.
 //!
 //! Who is *able* to tell whether another node serves says so in its beats, and who of those it *suspects*; how that is
-//! found out is the daemon's business (`crate::witness`, and a connection to the node itself). A node against whom more
+//! found out is the daemon's business (`crate::peer_check`, and a connection to the node itself). A node against whom more
 //! than half of those are who have a say about it is *convicted*: everybody counts for itself, from the beats that it
 //! hears. That is all that a convicted node needs to know: it says that it is as ill as can be, the others take its
 //! share, it holds its sessions, and if all are convicted nothing moves. Whether it heard the voters itself does not matter: whoever
@@ -39,7 +39,7 @@ impl Votes {
 
 /// What somebody has to know who finds out whether others serve.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct View {
+pub struct PeerCheckView {
     /// Everybody alive, this node included.
     pub alive: NodeSet,
     /// Who is heard.
@@ -106,9 +106,10 @@ impl VoteCount {
 }
 
 impl Engine {
-    /// What a witness has to know.
-    pub fn witness_view(&self) -> View {
-        let mut view = View { alive: self.alive(), heard: self.peers.heard(), ..View::default() };
+    /// What the peer check has to know.
+    pub fn peer_check_view(&self) -> PeerCheckView {
+        let mut view =
+            PeerCheckView { alive: self.alive(), heard: self.peers.heard(), ..PeerCheckView::default() };
         for beat in self.peers.heard_beats() {
             if beat.standing.state == NodeState::Serving && beat.standing.weight != Weight::ZERO {
                 view.serving.insert(beat.from);

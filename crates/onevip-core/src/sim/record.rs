@@ -27,7 +27,7 @@ impl Recorder {
     /// Everything that can be asked of an engine without changing it.
     pub fn look(&mut self, now: u64, node: usize, engine: &Engine, local: Time) {
         self.note(now, node, &engine.status(local));
-        self.note(now, node, &engine.witness_view());
+        self.note(now, node, &engine.peer_check_view());
         self.note(now, node, &(engine.claims(), engine.intents(), engine.elsewhere(), engine.testimony()));
         self.note(now, node, &(engine.deaf_to(), engine.lease_until(), engine.seq(), engine.incarnation()));
         self.note(now, node, &engine.doubts_its_ears(local));

@@ -19,7 +19,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::time::TimeSpec;
 use onevip_bpf::{Beats, Words};
 use onevip_core::beat::{Facts, Health, Incarnation, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Event, Status, View};
+use onevip_core::membership::{Config as EngineConfig, Event, PeerCheckView, Status};
 use onevip_core::{BucketSet, NodeId, NodeSet, Time};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ pub enum Command {
         suspects: NodeSet,
     },
     /// Say what a witness has to know, by index of the VIP.
-    View(mpsc::Sender<Vec<(usize, View)>>),
+    View(mpsc::Sender<Vec<(usize, PeerCheckView)>>),
     /// Say how things stand.
     Report(mpsc::Sender<Vec<VipReport>>),
     /// Hand over and stop.

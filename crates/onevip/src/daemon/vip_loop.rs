@@ -9,7 +9,7 @@ use super::warden::Guests;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Health, Receiver, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Engine, Output, View};
+use onevip_core::membership::{Config as EngineConfig, Engine, Output, PeerCheckView};
 use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time, Weight};
 use std::io;
 use std::sync::mpsc;
@@ -242,10 +242,10 @@ impl VipLoop {
     }
 
     /// What a witness has to know; none where membership is static.
-    pub fn view(&self) -> Option<View> {
+    pub fn view(&self) -> Option<PeerCheckView> {
         match &self.decider {
             Decider::Static { .. } => None,
-            Decider::Living(living) => Some(living.engine.witness_view()),
+            Decider::Living(living) => Some(living.engine.peer_check_view()),
         }
     }
 

@@ -11,8 +11,8 @@ use crate::health::monitor;
 use crate::health::sshd::course::Pace;
 use crate::health::sshd::probe::Call;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use onevip_core::membership::View;
-use onevip_core::witness::{Owners, Sampler, Tally, judge};
+use onevip_core::membership::PeerCheckView;
+use onevip_core::peer_check::{Claimers, ClientCounters, Sampler, count_clients};
 use onevip_core::{BucketSet, NodeId, NodeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ pub struct Stand {
     pace: Pace,
     /// The others that can be asked.
     others: Vec<Other>,
-    owners: Owners,
+    owners: Claimers,
     sampler: Sampler,
     sampled: BucketSet,
     /// What the beat loop was told: about whom we have a say, and against whom.
@@ -88,7 +88,7 @@ impl Stand {
             port,
             pace: monitor::pace(&config.health),
             others: others.filter_map(way).collect(),
-            owners: Owners::default(),
+            owners: Claimers::default(),
             sampler: Sampler::default(),
             sampled: BucketSet::EMPTY,
             said: (NodeSet::EMPTY, NodeSet::EMPTY),
@@ -96,7 +96,7 @@ impl Stand {
     }
 
     /// Looks at what clients show.
-    fn look(&mut self, view: &View, tools: &Tools, beat_loop: &Mailbox<Command>) {
+    fn look(&mut self, view: &PeerCheckView, tools: &Tools, beat_loop: &Mailbox<Command>) {
         let now = boot_now();
         self.owners.update(now, &view.claims);
         let sampled = self.sampler.choose(&self.owners.foreign());
@@ -105,7 +105,7 @@ impl Stand {
             beat_loop.send(Command::Sample { vip: self.vip, buckets: Box::new(sampled) });
         }
         let seen = tools.flows.look(now).filter(|(vip, _)| *vip == self.vip).map(|(_, seen)| seen);
-        let tallies = judge(now, seen, &self.owners, self.port, self.pace.timeout);
+        let tallies = count_clients(now, seen, &self.owners, self.port, self.pace.timeout);
         for other in &mut self.others {
             other.doubt = doubt(tallies.get(&other.node), view.suspected.contains(other.node));
             let judges = sits(self.me, other.node, view) && view.serving.contains(other.node);
@@ -211,7 +211,7 @@ impl Other {
 }
 
 /// Why a node should be asked, if it should.
-fn doubt(tally: Option<&Tally>, suspected: bool) -> Option<String> {
+fn doubt(tally: Option<&ClientCounters>, suspected: bool) -> Option<String> {
     match tally {
         Some(tally) if tally.suspicious => {
             Some(format!("{} of {} clients got no answer", tally.unserved, tally.clients))
@@ -222,7 +222,7 @@ fn doubt(tally: Option<&Tally>, suspected: bool) -> Option<String> {
 }
 
 /// Whether `me` is among those who judge `node`: the first of the living after it, in the order of their numbers, round.
-fn sits(me: NodeId, node: NodeId, view: &View) -> bool {
+fn sits(me: NodeId, node: NodeId, view: &PeerCheckView) -> bool {
     let others = view.alive.without(node);
     let after = others.iter().filter(|other| *other > node);
     let before = others.iter().filter(|other| *other < node);
@@ -268,7 +268,7 @@ pub fn run(mut stands: Vec<Stand>, tools: &Tools, beat_loop: &Mailbox<Command>, 
 }
 
 /// What the beat loop knows; nothing while it does not answer.
-fn views(beat_loop: &Mailbox<Command>) -> Vec<(usize, View)> {
+fn views(beat_loop: &Mailbox<Command>) -> Vec<(usize, PeerCheckView)> {
     let (to, answer) = mpsc::channel();
     beat_loop.send(Command::View(to));
     answer.recv_timeout(PATIENCE).unwrap_or_default()
@@ -313,21 +313,21 @@ mod tests {
     #[test]
     fn the_next_five_of_the_living_judge_a_node() {
         let nodes: NodeSet = [1, 3, 4, 5, 7, 8, 9].into_iter().map(node).collect();
-        let view = View { alive: nodes, heard: nodes, serving: nodes, ..View::default() };
+        let view = PeerCheckView { alive: nodes, heard: nodes, serving: nodes, ..PeerCheckView::default() };
         let judges = |of: u8| -> Vec<u8> {
             nodes.iter().filter(|me| *me != node(of) && sits(*me, node(of), &view)).map(NodeId::get).collect()
         };
         assert_eq!(judges(1), [3, 4, 5, 7, 8]);
         assert_eq!(judges(7), [1, 3, 4, 8, 9]);
-        let silent = View { heard: nodes.without(node(7)), ..view };
+        let silent = PeerCheckView { heard: nodes.without(node(7)), ..view };
         assert!(!sits(node(8), node(7), &silent), "who does not hear it has no say");
     }
 
     #[test]
     fn doubts_are_told_in_numbers() {
-        let tally = Tally { clients: 9, unserved: 7, suspicious: true };
+        let tally = ClientCounters { clients: 9, unserved: 7, suspicious: true };
         assert_eq!(doubt(Some(&tally), false).as_deref(), Some("7 of 9 clients got no answer"));
-        assert_eq!(doubt(Some(&Tally { suspicious: false, ..tally }), false), None);
+        assert_eq!(doubt(Some(&ClientCounters { suspicious: false, ..tally }), false), None);
         assert!(doubt(None, true).is_some());
     }
 }
