@@ -31,4 +31,4 @@ pub use selector::{Answerer, Exception, Instead, Other, Ports, Selector, Service
 pub use slice::Slice;
 pub use table::{Clocks, Mapping, Reserve, Table, Weight};
 pub use time::Time;
-pub use verdict::{Action, Facts, Flags, Reason, Socket, judge, judge_frame};
+pub use verdict::{Action, Flags, NodeView, Reason, Socket, judge, judge_frame};

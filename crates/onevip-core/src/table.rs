@@ -47,7 +47,7 @@
 //! they are, and by symmetry b's 16 stay at R(b). A node in both sets would have 18 of at most 17. So all 64 sets of 16
 //! would have to be pairwise disjoint; there is room for four. On average two of them share at least 7680 / 2016 nodes,
 //! and each shared one costs a move in one of two steps: at least 1.117 for the second loss, if the first is exact.
-//! The same happens wherever a node leaves fewer buckets than some multiple of the number of heirs, and unequal weights
+//! The same happens wherever a node leaves fewer buckets than some multiple of the number of nodes that take them over, and unequal weights
 //! add the rounding of every share. Only a table that remembers its past could do better, and nodes with different pasts
 //! would then disagree. A node that is back moves only what it had before: the way out and the way in are the same.
 //!

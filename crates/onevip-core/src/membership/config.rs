@@ -19,7 +19,7 @@ pub enum Failback {
 
 /// What does not change while an engine lives, or only by [`Engine::reconfigure`](super::Engine::reconfigure).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Config {
+pub struct EngineConfig {
     /// This node.
     pub me: NodeId,
     /// Tells hosts with the same node number apart; see [`Beat::host`](crate::beat::Beat::host).
@@ -40,7 +40,7 @@ pub struct Config {
     pub timing: Timing,
 }
 
-impl Config {
+impl EngineConfig {
     /// The clocks that the tables of these nodes need.
     pub(super) fn clocks(&self) -> Arc<Clocks> {
         self.clocks_with(&[])

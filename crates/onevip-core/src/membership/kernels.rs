@@ -17,7 +17,7 @@ use super::timing::{ASKS, PROBES};
 
 /// What we know of a node's kernel.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Kernel {
+pub(super) struct PeerKernel {
     /// It left this many questions in a row unanswered since its daemon fell silent.
     unanswered: u32,
     /// When it is to be asked next, if its daemon is silent.
@@ -32,7 +32,7 @@ pub(super) struct Kernel {
     next_ask: Time,
 }
 
-impl Kernel {
+impl PeerKernel {
     /// Nothing is known yet.
     pub fn unknown(now: Time) -> Self {
         Self { unanswered: 0, next_probe: now, gone: false, askable: None, ignored: 0, next_ask: now }

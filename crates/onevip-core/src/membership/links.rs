@@ -5,7 +5,7 @@
 
 use super::dirty::Dirty;
 use super::votes::CONVICTED;
-use super::{Config, Engine};
+use super::{Engine, EngineConfig};
 use crate::beat::{Health, Incarnation, NodeState, PeerReport, Seq, Standing};
 use crate::hash::jhash2;
 use crate::ids::{BucketSet, NodeId, NodeSet};
@@ -29,7 +29,7 @@ pub(super) struct Shares {
 
 impl Shares {
     /// Nobody has a share yet.
-    pub fn nobodys(config: &Config) -> Self {
+    pub fn nobodys(config: &EngineConfig) -> Self {
         Self {
             members: Vec::new(),
             view: 0,
@@ -41,7 +41,7 @@ impl Shares {
     }
 
     /// Shares are dealt in another way from the next look on.
-    pub fn reconfigured(&mut self, config: &Config) {
+    pub fn reconfigured(&mut self, config: &EngineConfig) {
         self.members.clear();
         self.reserve = config.reserve();
         self.clocks = config.clocks();
@@ -58,11 +58,11 @@ impl Shares {
     }
 
     /// Deals among these; false if they are the same as before.
-    fn deal(&mut self, members: Vec<(NodeId, Weight)>, config: &Config) -> bool {
+    fn deal(&mut self, members: Vec<(NodeId, Weight)>, config: &EngineConfig) -> bool {
         if members == self.members && self.view != 0 {
             return false;
         }
-        let Config { seed, mapping, pinned, .. } = *config;
+        let EngineConfig { seed, mapping, pinned, .. } = *config;
         self.view = view_digest(&members, seed, mapping, pinned);
         if members.iter().any(|(node, _)| !self.clocks.are_of(*node)) {
             self.clocks = config.clocks_with(&members);

@@ -41,13 +41,13 @@ use crate::ids::BucketSet;
 use crate::time::Time;
 use std::collections::VecDeque;
 
-pub use config::{Config, Failback};
+pub use config::{EngineConfig, Failback};
 pub use event::{Event, WhyLost};
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
 pub use output::{Family, Output};
 pub use quality::WINDOW as LOSS_WINDOW;
-pub use status::{PeerStatus, Status, WhyOut};
+pub use status::{EngineStatus, PeerStatus, WhyOut};
 pub use timing::Timing;
 pub use votes::{PeerCheckView, Votes};
 
@@ -70,7 +70,7 @@ use votes::VoteCount;
 /// The protocol state of one node.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Engine {
-    config: Config,
+    config: EngineConfig,
     own: OwnNode,
     life: Life,
     own_link: OwnLink,
@@ -97,7 +97,7 @@ impl Engine {
     ///
     /// `incarnation` must be larger than any this node ever had. `guests` are the buckets in which the kernel holds
     /// sessions already (after a restart of the daemon).
-    pub fn new(config: Config, incarnation: Incarnation, guests: BucketSet, now: Time) -> Self {
+    pub fn new(config: EngineConfig, incarnation: Incarnation, guests: BucketSet, now: Time) -> Self {
         let mut engine = Self::blank(config, incarnation, LocalSessions::found(guests, now), now);
         engine.begin(now);
         engine
@@ -113,7 +113,7 @@ impl Engine {
         self.settle(now);
     }
 
-    fn blank(config: Config, incarnation: Incarnation, sessions: LocalSessions, now: Time) -> Self {
+    fn blank(config: EngineConfig, incarnation: Incarnation, sessions: LocalSessions, now: Time) -> Self {
         let mut dirty = Dirty::default();
         dirty.mark(Dirty::TABLE.and(Dirty::ELSEWHERE));
         Self {
@@ -162,7 +162,7 @@ impl Engine {
     }
 
     /// A new configuration. `me` and `host` must not change. Beat time, seed, mapping and pins take effect at once.
-    pub fn reconfigure(&mut self, now: Time, config: Config) {
+    pub fn reconfigure(&mut self, now: Time, config: EngineConfig) {
         self.wake(now);
         debug_assert!(config.me == self.config.me && config.host == self.config.host);
         for node in config.nodes.without(config.me).iter() {

@@ -44,7 +44,7 @@ pub(super) struct Peer {
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
     pub known_guests: BucketSet,
     /// What we know of its kernel while its daemon is silent.
-    pub kernel: super::kernels::Kernel,
+    pub kernel: super::kernels::PeerKernel,
 }
 
 impl Peer {
@@ -66,7 +66,7 @@ impl Peer {
             duplicate_told: Time::ZERO,
             acked: Seq(0),
             known_guests: BucketSet::FULL,
-            kernel: super::kernels::Kernel::unknown(now),
+            kernel: super::kernels::PeerKernel::unknown(now),
         }
     }
 

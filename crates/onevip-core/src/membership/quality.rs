@@ -30,14 +30,14 @@ const FALLS_MAX: usize = 8;
 
 /// Which of the newest beats came by one VIP family.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Window {
+struct LossWindow {
     newest: Seq,
     /// Bit n: the beat n before the newest came. Before the first beat nothing is held against the sender.
     came: u64,
     lossy: bool,
 }
 
-impl Window {
+impl LossWindow {
     const NEW: Self = Self { newest: Seq(0), came: u64::MAX, lossy: false };
 
     fn note(&mut self, seq: Seq) {
@@ -64,11 +64,11 @@ impl Window {
 
 /// How many of a peer's beats come, by VIP family: each beat is sent once in each.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Quality([Window; 2]);
+pub(super) struct Quality([LossWindow; 2]);
 
 impl Quality {
     /// Nothing is known, so nothing is wrong.
-    pub const NEW: Self = Self([Window::NEW, Window::NEW]);
+    pub const NEW: Self = Self([LossWindow::NEW, LossWindow::NEW]);
 
     /// A copy came.
     pub fn note(&mut self, family: Family, seq: Seq) {
@@ -82,7 +82,7 @@ impl Quality {
 
     /// How many of the last [`WINDOW`] are missing, by the worse family.
     pub fn lost(&self) -> u32 {
-        self.0.iter().map(Window::lost).max().unwrap_or(0)
+        self.0.iter().map(LossWindow::lost).max().unwrap_or(0)
     }
 }
 

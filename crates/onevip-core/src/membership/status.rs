@@ -79,7 +79,7 @@ pub struct PeerStatus {
 
 /// Everything at a glance.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Status {
+pub struct EngineStatus {
     /// This node.
     pub me: NodeId,
     /// Its incarnation.
@@ -112,8 +112,8 @@ pub struct Status {
 
 impl Engine {
     /// Everything at a glance.
-    pub fn status(&self, now: Time) -> Status {
-        Status {
+    pub fn status(&self, now: Time) -> EngineStatus {
+        EngineStatus {
             me: self.config.me,
             incarnation: self.own.incarnation(),
             standing: self.standing(),

@@ -1,6 +1,6 @@
 //! What reaches a simulated host, and what becomes of it while the daemon or the machine is stopped.
 
-use super::node::Input;
+use super::host::Input;
 use super::queue::Happening;
 use super::world::{CUT_NS, World};
 use crate::membership::Family;

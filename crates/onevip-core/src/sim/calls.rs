@@ -8,7 +8,7 @@ use super::record::{Digest, Recorder};
 use super::rng::Rng;
 use crate::beat::{Beat, Facts, Health, Incarnation};
 use crate::ids::{BucketSet, NodeId, NodeSet};
-use crate::membership::{Config, Engine, Failback, Family, Output, Timing};
+use crate::membership::{Engine, EngineConfig, Failback, Family, Output, Timing};
 use crate::table::{Mapping, Weight};
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const STEPS: u32 = 1500;
 
 /// Something on its way to an engine.
 #[derive(Clone)]
-enum Message {
+enum InFlight {
     Beat(Family, Rc<Beat>),
     Asked(NodeId),
     Answered(NodeId),
@@ -30,9 +30,9 @@ struct Calls {
     recorder: Recorder,
     now: Time,
     engines: Vec<Engine>,
-    configs: Vec<Config>,
+    configs: Vec<EngineConfig>,
     /// By arrival, then by the order in which they were sent.
-    on_their_way: BTreeMap<(Time, u64), (usize, Message)>,
+    on_their_way: BTreeMap<(Time, u64), (usize, InFlight)>,
     sent: u64,
     newest: Option<Rc<Beat>>,
     /// IPv6 does not reach this one.
@@ -43,7 +43,7 @@ struct Calls {
 pub fn record(seed: u64) -> Digest {
     let mut rng = Rng::new(seed);
     let nodes = rng.between(1, 6) as usize;
-    let configs: Vec<Config> = (0..nodes).map(|i| config(&mut rng, i, nodes)).collect();
+    let configs: Vec<EngineConfig> = (0..nodes).map(|i| config(&mut rng, i, nodes)).collect();
     let now = Time::from_nanos(10_000_000_000);
     let filtered = rng.below(12) as usize;
     let mut calls = Calls {
@@ -76,8 +76,8 @@ fn node(index: usize) -> NodeId {
     NodeId::from_index(index).expect("at most 64 nodes")
 }
 
-fn config(rng: &mut Rng, me: usize, nodes: usize) -> Config {
-    Config {
+fn config(rng: &mut Rng, me: usize, nodes: usize) -> EngineConfig {
+    EngineConfig {
         me: node(me),
         host: me as u32 * 1000,
         nodes: NodeId::all().take(nodes).collect(),
@@ -133,17 +133,17 @@ impl Calls {
         }
     }
 
-    fn arrive(&mut self, to: usize, message: &Message) {
+    fn arrive(&mut self, to: usize, message: &InFlight) {
         let (engine, now) = (&mut self.engines[to], self.now);
         match message {
-            Message::Beat(family, beat) => engine.beat_received(now, *family, beat),
-            Message::Asked(node) => engine.kernel_asked(now, *node),
-            Message::Answered(node) => engine.kernel_answered(now, *node),
+            InFlight::Beat(family, beat) => engine.beat_received(now, *family, beat),
+            InFlight::Asked(node) => engine.kernel_asked(now, *node),
+            InFlight::Answered(node) => engine.kernel_answered(now, *node),
         }
         self.carry_out(to);
     }
 
-    fn send(&mut self, to: usize, delay_us: u64, message: Message) {
+    fn send(&mut self, to: usize, delay_us: u64, message: InFlight) {
         self.sent += 1;
         let at = self.now + Duration::from_micros(delay_us);
         self.on_their_way.insert((at, self.sent), (to, message));
@@ -156,9 +156,9 @@ impl Calls {
             match output {
                 Output::Send(beat) => self.spread(i, Rc::new(*beat)),
                 Output::Probe(whom) => {
-                    self.send(i, 10, Message::Asked(whom));
+                    self.send(i, 10, InFlight::Asked(whom));
                     if !self.rng.one_in(4) {
-                        self.send(i, 400, Message::Answered(whom));
+                        self.send(i, 400, InFlight::Answered(whom));
                     }
                 }
                 Output::Left => left = true,
@@ -181,7 +181,7 @@ impl Calls {
                     continue;
                 }
                 let delay_us = self.rng.between(50, 900);
-                self.send(to, delay_us, Message::Beat(family, beat.clone()));
+                self.send(to, delay_us, InFlight::Beat(family, beat.clone()));
             }
         }
     }

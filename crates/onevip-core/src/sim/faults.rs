@@ -72,7 +72,7 @@ impl World {
                 let node = &mut self.nodes[i];
                 node.engine = None;
                 node.powered = false;
-                node.kernel = super::node::Kernel::booted();
+                node.kernel = super::host::HostKernel::booted();
             }
             Fault::PowerOn(i) => {
                 self.nodes[i].powered = true;
@@ -179,7 +179,7 @@ impl World {
 
 /// Which kinds of faults a life has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FaultKind {
     /// Hosts and daemons come, go and stop; the network is perfect and clocks go on.
     Hosts,
     /// Frames are lost, late and doubled.
@@ -194,7 +194,7 @@ pub enum Kind {
     Mixed,
 }
 
-impl Kind {
+impl FaultKind {
     /// All kinds.
     pub const ALL: [Self; 6] =
         [Self::Hosts, Self::Lossy, Self::Links, Self::Splits, Self::Pauses, Self::Mixed];
@@ -224,7 +224,7 @@ impl Kind {
     }
 }
 
-impl Kind {
+impl FaultKind {
     /// The beginnings of faults of links, without an end.
     pub fn standing(self, rng: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
         if self == Self::Splits {

@@ -9,15 +9,16 @@ pub mod calls;
 pub mod check;
 pub mod faults;
 pub mod figures;
+pub mod host;
 pub mod life;
 pub mod net;
-pub mod node;
+
 mod queue;
 pub mod record;
 pub mod rng;
 pub mod world;
 
 pub use check::Violation;
-pub use faults::{Fault, Kind};
-pub use life::{Outcome, Plan, live};
+pub use faults::{Fault, FaultKind};
+pub use life::{LifeOutcome, LifePlan, live};
 pub use world::{Setup, Totals, World};

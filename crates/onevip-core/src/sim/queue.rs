@@ -1,6 +1,6 @@
 //! What will happen in a simulated cluster, and when.
 
-use super::node::Input;
+use super::host::Input;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -17,20 +17,20 @@ pub(super) enum Happening {
 }
 
 /// An entry of the queue; ordered by time, then by the order in which it was put there.
-struct Entry(u64, u64, Happening);
+struct Scheduled(u64, u64, Happening);
 
-impl PartialEq for Entry {
+impl PartialEq for Scheduled {
     fn eq(&self, other: &Self) -> bool {
         (self.0, self.1) == (other.0, other.1)
     }
 }
-impl Eq for Entry {}
-impl PartialOrd for Entry {
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
-impl Ord for Entry {
+impl Ord for Scheduled {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.0, self.1).cmp(&(other.0, other.1))
     }
@@ -39,7 +39,7 @@ impl Ord for Entry {
 /// Everything that will happen, in order.
 #[derive(Default)]
 pub(super) struct Queue {
-    entries: BinaryHeap<Reverse<Entry>>,
+    entries: BinaryHeap<Reverse<Scheduled>>,
     pushed: u64,
 }
 
@@ -47,12 +47,12 @@ impl Queue {
     /// `what` happens at true time `at`, after everything that was put there for the same time before.
     pub fn push(&mut self, at: u64, what: Happening) {
         self.pushed += 1;
-        self.entries.push(Reverse(Entry(at, self.pushed, what)));
+        self.entries.push(Reverse(Scheduled(at, self.pushed, what)));
     }
 
     /// What happens next, and when, if that is no later than `until`.
     pub fn pop_until(&mut self, until: u64) -> Option<(u64, Happening)> {
         self.entries.peek().filter(|Reverse(entry)| entry.0 <= until)?;
-        self.entries.pop().map(|Reverse(Entry(at, _, what))| (at, what))
+        self.entries.pop().map(|Reverse(Scheduled(at, _, what))| (at, what))
     }
 }

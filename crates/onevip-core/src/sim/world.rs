@@ -1,15 +1,15 @@
 //! A cluster in virtual time: events in order, nodes that act on them, and a checker that watches every step.
 
 use super::check::Checker;
+use super::host::{Clock, Host, HostKernel, Input};
 use super::net::Net;
-use super::node::{Clock, Input, Kernel, Node};
 use super::queue::{Happening, Queue};
 use super::record::Recorder;
 use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
 use crate::beat::{Key, Keyring, Receiver, Sealer};
 use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
-use crate::membership::{Config, Engine, Event, Failback, Family, Mutation, Output, Timing};
+use crate::membership::{Engine, EngineConfig, Event, Failback, Family, Mutation, Output, Timing};
 use crate::table::{Mapping, Weight};
 use crate::time::Time;
 use std::rc::Rc;
@@ -40,7 +40,7 @@ pub struct World {
     /// True time in nanoseconds.
     pub now: u64,
     /// The hosts; index 0 is node 1.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Host>,
     /// What lies between them.
     pub net: Net,
     /// All randomness.
@@ -91,8 +91,8 @@ impl World {
         let net = Net::new(setup.nodes, &mut rng);
         let nodes = all
             .iter()
-            .map(|me| Node {
-                config: Config {
+            .map(|me| Host {
+                config: EngineConfig {
                     me,
                     host: u32::from(me.get()) * 1000,
                     nodes: all,
@@ -111,7 +111,7 @@ impl World {
                 askable: NodeSet::EMPTY,
                 unaskable: false,
                 mute_since: None,
-                kernel: Kernel::booted(),
+                kernel: HostKernel::booted(),
                 clock: Clock {
                     rate_ppm: 1_000_000 - setup.clock_ppm + rng.below(2 * setup.clock_ppm + 1),
                     at: 0,

@@ -423,7 +423,7 @@ fn reserves_do_not_overlap_and_depend_on_nothing_that_changes() {
 fn a_pinned_node_that_leaves_moves_what_it_had_and_its_reserve_falls_on_all() {
     for n in [3, 4, 8, 16] {
         let pinned: NodeSet = NodeId::all().take(n).collect();
-        let (mut moved, mut needed, mut heirs) = (0, 0, 0);
+        let (mut moved, mut needed, mut takers) = (0, 0, 0);
         for seed in 0..6 {
             let reserve = Reserve::of(pinned, seed, Mapping::Balanced);
             let of =
@@ -436,12 +436,12 @@ fn a_pinned_node_that_leaves_moves_what_it_had_and_its_reserve_falls_on_all() {
                 let own = reserve.buckets(NodeId::from_index(leaver).unwrap());
                 let owners: std::collections::BTreeSet<_> =
                     own.iter().map(|&bucket| rest.owner(bucket)).collect();
-                heirs += owners.len();
+                takers += owners.len();
             }
         }
-        let (ratio, heirs) = (moved as f64 / needed as f64, heirs as f64 / (6 * n) as f64);
+        let (ratio, takers) = (moved as f64 / needed as f64, takers as f64 / (6 * n) as f64);
         assert!((1.0..=1.10).contains(&ratio), "N={n}: {ratio:.3}");
-        assert!(heirs >= (n - 1).min(RESERVED) as f64 * 0.6, "N={n}: {heirs:.1} heirs of {}", n - 1);
+        assert!(takers >= (n - 1).min(RESERVED) as f64 * 0.6, "N={n}: {takers:.1} take over of {}", n - 1);
     }
 }
 

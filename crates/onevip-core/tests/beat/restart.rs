@@ -2,7 +2,7 @@
 
 use super::receiver;
 use onevip_core::beat::{Incarnation, Receiver};
-use onevip_core::membership::{Config, Engine, Failback, Family, Mutation, Output, Timing};
+use onevip_core::membership::{Engine, EngineConfig, Failback, Family, Mutation, Output, Timing};
 use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ struct Node {
 
 impl Node {
     fn start(number: u8, incarnation: u32, now: Time) -> Self {
-        let config = Config {
+        let config = EngineConfig {
             me: node(number),
             host: u32::from(number),
             nodes: [node(1), node(2)].into_iter().collect::<NodeSet>(),

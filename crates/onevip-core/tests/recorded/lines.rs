@@ -1,7 +1,7 @@
 //! The lines of a recording: which lives there are, and one digest for each block of them.
 
 use onevip_core::sim::record::{Digest, block, short};
-use onevip_core::sim::{Plan, calls, live};
+use onevip_core::sim::{LifePlan, calls, live};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The first seed that the test records.
@@ -19,9 +19,9 @@ fn digest(kind: &str, seed: u64) -> Digest {
         "one" => 1..=1,
         "large" => 12..=24,
         "calls" => return calls::record(seed),
-        _ => Plan::default().nodes,
+        _ => LifePlan::default().nodes,
     };
-    live(seed, &Plan { nodes, record: true, ..Plan::default() }).digest.expect("it is recorded")
+    live(seed, &LifePlan { nodes, record: true, ..LifePlan::default() }).digest.expect("it is recorded")
 }
 
 /// One line a block, on all processors. Of single nodes there are a quarter, of large clusters a tenth.

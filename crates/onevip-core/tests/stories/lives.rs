@@ -2,7 +2,7 @@
 
 use crate::segment::{Segment, config, node, settled, told};
 use onevip_core::beat::{Beat, Incarnation, NodeState};
-use onevip_core::membership::{Config, Engine, Event, Failback, Family, Output, WhyOut};
+use onevip_core::membership::{Engine, EngineConfig, Event, Failback, Family, Output, WhyOut};
 use onevip_core::{BucketSet, NodeSet};
 
 #[test]
@@ -32,7 +32,7 @@ fn recordings_from_before_a_restart_change_nothing() {
 fn a_second_host_with_our_number_waits_until_the_first_is_gone() {
     let mut segment = settled();
     let mut twin = Engine::new(
-        Config { host: 77, ..config(2, Failback::Idle) },
+        EngineConfig { host: 77, ..config(2, Failback::Idle) },
         Incarnation(99),
         BucketSet::EMPTY,
         segment.now,

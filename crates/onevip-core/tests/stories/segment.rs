@@ -1,7 +1,7 @@
 //! Three engines on one segment, and what a test may do to it.
 
 use onevip_core::beat::{Beat, Incarnation};
-use onevip_core::membership::{Config, Engine, Event, Failback, Family, Output, Timing};
+use onevip_core::membership::{Engine, EngineConfig, Event, Failback, Family, Output, Timing};
 use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ pub fn node(number: u8) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
-pub fn config(number: u8, failback: Failback) -> Config {
-    Config {
+pub fn config(number: u8, failback: Failback) -> EngineConfig {
+    EngineConfig {
         me: node(number),
         host: u32::from(number),
         nodes: (1..=3).map(node).collect::<NodeSet>(),
@@ -82,7 +82,7 @@ impl Segment {
         self.start_with(config(number, Failback::Idle), incarnation);
     }
 
-    pub fn start_with(&mut self, config: Config, incarnation: u32) {
+    pub fn start_with(&mut self, config: EngineConfig, incarnation: u32) {
         let index = config.me.index();
         let mut engine = Engine::new(config, Incarnation(incarnation), BucketSet::EMPTY, self.now);
         if self.both_families {

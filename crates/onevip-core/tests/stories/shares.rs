@@ -3,7 +3,7 @@
 use crate::segment::{BEAT, Segment, config, node, settled};
 use onevip_core::BucketSet;
 use onevip_core::beat::Health;
-use onevip_core::membership::{Config, Event, Failback, Output, WhyOut};
+use onevip_core::membership::{EngineConfig, Event, Failback, Output, WhyOut};
 
 #[test]
 fn three_nodes_share_everything() {
@@ -17,7 +17,7 @@ fn a_node_that_is_not_in_everybodys_file_yet_gets_its_share() {
     let mut segment = Segment::new();
     for number in [1, 2] {
         segment.start_with(
-            Config { nodes: [1, 2].map(node).into_iter().collect(), ..config(number, Failback::Idle) },
+            EngineConfig { nodes: [1, 2].map(node).into_iter().collect(), ..config(number, Failback::Idle) },
             1,
         );
     }

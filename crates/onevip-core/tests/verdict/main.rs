@@ -6,7 +6,7 @@ mod frames;
 mod table;
 
 use onevip_core::packet::Place;
-use onevip_core::{Bucket, Facts, Flags, Flow, Socket};
+use onevip_core::{Bucket, Flags, Flow, NodeView, Socket};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// What a node knows.
@@ -18,7 +18,7 @@ struct Node {
     socket: Option<Socket>,
 }
 
-impl Facts for Node {
+impl NodeView for Node {
     fn flags(&self, _: usize, _: Bucket) -> Flags {
         self.flags
     }

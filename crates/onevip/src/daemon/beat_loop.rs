@@ -19,7 +19,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::time::TimeSpec;
 use onevip_bpf::{Beats, Words};
 use onevip_core::beat::{Facts, Health, Incarnation, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Event, PeerCheckView, Status};
+use onevip_core::membership::{EngineConfig, EngineStatus, Event, PeerCheckView};
 use onevip_core::{BucketSet, NodeId, NodeSet, Time};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ pub enum Command {
 /// How a VIP stands in the eyes of the beat loop.
 pub struct VipReport {
     /// The membership; `None` where it is static.
-    pub membership: Option<Status>,
+    pub membership: Option<EngineStatus>,
     /// Beats that were received and rejected, by reason, since the loop began.
     pub rejected: Vec<(&'static str, u64)>,
     /// Beats that were received and believed, second copies included.

@@ -100,8 +100,8 @@ pub fn sealer(config: &Config, vip: &VipPlan) -> anyhow::Result<Sealer> {
 }
 
 /// What the engine of a VIP has to know.
-pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership::Config {
-    membership::Config {
+pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership::EngineConfig {
+    membership::EngineConfig {
         me: plan.node.id,
         host: host_number(vip),
         nodes: vip.vip.nodes,
