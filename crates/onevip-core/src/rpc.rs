@@ -154,8 +154,8 @@ impl Endpoint {
         self.ciphers = keyring.accept().iter().map(cipher).collect();
     }
 
-    /// Sends as a later life of this node from now on: see [`crate::membership::Engine::begin_anew`].
-    pub fn begin_anew(&mut self, incarnation: Incarnation) {
+    /// Sends as a later life of this node from now on: see [`crate::membership::Engine::reincarnate`].
+    pub fn reincarnate(&mut self, incarnation: Incarnation) {
         (self.incarnation, self.sent) = (incarnation, 0);
     }
 
@@ -323,7 +323,7 @@ mod tests {
         assert!(two.open(&endpoint(1, 7, 6).seal(node(2), 2, REQUEST, b"")).is_ok());
         assert_eq!(two.open(&early), Err(MessageError::Copy));
         let mut one = endpoint(1, 7, 5);
-        one.begin_anew(Incarnation(7));
+        one.reincarnate(Incarnation(7));
         assert!(two.open(&one.seal(node(2), 3, REQUEST, b"")).is_ok(), "it is believed at once");
     }
 

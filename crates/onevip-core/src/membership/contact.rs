@@ -82,16 +82,16 @@ impl Contact {
 impl Engine {
     /// Whether it should be found out if anything at all arrives here: nobody who knows us has spoken for a while, and
     /// that may be our own fault.
-    pub fn doubts_its_ears(&self, now: Time) -> bool {
+    pub fn doubts_reception(&self, now: Time) -> bool {
         let doubt = self.config.timing.doubt;
         let contact = &self.contact;
         contact.receiving_since.is_none() && !self.peers.is_empty() && now >= contact.spoken_to + doubt
     }
 
-    /// Some frame of somebody else has arrived since [`Engine::doubts_its_ears`] was true.
-    pub fn others_arrive(&mut self, now: Time) {
+    /// Some frame of somebody else has arrived since [`Engine::doubts_reception`] was true.
+    pub fn frames_arrive(&mut self, now: Time) {
         self.wake(now);
-        if self.doubts_its_ears(now) {
+        if self.doubts_reception(now) {
             self.contact.receiving_since = Some(now);
         }
         self.settle(now);
@@ -106,7 +106,7 @@ impl Engine {
         }
         if now >= self.next_timeout + self.config.timing.alone {
             self.contact.quiet_until = now + self.config.timing.death;
-            self.know_nothing_of_guests(now);
+            self.assume_sessions_anywhere(now);
         }
         self.contact.woke = now;
         self.contact.is_spoken_to(now);
@@ -159,6 +159,6 @@ impl Engine {
 
     /// Whether answers would reach us, and questions those whom we ask.
     pub(super) fn silence_means_something(&self, now: Time) -> bool {
-        self.can_speak(now) && !self.doubts_its_ears(now)
+        self.can_speak(now) && !self.doubts_reception(now)
     }
 }

@@ -21,7 +21,7 @@ impl Engine {
         self.own_link.deaf_to
     }
 
-    /// Judges every peer's copies by family, and our own ears.
+    /// Judges every peer's copies by family, and our own reception.
     pub(super) fn look_at_families(&mut self, now: Time) {
         if !self.own_link.both_families {
             return;

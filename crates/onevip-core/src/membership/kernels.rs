@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// These nodes have other addresses from now on: whether those answer is not known.
-    pub fn ask_anew(&mut self, now: Time, nodes: NodeSet) {
+    pub fn addresses_changed(&mut self, now: Time, nodes: NodeSet) {
         for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(*node)) {
             peer.kernel.askable = None;
             peer.kernel.unanswered = 0;
@@ -138,7 +138,7 @@ impl Engine {
     fn kernel_lives(&mut self, now: Time, node: NodeId) {
         let timing = self.config.timing;
         if self.kernel_gone(node) {
-            self.settle_anew(now);
+            self.distrust_orphans_before(now);
         }
         let Some(peer) = self.peers.get_mut(node) else { return };
         if now < peer.arrived + timing.probe_after {
@@ -223,13 +223,13 @@ impl Engine {
         if let Some(since) = gone_since {
             self.dirty.mark(Dirty::ELSEWHERE);
             // Who is heard while that node is not cannot have its sessions there and be beyond the same cut.
-            self.settle_anew(since);
+            self.distrust_orphans_before(since);
             self.tell_elsewhere(now);
         }
     }
 
     /// What was seen of orphans before `since` says nothing.
-    pub(super) fn settle_anew(&mut self, since: Time) {
+    pub(super) fn distrust_orphans_before(&mut self, since: Time) {
         if since > self.orphans.settled {
             self.orphans.settled = since;
             self.outputs.push_back(Output::Settled(since));
@@ -288,7 +288,7 @@ impl Engine {
             Some(peer) if !peer.kernel.gone => {
                 peer.kernel.gone = true;
                 self.dirty.mark(Dirty::ELSEWHERE);
-                self.settle_anew(now);
+                self.distrust_orphans_before(now);
                 self.outputs.push_back(Output::Event(Event::Forgotten(node)));
                 true
             }

@@ -29,7 +29,7 @@ pub(super) struct Shares {
 
 impl Shares {
     /// Nobody has a share yet.
-    pub fn nobodys(config: &EngineConfig) -> Self {
+    pub fn none(config: &EngineConfig) -> Self {
         Self {
             members: Vec::new(),
             view: 0,

@@ -11,13 +11,13 @@
 //! [`Engine::poll_output`] returns, in that order, before the next input. One engine serves one VIP; several VIPs
 //! have one engine each.
 
-mod anew;
 mod claims;
 mod config;
 mod contact;
 mod dirty;
 mod event;
 mod families;
+mod incarnation;
 mod kernels;
 mod lease;
 mod links;
@@ -51,10 +51,10 @@ pub use status::{EngineStatus, PeerStatus, WhyOut};
 pub use timing::Timing;
 pub use votes::{PeerCheckView, Votes};
 
-use anew::Life;
 use claims::Claims;
 use contact::Contact;
 use dirty::Dirty;
+use incarnation::Life;
 use kernels::OrphanFlags;
 use lease::Lease;
 use links::Shares;
@@ -123,7 +123,7 @@ impl Engine {
             votes: VoteCount::none(),
             contact: Contact::new(now),
             peers: Peers::unheard(config.nodes.without(config.me), now),
-            shares: Shares::nobodys(&config),
+            shares: Shares::none(&config),
             lease: Lease::NONE,
             claims: Claims::none(),
             ruling: Ruling::NONE,

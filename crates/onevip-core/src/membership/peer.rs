@@ -141,10 +141,10 @@ impl Engine {
         self.contact.is_spoken_to(now);
         let beat_time = self.config.timing.beat;
         if self.was_absent(beat) {
-            self.know_nothing_of_guests(now);
+            self.assume_sessions_anywhere(now);
         }
         if self.kernel_gone(beat.from) {
-            self.settle_anew(now);
+            self.distrust_orphans_before(now);
         }
         let death = self.config.timing.death;
         let Some(peer) = self.peers.get_mut(beat.from) else { return };
@@ -194,9 +194,9 @@ impl Engine {
     }
 
     /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
-    pub(super) fn know_nothing_of_guests(&mut self, now: Time) {
+    pub(super) fn assume_sessions_anywhere(&mut self, now: Time) {
         self.dirty.mark(Dirty::ELSEWHERE);
-        self.settle_anew(now);
+        self.distrust_orphans_before(now);
         for (_, peer) in self.peers.iter_mut() {
             peer.known_guests = BucketSet::FULL;
         }

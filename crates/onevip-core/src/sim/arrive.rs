@@ -8,7 +8,7 @@ use crate::membership::Family;
 impl World {
     pub(super) fn arrive(&mut self, to: usize, input: Input) {
         let n = &mut self.nodes[to];
-        if n.paused_until.is_some() && matches!(input, Input::BeginAnew(_)) {
+        if n.paused_until.is_some() && matches!(input, Input::Reincarnate(_)) {
             // It comes from the host itself, so it waits.
             let span = self.beat_ns();
             return self.after(span, Happening::Arrive(to, input));
@@ -32,11 +32,11 @@ impl World {
                 self.nodes[to].askable.insert(node);
                 self.act(to, |engine, now| engine.kernel_answered(now, node));
             }
-            Input::BeginAnew(incarnation) => {
+            Input::Reincarnate(incarnation) => {
                 // Unless it was started again meanwhile.
                 self.act(to, |engine, now| {
                     if engine.incarnation() < incarnation {
-                        engine.begin_anew(now, incarnation);
+                        engine.reincarnate(now, incarnation);
                     }
                 });
             }

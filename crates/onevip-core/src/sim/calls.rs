@@ -206,7 +206,7 @@ impl Calls {
             }
             8 => engine.facts_changed(Facts { sessions: rng.below(9) as u32, ..Facts::default() }),
             9 => engine.guests_scanned(now, buckets, now - Duration::from_millis(rng.below(90))),
-            10 => engine.others_arrive(now),
+            10 => engine.frames_arrive(now),
             11 => engine.testify(now, nodes, more),
             12 => engine.speaks(now, rng.one_in(3)),
             13 => engine.kernel_spoke(now, about),
@@ -214,8 +214,8 @@ impl Calls {
                 let forgotten = engine.forget(now, about);
                 self.recorder.note(now.nanos(), i, &forgotten);
             }
-            15 => engine.ask_anew(now, nodes),
-            16 => engine.begin_anew(now, Incarnation(engine.incarnation().0 + 1)),
+            15 => engine.addresses_changed(now, nodes),
+            16 => engine.reincarnate(now, Incarnation(engine.incarnation().0 + 1)),
             17 => engine.timeout(now),
             _ => return self.mislead(i, about),
         }

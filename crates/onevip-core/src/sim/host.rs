@@ -71,7 +71,7 @@ pub enum Input {
     /// A node's kernel answered.
     KernelAnswered(NodeId),
     /// A larger incarnation was stored.
-    BeginAnew(Incarnation),
+    Reincarnate(Incarnation),
 }
 
 /// One host.

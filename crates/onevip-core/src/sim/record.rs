@@ -30,7 +30,7 @@ impl Recorder {
         self.note(now, node, &engine.peer_check_view());
         self.note(now, node, &(engine.claims(), engine.intents(), engine.elsewhere(), engine.testimony()));
         self.note(now, node, &(engine.deaf_to(), engine.lease_until(), engine.seq(), engine.incarnation()));
-        self.note(now, node, &engine.doubts_its_ears(local));
+        self.note(now, node, &engine.doubts_reception(local));
     }
 
     /// The digest of what was taken in so far.

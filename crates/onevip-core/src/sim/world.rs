@@ -178,8 +178,8 @@ impl World {
                     let hears = self.net.hears(node);
                     self.act(node, |engine, now| {
                         engine.timeout(now);
-                        if hears && engine.doubts_its_ears(now) {
-                            engine.others_arrive(now);
+                        if hears && engine.doubts_reception(now) {
+                            engine.frames_arrive(now);
                         }
                     });
                 }
@@ -311,7 +311,7 @@ impl World {
                 let (next, disk) =
                     (Incarnation(known.0 + 1), self.beat_ns() / 10 + self.rng.below(self.beat_ns()));
                 self.nodes[node].incarnation = self.nodes[node].incarnation.max(next);
-                self.after(disk, Happening::Arrive(node, Input::BeginAnew(next)));
+                self.after(disk, Happening::Arrive(node, Input::Reincarnate(next)));
             }
             _ => {}
         }

@@ -63,7 +63,7 @@ impl Node {
             }
         }
         // Somebody else's frames always arrive on this LAN.
-        self.engine.others_arrive(now);
+        self.engine.frames_arrive(now);
         self.engine.timeout(now);
         self.carry_out()
     }

@@ -68,7 +68,7 @@ fn a_node_to_which_nothing_at_all_arrives_does_not_take_itself_for_the_last_one(
     }
     assert!(engine.claims().is_empty(), "its own cable may be out");
     for _ in 0..400 {
-        engine.others_arrive(now);
+        engine.frames_arrive(now);
         engine.timeout(now);
         now = engine.poll_timeout();
     }
@@ -88,10 +88,10 @@ fn a_node_that_loses_frames_gives_its_share_away_once_and_takes_it_back_when_the
     assert!((7..40).contains(&lost), "{lost}");
     segment.events.clear();
     segment.run(20 * 120);
-    let news = |segment: &Segment| {
+    let changes = |segment: &Segment| {
         segment.events.iter().filter(|(_, event)| matches!(event, Event::Lossy(_) | Event::Claims(_))).count()
     };
-    assert_eq!(news(&segment), 0, "and there it stays for two minutes");
+    assert_eq!(changes(&segment), 0, "and there it stays for two minutes");
     segment.loss = None;
     segment.run(20 * 5);
     assert!(segment.claims().iter().all(|&claims| claims > 300), "{:?}", segment.claims());

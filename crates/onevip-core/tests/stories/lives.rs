@@ -8,13 +8,13 @@ use onevip_core::{BucketSet, NodeSet};
 #[test]
 fn recordings_from_before_a_restart_change_nothing() {
     let mut segment = settled();
-    let tape: Vec<Beat> = segment.sent.iter().filter(|beat| beat.from != node(1)).cloned().collect();
+    let recorded: Vec<Beat> = segment.sent.iter().filter(|beat| beat.from != node(1)).cloned().collect();
     segment.engines = (0..3).map(|_| None).collect();
     segment.run(40);
     segment.start(1, 11);
     segment.tell(1, |engine, _| engine.expect_answers(NodeSet::from_word(7)));
     // An attacker plays back what nodes 2 and 3 said, over and over; nobody but node 1 lives.
-    for beat in tape.iter().rev().take(100).rev() {
+    for beat in recorded.iter().rev().take(100).rev() {
         segment.run(1);
         segment.tell(1, |engine, now| engine.beat_received(now, Family::V4, beat));
         assert!(segment.engine(1).alive().len() == 1, "nobody is believed to live");
@@ -90,7 +90,7 @@ fn who_learns_of_a_later_life_of_its_own_begins_anew() {
         );
         segment.run(20);
         assert_eq!(segment.claims()[1], 0);
-        segment.tell(2, |engine, now| engine.begin_anew(now, Incarnation(11)));
+        segment.tell(2, |engine, now| engine.reincarnate(now, Incarnation(11)));
         segment.run(40);
         assert!(segment.claims().iter().all(|&claims| claims > 300), "{:?}", segment.claims());
         assert_eq!(told(&segment, &Event::Outlived(Incarnation(10))), 1);
@@ -102,7 +102,7 @@ fn what_people_said_holds_in_another_life() {
     let mut segment = settled();
     segment.tell(2, |engine, now| engine.drain(now));
     segment.run(10);
-    segment.tell(2, |engine, now| engine.begin_anew(now, Incarnation(11)));
+    segment.tell(2, |engine, now| engine.reincarnate(now, Incarnation(11)));
     segment.run(60);
     let now = segment.now;
     assert_eq!(segment.engine(2).status(now).why_out, Some(WhyOut::Drained));

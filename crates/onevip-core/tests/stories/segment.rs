@@ -185,7 +185,7 @@ impl Segment {
                 let Some(engine) = engine else { continue };
                 // Somebody else's frames always arrive on this segment, unless a cable is out.
                 if self.loss != Some((index as u8 + 1, 100)) {
-                    engine.others_arrive(self.now);
+                    engine.frames_arrive(self.now);
                 }
                 if engine.poll_timeout() <= self.now {
                     engine.timeout(self.now);

@@ -178,7 +178,7 @@ impl Desk {
                 Ok(Mail::Ask { node, question, to }) => self.ask(node, &question, to),
                 Ok(Mail::Rekey(keyring)) => self.rekey(&keyring),
                 Ok(Mail::BeginAnew(incarnation)) => {
-                    self.counters.iter_mut().for_each(|counter| counter.post.begin_anew(incarnation));
+                    self.counters.iter_mut().for_each(|counter| counter.post.reincarnate(incarnation));
                 }
                 Ok(Mail::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -346,10 +346,10 @@ fn shedding(config: &EngineConfig, percent: u8) -> EngineConfig {
 impl Living {
     /// Finds out whether anything arrives, while the engine wants to know: of itself, or because somebody was asked.
     fn listen(&mut self, now: Time, prober: &Mailbox<Question>) {
-        if !self.engine.doubts_its_ears(now) {
+        if !self.engine.doubts_reception(now) {
             self.ears.rest();
         } else if self.ears.hear_anything() {
-            self.engine.others_arrive(now);
+            self.engine.frames_arrive(now);
         } else if self.ears.want_a_witness(now, self.config.timing.beat) {
             prober.send(Question::Witnesses);
         }

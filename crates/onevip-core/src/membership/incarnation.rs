@@ -33,7 +33,7 @@ impl Life {
 impl Engine {
     /// This node begins another life, as if its daemon had been started again: with a larger incarnation than ever, because
     /// others take its beats for recordings (see [`Event::Outlived`]). What people and checks have said goes on to hold.
-    pub fn begin_anew(&mut self, now: Time, incarnation: Incarnation) {
+    pub fn reincarnate(&mut self, now: Time, incarnation: Incarnation) {
         self.wake(now);
         debug_assert!(incarnation > self.own.incarnation());
         let all = self.claims.held();
