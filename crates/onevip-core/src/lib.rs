@@ -15,6 +15,7 @@ pub mod packet;
 pub mod peer_check;
 pub mod prefix;
 pub mod rpc;
+mod seal;
 pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;

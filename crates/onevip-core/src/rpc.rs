@@ -23,26 +23,31 @@
 //! | 52 | | text |
 //! | end − 16 | 16 | tag |
 //!
-//! Cipher, nonce and salt are those of beats ([`crate::beat::seal`]). The sender's incarnation and number tell copies
+//! Cipher, nonce and salt are those of every envelope ([`crate::seal`]). The sender's incarnation and number tell copies
 //! ([`crate::beat::replay`]), and a page counts only as the response to a call that is open: so a recorded message
 //! tells nobody anything, and at worst makes a daemon that was just restarted answer once more.
 
 use crate::beat::codec::{DATAGRAM_MAX, Origin};
-use crate::beat::key::{cluster_tag, hmac};
 use crate::beat::replay::ReplayGuard;
-use crate::beat::{Incarnation, Key, KeyId, Keyring, Seq};
+use crate::beat::{Incarnation, Keyring, Seq};
 use crate::ids::NodeId;
 use crate::membership::Family;
-use chacha20poly1305::aead::AeadInPlace;
-use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use crate::seal::{Envelopes, Format, Header, TAG};
 
 /// The version of the layout.
 pub const VERSION: u8 = 1;
 
-const MAGIC: [u8; 4] = *b"1ltr";
-const HEADER: usize = 39;
+/// The names are part of the protocol; they date from when a message was called a letter.
+const FORMAT: Format = Format {
+    magic: *b"1ltr",
+    version: VERSION,
+    addressed: true,
+    seal_label: b"onevip letter seal",
+    salt_label: b"onevip letter salt",
+};
+
+const HEADER: usize = FORMAT.header_len();
 const HEAD_OF_BODY: usize = 13;
-const TAG: usize = 16;
 
 /// The longest text of one message, in bytes: a message is never longer than a beat may be.
 pub const TEXT_MAX: usize = DATAGRAM_MAX - HEADER - HEAD_OF_BODY - TAG;
@@ -98,12 +103,12 @@ pub enum MessageError {
 
 /// Whether a datagram may be a message for `me`. Nobody vouches for it yet: this is a cheap look at the header.
 pub fn may_be_for(me: NodeId, datagram: &[u8]) -> bool {
-    is_message(datagram) && datagram.get(14) == Some(&me.get())
+    is_message(datagram) && FORMAT.addressee(datagram) == Some(me.get())
 }
 
 /// Whether a datagram means to be a message, to whomever.
 pub fn is_message(datagram: &[u8]) -> bool {
-    datagram.starts_with(&MAGIC)
+    FORMAT.is_begun_by(datagram)
 }
 
 /// Seals and opens the messages of one node at one VIP.
@@ -112,10 +117,7 @@ pub struct Endpoint {
     host: u32,
     incarnation: Incarnation,
     sent: u32,
-    tag: [u8; 8],
-    salt_key: Key,
-    /// Ciphers of all keys that open; the first seals.
-    ciphers: Vec<(KeyId, XChaCha20Poly1305)>,
+    envelopes: Envelopes,
     guard: ReplayGuard,
 }
 
@@ -129,29 +131,13 @@ impl Endpoint {
         host: u32,
         incarnation: Incarnation,
     ) -> Self {
-        let mut endpoint = Self {
-            me,
-            host,
-            incarnation,
-            sent: 0,
-            tag: cluster_tag(cluster, vip),
-            salt_key: Key::from_bytes([0; 32]),
-            ciphers: Vec::new(),
-            guard: ReplayGuard::new(),
-        };
-        endpoint.rekey(keyring, (cluster, vip));
-        endpoint
+        let envelopes = Envelopes::new(FORMAT, keyring, cluster, vip);
+        Self { me, host, incarnation, sent: 0, envelopes, guard: ReplayGuard::new() }
     }
 
     /// Uses other keys from now on, and forgets nothing.
     pub fn rekey(&mut self, keyring: &Keyring, (cluster, vip): (&str, &str)) {
-        let cipher = |key: &Key| {
-            // These names are part of the protocol; they date from when a message was called a letter.
-            let derived = key.derive(b"onevip letter seal", cluster, vip);
-            (key.id(), XChaCha20Poly1305::new(derived.bytes().into()))
-        };
-        self.salt_key = keyring.send().derive(b"onevip letter salt", cluster, vip);
-        self.ciphers = keyring.accept().iter().map(cipher).collect();
+        self.envelopes = Envelopes::new(FORMAT, keyring, cluster, vip);
     }
 
     /// Sends as a later life of this node from now on: see [`crate::membership::Engine::reincarnate`].
@@ -162,33 +148,23 @@ impl Endpoint {
     /// The UDP payload that carries a message of this node. A text that is too long is cut.
     pub fn seal(&mut self, to: NodeId, id: u64, kind: MessageKind, text: &[u8]) -> Vec<u8> {
         self.sent += 1;
-        let (key_id, cipher) = &self.ciphers[0];
-        let mut sealed = Vec::with_capacity(DATAGRAM_MAX);
-        sealed.extend(MAGIC);
-        sealed.extend(self.tag);
-        sealed.extend([VERSION, self.me.get(), to.get()]);
-        sealed.extend(key_id.0);
-        sealed.extend(self.host.to_le_bytes());
-        sealed.extend(self.incarnation.0.to_le_bytes());
-        sealed.extend(self.sent.to_le_bytes());
-        sealed.extend([0; 8]);
+        let header = Header {
+            sender: self.me.get(),
+            host: self.host,
+            incarnation: self.incarnation,
+            seq: Seq(self.sent),
+        };
         let (number, page, pages) = match kind {
             MessageKind::Request { page } => (0, page, 0),
             MessageKind::Response { page, pages } => (1, page, pages),
         };
-        sealed.push(number);
-        sealed.extend(id.to_le_bytes());
-        sealed.extend(page.to_le_bytes());
-        sealed.extend(pages.to_le_bytes());
-        sealed.extend(&text[..text.len().min(TEXT_MAX)]);
-        let hash = hmac(self.salt_key.bytes(), &[&sealed]);
-        sealed[HEADER - 8..HEADER].copy_from_slice(&hash[..8]);
-        let (header, body) = sealed.split_at_mut(HEADER);
-        let tag = cipher
-            .encrypt_in_place_detached(&nonce(header), header, body)
-            .expect("the cipher refuses only messages of more than 256 GB");
-        sealed.extend(tag);
-        sealed
+        self.envelopes.seal(&header, Some(to.get()), DATAGRAM_MAX, |body| {
+            body.push(number);
+            body.extend(id.to_le_bytes());
+            body.extend(page.to_le_bytes());
+            body.extend(pages.to_le_bytes());
+            body.extend(&text[..text.len().min(TEXT_MAX)]);
+        })
     }
 
     /// The message in a datagram, once.
@@ -200,34 +176,21 @@ impl Endpoint {
         if !length.contains(&datagram.len()) || !is_message(datagram) {
             return Err(MessageError::Unknown);
         }
-        let (header, rest) = datagram.split_at(HEADER);
-        if header[4..12] != self.tag || header[12] != VERSION {
+        if !self.envelopes.is_ours(datagram) || FORMAT.version(datagram) != VERSION {
             return Err(MessageError::Unknown);
         }
-        if header[14] != self.me.get() {
+        if FORMAT.addressee(datagram) != Some(self.me.get()) {
             return Err(MessageError::NotForUs);
         }
-        let u32_at =
-            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let from = NodeId::new(header[13]).ok_or(MessageError::Unknown)?;
-        let origin =
-            Origin { from, host: u32_at(19), incarnation: Incarnation(u32_at(23)), seq: Seq(u32_at(27)) };
+        let Header { sender, host, incarnation, seq } = FORMAT.header(datagram);
+        let from = NodeId::new(sender).ok_or(MessageError::Unknown)?;
+        let origin = Origin { from, host, incarnation, seq };
         // Messages have one window per sender, whichever family of the VIP they came by.
         self.guard.check(&origin, Family::V4).map_err(|_| MessageError::Copy)?;
-        let (body, tag) = rest.split_at(rest.len() - TAG);
-        let key_id = KeyId([header[15], header[16], header[17], header[18]]);
-        let plain = self.unseal(key_id, header, body, tag).ok_or(MessageError::Sealed)?;
+        let mut room = [0; DATAGRAM_MAX - HEADER - TAG];
+        let plain = self.envelopes.open(datagram, &mut room).ok_or(MessageError::Sealed)?;
         self.guard.accept(&origin, Family::V4);
-        decode(from, self.me, &plain).ok_or(MessageError::Unknown)
-    }
-
-    fn unseal(&self, key_id: KeyId, header: &[u8], body: &[u8], tag: &[u8]) -> Option<Vec<u8>> {
-        self.ciphers.iter().filter(|(id, _)| *id == key_id).find_map(|(_, cipher)| {
-            let mut plain = body.to_vec();
-            let opened =
-                cipher.decrypt_in_place_detached(&nonce(header), header, &mut plain, Tag::from_slice(tag));
-            opened.ok().map(|()| plain)
-        })
+        decode(from, self.me, plain).ok_or(MessageError::Unknown)
     }
 }
 
@@ -244,17 +207,10 @@ fn decode(from: NodeId, to: NodeId, plain: &[u8]) -> Option<Message> {
     Some(Message { from, to, id, kind, text: text.to_vec() })
 }
 
-/// Sender, host, incarnation, number and salt, as they stand in the header.
-fn nonce(header: &[u8]) -> XNonce {
-    let mut nonce = [0; 24];
-    nonce[0] = header[13];
-    nonce[1..21].copy_from_slice(&header[19..HEADER]);
-    nonce.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beat::Key;
 
     fn node(id: u8) -> NodeId {
         NodeId::new(id).unwrap()
