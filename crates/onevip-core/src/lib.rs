@@ -7,6 +7,7 @@
 
 pub mod bans;
 pub mod beat;
+pub mod checksum;
 pub mod hash;
 pub mod ids;
 pub mod limit;
