@@ -24,6 +24,7 @@ pub mod slice;
 pub mod table;
 pub mod time;
 pub mod verdict;
+pub mod words;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
@@ -31,6 +32,6 @@ pub use packet::{Flow, Packet, VipView};
 pub use prefix::Prefix;
 pub use selector::{Answerer, Exception, Instead, Other, Ports, Selector, Service, Transport};
 pub use slice::Slice;
-pub use table::{Clocks, Mapping, Reserve, Table, Weight};
+pub use table::{Clocks, Layout, Mapping, Reserve, Table, Weight};
 pub use time::Time;
 pub use verdict::{Action, Flags, NodeView, Reason, Socket, judge, judge_frame};

@@ -8,7 +8,7 @@
 
 use onevip_core::beat::{Beat, Incarnation};
 use onevip_core::membership::{Engine, EngineConfig, Failback, Family, Mutation, Output, Timing};
-use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
+use onevip_core::{BucketSet, Layout, NodeId, NodeSet, Time, Weight};
 use stateright::{Checker, Model, Property};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -96,7 +96,7 @@ fn config(index: usize) -> EngineConfig {
         host: index as u32,
         nodes: (0..NODES).map(node).collect::<NodeSet>(),
         weight: Weight::NORMAL,
-        mapping: Mapping::Balanced,
+        layout: Layout::Balanced,
         pinned: NodeSet::EMPTY,
         seed: 0,
         failback: Failback::Now,

@@ -2,7 +2,8 @@
 
 use super::Timing;
 use crate::ids::{NodeId, NodeSet};
-use crate::table::{Clocks, Mapping, Reserve, Weight};
+use crate::table::{Clocks, Layout, Reserve, Weight};
+use crate::words::words;
 use std::sync::Arc;
 
 /// When a claimer gives a bucket to the node that the table wants to have it.
@@ -17,6 +18,8 @@ pub enum Failback {
     Manual,
 }
 
+words!(Failback { Idle = "idle", Now = "now", Manual = "manual" });
+
 /// What does not change while an engine lives, or only by [`Engine::reconfigure`](super::Engine::reconfigure).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct EngineConfig {
@@ -29,7 +32,7 @@ pub struct EngineConfig {
     /// This node's weight.
     pub weight: Weight,
     /// How buckets are dealt.
-    pub mapping: Mapping,
+    pub layout: Layout,
     /// Seed of the table; alike on all nodes.
     pub seed: u32,
     /// The nodes that sources are pinned to; alike on all nodes.
@@ -49,11 +52,11 @@ impl EngineConfig {
     /// The same with nodes that the file does not name, or not yet.
     pub(super) fn clocks_with(&self, others: &[(NodeId, Weight)]) -> Arc<Clocks> {
         let nodes = self.nodes.iter().chain(others.iter().map(|(node, _)| *node));
-        Arc::new(Clocks::for_nodes(nodes, self.seed, self.mapping))
+        Arc::new(Clocks::for_nodes(nodes, self.seed, self.layout))
     }
 
     /// What is reserved for the nodes that sources are pinned to.
     pub(super) fn reserve(&self) -> Reserve {
-        Reserve::of(self.pinned, self.seed, self.mapping)
+        Reserve::of(self.pinned, self.seed, self.layout)
     }
 }

@@ -9,7 +9,7 @@ use super::{Engine, EngineConfig};
 use crate::beat::{Health, Incarnation, NodeState, PeerReport, Seq, Standing};
 use crate::hash::jhash2;
 use crate::ids::{BucketSet, NodeId, NodeSet};
-use crate::table::{Clocks, Mapping, Reserve, Table, Weight};
+use crate::table::{Clocks, Layout, Reserve, Table, Weight};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Shares {
             view: 0,
             reserve: config.reserve(),
             clocks: config.clocks(),
-            table: Table::compute(&[], config.seed, config.mapping),
+            table: Table::compute(&[], config.seed, config.layout),
             owned: BTreeMap::new(),
         }
     }
@@ -62,12 +62,12 @@ impl Shares {
         if members == self.members && self.view != 0 {
             return false;
         }
-        let EngineConfig { seed, mapping, pinned, .. } = *config;
-        self.view = view_digest(&members, seed, mapping, pinned);
+        let EngineConfig { seed, layout, pinned, .. } = *config;
+        self.view = view_digest(&members, seed, layout, pinned);
         if members.iter().any(|(node, _)| !self.clocks.are_of(*node)) {
             self.clocks = config.clocks_with(&members);
         }
-        self.table = Table::compute_with(&self.clocks, &members, mapping, &self.reserve);
+        self.table = Table::compute_with(&self.clocks, &members, layout, &self.reserve);
         self.owned = members.iter().map(|(node, _)| (*node, self.table.owned_by(*node))).collect();
         self.members = members;
         true
@@ -174,10 +174,10 @@ fn eligible(nodes: Vec<(NodeId, Standing)>) -> Vec<(NodeId, Weight)> {
 }
 
 /// Digest of everything that the table depends on; never 0.
-fn view_digest(members: &[(NodeId, Weight)], seed: u32, mapping: Mapping, pinned: NodeSet) -> u32 {
-    let total = match mapping {
-        Mapping::Balanced => 0,
-        Mapping::ClusterIp { total } => 0x100 | u32::from(total),
+fn view_digest(members: &[(NodeId, Weight)], seed: u32, layout: Layout, pinned: NodeSet) -> u32 {
+    let total = match layout {
+        Layout::Balanced => 0,
+        Layout::ClusterIp { total } => 0x100 | u32::from(total),
     };
     let mut words = vec![seed, total];
     words.extend(pinned.iter().map(|node| u32::from(node.get()) << 24));

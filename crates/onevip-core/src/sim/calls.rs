@@ -9,7 +9,7 @@ use super::rng::Rng;
 use crate::beat::{Beat, Facts, Health, Incarnation};
 use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::membership::{Engine, EngineConfig, Failback, Family, Output, Timing};
-use crate::table::{Mapping, Weight};
+use crate::table::{Layout, Weight};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -82,7 +82,7 @@ fn config(rng: &mut Rng, me: usize, nodes: usize) -> EngineConfig {
         host: me as u32 * 1000,
         nodes: NodeId::all().take(nodes).collect(),
         weight: Weight::new(*rng.pick(&[0, 50, 100, 100, 200])).unwrap_or_default(),
-        mapping: *rng.pick(&[Mapping::Balanced, Mapping::Balanced, Mapping::ClusterIp { total: 4 }]),
+        layout: *rng.pick(&[Layout::Balanced, Layout::Balanced, Layout::ClusterIp { total: 4 }]),
         seed: rng.below(3) as u32,
         pinned: NodeId::all().take(rng.below(3) as usize).collect(),
         failback: *rng.pick(&[Failback::Idle, Failback::Now, Failback::Manual]),

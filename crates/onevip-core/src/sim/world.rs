@@ -10,7 +10,7 @@ use crate::beat::{Beat, Health, Incarnation};
 use crate::beat::{Key, Keyring, Receiver, Sealer};
 use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
 use crate::membership::{Engine, EngineConfig, Event, Failback, Family, Mutation, Output, Timing};
-use crate::table::{Mapping, Weight};
+use crate::table::{Layout, Weight};
 use crate::time::Time;
 use std::rc::Rc;
 
@@ -97,7 +97,7 @@ impl World {
                     host: u32::from(me.get()) * 1000,
                     nodes: all,
                     weight: Weight::NORMAL,
-                    mapping: Mapping::Balanced,
+                    layout: Layout::Balanced,
                     // Some, so that reserves take part in everything that happens.
                     pinned: NodeId::all().take(setup.nodes / 2).collect(),
                     seed: 7,

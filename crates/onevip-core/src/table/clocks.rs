@@ -10,7 +10,7 @@
 //!
 //! Only [`super`] uses this; whoever computes many tables for one seed may keep the clocks.
 
-use super::Mapping;
+use super::Layout;
 use crate::ids::{BUCKETS, NODES_MAX, NodeId};
 use std::hash::{Hash, Hasher};
 
@@ -32,11 +32,11 @@ impl Clocks {
     }
 
     /// As many as tables of these nodes need, which is quicker. They are the same as those of [`Clocks::new`].
-    pub fn for_nodes(nodes: impl IntoIterator<Item = NodeId>, seed: u32, mapping: Mapping) -> Self {
+    pub fn for_nodes(nodes: impl IntoIterator<Item = NodeId>, seed: u32, layout: Layout) -> Self {
         let largest = nodes.into_iter().map(|node| node.index() + 1).max().unwrap_or(0);
-        let needed = match mapping {
-            Mapping::Balanced => largest,
-            Mapping::ClusterIp { total } => largest.max(usize::from(total).clamp(1, NODES_MAX)),
+        let needed = match layout {
+            Layout::Balanced => largest,
+            Layout::ClusterIp { total } => largest.max(usize::from(total).clamp(1, NODES_MAX)),
         };
         Self::up_to(needed, seed)
     }

@@ -3,7 +3,7 @@
 use super::receiver;
 use onevip_core::beat::{Incarnation, Receiver};
 use onevip_core::membership::{Engine, EngineConfig, Failback, Family, Mutation, Output, Timing};
-use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
+use onevip_core::{BucketSet, Layout, NodeId, NodeSet, Time, Weight};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -26,7 +26,7 @@ impl Node {
             host: u32::from(number),
             nodes: [node(1), node(2)].into_iter().collect::<NodeSet>(),
             weight: Weight::NORMAL,
-            mapping: Mapping::Balanced,
+            layout: Layout::Balanced,
             pinned: NodeSet::EMPTY,
             seed: 0,
             failback: Failback::Idle,

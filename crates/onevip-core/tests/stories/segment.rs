@@ -2,7 +2,7 @@
 
 use onevip_core::beat::{Beat, Incarnation};
 use onevip_core::membership::{Engine, EngineConfig, Event, Failback, Family, Output, Timing};
-use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
+use onevip_core::{BucketSet, Layout, NodeId, NodeSet, Time, Weight};
 use std::time::Duration;
 
 pub const BEAT: Duration = Duration::from_millis(50);
@@ -17,7 +17,7 @@ pub fn config(number: u8, failback: Failback) -> EngineConfig {
         host: u32::from(number),
         nodes: (1..=3).map(node).collect::<NodeSet>(),
         weight: Weight::NORMAL,
-        mapping: Mapping::Balanced,
+        layout: Layout::Balanced,
         pinned: NodeSet::EMPTY,
         seed: 0,
         failback,

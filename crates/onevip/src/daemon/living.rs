@@ -106,7 +106,7 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
         host: host_number(vip),
         nodes: vip.vip.nodes,
         weight: Weight::new(vip.vip.weight_of(&plan.node)).unwrap_or(Weight::NORMAL),
-        mapping: vip.vip.table_mapping(),
+        layout: vip.vip.table_mapping(),
         pinned: vip.vip.pinned(),
         seed: vip.vip.seed,
         failback: match config.failback {
