@@ -1,7 +1,7 @@
 //! What reaches a simulated host, and what becomes of it while the daemon or the machine is stopped.
 
 use super::host::Input;
-use super::queue::Happening;
+use super::queue::SimEvent;
 use super::world::{CUT_NS, World};
 use crate::membership::Family;
 
@@ -11,7 +11,7 @@ impl World {
         if n.paused_until.is_some() && matches!(input, Input::Reincarnate(_)) {
             // It comes from the host itself, so it waits.
             let span = self.beat_ns();
-            return self.after(span, Happening::Arrive(to, input));
+            return self.after(span, SimEvent::Arrive(to, input));
         }
         if !n.powered || n.paused_until.is_some() || n.engine.is_none() {
             return;

@@ -1,6 +1,6 @@
 //! What befalls a cluster, and how it ends.
 
-use super::queue::Happening;
+use super::queue::SimEvent;
 use super::rng::Rng;
 use super::world::World;
 use crate::beat::{Health, Incarnation};
@@ -59,7 +59,7 @@ pub enum Fault {
 impl World {
     /// Lets `fault` happen after `span` nanoseconds.
     pub fn plan(&mut self, span: u64, fault: Fault) {
-        self.after(span, Happening::Fault(fault));
+        self.after(span, SimEvent::Fault(fault));
     }
 
     /// Lets `fault` happen now.
@@ -84,7 +84,7 @@ impl World {
                 let until = self.now + span;
                 let node = &mut self.nodes[i];
                 node.stopped_until = Some(node.stopped_until.unwrap_or(0).max(until));
-                self.after(span, Happening::Continue(i));
+                self.after(span, SimEvent::Continue(i));
             }
             Fault::Pause(i, span, stops_clock) => self.pause(i, span, stops_clock),
             Fault::Mute(i, on) => self.net.mute[i] = on,
@@ -143,7 +143,7 @@ impl World {
             node.clock.at = now;
         }
         node.paused_until = Some((now + span, stops_clock));
-        self.after(span, Happening::Resume(i));
+        self.after(span, SimEvent::Resume(i));
     }
 
     /// Everything that can be repaired is repaired: power, daemons, links, drains, weights, health.
@@ -155,11 +155,11 @@ impl World {
             self.nodes[i].mute_since = None;
             if self.nodes[i].stopped_until.is_some() {
                 self.nodes[i].stopped_until = Some(self.now);
-                self.after(0, Happening::Continue(i));
+                self.after(0, SimEvent::Continue(i));
             }
             if let Some((_, stops)) = self.nodes[i].paused_until {
                 self.nodes[i].paused_until = Some((self.now, stops));
-                self.after(0, Happening::Resume(i));
+                self.after(0, SimEvent::Resume(i));
             }
             self.plan(0, Fault::Start(i));
             self.plan(0, Fault::Undrain(i));

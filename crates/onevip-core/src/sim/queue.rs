@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
-pub(super) enum Happening {
+pub(super) enum SimEvent {
     Arrive(usize, Input),
     Timer(usize, u64),
     Continue(usize),
@@ -17,7 +17,7 @@ pub(super) enum Happening {
 }
 
 /// An entry of the queue; ordered by time, then by the order in which it was put there.
-struct Scheduled(u64, u64, Happening);
+struct Scheduled(u64, u64, SimEvent);
 
 impl PartialEq for Scheduled {
     fn eq(&self, other: &Self) -> bool {
@@ -45,13 +45,13 @@ pub(super) struct Queue {
 
 impl Queue {
     /// `what` happens at true time `at`, after everything that was put there for the same time before.
-    pub fn push(&mut self, at: u64, what: Happening) {
+    pub fn push(&mut self, at: u64, what: SimEvent) {
         self.pushed += 1;
         self.entries.push(Reverse(Scheduled(at, self.pushed, what)));
     }
 
     /// What happens next, and when, if that is no later than `until`.
-    pub fn pop_until(&mut self, until: u64) -> Option<(u64, Happening)> {
+    pub fn pop_until(&mut self, until: u64) -> Option<(u64, SimEvent)> {
         self.entries.peek().filter(|Reverse(entry)| entry.0 <= until)?;
         self.entries.pop().map(|Reverse(Scheduled(at, _, what))| (at, what))
     }

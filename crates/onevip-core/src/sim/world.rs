@@ -3,7 +3,7 @@
 use super::check::Checker;
 use super::host::{Clock, Host, HostKernel, Input};
 use super::net::Net;
-use super::queue::{Happening, Queue};
+use super::queue::{Queue, SimEvent};
 use super::record::Recorder;
 use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
@@ -144,7 +144,7 @@ impl World {
             queue: Queue::default(),
             totals: Totals::default(),
         };
-        world.after(0, Happening::Clients);
+        world.after(0, SimEvent::Clients);
         world
     }
 
@@ -153,7 +153,7 @@ impl World {
         self.timing.beat.as_nanos() as u64
     }
 
-    pub(super) fn after(&mut self, span: u64, what: Happening) {
+    pub(super) fn after(&mut self, span: u64, what: SimEvent) {
         self.queue.push(self.now + span, what);
     }
 
@@ -162,17 +162,17 @@ impl World {
         while self.check.violation.is_none() {
             let Some((at, what)) = self.queue.pop_until(until) else { break };
             self.now = at;
-            self.happen(what);
+            self.handle(what);
         }
         if self.check.violation.is_none() {
             self.now = until;
         }
     }
 
-    fn happen(&mut self, what: Happening) {
+    fn handle(&mut self, what: SimEvent) {
         match what {
-            Happening::Arrive(to, input) => self.arrive(to, input),
-            Happening::Timer(node, timer) => {
+            SimEvent::Arrive(to, input) => self.arrive(to, input),
+            SimEvent::Timer(node, timer) => {
                 if self.nodes[node].timer == timer && self.nodes[node].runs() {
                     // There are always clients to be heard, if anything can be.
                     let hears = self.net.hears(node);
@@ -184,24 +184,24 @@ impl World {
                     });
                 }
             }
-            Happening::Continue(node) => self.carry_on(node),
-            Happening::Resume(node) => self.resume(node),
-            Happening::Clients => {
+            SimEvent::Continue(node) => self.carry_on(node),
+            SimEvent::Resume(node) => self.resume(node),
+            SimEvent::Clients => {
                 self.clients();
                 let span = self.beat_ns() / 2 + self.rng.below(self.timing.beat.as_nanos() as u64);
-                self.after(span, Happening::Clients);
+                self.after(span, SimEvent::Clients);
             }
-            Happening::Scan(node) => {
+            SimEvent::Scan(node) => {
                 if self.nodes[node].runs() {
                     let held = self.nodes[node].kernel.held;
                     self.act(node, |engine, now| engine.guests_scanned(now, held, now));
                 }
                 if self.nodes[node].engine.is_some() {
                     let span = self.beat_ns() * 10;
-                    self.after(span, Happening::Scan(node));
+                    self.after(span, SimEvent::Scan(node));
                 }
             }
-            Happening::Fault(fault) => self.inflict(fault),
+            SimEvent::Fault(fault) => self.inflict(fault),
         }
     }
 
@@ -229,7 +229,7 @@ impl World {
         self.carry_out(node);
         self.testify(node);
         let span = self.beat_ns() * 10;
-        self.after(span, Happening::Scan(node));
+        self.after(span, SimEvent::Scan(node));
     }
 
     /// Feeds the engine of `node` and carries out what it says.
@@ -311,7 +311,7 @@ impl World {
                 let (next, disk) =
                     (Incarnation(known.0 + 1), self.beat_ns() / 10 + self.rng.below(self.beat_ns()));
                 self.nodes[node].incarnation = self.nodes[node].incarnation.max(next);
-                self.after(disk, Happening::Arrive(node, Input::Reincarnate(next)));
+                self.after(disk, SimEvent::Arrive(node, Input::Reincarnate(next)));
             }
             _ => {}
         }
@@ -328,7 +328,7 @@ impl World {
             n.timer += 1;
             n.timer_at = due;
             let (timer, span) = (n.timer, due - self.now);
-            self.after(span, Happening::Timer(node, timer));
+            self.after(span, SimEvent::Timer(node, timer));
         }
     }
 
@@ -356,7 +356,7 @@ impl World {
             let copies = 1 + u64::from(self.rng.chance_ppm(self.net.duplicate_ppm));
             for input in (0..copies).flat_map(|_| &inputs) {
                 let span = self.net.delay(self.timing.beat.as_nanos() as u64, &mut self.rng);
-                self.after(span, Happening::Arrive(to, input.clone()));
+                self.after(span, SimEvent::Arrive(to, input.clone()));
             }
         }
     }
@@ -364,12 +364,12 @@ impl World {
     fn probe(&mut self, from: usize, whom: NodeId) {
         let to = whom.index();
         let lost = self.net.loses(from, to, &mut self.rng) || self.net.loses(to, from, &mut self.rng);
-        self.after(0, Happening::Arrive(from, Input::KernelAsked(whom)));
+        self.after(0, SimEvent::Arrive(from, Input::KernelAsked(whom)));
         let asked = &self.nodes[to];
         let lives = asked.powered && asked.paused_until.is_none() && !asked.unaskable;
         if lives && self.net.connected(from, to) && !lost {
             let span = 2 * self.net.delay(0, &mut self.rng);
-            self.after(span, Happening::Arrive(from, Input::KernelAnswered(whom)));
+            self.after(span, SimEvent::Arrive(from, Input::KernelAnswered(whom)));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::daemon::beat_loop::now;
 use crate::daemon::news::{Line, Watchers};
 use anyhow::{Context, bail};
 use onevip_core::Prefix;
-use onevip_core::bans::{Book, Entry, Stamp};
+use onevip_core::bans::{BanList, Entry, Stamp};
 use onevip_core::{NodeId, Time};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -36,7 +36,7 @@ pub struct Keeper {
 }
 
 struct State {
-    book: Book,
+    book: BanList,
     kernel: onevip_bpf::Bans,
     config: Config,
     never: Never,
@@ -71,7 +71,7 @@ impl Keeper {
         wake: Sender<Wake>,
     ) -> Self {
         let now = now();
-        let mut book = Book::new(me);
+        let mut book = BanList::new(me);
         match store::load(dir, now, clock_ms()) {
             Ok(stored) => stored.into_iter().for_each(|(prefix, entry)| {
                 let _ = book.merge(prefix, entry, now);
