@@ -86,7 +86,9 @@ fn a_client_that_acknowledges_more_than_the_syn_ack_was_served() {
 fn a_client_that_gives_up_is_noted_with_the_time() {
     for_each_client(|client| {
         client.sends(SYN, ISN, 0).sends(ACK, ISN + 1, FIRST).sends(ACK | FIN, ISN + 1, FIRST);
-        let Progress::Open { since, ended: Some(ended) } = client.stage() else { panic!("{:?}", client.seen()) };
+        let Progress::Open { since, ended: Some(ended) } = client.stage() else {
+            panic!("{:?}", client.seen())
+        };
         assert!(ended >= since && since >= client.seen().unwrap().begun);
     });
 }
@@ -101,7 +103,9 @@ fn a_syn_that_comes_again_is_a_clue_and_another_connection_is_none() {
             Progress::Begun,
             "another connection from the same port"
         );
-        wait_until("its SYN counts as repeated", || client.sends(SYN, ISN + 1, 0).stage() == Progress::Repeated);
+        wait_until("its SYN counts as repeated", || {
+            client.sends(SYN, ISN + 1, 0).stage() == Progress::Repeated
+        });
     });
 }
 

@@ -23,7 +23,7 @@
 //! | 52 | | text |
 //! | end − 16 | 16 | tag |
 //!
-//! Cipher, nonce and salt are those of every envelope ([`crate::seal`]). The sender's incarnation and number tell copies
+//! Cipher, nonce and salt are those of every envelope (`seal.rs`). The sender's incarnation and number tell copies
 //! ([`crate::beat::replay`]), and a page counts only as the response to a call that is open: so a recorded message
 //! tells nobody anything, and at worst makes a daemon that was just restarted answer once more.
 

@@ -6,7 +6,7 @@ use onevip_core::Prefix;
 use onevip_core::bans::Stop;
 use onevip_core::limit::Count;
 use onevip_core::verdict::SYN_MEMORY_SECS;
-use onevip_core::{Action, Bucket, NodeView, Flags, Flow, Packet, Reason, Socket, VipView, judge_frame};
+use onevip_core::{Action, Bucket, Flags, Flow, NodeView, Packet, Reason, Socket, VipView, judge_frame};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;

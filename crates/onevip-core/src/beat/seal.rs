@@ -17,7 +17,7 @@
 //! | end − 16 | 16 | tag |
 //!
 //! The first 13 bytes stay the same in all versions, so that a node can tell "one of us that I cannot read" from a
-//! stranger. Cipher, nonce and salt are those of every envelope: [`crate::seal`].
+//! stranger. Cipher, nonce and salt are those of every envelope: `seal.rs` of this crate.
 //!
 //! The same sealed beat goes out once per VIP family; the family is not part of it.
 //!

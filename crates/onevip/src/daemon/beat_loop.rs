@@ -257,7 +257,9 @@ impl BeatLoop {
                     self.for_each_engine(|engine| engine.kernel_answered(now, node))
                 }
                 Command::KernelSpoke(node) => self.for_each_engine(|engine| engine.kernel_spoke(now, node)),
-                Command::AskAnew(nodes) => self.for_each_engine(|engine| engine.addresses_changed(now, nodes)),
+                Command::AskAnew(nodes) => {
+                    self.for_each_engine(|engine| engine.addresses_changed(now, nodes))
+                }
                 Command::Forget(node, to) => {
                     let forgotten = std::cell::Cell::new(0);
                     self.for_each_engine(|engine| {

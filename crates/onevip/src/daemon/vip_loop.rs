@@ -9,7 +9,7 @@ use super::warden::Guests;
 use super::wire::{self, Arrived, Route};
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Health, Receiver, Sealer};
-use onevip_core::membership::{EngineConfig, Engine, Output, PeerCheckView};
+use onevip_core::membership::{Engine, EngineConfig, Output, PeerCheckView};
 use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time, Weight};
 use std::io;
 use std::sync::mpsc;
