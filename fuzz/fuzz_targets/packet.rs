@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use onevip_core::{
-    Action, Bucket, Facts, Flags, Flow, Hasher, Packet, Selector, Socket, VipView, judge_frame,
+    Action, Bucket, NodeView, Flags, Flow, Hasher, Packet, Selector, Socket, VipView, judge_frame,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 /// What the first bytes of the input say this node knows.
 struct Node<'a>(&'a [u8]);
 
-impl Facts for Node<'_> {
+impl NodeView for Node<'_> {
     fn flags(&self, _: usize, _: Bucket) -> Flags {
         [Flags::MINE, Flags::GUESTS, Flags::ELSEWHERE]
             .into_iter()

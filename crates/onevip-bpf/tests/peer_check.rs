@@ -8,7 +8,7 @@ use common::frame::{self, ACK};
 use common::reference::{kernel, set};
 use common::{V, isolated, wait_until};
 use onevip_bpf::{Kernel, boot_time_ns, test_run};
-use onevip_core::witness::{Sighting, Stage};
+use onevip_core::peer_check::{ClientFlow, Progress};
 use onevip_core::{Bucket, Flags, Hasher, Time};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -41,7 +41,7 @@ impl Client<'_> {
         self
     }
 
-    fn seen(&self) -> Option<Sighting> {
+    fn seen(&self) -> Option<ClientFlow> {
         let now = Time::from_nanos(boot_time_ns());
         self.kernel
             .flows()
@@ -50,8 +50,8 @@ impl Client<'_> {
             .map(|(_, s)| s)
     }
 
-    fn stage(&self) -> Stage {
-        self.seen().unwrap().stage
+    fn stage(&self) -> Progress {
+        self.seen().unwrap().progress
     }
 }
 
@@ -72,13 +72,13 @@ fn for_each_client(test: impl Fn(&Client<'_>) + Send + Sync) {
 #[test]
 fn a_client_that_acknowledges_more_than_the_syn_ack_was_served() {
     for_each_client(|client| {
-        assert!(matches!(client.sends(SYN, ISN, 0).stage(), Stage::Begun));
+        assert!(matches!(client.sends(SYN, ISN, 0).stage(), Progress::Begun));
         client.sends(ACK, ISN + 1, FIRST).sends(ACK, ISN + 1, FIRST).sends(ACK, ISN + 20, FIRST);
-        assert!(matches!(client.stage(), Stage::Open { ended: None, .. }), "speaking is not being served");
+        assert!(matches!(client.stage(), Progress::Open { ended: None, .. }), "speaking is not being served");
         let seen = client.sends(ACK, ISN + 20, FIRST.wrapping_add(21)).seen().unwrap();
-        assert_eq!((seen.stage, seen.port), (Stage::Served, 22), "also where numbers wrap");
+        assert_eq!((seen.progress, seen.port), (Progress::Served, 22), "also where numbers wrap");
         client.sends(ACK | FIN, ISN + 20, FIRST);
-        assert_eq!(client.stage(), Stage::Served, "and stays so");
+        assert_eq!(client.stage(), Progress::Served, "and stays so");
     });
 }
 
@@ -86,7 +86,9 @@ fn a_client_that_acknowledges_more_than_the_syn_ack_was_served() {
 fn a_client_that_gives_up_is_noted_with_the_time() {
     for_each_client(|client| {
         client.sends(SYN, ISN, 0).sends(ACK, ISN + 1, FIRST).sends(ACK | FIN, ISN + 1, FIRST);
-        let Stage::Open { since, ended: Some(ended) } = client.stage() else { panic!("{:?}", client.seen()) };
+        let Progress::Open { since, ended: Some(ended) } = client.stage() else {
+            panic!("{:?}", client.seen())
+        };
         assert!(ended >= since && since >= client.seen().unwrap().begun);
     });
 }
@@ -95,13 +97,15 @@ fn a_client_that_gives_up_is_noted_with_the_time() {
 fn a_syn_that_comes_again_is_a_clue_and_another_connection_is_none() {
     for_each_client(|client| {
         client.sends(SYN, ISN, 0);
-        assert_eq!(client.sends(SYN, ISN, 0).stage(), Stage::Begun, "a copy comes at once");
+        assert_eq!(client.sends(SYN, ISN, 0).stage(), Progress::Begun, "a copy comes at once");
         assert_eq!(
             client.sends(SYN, ISN + 1, 0).stage(),
-            Stage::Begun,
+            Progress::Begun,
             "another connection from the same port"
         );
-        wait_until("its SYN counts as repeated", || client.sends(SYN, ISN + 1, 0).stage() == Stage::Repeated);
+        wait_until("its SYN counts as repeated", || {
+            client.sends(SYN, ISN + 1, 0).stage() == Progress::Repeated
+        });
     });
 }
 
@@ -109,7 +113,7 @@ fn a_syn_that_comes_again_is_a_clue_and_another_connection_is_none() {
 fn a_handshake_is_not_pushed_out_by_a_newcomer() {
     for_each_client(|client| {
         client.sends(SYN, ISN, 0).sends(ACK, ISN + 1, FIRST).sends(SYN, ISN + 5, 0);
-        assert!(matches!(client.stage(), Stage::Open { .. }));
+        assert!(matches!(client.stage(), Progress::Open { .. }));
     });
 }
 

@@ -341,10 +341,10 @@ impl Vip {
     }
 
     /// How the table deals the buckets of this VIP.
-    pub fn table_mapping(&self) -> onevip_core::Mapping {
+    pub fn table_mapping(&self) -> onevip_core::Layout {
         match self.mapping {
-            Mapping::Balanced => onevip_core::Mapping::Balanced,
-            Mapping::ClusterIp => onevip_core::Mapping::ClusterIp { total: self.nodes.len() as u8 },
+            Mapping::Balanced => onevip_core::Layout::Balanced,
+            Mapping::ClusterIp => onevip_core::Layout::ClusterIp { total: self.nodes.len() as u8 },
         }
     }
 

@@ -10,7 +10,7 @@
 
 use onevip_core::membership::Mutation;
 use onevip_core::sim::figures::{self, Gap, Incident, measure};
-use onevip_core::sim::{Kind, Outcome, Plan, live};
+use onevip_core::sim::{FaultKind, LifeOutcome, LifePlan, live};
 use std::time::{Duration, Instant};
 
 struct Args {
@@ -19,7 +19,7 @@ struct Args {
     minutes: Option<u64>,
     figures: Option<u64>,
     cost: Option<u64>,
-    plan: Plan,
+    plan: LifePlan,
 }
 
 fn main() {
@@ -96,8 +96,8 @@ fn print_figures(repeats: u64) {
     println!("64 nodes: {:?}", figures::cost(64, 10));
 }
 
-fn replay(seed: u64, plan: &Plan) -> bool {
-    let outcome = live(seed, &Plan { trace: true, ..plan.clone() });
+fn replay(seed: u64, plan: &LifePlan) -> bool {
+    let outcome = live(seed, &LifePlan { trace: true, ..plan.clone() });
     println!("{outcome:#?}");
     outcome.violation.is_some()
 }
@@ -107,7 +107,7 @@ fn campaign(args: &Args) -> bool {
     let limit = args.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let lives = args.lives.unwrap_or(if limit.is_some() { u64::MAX } else { 10_000 });
     let next = std::sync::atomic::AtomicU64::new(0);
-    let failures = std::sync::Mutex::new(Vec::<Outcome>::new());
+    let failures = std::sync::Mutex::new(Vec::<LifeOutcome>::new());
     let (beats, twice, sessions) = (
         std::sync::atomic::AtomicU64::new(0),
         std::sync::atomic::AtomicU64::new(0),
@@ -150,8 +150,8 @@ fn campaign(args: &Args) -> bool {
         sessions.into_inner(),
         twice.into_inner()
     );
-    for kind in Kind::ALL {
-        let of_kind: Vec<&Outcome> = failures.iter().filter(|o| o.kind == kind).collect();
+    for kind in FaultKind::ALL {
+        let of_kind: Vec<&LifeOutcome> = failures.iter().filter(|o| o.kind == kind).collect();
         if !of_kind.is_empty() {
             let seeds: Vec<u64> = of_kind.iter().take(8).map(|o| o.seed).collect();
             println!("  {kind:?}: {} (seeds {seeds:?})", of_kind.len());
@@ -162,7 +162,7 @@ fn campaign(args: &Args) -> bool {
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
     let mut parsed =
-        Args { lives: None, seed: None, minutes: None, figures: None, cost: None, plan: Plan::default() };
+        Args { lives: None, seed: None, minutes: None, figures: None, cost: None, plan: LifePlan::default() };
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{arg} {value}: not a number"));
@@ -176,8 +176,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
                 parsed.plan.nodes = range(&value).ok_or(format!("--nodes {value}: not like 2..5"))?
             }
             "--kind" => {
-                let kind = Kind::ALL.into_iter().find(|k| format!("{k:?}").eq_ignore_ascii_case(&value));
-                parsed.plan.kind = Some(kind.ok_or(format!("--kind {value}: one of {:?}", Kind::ALL))?);
+                let kind = FaultKind::ALL.into_iter().find(|k| format!("{k:?}").eq_ignore_ascii_case(&value));
+                parsed.plan.kind = Some(kind.ok_or(format!("--kind {value}: one of {:?}", FaultKind::ALL))?);
             }
             "--mutation" => {
                 let mutation =

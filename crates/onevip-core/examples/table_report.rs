@@ -4,7 +4,7 @@
 //! Run it with `cargo run --release -p onevip-core --example table_report`. All figures but the times are the same
 //! everywhere: the random numbers come from a fixed seed.
 
-use onevip_core::{BUCKETS, Bucket, Clocks, Mapping, NodeId, Reserve, Table, Weight};
+use onevip_core::{BUCKETS, Bucket, Clocks, Layout, NodeId, Reserve, Table, Weight};
 use std::time::Instant;
 
 /// A cluster: weight by node index; 0 is not alive.
@@ -137,9 +137,9 @@ fn microseconds(n: usize, ready: bool) -> f64 {
     let once = |seed| {
         let start = Instant::now();
         std::hint::black_box(if ready {
-            Table::compute_with(&clocks, &nodes, Mapping::Balanced, &Reserve::default())
+            Table::compute_with(&clocks, &nodes, Layout::Balanced, &Reserve::default())
         } else {
-            Table::compute(&nodes, seed, Mapping::Balanced)
+            Table::compute(&nodes, seed, Layout::Balanced)
         });
         start.elapsed()
     };
@@ -147,7 +147,7 @@ fn microseconds(n: usize, ready: bool) -> f64 {
 }
 
 fn onevip(cluster: &Cluster, seed: u32) -> Owners {
-    let table = Table::compute(&nodes(cluster), seed, Mapping::Balanced);
+    let table = Table::compute(&nodes(cluster), seed, Layout::Balanced);
     let mut owners = [usize::MAX; BUCKETS];
     for bucket in Bucket::all() {
         owners[bucket.index()] = table.owner(bucket).map_or(usize::MAX, NodeId::index);

@@ -1,12 +1,12 @@
 //! Who is kept out: the list of bans, and how the lists of several nodes become one.
 //!
-//! Each node has a [`Book`]. A change gets a [`Stamp`], and of two changes about the same [`Prefix`] the later stamp
+//! Each node has a [`BanList`]. A change gets a [`Stamp`], and of two changes about the same [`Prefix`] the later stamp
 //! counts, on every node and in whatever order they arrive. Stamps are Lamport's: a node's clock for them is never
 //! behind a stamp that it has seen, so whoever lifts a ban that it knows of wins over it, however wrong anybody's
 //! clock is. How long a ban lasts travels as the time that is left, never as a time of day; where two nodes disagree
 //! about the end of the same ban, the earlier end counts.
 //!
-//! A ban that was lifted or has run out stays in the book for [`REMEMBERED_FOR`], so that a node which was away cannot
+//! A ban that was lifted or has run out stays in the list for [`REMEMBERED_FOR`], so that a node which was away cannot
 //! bring it back. A node that asks another one "what is new since number N?" gets no more than it needs: entries are
 //! numbered anew, by each node for itself, whenever they change.
 
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// How many bans may be in force before no more are taken. An entry costs the kernel some 100 bytes.
 pub const BANS_MAX: usize = 16_384;
-/// How many entries of a family a book has at most, bans of other nodes and memories of what is over included.
+/// How many entries of a family a list has at most, bans of other nodes and memories of what is over included.
 const ENTRIES_MAX: usize = 2 * BANS_MAX;
 /// How long what is over is remembered.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -26,7 +26,7 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const REASON_MAX: usize = 80;
 /// Nobody's clock shows this many milliseconds: a stamp beyond is nonsense.
 const TIME_MAX: u64 = 1 << 60;
-/// Ends of the same ban that differ by less are equal: letters take their time.
+/// Ends of the same ban that differ by less are equal: messages take their time.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// When, and by whom, a change was made. Later ones win.
@@ -38,7 +38,7 @@ pub struct Stamp {
     pub node: NodeId,
 }
 
-/// What the book says of a prefix.
+/// What the list says of a prefix.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// Of the change that made it.
@@ -82,7 +82,7 @@ struct Numbered {
 
 /// A node's list of bans.
 #[derive(Clone, Debug)]
-pub struct Book {
+pub struct BanList {
     me: NodeId,
     /// The latest time in any stamp that was seen.
     latest_ms: u64,
@@ -93,8 +93,8 @@ pub struct Book {
     number: u64,
 }
 
-impl Book {
-    /// An empty book of the node `me`.
+impl BanList {
+    /// An empty list of the node `me`.
     pub fn new(me: NodeId) -> Self {
         Self { me, latest_ms: 0, entries: BTreeMap::new(), lengths: [[0; 129]; 2], number: 0 }
     }
@@ -103,7 +103,7 @@ impl Book {
     /// day in milliseconds since 1970, as far as it is known.
     ///
     /// # Errors
-    /// The book is full.
+    /// The list is full.
     pub fn ban(
         &mut self,
         prefix: Prefix,
@@ -134,7 +134,7 @@ impl Book {
         true
     }
 
-    /// Takes in what another node says, or what was stored; true when it is news.
+    /// Takes in what another node says, or what was stored; true when that changed anything.
     pub fn merge(&mut self, prefix: Prefix, mut entry: Entry, now: Time) -> bool {
         if entry.stamp.time_ms > TIME_MAX {
             return false;
@@ -185,7 +185,7 @@ impl Book {
             .filter(move |(_, entry)| entry.is_in_force(now))
     }
 
-    /// What the book says of this very prefix, in force or not.
+    /// What the list says of this very prefix, in force or not.
     pub fn get(&self, prefix: &Prefix) -> Option<&Entry> {
         self.entries.get(prefix).map(|known| &known.entry)
     }
@@ -195,7 +195,7 @@ impl Book {
         self.around(prefix).filter(|(_, entry)| entry.is_in_force(now)).last()
     }
 
-    /// Every prefix in the book that lies in this one, itself included.
+    /// Every prefix in the list that lies in this one, itself included.
     pub fn within(&self, prefix: &Prefix) -> impl Iterator<Item = Prefix> + '_ {
         self.entries.range(*prefix..=prefix.last()).map(|(prefix, _)| *prefix)
     }

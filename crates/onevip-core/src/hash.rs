@@ -9,6 +9,7 @@
 //! `reciprocal_scale(hash, N)`, and what the multiplication leaves over selects a bucket inside that node's block.
 
 use crate::ids::{BUCKETS, Bucket};
+use crate::words::words;
 use std::net::IpAddr;
 
 /// `JHASH_INITVAL` of `include/linux/jhash.h`.
@@ -95,6 +96,8 @@ pub enum AddressOrder {
     /// In the host's number order, `ntohl` first: `CLUSTERIP`. Ports count in host order, too.
     Host,
 }
+
+words!(AddressOrder { Memory = "memory", Host = "host" });
 
 /// Everything that decides which bucket a source belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

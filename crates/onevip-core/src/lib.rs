@@ -7,14 +7,17 @@
 
 pub mod bans;
 pub mod beat;
+pub mod checksum;
 pub mod hash;
 pub mod ids;
-pub mod letter;
 pub mod limit;
 mod mac;
 pub mod membership;
 pub mod packet;
+pub mod peer_check;
 pub mod prefix;
+pub mod rpc;
+mod seal;
 pub mod selector;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -22,7 +25,7 @@ pub mod slice;
 pub mod table;
 pub mod time;
 pub mod verdict;
-pub mod witness;
+pub mod words;
 
 pub use hash::{AddressOrder, HashMode, Hasher};
 pub use ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
@@ -31,6 +34,6 @@ pub use packet::{Flow, Packet, VipView};
 pub use prefix::Prefix;
 pub use selector::{Answerer, Exception, Instead, Other, Ports, Selector, Service, Transport};
 pub use slice::Slice;
-pub use table::{Clocks, Mapping, Reserve, Table, Weight};
+pub use table::{Clocks, Layout, Mapping, Reserve, Table, Weight};
 pub use time::Time;
-pub use verdict::{Action, Facts, Flags, Reason, Socket, judge, judge_frame};
+pub use verdict::{Action, Flags, NodeView, Reason, Socket, judge, judge_frame};

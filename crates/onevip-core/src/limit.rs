@@ -5,6 +5,7 @@
 //! -j REJECT`, followed by `-m recent --set`, does: `--update` notes an attempt that it refuses, `--set` one that passes.
 
 use crate::prefix::Prefix;
+use crate::words::words;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub enum Refusal {
     #[default]
     Unreachable,
 }
+
+words!(Refusal { Unreachable = "icmp-port-unreachable", Reset = "tcp-reset", Drop = "drop" });
 
 /// At most so many attempts of a source within so long.
 #[derive(Clone, PartialEq, Eq, Debug)]

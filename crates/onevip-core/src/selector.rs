@@ -8,6 +8,7 @@ use crate::ids::Bucket;
 use crate::limit::Limit;
 use crate::prefix::Prefix;
 use crate::slice::Slice;
+use crate::words::words;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -19,6 +20,8 @@ pub enum Transport {
     /// UDP.
     Udp,
 }
+
+words!(Transport { Tcp = "tcp", Udp = "udp" });
 
 /// Who answers a service's packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,7 +35,7 @@ pub enum Answerer {
 }
 
 /// What becomes of packets to the VIP that no service wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Other {
     /// The owner of their bucket gets them, and its kernel says that there is nothing.
     #[default]
@@ -40,6 +43,8 @@ pub enum Other {
     /// They disappear. Ping does not count as other, nor does what belongs to a connection that lives here.
     Drop,
 }
+
+words!(Other { Owner = "owner", Drop = "drop" });
 
 /// A port, or a range of ports, that a VIP serves.
 #[derive(Clone, PartialEq, Eq, Debug)]

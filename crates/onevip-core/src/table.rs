@@ -3,7 +3,7 @@
 //! Every node computes it from the same information and gets the same; nothing is agreed upon, and nothing of the past
 //! enters. Integers only, so that all machines round alike. What a node *claims* of what it wants is decided elsewhere.
 //!
-//! # How [`Mapping::Balanced`] works
+//! # How [`Layout::Balanced`] works
 //!
 //! 1. **Quotas.** 1024 buckets are shared by weight with the largest remainder method (Hamilton's apportionment).
 //! 2. **Race.** Each bucket goes to the node whose clock for it rings first; a node of twice the weight has clocks of
@@ -47,11 +47,11 @@
 //! they are, and by symmetry b's 16 stay at R(b). A node in both sets would have 18 of at most 17. So all 64 sets of 16
 //! would have to be pairwise disjoint; there is room for four. On average two of them share at least 7680 / 2016 nodes,
 //! and each shared one costs a move in one of two steps: at least 1.117 for the second loss, if the first is exact.
-//! The same happens wherever a node leaves fewer buckets than some multiple of the number of heirs, and unequal weights
+//! The same happens wherever a node leaves fewer buckets than some multiple of the number of nodes that take them over, and unequal weights
 //! add the rounding of every share. Only a table that remembers its past could do better, and nodes with different pasts
 //! would then disagree. A node that is back moves only what it had before: the way out and the way in are the same.
 //!
-//! # How [`Mapping::ClusterIp`] works
+//! # How [`Layout::ClusterIp`] works
 //!
 //! Home blocks are fixed; only the buckets of absent blocks race, and settle against quotas that even out the whole.
 //! Each bucket uses the clocks of some bucket that its home node wins in an even cluster, so what is said above about a
@@ -63,6 +63,7 @@
 //! [`Table::compute`], which makes them, 0.1 and 1.3 ms. The engine keeps them, and computes a table per change.
 
 use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId};
+use crate::words::words;
 use std::cmp::{Ordering, Reverse};
 
 mod clocks;
@@ -104,9 +105,31 @@ impl Default for Weight {
     }
 }
 
-/// How buckets are laid out over the nodes.
+/// How buckets are laid out over the nodes, as the configuration names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mapping {
+    /// Exactly balanced by weight, and a change moves little.
+    #[default]
+    Balanced,
+    /// Contiguous blocks, as the old systems number their nodes.
+    ClusterIp,
+}
+
+words!(Mapping { Balanced = "balanced", ClusterIp = "clusterip" });
+
+impl Mapping {
+    /// The layout over this many nodes, 1 to 64.
+    pub const fn layout(self, nodes: usize) -> Layout {
+        match self {
+            Self::Balanced => Layout::Balanced,
+            Self::ClusterIp => Layout::ClusterIp { total: if nodes < 64 { nodes as u8 } else { 64 } },
+        }
+    }
+}
+
+/// How a table lays buckets out over the nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Layout {
     /// Exactly balanced by weight, and a change moves little. The default.
     #[default]
     Balanced,
@@ -133,20 +156,20 @@ impl Table {
     ///
     /// The order of `nodes` does not matter; when a node is named twice, its highest weight counts. With no node of a
     /// weight above 0 no bucket has an owner. `seed` is that of the hash; it makes different clusters' tables differ.
-    pub fn compute(nodes: &[(NodeId, Weight)], seed: u32, mapping: Mapping) -> Self {
-        Self::compute_reserved(nodes, seed, mapping, &Reserve::default())
+    pub fn compute(nodes: &[(NodeId, Weight)], seed: u32, layout: Layout) -> Self {
+        Self::compute_reserved(nodes, seed, layout, &Reserve::default())
     }
 
     /// The same, where each node that is alive and has a weight gets what is reserved for it. `reserve` is of the same
-    /// seed and mapping.
+    /// seed and layout.
     pub fn compute_reserved(
         nodes: &[(NodeId, Weight)],
         seed: u32,
-        mapping: Mapping,
+        layout: Layout,
         reserve: &Reserve,
     ) -> Self {
         let weighty = nodes.iter().filter(|(_, weight)| weight.0 > 0).map(|(node, _)| *node);
-        Self::compute_with(&Clocks::for_nodes(weighty, seed, mapping), nodes, mapping, reserve)
+        Self::compute_with(&Clocks::for_nodes(weighty, seed, layout), nodes, layout, reserve)
     }
 
     /// The same with the seed of `clocks`, which must be of no fewer nodes than these, for those who compute many tables:
@@ -154,7 +177,7 @@ impl Table {
     pub fn compute_with(
         clocks: &Clocks,
         nodes: &[(NodeId, Weight)],
-        mapping: Mapping,
+        layout: Layout,
         reserve: &Reserve,
     ) -> Self {
         let mut weights = [0; NODES_MAX];
@@ -165,9 +188,9 @@ impl Table {
         if weights.iter().all(|&weight| weight == 0) {
             return Self { owners: [NOBODY; BUCKETS] };
         }
-        let mut owners = match mapping {
-            Mapping::Balanced => balanced(&weights, clocks),
-            Mapping::ClusterIp { total } => blocks(&weights, total.clamp(1, NODES_MAX as u8), clocks),
+        let mut owners = match layout {
+            Layout::Balanced => balanced(&weights, clocks),
+            Layout::ClusterIp { total } => blocks(&weights, total.clamp(1, NODES_MAX as u8), clocks),
         };
         reserve.apply(&mut owners, &weights, clocks);
         Self { owners }
@@ -202,7 +225,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// [`Mapping::Balanced`].
+/// [`Layout::Balanced`].
 fn balanced(weights: &PerNode, clocks: &Clocks) -> Owners {
     let largest = weights.iter().rposition(|&weight| weight > 0).map_or(0, |index| index + 1);
     let equal: PerNode = std::array::from_fn(|node| u32::from(node < largest));
@@ -236,7 +259,7 @@ fn quotas(weights: &PerNode, owners: &Owners, home: &Owners) -> PerNode {
     quotas
 }
 
-/// [`Mapping::ClusterIp`].
+/// [`Layout::ClusterIp`].
 fn blocks(weights: &PerNode, total: u8, clocks: &Clocks) -> Owners {
     // The bucket at each column of the clocks, so that blocks profit from the clocks' even second places.
     let buckets = columns(clocks, total);

@@ -2,7 +2,7 @@
 //!
 //! One arm per row of the verdict table in `docs/kernel.md`. The kernel part makes the same decision in C;
 //! the differential test in `onevip-bpf` holds the two against each other, reason by reason. What the node knows is
-//! asked for through [`Facts`], so that the cost of an answer (a socket lookup, a look at the clock) is paid only
+//! asked for through [`NodeView`], so that the cost of an answer (a socket lookup, a look at the clock) is paid only
 //! where the decision rests on it.
 
 use crate::ids::Bucket;
@@ -95,7 +95,7 @@ pub enum Socket {
 }
 
 /// What the decision may ask about the node.
-pub trait Facts {
+pub trait NodeView {
     /// The flags of a bucket. Asked once per packet.
     fn flags(&self, vip: usize, bucket: Bucket) -> Flags;
     /// Whether the lease has not yet run out.
@@ -284,7 +284,7 @@ impl Reason {
 }
 
 /// The verdict on a whole frame: that on the packet in it, and on its sender.
-pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl Facts) -> Reason {
+pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl NodeView) -> Reason {
     let packet = Packet::parse(frame, vips);
     let reason = judge(&packet, facts);
     if reason.action() != Action::Pass || !reason.is_of_sender() {
@@ -303,7 +303,7 @@ pub fn judge_frame(frame: &[u8], vips: &[VipView], facts: &impl Facts) -> Reason
 }
 
 /// The verdict on `packet` by a node for which `facts` hold.
-pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
+pub fn judge(packet: &Packet, facts: &impl NodeView) -> Reason {
     let claimed = |at: &Place| claims(facts.flags(at.vip, at.bucket), facts);
     let owner = |at: &Place, own, foreign| if claimed(at) { own } else { foreign };
     let server =
@@ -348,7 +348,7 @@ pub fn judge(packet: &Packet, facts: &impl Facts) -> Reason {
 }
 
 /// A lookup finds any wildcard socket, so it is made in this node's own slice alone.
-fn by_socket(facts: &impl Facts, flow: &Flow, own_slice: bool) -> Reason {
+fn by_socket(facts: &impl NodeView, flow: &Flow, own_slice: bool) -> Reason {
     match own_slice {
         false => Reason::UdpOtherSlice,
         true if facts.udp_socket(flow) => Reason::UdpHeld,
@@ -356,11 +356,11 @@ fn by_socket(facts: &impl Facts, flow: &Flow, own_slice: bool) -> Reason {
     }
 }
 
-fn claims(flags: Flags, facts: &impl Facts) -> bool {
+fn claims(flags: Flags, facts: &impl NodeView) -> bool {
     flags.has(Flags::MINE) && facts.lease_live()
 }
 
-fn judge_syn(at: &Place, facts: &impl Facts) -> Reason {
+fn judge_syn(at: &Place, facts: &impl NodeView) -> Reason {
     let flags = facts.flags(at.vip, at.bucket);
     match (flags.has(Flags::MINE), claims(flags, facts)) {
         (_, true) if at.served => Reason::SynOwn,
@@ -378,7 +378,7 @@ struct Segment {
 
 /// A segment that opens nothing. MINE sends it to the socket lookup even when the lease has run out: the daemon of a
 /// hung node cannot mark its guests any more, and its sessions must live on.
-fn judge_segment(facts: &impl Facts, at: Place, flow: &Flow, segment: Segment) -> Reason {
+fn judge_segment(facts: &impl NodeView, at: Place, flow: &Flow, segment: Segment) -> Reason {
     let flags = facts.flags(at.vip, at.bucket);
     let looked_up = [Flags::MINE, Flags::GUESTS, Flags::WATCHED].iter().any(|flag| flags.has(*flag));
     if !looked_up && !facts.syn_recently(at.vip, at.bucket) {

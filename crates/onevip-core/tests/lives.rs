@@ -5,11 +5,11 @@
 #![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
 
 use onevip_core::membership::Mutation;
-use onevip_core::sim::{Outcome, Plan, live};
+use onevip_core::sim::{LifeOutcome, LifePlan, live};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Lives the lives of `seeds` on all processors and returns those that violated an invariant.
-fn violations(seeds: std::ops::Range<u64>, plan: &Plan) -> Vec<Outcome> {
+fn violations(seeds: std::ops::Range<u64>, plan: &LifePlan) -> Vec<LifeOutcome> {
     let next = AtomicU64::new(seeds.start);
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -33,7 +33,7 @@ fn violations(seeds: std::ops::Range<u64>, plan: &Plan) -> Vec<Outcome> {
 
 #[test]
 fn ten_thousand_lives_keep_all_invariants() {
-    let failed = violations(1..10_001, &Plan::default());
+    let failed = violations(1..10_001, &LifePlan::default());
     let lines: Vec<String> = failed
         .iter()
         .map(|o| format!("seed {}: {:?}, {} nodes: {:?}", o.seed, o.kind, o.nodes, o.violation))
@@ -43,7 +43,7 @@ fn ten_thousand_lives_keep_all_invariants() {
 
 /// Among the same seeds that the real protocol survives; only so many of them are lived as it takes.
 fn is_found(mutation: Mutation, invariants: &[&str]) {
-    let plan = Plan { nodes: 2..=5, mutation, ..Plan::default() };
+    let plan = LifePlan { nodes: 2..=5, mutation, ..LifePlan::default() };
     let mut found = std::collections::BTreeSet::new();
     for first in (1..1501).step_by(50) {
         let failed = violations(first..first + 50, &plan);

@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
 
 use onevip_core::beat::{Beat, Incarnation};
-use onevip_core::membership::{Config, Engine, Failback, Family, Mutation, Output, Timing};
-use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
+use onevip_core::membership::{Engine, EngineConfig, Failback, Family, Mutation, Output, Timing};
+use onevip_core::{BucketSet, Layout, NodeId, NodeSet, Time, Weight};
 use stateright::{Checker, Model, Property};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -90,13 +90,13 @@ fn node(index: usize) -> NodeId {
     NodeId::from_index(index).unwrap()
 }
 
-fn config(index: usize) -> Config {
-    Config {
+fn config(index: usize) -> EngineConfig {
+    EngineConfig {
         me: node(index),
         host: index as u32,
         nodes: (0..NODES).map(node).collect::<NodeSet>(),
         weight: Weight::NORMAL,
-        mapping: Mapping::Balanced,
+        layout: Layout::Balanced,
         pinned: NodeSet::EMPTY,
         seed: 0,
         failback: Failback::Now,

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::maps::counters::Counters;
 use crate::maps::layout::{FLOW_ENDED, FLOW_OPEN, FLOW_REPEATED, FLOW_SERVED, FLOWS, RawFlow, TICK_SHIFT};
 use crate::maps::set::Maps;
-use onevip_core::witness::{Sighting, Stage};
+use onevip_core::peer_check::{ClientFlow, Progress};
 use onevip_core::{BUCKETS, Bucket, Time};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ impl Flows {
 
     /// Everything that is noted, with the index of its VIP. What is older than 52 days (2^32 ticks) seems younger by
     /// that.
-    pub fn look(&self, now: Time) -> impl Iterator<Item = (usize, Sighting)> {
-        (0..FLOWS).filter_map(move |place| sighting(&self.0.flow(place), now))
+    pub fn look(&self, now: Time) -> impl Iterator<Item = (usize, ClientFlow)> {
+        (0..FLOWS).filter_map(move |place| client_flow(&self.0.flow(place), now))
     }
 }
 
@@ -38,7 +38,7 @@ fn ticks_since(then: u32, now: u32) -> u32 {
     if then.wrapping_sub(now) <= AHEAD_TICKS { 0 } else { now.wrapping_sub(then) }
 }
 
-fn sighting(raw: &RawFlow, now: Time) -> Option<(usize, Sighting)> {
+fn client_flow(raw: &RawFlow, now: Time) -> Option<(usize, ClientFlow)> {
     if raw.hash == 0 {
         return None;
     }
@@ -48,17 +48,17 @@ fn sighting(raw: &RawFlow, now: Time) -> Option<(usize, Sighting)> {
         Time::from_nanos(ticks << TICK_SHIFT)
     };
     let has = |bit: u32| raw.state & bit != 0;
-    let stage = if has(FLOW_SERVED) {
-        Stage::Served
+    let progress = if has(FLOW_SERVED) {
+        Progress::Served
     } else if has(FLOW_OPEN) {
-        Stage::Open { since: at(raw.opened), ended: has(FLOW_ENDED).then(|| at(raw.ended)) }
+        Progress::Open { since: at(raw.opened), ended: has(FLOW_ENDED).then(|| at(raw.ended)) }
     } else if has(FLOW_REPEATED) {
-        Stage::Repeated
+        Progress::Repeated
     } else {
-        Stage::Begun
+        Progress::Begun
     };
     let (vip, bucket) = (usize::from(raw.word) / BUCKETS, Bucket::new(raw.word % BUCKETS as u16)?);
-    Some((vip, Sighting { bucket, port: raw.port, source: raw.source, begun: at(raw.begun), stage }))
+    Some((vip, ClientFlow { bucket, port: raw.port, source: raw.source, begun: at(raw.begun), progress }))
 }
 
 #[cfg(test)]
@@ -70,23 +70,23 @@ mod tests {
         let now = Time::from_nanos(5_000 << TICK_SHIFT);
         let raw =
             RawFlow { hash: 1, word: 1024 + 7, port: 22, begun: 4_000, opened: 4_500, ..RawFlow::default() };
-        let read = |state| sighting(&RawFlow { state, ..raw }, now).unwrap();
+        let read = |state| client_flow(&RawFlow { state, ..raw }, now).unwrap();
         let (vip, seen) = read(FLOW_OPEN | FLOW_REPEATED);
         assert_eq!((vip, seen.bucket.get(), seen.port), (1, 7, 22));
         assert_eq!(seen.begun.nanos() >> TICK_SHIFT, 4_000);
-        let Stage::Open { since, ended: None } = seen.stage else { panic!("{seen:?}") };
+        let Progress::Open { since, ended: None } = seen.progress else { panic!("{seen:?}") };
         assert_eq!(since.nanos() >> TICK_SHIFT, 4_500);
-        assert_eq!(read(FLOW_REPEATED).1.stage, Stage::Repeated);
-        assert_eq!(read(FLOW_OPEN | FLOW_SERVED).1.stage, Stage::Served);
-        assert_eq!(read(0).1.stage, Stage::Begun);
-        assert!(sighting(&RawFlow::default(), now).is_none());
+        assert_eq!(read(FLOW_REPEATED).1.progress, Progress::Repeated);
+        assert_eq!(read(FLOW_OPEN | FLOW_SERVED).1.progress, Progress::Served);
+        assert_eq!(read(0).1.progress, Progress::Begun);
+        assert!(client_flow(&RawFlow::default(), now).is_none());
         let later = RawFlow { begun: 5_001, ..raw };
-        assert_eq!(sighting(&later, now).unwrap().1.begun, now, "written after the clock was read");
+        assert_eq!(client_flow(&later, now).unwrap().1.begun, now, "written after the clock was read");
     }
     /// What a connection that began `age` ticks before `now` seems to have begun at, in ticks of the whole clock.
     fn begun(now: u64, age: u64) -> u64 {
         let raw = RawFlow { hash: 1, begun: now.wrapping_sub(age) as u32, ..RawFlow::default() };
-        let (_, seen) = sighting(&raw, Time::from_nanos(now << TICK_SHIFT)).unwrap();
+        let (_, seen) = client_flow(&raw, Time::from_nanos(now << TICK_SHIFT)).unwrap();
         seen.begun.nanos() >> TICK_SHIFT
     }
 
@@ -101,7 +101,7 @@ mod tests {
             }
             let ahead = u64::from(AHEAD_TICKS);
             let raw = RawFlow { hash: 1, begun: (now + ahead) as u32, ..RawFlow::default() };
-            let (_, seen) = sighting(&raw, Time::from_nanos(now << TICK_SHIFT)).unwrap();
+            let (_, seen) = client_flow(&raw, Time::from_nanos(now << TICK_SHIFT)).unwrap();
             assert_eq!(seen.begun.nanos() >> TICK_SHIFT, now, "written after the clock was read");
         }
     }

@@ -6,7 +6,7 @@ use onevip_core::Prefix;
 use onevip_core::bans::Stop;
 use onevip_core::limit::Count;
 use onevip_core::verdict::SYN_MEMORY_SECS;
-use onevip_core::{Action, Bucket, Facts, Flags, Flow, Packet, Reason, Socket, VipView, judge_frame};
+use onevip_core::{Action, Bucket, Flags, Flow, NodeView, Packet, Reason, Socket, VipView, judge_frame};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ pub struct Known<'a> {
     pub datagram_ports: Vec<u16>,
 }
 
-impl Facts for Known<'_> {
+impl NodeView for Known<'_> {
     fn flags(&self, vip: usize, bucket: Bucket) -> Flags {
         self.kernel.words().flags(vip, bucket)
     }

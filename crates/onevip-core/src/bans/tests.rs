@@ -1,4 +1,5 @@
-#![allow(clippy::unwrap_used)]
+//! Lists of bans on several nodes: what they keep, and that they come to agree.
+#![allow(clippy::unwrap_used)] // A test may panic, its helpers included.
 
 use super::*;
 use proptest::prelude::*;
@@ -23,8 +24,8 @@ fn clock(seconds: u64) -> (Time, u64) {
 
 const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
 
-/// Tells `to` everything that `from` knows, as letters do: what is left of each ban, on clocks that differ.
-fn tell(from: &Book, to: &mut Book, now_there: Time, now_here: Time) {
+/// Tells `to` everything that `from` knows, as messages do: what is left of each ban, on clocks that differ.
+fn tell(from: &BanList, to: &mut BanList, now_there: Time, now_here: Time) {
     for (prefix, mut entry) in from.changes(0, usize::MAX).0 {
         if entry.until != Time::NEVER {
             entry.until =
@@ -34,8 +35,8 @@ fn tell(from: &Book, to: &mut Book, now_there: Time, now_here: Time) {
     }
 }
 
-fn banned(book: &Book, now: Time) -> Vec<String> {
-    book.in_force(now).map(|(prefix, _)| prefix.to_string()).collect()
+fn banned(list: &BanList, now: Time) -> Vec<String> {
+    list.in_force(now).map(|(prefix, _)| prefix.to_string()).collect()
 }
 
 #[test]
@@ -63,21 +64,21 @@ fn networks_are_read_and_shown_as_people_write_them() {
 
 #[test]
 fn a_ban_ends_by_itself_and_is_remembered_for_a_while() {
-    let mut book = Book::new(node(1));
-    book.ban(prefix("192.0.2.1"), HOUR, false, "guessing\npasswords", clock(0)).unwrap();
-    assert_eq!(book.get(&prefix("192.0.2.1")).unwrap().reason, "guessing passwords");
-    assert_eq!((banned(&book, at(3599)).len(), banned(&book, at(3600)).len()), (1, 0));
-    assert_eq!(book.expire(at(3600)), [prefix("192.0.2.1")]);
-    assert_eq!(book.expire(at(3601)), [], "it is told once");
-    assert!(book.get(&prefix("192.0.2.1")).is_some());
-    book.expire(at(3601) + REMEMBERED_FOR);
-    assert!(book.get(&prefix("192.0.2.1")).is_none());
-    assert!(!book.lift(prefix("192.0.2.1"), clock(9999)));
+    let mut list = BanList::new(node(1));
+    list.ban(prefix("192.0.2.1"), HOUR, false, "guessing\npasswords", clock(0)).unwrap();
+    assert_eq!(list.get(&prefix("192.0.2.1")).unwrap().reason, "guessing passwords");
+    assert_eq!((banned(&list, at(3599)).len(), banned(&list, at(3600)).len()), (1, 0));
+    assert_eq!(list.expire(at(3600)), [prefix("192.0.2.1")]);
+    assert_eq!(list.expire(at(3601)), [], "it is told once");
+    assert!(list.get(&prefix("192.0.2.1")).is_some());
+    list.expire(at(3601) + REMEMBERED_FOR);
+    assert!(list.get(&prefix("192.0.2.1")).is_none());
+    assert!(!list.lift(prefix("192.0.2.1"), clock(9999)));
 }
 
 #[test]
 fn whoever_lifts_a_ban_that_it_knows_of_wins_however_wrong_its_clock_is() {
-    let (mut one, mut two) = (Book::new(node(1)), Book::new(node(2)));
+    let (mut one, mut two) = (BanList::new(node(1)), BanList::new(node(2)));
     one.ban(prefix("192.0.2.1"), HOUR, false, "", (at(0), 9_000_000_000_000)).unwrap();
     tell(&one, &mut two, at(0), at(500));
     assert_eq!(banned(&two, at(500)), ["192.0.2.1"]);
@@ -90,7 +91,7 @@ fn whoever_lifts_a_ban_that_it_knows_of_wins_however_wrong_its_clock_is() {
 
 #[test]
 fn a_node_that_was_away_does_not_bring_back_what_ran_out_meanwhile() {
-    let (mut one, mut two) = (Book::new(node(1)), Book::new(node(2)));
+    let (mut one, mut two) = (BanList::new(node(1)), BanList::new(node(2)));
     one.ban(prefix("192.0.2.1"), HOUR, false, "", clock(0)).unwrap();
     // Two was off for a day, with a clock that stood still.
     tell(&one, &mut two, at(0), at(0));
@@ -103,11 +104,11 @@ fn a_node_that_was_away_does_not_bring_back_what_ran_out_meanwhile() {
 
 #[test]
 fn the_narrowest_entry_says_what_the_wider_ones_say_too() {
-    let (mut book, now) = (Book::new(node(1)), at(1));
-    book.ban(prefix("10.0.0.0/8"), None, true, "", clock(0)).unwrap();
-    book.ban(prefix("10.1.0.0/16"), HOUR, false, "", clock(0)).unwrap();
-    book.ban(prefix("10.1.2.3"), Some(Duration::from_secs(60)), true, "", clock(0)).unwrap();
-    let stop = |text: &str, now| book.stop(&prefix(text), now, |_| true);
+    let (mut list, now) = (BanList::new(node(1)), at(1));
+    list.ban(prefix("10.0.0.0/8"), None, true, "", clock(0)).unwrap();
+    list.ban(prefix("10.1.0.0/16"), HOUR, false, "", clock(0)).unwrap();
+    list.ban(prefix("10.1.2.3"), Some(Duration::from_secs(60)), true, "", clock(0)).unwrap();
+    let stop = |text: &str, now| list.stop(&prefix(text), now, |_| true);
     let hour = at(3600);
     assert_eq!(stop("10.1.2.3", now), Some(Stop { everything_until: hour, openings_until: Time::NEVER }));
     assert_eq!(
@@ -116,28 +117,28 @@ fn the_narrowest_entry_says_what_the_wider_ones_say_too() {
     );
     assert_eq!(stop("10.1.2.3", at(61)), None, "its own is over, the wider one is found");
     assert_eq!(stop("10.2.0.0/16", now), None);
-    let within: Vec<_> = book.within(&prefix("10.1.0.0/16")).collect();
+    let within: Vec<_> = list.within(&prefix("10.1.0.0/16")).collect();
     assert_eq!(within, [prefix("10.1.0.0/16"), prefix("10.1.2.3")]);
-    assert_eq!(book.covering(&prefix("10.1.9.9"), now).unwrap().0, prefix("10.1.0.0/16"));
-    assert_eq!(book.covering(&prefix("11.1.9.9"), now), None);
+    assert_eq!(list.covering(&prefix("10.1.9.9"), now).unwrap().0, prefix("10.1.0.0/16"));
+    assert_eq!(list.covering(&prefix("11.1.9.9"), now), None);
 }
 
 #[test]
 fn there_is_a_limit_and_it_is_said() {
-    let mut book = Book::new(node(1));
+    let mut list = BanList::new(node(1));
     for number in 0..BANS_MAX as u32 {
-        book.ban(Prefix::host(Ipv4Addr::from_bits(number).into()), HOUR, false, "", clock(0)).unwrap();
+        list.ban(Prefix::host(Ipv4Addr::from_bits(number).into()), HOUR, false, "", clock(0)).unwrap();
     }
-    assert_eq!(book.ban(prefix("192.0.2.1"), HOUR, false, "", clock(0)), Err(Full));
+    assert_eq!(list.ban(prefix("192.0.2.1"), HOUR, false, "", clock(0)), Err(Full));
     assert!(Full.to_string().contains("16384 bans"));
-    book.ban(prefix("0.0.0.7"), None, false, "", clock(0))
+    list.ban(prefix("0.0.0.7"), None, false, "", clock(0))
         .expect("one that is banned can be banned for longer");
-    book.ban(prefix("192.0.2.1"), HOUR, false, "", clock(3600)).expect("all others are over");
+    list.ban(prefix("192.0.2.1"), HOUR, false, "", clock(3600)).expect("all others are over");
 }
 
 #[test]
 fn a_long_list_is_told_in_parts() {
-    let (mut one, mut two) = (Book::new(node(1)), Book::new(node(2)));
+    let (mut one, mut two) = (BanList::new(node(1)), BanList::new(node(2)));
     for number in 0..250 {
         one.ban(Prefix::host(Ipv4Addr::from_bits(number * 7919).into()), HOUR, false, "", clock(0)).unwrap();
     }
@@ -153,10 +154,10 @@ fn a_long_list_is_told_in_parts() {
 
 #[test]
 fn nonsense_is_not_believed() {
-    let mut book = Book::new(node(1));
+    let mut list = BanList::new(node(1));
     let stamp = Stamp { time_ms: u64::MAX, node: node(2) };
     let entry = Entry { stamp, until: Time::NEVER, spares_sessions: false, reason: String::new() };
-    assert!(!book.merge(prefix("192.0.2.1"), entry, at(0)));
+    assert!(!list.merge(prefix("192.0.2.1"), entry, at(0)));
 }
 
 #[derive(Clone, Debug)]
@@ -178,7 +179,7 @@ proptest! {
     /// Whatever was done in whatever order, with clocks that differ by hours: once all have told all, all say the same.
     #[test]
     fn books_agree_once_everybody_has_heard_everybody(acts in prop::collection::vec(act(), 0..60)) {
-        let mut books: Vec<Book> = (1..=3).map(|id| Book::new(node(id))).collect();
+        let mut lists: Vec<BanList> = (1..=3).map(|id| BanList::new(node(id))).collect();
         let offset = [0, 7200, 40];
         let now = |who: usize, second: usize| at(offset[who] + second as u64);
         let source = |what: u8| Prefix::new(Ipv4Addr::new(10, what, 0, 0).into(), 8 + 8 * (what % 3)).unwrap();
@@ -186,28 +187,28 @@ proptest! {
             match *act {
                 Act::Ban(who, what, long) => {
                     let clocks = (now(who, second), (offset[2 - who] * 1000) + second as u64);
-                    books[who].ban(source(what), Some(Duration::from_secs(long)), false, "", clocks).unwrap();
+                    lists[who].ban(source(what), Some(Duration::from_secs(long)), false, "", clocks).unwrap();
                 }
                 Act::Lift(who, what) => {
                     let clocks = (now(who, second), offset[2 - who] * 1000);
-                    books[who].lift(source(what), clocks);
+                    lists[who].lift(source(what), clocks);
                 }
                 Act::Tell(from, to) => {
-                    let teller = books[from].clone();
-                    tell(&teller, &mut books[to], now(from, second), now(to, second));
+                    let teller = lists[from].clone();
+                    tell(&teller, &mut lists[to], now(from, second), now(to, second));
                 }
             }
-            for (who, book) in books.iter_mut().enumerate() {
-                book.expire(now(who, second));
+            for (who, list) in lists.iter_mut().enumerate() {
+                list.expire(now(who, second));
             }
         }
         let end = acts.len();
         for (from, to) in [(0, 1), (1, 2), (2, 1), (1, 0), (0, 1)] {
-            let teller = books[from].clone();
-            tell(&teller, &mut books[to], now(from, end), now(to, end));
+            let teller = lists[from].clone();
+            tell(&teller, &mut lists[to], now(from, end), now(to, end));
         }
         for who in 1..3 {
-            prop_assert_eq!(banned(&books[who], now(who, end)), banned(&books[0], now(0, end)));
+            prop_assert_eq!(banned(&lists[who], now(who, end)), banned(&lists[0], now(0, end)));
         }
     }
 }

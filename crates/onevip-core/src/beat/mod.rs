@@ -137,7 +137,7 @@ impl Rulings {
 }
 
 /// What a node found out about the others as a client would, and what it makes of what all found; see
-/// `membership::witness`.
+/// [`crate::peer_check`] and `membership::votes`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Testimony {
     /// Nodes about which the sender has a say: it could tell if they stopped serving. Never itself.

@@ -90,18 +90,18 @@ impl Receiver {
     }
 
     fn open_once(&mut self, family: Family, datagram: &[u8]) -> Result<Beat, Rejected> {
-        let envelope = self.sealer.look(datagram)?;
-        self.guard.check(&envelope.origin, family)?;
-        let opened = &mut self.opened[envelope.origin.from.index()];
+        let origin = self.sealer.look(datagram)?;
+        self.guard.check(&origin, family)?;
+        let opened = &mut self.opened[origin.from.index()];
         let beat = match opened {
             Some((same, beat)) if same == datagram => beat.clone(),
             _ => {
-                let beat = self.sealer.open_envelope(&envelope, datagram)?;
+                let beat = self.sealer.open_from(origin, datagram)?;
                 *opened = Some((datagram.to_vec(), beat.clone()));
                 beat
             }
         };
-        self.guard.accept(&envelope.origin, family);
+        self.guard.accept(&origin, family);
         Ok(beat)
     }
 }

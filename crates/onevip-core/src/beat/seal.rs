@@ -17,10 +17,7 @@
 //! | end − 16 | 16 | tag |
 //!
 //! The first 13 bytes stay the same in all versions, so that a node can tell "one of us that I cannot read" from a
-//! stranger. The cipher is XChaCha20-Poly1305; everything before the body is its associated data, and its nonce is
-//! node, host, incarnation, number and salt, filled up with zeros. The salt is a keyed hash of header and body, so
-//! that two different beats do not share a nonce even where the rest is the same: two hosts with one node number and
-//! a copied machine id, or a virtual machine set back to a snapshot. Nothing random is needed.
+//! stranger. Cipher, nonce and salt are those of every envelope: `seal.rs` of this crate.
 //!
 //! The same sealed beat goes out once per VIP family; the family is not part of it.
 //!
@@ -28,26 +25,31 @@
 //! beat is new is [`super::replay`]'s business.
 
 use super::Beat;
+use super::Seq;
 use super::codec::{self, DATAGRAM_MAX, DecodeError, Origin};
-use super::key::{Key, KeyId, Keyring, cluster_tag, hmac};
-use super::{Incarnation, Seq};
+use super::key::{KeyId, Keyring};
 use crate::ids::NodeId;
-use chacha20poly1305::aead::AeadInPlace;
-use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use crate::seal::{Envelopes, Format, Header};
 
 /// The version of the layout of header and body.
 pub const VERSION: u8 = 3;
 
 /// Bytes before the body.
-pub const HEADER: usize = 38;
+pub const HEADER: usize = FORMAT.header_len();
 
 /// Bytes after the body.
-pub const TAG: usize = 16;
+pub const TAG: usize = crate::seal::TAG;
 
 /// What sealing adds to a body, in bytes.
 pub const OVERHEAD: usize = HEADER + TAG;
 
-const MAGIC: [u8; 4] = *b"1vip";
+const FORMAT: Format = Format {
+    magic: *b"1vip",
+    version: VERSION,
+    addressed: false,
+    seal_label: b"onevip beat seal",
+    salt_label: b"onevip beat salt",
+};
 
 /// Why a datagram did not count as a beat. In the order of the checks: the earlier, the cheaper.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -147,48 +149,19 @@ impl Rejected {
 
 /// Seals and opens the beats of one VIP.
 #[derive(Clone)]
-pub struct Sealer {
-    tag: [u8; 8],
-    salt_key: Key,
-    /// Ciphers of all keys that open; the first seals.
-    ciphers: Vec<(KeyId, XChaCha20Poly1305)>,
-}
+pub struct Sealer(Envelopes);
 
 impl Sealer {
     /// For the VIP called `vip` of the cluster called `cluster`: names are as in the configuration, alike on all nodes.
     pub fn new(keyring: &Keyring, cluster: &str, vip: &str) -> Self {
-        let cipher = |key: &Key| {
-            let derived = key.derive(b"onevip beat seal", cluster, vip);
-            (key.id(), XChaCha20Poly1305::new(derived.bytes().into()))
-        };
-        Self {
-            tag: cluster_tag(cluster, vip),
-            salt_key: keyring.send().derive(b"onevip beat salt", cluster, vip),
-            ciphers: keyring.accept().iter().map(cipher).collect(),
-        }
+        Self(Envelopes::new(FORMAT, keyring, cluster, vip))
     }
 
     /// The UDP payload that carries `beat`: at most [`DATAGRAM_MAX`] bytes.
     pub fn seal(&self, beat: &Beat) -> Vec<u8> {
-        let (key_id, cipher) = &self.ciphers[0];
-        let mut sealed = Vec::with_capacity(DATAGRAM_MAX);
-        sealed.extend(MAGIC);
-        sealed.extend(self.tag);
-        sealed.extend([VERSION, beat.from.get()]);
-        sealed.extend(key_id.0);
-        sealed.extend(beat.host.to_le_bytes());
-        sealed.extend(beat.incarnation.0.to_le_bytes());
-        sealed.extend(beat.seq.0.to_le_bytes());
-        sealed.extend([0; 8]);
-        codec::encode_into(beat, &mut sealed);
-        let hash = hmac(self.salt_key.bytes(), &[&sealed]);
-        sealed[HEADER - 8..HEADER].copy_from_slice(&hash[..8]);
-        let (header, body) = sealed.split_at_mut(HEADER);
-        let tag = cipher
-            .encrypt_in_place_detached(&nonce(header), header, body)
-            .expect("the cipher refuses only messages of more than 256 GB");
-        sealed.extend(tag);
-        sealed
+        let Beat { from, host, incarnation, seq, .. } = *beat;
+        let header = Header { sender: from.get(), host, incarnation, seq };
+        self.0.seal(&header, None, DATAGRAM_MAX, |sealed| codec::encode_into(beat, sealed))
     }
 
     /// The beat in `datagram`, the UDP payload. Does not know whether it is new: [`super::receive`] does both.
@@ -197,77 +170,50 @@ impl Sealer {
     ///
     /// Every reason of [`Rejected`] but the two that need a memory.
     pub fn open(&self, datagram: &[u8]) -> Result<Beat, Rejected> {
-        let envelope = self.look(datagram)?;
-        self.open_envelope(&envelope, datagram)
+        self.open_from(self.look(datagram)?, datagram)
     }
 
-    /// What the header says, if it may be a beat of ours: cheap, and nobody vouches for it yet.
-    pub(super) fn look(&self, datagram: &[u8]) -> Result<Envelope, Rejected> {
+    /// Which beat it claims to be, if it may be one of ours: cheap, and nobody vouches for it yet.
+    #[inline]
+    pub(super) fn look(&self, datagram: &[u8]) -> Result<Origin, Rejected> {
         // The bound holds for this version only: a longer beat of another one must be told by its version.
-        let header: &[u8; HEADER] = datagram.first_chunk().ok_or(Rejected::Length)?;
-        if header[..4] != MAGIC {
+        if datagram.len() < HEADER {
+            return Err(Rejected::Length);
+        }
+        if !FORMAT.is_begun_by(datagram) {
             return Err(Rejected::NotABeat);
         }
-        if header[4..12] != self.tag {
+        if !self.0.is_ours(datagram) {
             return Err(Rejected::ForeignCluster);
         }
-        if header[12] != VERSION {
-            return Err(Rejected::Version(header[12]));
+        let version = FORMAT.version(datagram);
+        if version != VERSION {
+            return Err(Rejected::Version(version));
         }
         if !(OVERHEAD + codec::BODY_MIN..=DATAGRAM_MAX).contains(&datagram.len()) {
             return Err(Rejected::Length);
         }
-        let u32_at =
-            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let key_id = KeyId([header[14], header[15], header[16], header[17]]);
-        if self.ciphers.iter().all(|(id, _)| *id != key_id) {
+        let key_id = FORMAT.key_id(datagram);
+        if self.0.key_ids().all(|id| id != key_id) {
             return Err(Rejected::UnknownKey(key_id));
         }
+        let Header { sender, host, incarnation, seq } = FORMAT.header(datagram);
         // No node has such a number and no beat is numbered 0, so no key can have sealed that.
-        let from = NodeId::new(header[13]).ok_or(Rejected::Forged)?;
-        let seq = Some(Seq(u32_at(26))).filter(|seq| *seq != Seq(0)).ok_or(Rejected::Forged)?;
-        let origin = Origin { from, host: u32_at(18), incarnation: Incarnation(u32_at(22)), seq };
-        Ok(Envelope { key_id, origin })
+        let from = NodeId::new(sender).filter(|_| seq != Seq(0)).ok_or(Rejected::Forged)?;
+        Ok(Origin { from, host, incarnation, seq })
     }
 
     /// Opens a datagram whose header was looked at.
-    pub(super) fn open_envelope(&self, envelope: &Envelope, datagram: &[u8]) -> Result<Beat, Rejected> {
-        let (header, rest) = datagram.split_at(HEADER);
-        let (body, tag) = rest.split_at(rest.len() - TAG);
-        let mut plain = [0; DATAGRAM_MAX - OVERHEAD];
-        // Two keys may, once in four thousand million, have the same id.
-        for (_, cipher) in self.ciphers.iter().filter(|(id, _)| *id == envelope.key_id) {
-            let plain = &mut plain[..body.len()];
-            plain.copy_from_slice(body);
-            let opened =
-                cipher.decrypt_in_place_detached(&nonce(header), header, plain, Tag::from_slice(tag));
-            if opened.is_ok() {
-                return codec::decode(envelope.origin, plain).map_err(Rejected::Malformed);
-            }
-        }
-        Err(Rejected::Forged)
+    pub(super) fn open_from(&self, origin: Origin, datagram: &[u8]) -> Result<Beat, Rejected> {
+        let mut room = [0; DATAGRAM_MAX - OVERHEAD];
+        let body = self.0.open(datagram, &mut room).ok_or(Rejected::Forged)?;
+        codec::decode(origin, body).map_err(Rejected::Malformed)
     }
 }
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let keys: Vec<KeyId> = self.ciphers.iter().map(|(id, _)| *id).collect();
+        let keys: Vec<KeyId> = self.0.key_ids().collect();
         f.debug_struct("Sealer").field("keys", &keys).finish_non_exhaustive()
     }
-}
-
-/// What stands outside on a sealed beat.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope {
-    key_id: KeyId,
-    /// Who claims to have sent it, and which beat it claims to be.
-    pub origin: Origin,
-}
-
-/// Node, host, incarnation, number and salt, as they stand in the header.
-fn nonce(header: &[u8]) -> XNonce {
-    let mut nonce = [0; 24];
-    nonce[0] = header[13];
-    nonce[1..21].copy_from_slice(&header[18..HEADER]);
-    nonce.into()
 }

@@ -45,7 +45,7 @@ pub enum Event {
     /// Somebody said that this silent node is gone, so orphans of its sessions may be reset.
     Forgotten(NodeId),
     /// Others know a later life of this node: they take our beats for recordings. We have to begin anew with a larger
-    /// incarnation than this, see [`super::Engine::begin_anew`].
+    /// incarnation than this, see [`super::Engine::reincarnate`].
     Outlived(Incarnation),
     /// We entered this state.
     State(NodeState),

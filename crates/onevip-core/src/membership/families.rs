@@ -13,25 +13,25 @@ impl Engine {
     /// The VIP has addresses of both families. Call it once, before anything else; without it nothing is held against
     /// a family that is silent.
     pub fn expect_both_families(&mut self) {
-        self.both_families = true;
+        self.own_link.both_families = true;
     }
 
     /// Whether one family comes from nobody, though we hear others by the other.
     pub fn deaf_to(&self) -> Option<Family> {
-        self.deaf_to
+        self.own_link.deaf_to
     }
 
-    /// Judges every peer's copies by family, and our own ears.
+    /// Judges every peer's copies by family, and our own reception.
     pub(super) fn look_at_families(&mut self, now: Time) {
-        if !self.both_families {
+        if !self.own_link.both_families {
             return;
         }
         let patience = self.config.timing.listen;
         let mut changes: Vec<(NodeId, Family, bool)> = Vec::new();
         // Of the peers that have been heard for long enough to be judged: how many, and how many miss which family.
         let (mut judged, mut missing) = (0, [0; 2]);
-        for (&node, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.heard) {
-            let since = peer.since.max(self.woke);
+        for (node, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.heard) {
+            let since = peer.since.max(self.contact.woke());
             if now < since + patience {
                 continue;
             }
@@ -50,7 +50,7 @@ impl Engine {
         // Nobody new to judge by: what we found stays found.
         if judged > 0 {
             let mut families = [Family::V4, Family::V6].into_iter();
-            self.deaf_to = families.find(|family| missing[family.index()] == judged);
+            self.own_link.deaf_to = families.find(|family| missing[family.index()] == judged);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! then: one that answers is *askable*, and only an askable one can be found gone. And only questions that are known to
 //! have left count as unanswered ones, and only while something arrives here and our own beats go out.
 
+use super::dirty::Dirty;
 use super::{Engine, Event, Output};
 use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::time::Time;
@@ -16,7 +17,7 @@ use super::timing::{ASKS, PROBES};
 
 /// What we know of a node's kernel.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Kernel {
+pub(super) struct PeerKernel {
     /// It left this many questions in a row unanswered since its daemon fell silent.
     unanswered: u32,
     /// When it is to be asked next, if its daemon is silent.
@@ -31,7 +32,7 @@ pub(super) struct Kernel {
     next_ask: Time,
 }
 
-impl Kernel {
+impl PeerKernel {
     /// Nothing is known yet.
     pub fn unknown(now: Time) -> Self {
         Self { unanswered: 0, next_probe: now, gone: false, askable: None, ignored: 0, next_ask: now }
@@ -53,23 +54,41 @@ impl Kernel {
     }
 }
 
+/// What the kernel part was told of orphans.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct OrphanFlags {
+    /// See [`Output::Elsewhere`].
+    elsewhere: BucketSet,
+    /// See [`Output::Watch`].
+    watched: BucketSet,
+    /// See [`Output::Settled`].
+    settled: Time,
+}
+
+impl OrphanFlags {
+    /// No orphan may be reset, and nothing that was seen of any counts.
+    pub fn reset(now: Time) -> Self {
+        Self { elsewhere: BucketSet::FULL, watched: BucketSet::EMPTY, settled: now }
+    }
+}
+
 impl Engine {
     /// The buckets in which another living kernel may hold sessions.
     pub fn elsewhere(&self) -> BucketSet {
-        self.elsewhere
+        self.orphans.elsewhere
     }
 
     /// Earlier lives of this daemon had answers from the kernels of these nodes. Call it once, before anything else;
     /// without it, the kernel of a node that is silent from the start is never found gone.
     pub fn expect_answers(&mut self, nodes: NodeSet) {
-        for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(**node)) {
+        for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(*node)) {
             peer.kernel.askable = Some(true);
         }
     }
 
     /// These nodes have other addresses from now on: whether those answer is not known.
-    pub fn ask_anew(&mut self, now: Time, nodes: NodeSet) {
-        for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(**node)) {
+    pub fn addresses_changed(&mut self, now: Time, nodes: NodeSet) {
+        for (_, peer) in self.peers.iter_mut().filter(|(node, _)| nodes.contains(*node)) {
             peer.kernel.askable = None;
             peer.kernel.unanswered = 0;
             peer.kernel.ask_soon(now);
@@ -81,7 +100,7 @@ impl Engine {
         self.wake(now);
         let silence_means_something = self.silence_means_something(now);
         let after = self.config.timing.probe_after;
-        if let Some(peer) = self.peers.get_mut(&node) {
+        if let Some(peer) = self.peers.get_mut(node) {
             if now < peer.arrived + after {
                 peer.kernel.ignored += 1;
             } else if silence_means_something {
@@ -98,7 +117,7 @@ impl Engine {
     /// The kernel of `node` answered a question of ours for one of its addresses.
     pub fn kernel_answered(&mut self, now: Time, node: NodeId) {
         self.wake(now);
-        if let Some(peer) = self.peers.get_mut(&node) {
+        if let Some(peer) = self.peers.get_mut(node) {
             let kernel = &mut peer.kernel;
             (kernel.ignored, kernel.next_ask) = (0, now + self.config.timing.ask_again);
             if kernel.askable.replace(true) == Some(false) {
@@ -116,24 +135,19 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Whether answers would reach us, and questions those whom we ask.
-    fn silence_means_something(&self, now: Time) -> bool {
-        self.can_speak(now) && !self.doubts_its_ears(now)
-    }
-
     fn kernel_lives(&mut self, now: Time, node: NodeId) {
         let timing = self.config.timing;
         if self.kernel_gone(node) {
-            self.settle_anew(now);
+            self.distrust_orphans_before(now);
         }
-        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(peer) = self.peers.get_mut(node) else { return };
         if now < peer.arrived + timing.probe_after {
             return; // Its daemon says so, too.
         }
         if peer.kernel.gone {
             self.outputs.push_back(Output::Event(Event::KernelAnswers(node)));
         }
-        self.guests_news = true;
+        self.dirty.mark(Dirty::ELSEWHERE);
         if peer.kernel.gone || peer.kernel.unanswered > 1 {
             // It was out of reach for a while, and may have claimed anything meanwhile.
             peer.known_guests = BucketSet::FULL;
@@ -152,12 +166,12 @@ impl Engine {
             let kernel = &mut peer.kernel;
             if kernel.ignored < ASKS {
                 kernel.next_ask = now + timing.beat;
-                self.outputs.push_back(Output::Probe(*node));
+                self.outputs.push_back(Output::Probe(node));
                 continue;
             }
             (kernel.ignored, kernel.next_ask) = (0, now + timing.ask_again);
             if kernel.askable.replace(false) != Some(false) {
-                self.outputs.push_back(Output::Event(Event::Askable(*node, false)));
+                self.outputs.push_back(Output::Event(Event::Askable(node, false)));
             }
         }
     }
@@ -173,7 +187,7 @@ impl Engine {
         let silence_means_something = self.silence_means_something(now);
         let mut gone_since = None;
         let mut watched = BucketSet::EMPTY;
-        for (node, peer) in &mut self.peers {
+        for (node, peer) in self.peers.iter_mut() {
             if now < peer.arrived + timing.probe_after {
                 continue;
             }
@@ -190,34 +204,34 @@ impl Engine {
             if !kernel.gone && is_found_gone {
                 kernel.gone = true;
                 gone_since = gone_since.max(Some(peer.arrived + timing.probe_after));
-                self.outputs.push_back(Output::Event(Event::KernelGone(*node)));
+                self.outputs.push_back(Output::Event(Event::KernelGone(node)));
             } else if rests && kernel.askable.is_none() {
                 kernel.askable = Some(false);
-                self.outputs.push_back(Output::Event(Event::Askable(*node, false)));
+                self.outputs.push_back(Output::Event(Event::Askable(node, false)));
             }
-            self.outputs.push_back(Output::Probe(*node));
+            self.outputs.push_back(Output::Probe(node));
         }
         // What somebody claims again is noted by that node; noted by all, it would only crowd out what matters to them.
         if !watched.is_empty() {
-            let others = self.peers.values().filter(|peer| now < peer.arrived + timing.probe_after);
-            watched = others.fold(watched, |left, peer| left.minus(&peer.claims()));
+            let others = self.peers.iter().filter(|(_, peer)| now < peer.arrived + timing.probe_after);
+            watched = others.fold(watched, |left, (_, peer)| left.minus(&peer.claims()));
         }
-        if watched != self.watched {
-            self.watched = watched;
+        if watched != self.orphans.watched {
+            self.orphans.watched = watched;
             self.outputs.push_back(Output::Watch(watched));
         }
         if let Some(since) = gone_since {
-            self.guests_news = true;
+            self.dirty.mark(Dirty::ELSEWHERE);
             // Who is heard while that node is not cannot have its sessions there and be beyond the same cut.
-            self.settle_anew(since);
+            self.distrust_orphans_before(since);
             self.tell_elsewhere(now);
         }
     }
 
     /// What was seen of orphans before `since` says nothing.
-    pub(super) fn settle_anew(&mut self, since: Time) {
-        if since > self.settled {
-            self.settled = since;
+    pub(super) fn distrust_orphans_before(&mut self, since: Time) {
+        if since > self.orphans.settled {
+            self.orphans.settled = since;
             self.outputs.push_back(Output::Settled(since));
         }
     }
@@ -225,24 +239,23 @@ impl Engine {
     /// When the next question is due.
     pub(super) fn next_probe(&self) -> Time {
         let after = self.config.timing.probe_after;
-        let due = self.peers.values().map(|peer| peer.kernel.next_probe.max(peer.arrived + after));
+        let due = self.peers.iter().map(|(_, peer)| peer.kernel.next_probe.max(peer.arrived + after));
         due.min().unwrap_or(Time::NEVER)
     }
 
     /// Tells the kernel, if it changed, which buckets may have sessions elsewhere.
     pub(super) fn tell_elsewhere(&mut self, now: Time) {
-        if !self.guests_news && self.hidden.is_empty() {
+        if !self.dirty.clear(Dirty::ELSEWHERE) && self.peers.hidden().is_empty() {
             return;
         }
-        self.guests_news = false;
         let elsewhere = self.elsewhere_now(now);
         #[cfg(feature = "sim")]
         let elsewhere = match self.mutation {
-            super::Mutation::ElsewhereAfterMine => elsewhere.and(&self.claims),
+            super::Mutation::ElsewhereAfterMine => elsewhere.and(&self.claims.held()),
             _ => elsewhere,
         };
-        if elsewhere != self.elsewhere {
-            self.elsewhere = elsewhere;
+        if elsewhere != self.orphans.elsewhere {
+            self.orphans.elsewhere = elsewhere;
             self.outputs.push_back(Output::Elsewhere(elsewhere));
         }
     }
@@ -250,11 +263,12 @@ impl Engine {
     fn elsewhere_now(&self, now: Time) -> BucketSet {
         let mut elsewhere = BucketSet::EMPTY;
         // Of nodes that others hear and we do not, we know nothing: they may gain any bucket meanwhile.
-        let unknown = self.hidden.iter().any(|node| self.peers.get(&node).is_none_or(|p| !p.kernel.gone));
+        let mut hidden = self.peers.hidden().iter();
+        let unknown = hidden.any(|node| self.peers.get(node).is_none_or(|p| !p.kernel.gone));
         if unknown {
             return BucketSet::FULL;
         }
-        for peer in self.peers.values().filter(|peer| !peer.kernel.gone) {
+        for (_, peer) in self.peers.iter().filter(|(_, peer)| !peer.kernel.gone) {
             elsewhere = elsewhere.or(&peer.known_guests);
             let speaks = now < peer.arrived + self.config.timing.death;
             if !peer.heard && speaks {
@@ -264,26 +278,17 @@ impl Engine {
         elsewhere
     }
 
-    /// The buckets in which our own kernel may hold sessions: what the last scan found, and what was released since.
-    pub(super) fn own_guests(&self) -> BucketSet {
-        #[cfg(feature = "sim")]
-        if self.is(super::Mutation::ForgetsGuests) {
-            return self.guests;
-        }
-        self.released.iter().fold(self.guests, |guests, (_, buckets)| guests.or(buckets))
-    }
-
     /// Somebody knows that `node` is gone for good, though its kernel cannot be found gone: its orphans are reset until it
     /// is heard again, or its kernel answers. False: it lives, as far as this node can tell, or was known to be gone.
     pub fn forget(&mut self, now: Time, node: NodeId) -> bool {
         self.wake(now);
         let (alive, after) = (self.alive(), self.config.timing.probe_after);
         let silent = |peer: &&mut super::Peer| now >= peer.arrived + after && !alive.contains(node);
-        let forgotten = match self.peers.get_mut(&node).filter(silent) {
+        let forgotten = match self.peers.get_mut(node).filter(silent) {
             Some(peer) if !peer.kernel.gone => {
                 peer.kernel.gone = true;
-                self.guests_news = true;
-                self.settle_anew(now);
+                self.dirty.mark(Dirty::ELSEWHERE);
+                self.distrust_orphans_before(now);
                 self.outputs.push_back(Output::Event(Event::Forgotten(node)));
                 true
             }
@@ -295,6 +300,6 @@ impl Engine {
 
     /// Whether `node`'s kernel was found to be gone.
     pub fn kernel_gone(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|peer| peer.kernel.gone)
+        self.peers.get(node).is_some_and(|peer| peer.kernel.gone)
     }
 }

@@ -4,68 +4,47 @@
 //! alive for longer than the lease lasts, so we fall silent before we are replaced. One acknowledging peer is enough,
 //! or a peer's death would stall all the others.
 
+use super::dirty::Dirty;
 use super::{Engine, Event, Output};
-use crate::ids::BucketSet;
+use crate::beat::Seq;
 use crate::time::Time;
+
+/// What the kernel was told last.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Lease {
+    until: Time,
+    /// The newest of our beats that anybody acknowledged whom we heard.
+    acked: Seq,
+}
+
+impl Lease {
+    /// No claim is valid.
+    pub const NONE: Self = Self { until: Time::ZERO, acked: Seq(0) };
+
+    /// Until when claims are valid.
+    pub fn until(&self) -> Time {
+        self.until
+    }
+
+    /// Somebody whom we hear has acknowledged this beat; true if it is newer than all before.
+    pub fn acknowledged(&mut self, seq: Option<Seq>) -> bool {
+        let newer = seq > Some(self.acked);
+        if newer {
+            self.acked = seq.unwrap_or_default();
+        }
+        newer
+    }
+}
 
 impl Engine {
     /// Until when the kernel may claim.
     pub fn lease_until(&self) -> Time {
-        self.lease_until
-    }
-
-    /// Our own loop was stopped: what we did not hear in that time proves nothing.
-    pub(super) fn stalled(&mut self, now: Time) {
-        self.outputs.push_back(Output::Event(Event::Stalled(now.since(self.expected))));
-        #[cfg(feature = "sim")]
-        if self.is(super::Mutation::TrustsAfterStall) {
-            return;
-        }
-        if now >= self.expected + self.config.timing.alone {
-            self.quiet_until = now + self.config.timing.death;
-            self.know_nothing_of_guests(now);
-        }
-        self.woke = now;
-        self.is_spoken_to(now);
-        if self.is_ignored(self.expected) {
-            self.ignored_at = now;
-        }
-    }
-
-    /// A beat was to be sent: whether at least one copy of it left this host. Call it after each attempt, also in the
-    /// middle of the outputs; what follows from it is drawn at the next input.
-    ///
-    /// Who cannot speak is heard by nobody, so it is never alone and finds nobody gone. A full queue may refuse one beat;
-    /// two in a row are a failure that lasts, and the next beat that leaves ends it.
-    pub fn speaks(&mut self, now: Time, works: bool) {
-        match (works, self.mute_since) {
-            (true, _) => self.mute_since = None,
-            (false, None) => self.mute_since = Some(now),
-            (false, Some(_)) => {}
-        }
-    }
-
-    /// Whether our beats leave this host.
-    pub(super) fn can_speak(&self, now: Time) -> bool {
-        #[cfg(feature = "sim")]
-        if self.is(super::Mutation::ClaimsThoughMute) {
-            return true;
-        }
-        self.mute_since.is_none_or(|since| now < since + self.config.timing.doubt)
-    }
-
-    /// Whether others go on speaking who do not know us.
-    pub(super) fn is_ignored(&self, now: Time) -> bool {
-        #[cfg(feature = "sim")]
-        if self.is(super::Mutation::AloneAmongStrangers) {
-            return false;
-        }
-        self.ignored_at != Time::ZERO && now < self.ignored_at + self.config.timing.death
+        self.lease.until
     }
 
     /// A lapsed lease voids all claims, before anything could renew it.
     pub(super) fn lapse_if_due(&mut self, now: Time) {
-        if now < self.lease_until || self.claims.is_empty() {
+        if now < self.lease.until || self.claims.held().is_empty() {
             return;
         }
         #[cfg(feature = "sim")]
@@ -73,18 +52,9 @@ impl Engine {
             return;
         }
         self.outputs.push_back(Output::Event(Event::Lapsed));
-        let all = self.claims;
+        let all = self.claims.held();
         self.release(now, all);
         self.fell_out(now);
-    }
-
-    /// Whether nobody is there who could acknowledge anything. A node that hears nothing at all cannot tell: its own
-    /// cable may be out, and when it is in again, the first clients that it hears are others'. Nor is who hears others that
-    /// do not take its beats, or cannot send any.
-    pub(super) fn is_alone(&self, now: Time) -> bool {
-        let timing = &self.config.timing;
-        let hears = self.peers.is_empty() || self.ears_since.is_some_and(|since| now >= since + timing.beat);
-        hears && now >= self.spoken_to + timing.alone && !self.is_ignored(now) && self.can_speak(now)
     }
 
     /// Renews the lease from the newest acknowledgement, or alone when nobody is there who could acknowledge.
@@ -94,8 +64,7 @@ impl Engine {
     /// arrives here.
     pub(super) fn renew_lease(&mut self, now: Time) {
         let timing = &self.config.timing;
-        let sent = self.sent.iter().rev().find(|(seq, _)| *seq == self.acked).map(|(_, time)| *time);
-        let from = if self.is_alone(now) { Some(now) } else { sent };
+        let from = if self.is_alone(now) { Some(now) } else { self.sending.sent_at(self.lease.acked) };
         let lease = timing.lease;
         #[cfg(feature = "sim")]
         let (from, lease) = match self.mutation {
@@ -104,23 +73,10 @@ impl Engine {
             _ => (from, lease),
         };
         let Some(until) = from.map(|from| from + lease) else { return };
-        if until > self.lease_until && until > now {
-            self.others_moved |= now >= self.lease_until;
-            self.lease_until = until;
+        if until > self.lease.until && until > now {
+            self.dirty.mark_if(now >= self.lease.until, Dirty::INTENTS);
+            self.lease.until = until;
             self.outputs.push_back(Output::Lease(until));
         }
-    }
-
-    /// Gives up `buckets`, and remembers that sessions may be left in them.
-    pub(super) fn release(&mut self, now: Time, buckets: BucketSet) {
-        let buckets = buckets.and(&self.claims);
-        if buckets.is_empty() {
-            return;
-        }
-        self.claims = self.claims.minus(&buckets);
-        self.released.push((now, buckets));
-        self.urgent = true;
-        self.outputs.push_back(Output::Release(buckets));
-        self.outputs.push_back(Output::Event(Event::Claims(self.claims.len())));
     }
 }

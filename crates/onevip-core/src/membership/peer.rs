@@ -1,5 +1,6 @@
 //! What we know of one other node, and when we believe that it hears us.
 
+use super::dirty::Dirty;
 use super::quality::Quality;
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
@@ -43,7 +44,7 @@ pub(super) struct Peer {
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
     pub known_guests: BucketSet,
     /// What we know of its kernel while its daemon is silent.
-    pub kernel: super::kernels::Kernel,
+    pub kernel: super::kernels::PeerKernel,
 }
 
 impl Peer {
@@ -65,7 +66,7 @@ impl Peer {
             duplicate_told: Time::ZERO,
             acked: Seq(0),
             known_guests: BucketSet::FULL,
-            kernel: super::kernels::Kernel::unknown(now),
+            kernel: super::kernels::PeerKernel::unknown(now),
         }
     }
 
@@ -83,11 +84,11 @@ impl Peer {
 impl Engine {
     /// Takes in a peer's beat.
     pub(super) fn hear(&mut self, now: Time, family: Family, beat: &Beat) {
-        if !self.config.nodes.contains(beat.from) && !self.peers.contains_key(&beat.from) {
+        if !self.config.nodes.contains(beat.from) && self.peers.get(beat.from).is_none() {
             self.outputs.push_back(Output::Event(Event::NotInFile(beat.from)));
         }
         let listen = self.config.timing.listen;
-        let peer = self.peers.entry(beat.from).or_insert_with(|| Peer::unheard(now));
+        let peer = self.peers.get_or_insert(beat.from, now);
         if let Some(newest) = &peer.newest {
             let same_host = newest.host == beat.host;
             if !same_host && peer.heard {
@@ -112,7 +113,7 @@ impl Engine {
                 self.set_heard(now, beat.from, false, Some(WhyLost::Restarted));
             }
         }
-        if let Some(peer) = self.peers.get_mut(&beat.from) {
+        if let Some(peer) = self.peers.get_mut(beat.from) {
             peer.arrived_by[family.index()] = now;
             if peer.newest.as_ref().is_none_or(|newest| newest.incarnation != beat.incarnation) {
                 peer.quality = Quality::NEW;
@@ -129,7 +130,7 @@ impl Engine {
             self.look_for_later_life(now, report);
         }
         let acked = report
-            .filter(|report| report.incarnation == self.incarnation && report.seq <= self.seq)
+            .filter(|report| report.incarnation == self.own.incarnation() && report.seq <= self.sending.seq())
             .map(|report| report.seq);
         let fresh = acked.is_some_and(|seq| self.is_fresh(now, seq));
         #[cfg(feature = "sim")]
@@ -137,37 +138,38 @@ impl Engine {
         if acked.is_none() && !fresh {
             return self.note_unproven(now, beat);
         }
-        self.is_spoken_to(now);
+        self.contact.is_spoken_to(now);
         let beat_time = self.config.timing.beat;
         if self.was_absent(beat) {
-            self.know_nothing_of_guests(now);
+            self.assume_sessions_anywhere(now);
         }
         if self.kernel_gone(beat.from) {
-            self.settle_anew(now);
+            self.distrust_orphans_before(now);
         }
         let death = self.config.timing.death;
-        let Some(peer) = self.peers.get_mut(&beat.from) else { return };
+        let Some(peer) = self.peers.get_mut(beat.from) else { return };
         if now >= peer.arrived + death {
-            self.urgent = true; // It is back: the sooner it knows of us, the shorter both claim.
+            // It is back: the sooner it knows of us, the shorter both claim.
+            self.dirty.mark(Dirty::BEAT);
         }
         let moves = |old: &Beat| old.claims != beat.claims || old.intents != beat.intents;
         let moved = peer.newest.as_deref().is_none_or(moves);
         let ruled = peer.newest.as_deref().is_none_or(|old| old.rulings != beat.rulings);
-        self.others_moved |= moved || ruled;
-        self.urgent |= self.relays && moved;
-        self.recheck |= !beat.claims.and(&self.claims).is_empty() || !beat.rulings.first.is_empty();
+        self.dirty.mark_if(moved || ruled, Dirty::INTENTS);
+        self.dirty.mark_if(moved && self.ruling.is_needed(), Dirty::BEAT);
+        let may_conflict = !beat.claims.and(&self.claims.held()).is_empty();
+        self.dirty.mark_if(may_conflict || !beat.rulings.first.is_empty(), Dirty::CLAIMS);
         let hears = beat.hears();
-        self.news |= peer
-            .newest
-            .as_ref()
-            .is_none_or(|old| old.standing != beat.standing || old.testimony != beat.testimony)
-            || hears != peer.hears;
+        let says_else = |old: &Beat| old.standing != beat.standing || old.testimony != beat.testimony;
+        let says_else = peer.newest.as_deref().is_none_or(says_else);
+        self.dirty.mark_if(says_else || hears != peer.hears, Dirty::TABLE);
         peer.hears = hears;
         peer.finds_us_lossy = beat.report(self.config.me).is_some_and(|report| report.lossy);
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
         let known_guests = beat.guests.or(&beat.claims);
-        self.guests_news |= known_guests != peer.known_guests || peer.kernel.gone;
+        let differs = known_guests != peer.known_guests || peer.kernel.gone;
+        self.dirty.mark_if(differs, Dirty::ELSEWHERE);
         peer.known_guests = known_guests;
         peer.kernel.alive(now);
         peer.newest = Some(Box::new(beat.clone()));
@@ -176,30 +178,26 @@ impl Engine {
         peer.stale_since = if fresh { None } else { peer.stale_since.or(Some(now)) };
         let stays = peer.heard && peer.stale_since.is_some_and(|t| now.since(t) < beat_time);
         self.set_heard(now, beat.from, (fresh || stays) && !gone, Some(why));
-        if self.heard.contains(beat.from) && acked > Some(self.acked) {
-            self.acked = acked.unwrap_or_default();
+        if self.peers.heard().contains(beat.from) && self.lease.acknowledged(acked) {
             self.renew_lease(now);
         }
-        if beat.answer {
-            self.urgent = true;
-        }
-        if fresh && beat.rebalance > self.rebalance {
-            self.rebalance = beat.rebalance;
-            self.rebalance_until = now + self.config.timing.rebalance;
+        self.dirty.mark_if(beat.answer, Dirty::BEAT);
+        if fresh && beat.rebalance > self.claims.rebalance() {
+            self.claims.rebalance_asked(beat.rebalance, now + self.config.timing.rebalance);
         }
     }
 
     /// Whether so many beats of one sender are missing that we must have been away, though our clock says nothing of it.
     fn was_absent(&self, beat: &Beat) -> bool {
-        let newest = self.peers.get(&beat.from).and_then(|peer| peer.newest.as_ref());
+        let newest = self.peers.newest(beat.from);
         newest.is_some_and(|old| old.incarnation == beat.incarnation && beat.seq.0 > old.seq.0 + ABSENT_BEATS)
     }
 
     /// While we were away, anybody may have taken in sessions anywhere; those that live will say so in a moment.
-    pub(super) fn know_nothing_of_guests(&mut self, now: Time) {
-        self.guests_news = true;
-        self.settle_anew(now);
-        for peer in self.peers.values_mut() {
+    pub(super) fn assume_sessions_anywhere(&mut self, now: Time) {
+        self.dirty.mark(Dirty::ELSEWHERE);
+        self.distrust_orphans_before(now);
+        for (_, peer) in self.peers.iter_mut() {
             peer.known_guests = BucketSet::FULL;
         }
     }
@@ -211,13 +209,13 @@ impl Engine {
     /// alone. Whoever plays a recording of several beats back has us for as long as it lasts; it goes only forward, once.
     fn note_unproven(&mut self, now: Time, beat: &Beat) {
         self.set_heard(now, beat.from, false, Some(WhyLost::DoesNotHearUs));
-        if let Some(peer) = self.peers.get_mut(&beat.from) {
+        if let Some(peer) = self.peers.get_mut(beat.from) {
             peer.acked = Seq(0);
             peer.newest = Some(Box::new(beat.clone()));
             let goes_on = peer.unproven != Time::ZERO && now < peer.unproven + self.config.timing.death;
             peer.unproven = now;
             if goes_on {
-                self.ignored_at = now;
+                self.contact.is_ignored(now);
             }
         }
     }
@@ -225,17 +223,15 @@ impl Engine {
     /// Whether a beat that acknowledges `seq` shows that its sender hears us: nothing we sent after `seq` has been
     /// unacknowledged for too long. Beats sent before our own stall cannot have been answered during it.
     fn is_fresh(&self, now: Time, seq: Seq) -> bool {
-        match self.sent.iter().find(|(sent, _)| *sent > seq) {
-            None => true,
-            Some((_, time)) => now.since((*time).max(self.woke)) < self.config.timing.deaf,
-        }
+        let unacknowledged = self.sending.first_sent_after(seq);
+        unacknowledged.is_none_or(|time| now.since(time.max(self.contact.woke())) < self.config.timing.deaf)
     }
 
     /// Whether we tell others that we hear `peer`: not if only our own stall excuses its silence, and not because of
     /// beats that may have lain in the queue for as long as the stall.
     pub(super) fn vouches_for(&self, now: Time, peer: &Peer) -> bool {
         let timing = &self.config.timing;
-        peer.heard && now < peer.arrived + timing.death && peer.arrived >= self.woke + timing.quick
+        peer.heard && now < peer.arrived + timing.death && peer.arrived >= self.contact.woke() + timing.quick
     }
 
     /// Peers that were silent for too long are not there. Silence during our own stall does not count.
@@ -243,9 +239,9 @@ impl Engine {
         let death = self.config.timing.death;
         let silent: Vec<NodeId> = self
             .peers
-            .iter()
-            .filter(|(_, peer)| peer.heard && now >= peer.arrived.max(self.woke) + death)
-            .map(|(node, _)| *node)
+            .heard_peers()
+            .filter(|(_, peer)| now >= peer.arrived.max(self.contact.woke()) + death)
+            .map(|(node, _)| node)
             .collect();
         for node in silent {
             self.set_heard(now, node, false, Some(WhyLost::Silent));
@@ -253,16 +249,13 @@ impl Engine {
     }
 
     fn set_heard(&mut self, now: Time, node: NodeId, heard: bool, why: Option<WhyLost>) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        if peer.heard == heard {
+        if !self.peers.set_heard(now, node, heard) {
             return;
         }
-        peer.heard = heard;
-        peer.since = now;
-        (self.news, self.recheck, self.guests_news, self.urgent) = (true, true, true, true);
+        self.dirty.mark(Dirty::TABLE.and(Dirty::CLAIMS).and(Dirty::ELSEWHERE).and(Dirty::BEAT));
+        let Some(peer) = self.peers.get_mut(node) else { return };
         if heard {
             peer.kernel.ask_soon(now);
-            self.heard.insert(node);
             let incarnation = peer.newest.as_ref().map(|beat| beat.incarnation).unwrap_or_default();
             self.outputs.push_back(Output::Event(Event::Heard { node, incarnation }));
             return;
@@ -270,7 +263,6 @@ impl Engine {
         peer.why_lost = why;
         // It may have gained what it intended, and taken in sessions, before we hear of it.
         peer.known_guests = peer.known_guests.or(&peer.intents());
-        self.heard.remove(node);
         let why = why.unwrap_or(WhyLost::Silent);
         if matches!(why, WhyLost::Silent | WhyLost::DoesNotHearUs) {
             // It may live and claim. Whoever hears both of us must know that we lost it before we may rely on its

@@ -5,7 +5,8 @@
 //! none is itself the reason, as long as there are two others to ask. Such a node says that it is ill: the others take
 //! its share, and it goes on holding its sessions. If all are equally ill nothing moves.
 
-use super::{Engine, Event, Output};
+use super::dirty::Dirty;
+use super::{Engine, Event, Family, Output};
 use crate::beat::{Health, Seq};
 use crate::time::Time;
 use std::collections::VecDeque;
@@ -29,14 +30,14 @@ const FALLS_MAX: usize = 8;
 
 /// Which of the newest beats came by one VIP family.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Window {
+struct LossWindow {
     newest: Seq,
     /// Bit n: the beat n before the newest came. Before the first beat nothing is held against the sender.
     came: u64,
     lossy: bool,
 }
 
-impl Window {
+impl LossWindow {
     const NEW: Self = Self { newest: Seq(0), came: u64::MAX, lossy: false };
 
     fn note(&mut self, seq: Seq) {
@@ -63,14 +64,14 @@ impl Window {
 
 /// How many of a peer's beats come, by VIP family: each beat is sent once in each.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Quality([Window; 2]);
+pub(super) struct Quality([LossWindow; 2]);
 
 impl Quality {
     /// Nothing is known, so nothing is wrong.
-    pub const NEW: Self = Self([Window::NEW, Window::NEW]);
+    pub const NEW: Self = Self([LossWindow::NEW, LossWindow::NEW]);
 
     /// A copy came.
-    pub fn note(&mut self, family: super::Family, seq: Seq) {
+    pub fn note(&mut self, family: Family, seq: Seq) {
         self.0[family.index()].note(seq);
     }
 
@@ -81,23 +82,52 @@ impl Quality {
 
     /// How many of the last [`WINDOW`] are missing, by the worse family.
     pub fn lost(&self) -> u32 {
-        self.0.iter().map(Window::lost).max().unwrap_or(0)
+        self.0.iter().map(LossWindow::lost).max().unwrap_or(0)
     }
 }
 
-/// Our own link, and our record.
+/// Our own link, and how often we fell out.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Record {
+pub(super) struct OwnLink {
     /// All our links are lossy.
-    pub lossy: bool,
+    lossy: bool,
     /// We take no share until then, unless the others are worse.
-    pub held_back_until: Time,
+    held_back_until: Time,
     /// When we fell out lately.
     falls: VecDeque<Time>,
+    /// What we last said of ourselves for these reasons.
+    announced: Health,
+    /// The VIP has addresses of both families.
+    pub(super) both_families: bool,
+    /// A family of which no copy comes from anybody.
+    pub(super) deaf_to: Option<Family>,
 }
 
-impl Record {
-    pub const CLEAN: Self = Self { lossy: false, held_back_until: Time::ZERO, falls: VecDeque::new() };
+impl OwnLink {
+    /// Nothing is held against it.
+    pub const GOOD: Self = Self {
+        lossy: false,
+        held_back_until: Time::ZERO,
+        falls: VecDeque::new(),
+        announced: Health::GOOD,
+        both_families: false,
+        deaf_to: None,
+    };
+
+    /// Whether all our links lose frames.
+    pub fn is_lossy(&self) -> bool {
+        self.lossy
+    }
+
+    /// How ill we said that we are for these reasons.
+    pub fn announced(&self) -> Health {
+        self.announced
+    }
+
+    /// Which families the VIP has is the same in the next life.
+    pub fn carry_over(&mut self, last: &Self) {
+        self.both_families = last.both_families;
+    }
 
     /// One more fall; returns for how long to be held back: from the third within a minute on, longer each time.
     fn fall(&mut self, now: Time, timing: &super::Timing) -> Option<Duration> {
@@ -115,14 +145,14 @@ impl Record {
 impl Engine {
     /// How ill we are for the reasons of this page.
     pub(super) fn unsteadiness(&self, now: Time) -> Health {
-        let ill = self.record.lossy || now < self.record.held_back_until || self.deaf_to().is_some();
+        let ill = self.own_link.lossy || now < self.own_link.held_back_until || self.deaf_to().is_some();
         if ill { ILL } else { Health::GOOD }
     }
 
     /// Our claims were void all of a sudden. Who does that often is not to be relied on for a while.
     pub(super) fn fell_out(&mut self, now: Time) {
         let timing = self.config.timing;
-        if let Some(hold) = self.record.fall(now, &timing) {
+        if let Some(hold) = self.own_link.fall(now, &timing) {
             self.outputs.push_back(Output::Event(Event::HeldBack(hold)));
         }
         self.reconsider(now);
@@ -130,14 +160,14 @@ impl Engine {
 
     /// Judges our own link. Who hears but one other cannot tell whose it is, and keeps the judgement it has.
     pub(super) fn judge_own_link(&mut self, now: Time) {
-        let mut links = self.peers.values().filter(|peer| peer.heard);
-        let any_good = links.any(|peer| !peer.quality.is_lossy() && !peer.finds_us_lossy);
-        if !self.record.lossy && !any_good && self.heard.len() >= 2 {
-            self.record.lossy = true;
+        let is_good = |(_, peer): (_, &super::Peer)| !peer.quality.is_lossy() && !peer.finds_us_lossy;
+        let any_good = self.peers.heard_peers().any(is_good);
+        if !self.own_link.lossy && !any_good && self.peers.heard().len() >= 2 {
+            self.own_link.lossy = true;
             self.outputs.push_back(Output::Event(Event::Lossy(true)));
             self.fell_out(now);
-        } else if self.record.lossy && any_good {
-            self.record.lossy = false;
+        } else if self.own_link.lossy && any_good {
+            self.own_link.lossy = false;
             self.outputs.push_back(Output::Event(Event::Lossy(false)));
         }
         self.reconsider(now);
@@ -146,10 +176,9 @@ impl Engine {
     /// Announces how ill we are if that changed.
     fn reconsider(&mut self, now: Time) {
         let unsteadiness = self.unsteadiness(now);
-        if self.announced_unsteadiness != unsteadiness {
-            self.announced_unsteadiness = unsteadiness;
-            self.news = true;
-            self.urgent = true;
+        if self.own_link.announced != unsteadiness {
+            self.own_link.announced = unsteadiness;
+            self.dirty.mark(Dirty::TABLE.and(Dirty::BEAT));
         }
     }
 }
@@ -157,7 +186,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membership::{Family, Timing};
+    use crate::membership::Timing;
 
     /// Lets beats come, of which every `nth` is missing.
     fn hear(quality: &mut Quality, from: u32, count: u32, nth: u32) -> u32 {
@@ -203,14 +232,14 @@ mod tests {
 
     #[test]
     fn the_third_fall_within_a_minute_holds_back_and_every_further_one_longer() {
-        let (timing, mut record) = (Timing::default(), Record::CLEAN);
+        let (timing, mut link) = (Timing::default(), OwnLink::GOOD);
         let at = |seconds: u64| Time::from_nanos(seconds * 1_000_000_000);
-        let holds: Vec<_> = [1, 2, 3, 4, 5].iter().map(|&s| record.fall(at(s), &timing)).collect();
+        let holds: Vec<_> = [1, 2, 3, 4, 5].iter().map(|&s| link.fall(at(s), &timing)).collect();
         assert_eq!(holds, [None, None, Some(timing.hold), Some(timing.hold * 2), Some(timing.hold * 4)]);
-        assert_eq!(record.fall(at(200), &timing), None, "all is forgotten");
+        assert_eq!(link.fall(at(200), &timing), None, "all is forgotten");
         for seconds in 200..300 {
-            record.fall(at(seconds), &timing);
+            link.fall(at(seconds), &timing);
         }
-        assert!(record.held_back_until <= at(299) + timing.hold * 32, "but it has an end");
+        assert!(link.held_back_until <= at(299) + timing.hold * 32, "but it has an end");
     }
 }

@@ -9,6 +9,25 @@ use crate::beat::Rulings;
 use crate::ids::{BUCKETS, Bucket, BucketSet, NodeId, NodeSet};
 use crate::time::Time;
 
+/// What of it our beats say.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Ruling {
+    /// The first bucket that the next beat looks at, where one beat has no room for all.
+    from: u16,
+    /// Our newest beat had rulings in it, so others wait for us to pass on what changes.
+    needed: bool,
+}
+
+impl Ruling {
+    /// Nothing is contested.
+    pub const NONE: Self = Self { from: 0, needed: false };
+
+    /// Whether others wait for us to pass on what changes.
+    pub fn is_needed(&self) -> bool {
+        self.needed
+    }
+}
+
 impl Engine {
     /// What we have to tell, at most `room` buckets at a time.
     pub(super) fn rule(&mut self, now: Time, room: usize) -> Rulings {
@@ -16,19 +35,15 @@ impl Engine {
         if self.is(super::Mutation::NoRulings) {
             return Rulings::NONE;
         }
-        let known: NodeSet = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| self.vouches_for(now, peer))
-            .map(|(node, _)| *node)
-            .collect();
+        let known: NodeSet =
+            self.peers.iter().filter(|(_, peer)| self.vouches_for(now, peer)).map(|(node, _)| node).collect();
         let contested = self.contested_by_strangers(known);
-        self.relays = !contested.is_empty();
+        self.ruling.needed = !contested.is_empty();
         if contested.is_empty() {
-            self.ruled_from = 0;
+            self.ruling.from = 0;
             return Rulings::NONE;
         }
-        let from = if contested.len() <= room { 0 } else { self.ruled_from };
+        let from = if contested.len() <= room { 0 } else { self.ruling.from };
         let mut ruled: Vec<(Bucket, NodeId)> = Vec::with_capacity(room.min(contested.len()));
         let mut to = BUCKETS as u16;
         for bucket in contested.iter().filter(|bucket| bucket.get() >= from) {
@@ -40,7 +55,7 @@ impl Engine {
                 ruled.push((bucket, first));
             }
         }
-        self.ruled_from = if to == BUCKETS as u16 { 0 } else { to };
+        self.ruling.from = if to == BUCKETS as u16 { 0 } else { to };
         Rulings { from, to, first: ruled }
     }
 
@@ -48,11 +63,11 @@ impl Engine {
     fn contested_by_strangers(&self, known: NodeSet) -> BucketSet {
         let mut contested = BucketSet::EMPTY;
         for x in known.iter() {
-            let hears = self.peers.get(&x).map_or(NodeSet::EMPTY, |peer| peer.hears);
+            let hears = self.peers.get(x).map_or(NodeSet::EMPTY, |peer| peer.hears);
             let strangers = known.minus(hears).without(x);
-            let Some(x_beat) = self.newest(x).filter(|_| !strangers.is_empty()) else { continue };
+            let Some(x_beat) = self.peers.newest(x).filter(|_| !strangers.is_empty()) else { continue };
             let occupied = x_beat.claims.or(&x_beat.intents);
-            for y_beat in strangers.iter().filter_map(|y| self.newest(y)) {
+            for y_beat in strangers.iter().filter_map(|y| self.peers.newest(y)) {
                 contested = contested.or(&occupied.and(&y_beat.claims.or(&y_beat.intents)));
             }
         }
@@ -61,18 +76,14 @@ impl Engine {
 
     /// Who of those we hear goes first: claimers before the others, then the lower number.
     fn goes_first(&self, known: NodeSet, bucket: Bucket) -> Option<NodeId> {
-        let beats = || known.iter().filter_map(|node| self.newest(node));
+        let beats = || known.iter().filter_map(|node| self.peers.newest(node));
         let claimer = beats().find(|beat| beat.claims.contains(bucket));
         claimer.or_else(|| beats().find(|beat| beat.intents.contains(bucket))).map(|beat| beat.from)
     }
 
-    fn newest(&self, node: NodeId) -> Option<&crate::beat::Beat> {
-        self.peers.get(&node).and_then(|peer| peer.newest.as_deref())
-    }
-
     /// Rulings of everybody we hear.
     fn rulings(&self) -> impl Iterator<Item = &Rulings> {
-        self.heard.iter().filter_map(|node| self.newest(node)).map(|beat| &beat.rulings)
+        self.peers.heard_beats().map(|beat| &beat.rulings)
     }
 
     /// Buckets that somebody we do not hear claims or intends as well.
@@ -82,17 +93,16 @@ impl Engine {
 
     /// Of our claims, those for which somebody we do not hear goes first.
     pub(super) fn ruled_away(&self) -> BucketSet {
-        if self.hidden.is_empty() {
+        if self.peers.hidden().is_empty() {
             return BucketSet::EMPTY;
         }
         let mut away = BucketSet::EMPTY;
-        for beat in self.heard.iter().filter_map(|node| self.newest(node)) {
-            for (bucket, first) in
-                beat.rulings.first.iter().filter(|(bucket, _)| self.claims.contains(*bucket))
-            {
+        let held = self.claims.held();
+        for beat in self.peers.heard_beats() {
+            for (bucket, first) in beat.rulings.first.iter().filter(|(bucket, _)| held.contains(*bucket)) {
                 // Whoever names a node that we know to have left or begun anew has not heard that yet.
-                let is_news = |first| beat.report(first).is_some_and(|report| self.is_hidden(report));
-                if self.hidden.contains(*first) && is_news(*first) {
+                let is_current = |first| beat.report(first).is_some_and(|report| self.is_hidden(report));
+                if self.peers.hidden().contains(*first) && is_current(*first) {
                     away.insert(*bucket);
                 }
             }

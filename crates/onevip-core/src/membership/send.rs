@@ -1,52 +1,111 @@
 //! When a beat goes out, and what stands in it.
 
+use super::dirty::Dirty;
 use super::{Engine, Output};
 use crate::beat::{Beat, PeerReport, Seq, codec};
+use crate::ids::NodeId;
 use crate::time::Time;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How many of our beats we remember the sending of: more than fit into the time for which it matters.
-pub(super) const SENT_MAX: usize = 128;
+const SENT_MAX: usize = 128;
+
+/// The beats that we sent, and when the next one is due.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Sending {
+    seq: Seq,
+    /// When our newest beats were sent, oldest first; bounded by age and by [`SENT_MAX`].
+    sent: VecDeque<(Seq, Time)>,
+    next_periodic: Time,
+    last: Time,
+}
+
+impl Sending {
+    /// Nothing was sent yet, and the first periodic beat is due at `now`.
+    pub fn new(now: Time) -> Self {
+        Self { seq: Seq(0), sent: VecDeque::new(), next_periodic: now, last: Time::ZERO }
+    }
+
+    /// The number of our newest beat.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The number of the next one.
+    pub fn next_seq(&self) -> Seq {
+        Seq(self.seq.0 + 1)
+    }
+
+    /// When the next periodic beat is due.
+    pub fn next_periodic(&self) -> Time {
+        self.next_periodic
+    }
+
+    /// When that beat was sent, if it is remembered.
+    pub fn sent_at(&self, seq: Seq) -> Option<Time> {
+        self.sent.iter().rev().find(|(sent, _)| *sent == seq).map(|(_, time)| *time)
+    }
+
+    /// When the oldest beat after that one was sent.
+    pub fn first_sent_after(&self, seq: Seq) -> Option<Time> {
+        self.sent.iter().find(|(sent, _)| *sent > seq).map(|(_, time)| *time)
+    }
+
+    /// One more is sent now.
+    fn note(&mut self, now: Time, kept: Duration) {
+        self.seq.0 += 1;
+        self.last = now;
+        self.sent.push_back((self.seq, now));
+        while self.sent.len() > SENT_MAX || self.sent.front().is_some_and(|(_, time)| *time + kept < now) {
+            self.sent.pop_front();
+        }
+    }
+}
 
 impl Engine {
+    /// The number of our newest beat.
+    pub fn seq(&self) -> Seq {
+        self.sending.seq
+    }
+
     /// Sends the periodic beat when it is due, and one between when there is something to say.
     pub(super) fn send_beat_if_due(&mut self, now: Time, periodic: bool) {
-        self.answer = self.conflict || self.intents_are_unacknowledged();
+        self.dirty.clear(Dirty::ANSWER);
+        let asks = self.dirty.has(Dirty::CONFLICT) || self.intents_are_unacknowledged();
+        self.dirty.mark_if(asks, Dirty::ANSWER);
         if periodic {
             let beat = self.config.timing.beat;
-            let next = self.next_periodic + beat;
-            self.next_periodic = if next > now { next } else { now + beat };
+            let next = self.sending.next_periodic + beat;
+            self.sending.next_periodic = if next > now { next } else { now + beat };
         }
-        if periodic || (self.urgent || self.answer) && now >= self.last_sent + self.spacing() {
+        let has_to_say = self.dirty.has(Dirty::BEAT.and(Dirty::ANSWER));
+        if periodic || has_to_say && now >= self.next_early_beat() {
             self.send_beat(now);
         }
     }
 
-    fn spacing(&self) -> Duration {
-        if self.urgent { self.config.timing.quick } else { self.config.timing.nag }
+    /// When a beat between two periodic ones may go out.
+    pub(super) fn next_early_beat(&self) -> Time {
+        let timing = &self.config.timing;
+        self.sending.last + if self.dirty.has(Dirty::BEAT) { timing.quick } else { timing.nag }
     }
 
     fn intents_are_unacknowledged(&self) -> bool {
-        if self.intents.is_empty() {
+        if self.claims.intents().is_empty() {
             return false;
         }
         let acked = self.acked_by_all();
-        self.intents.iter().any(|bucket| self.intent_seq[bucket.index()] > acked)
+        self.claims.intents().iter().any(|bucket| !self.claims.is_acknowledged(bucket, acked))
     }
 
     /// Sends a beat with everything as it is now.
     pub(super) fn send_beat(&mut self, now: Time) {
-        if self.seq.0 == u32::MAX {
+        if self.sending.seq.0 == u32::MAX {
             return; // A nonce must never come twice: better silent than that. Three years of the fastest beats.
         }
-        self.seq.0 += 1;
-        self.last_sent = now;
-        self.urgent = false;
-        self.sent.push_back((self.seq, now));
-        let kept = self.config.timing.death * 2;
-        while self.sent.len() > SENT_MAX || self.sent.front().is_some_and(|(_, time)| *time + kept < now) {
-            self.sent.pop_front();
-        }
+        self.sending.note(now, self.config.timing.death * 2);
+        self.dirty.clear(Dirty::BEAT);
         let beat = self.beat(now);
         self.outputs.push_back(Output::Send(Box::new(beat)));
     }
@@ -56,18 +115,18 @@ impl Engine {
         let rulings = self.rule(now, codec::rulings_room(peers.len()));
         Beat {
             from: self.config.me,
-            incarnation: self.incarnation,
-            seq: self.seq,
+            incarnation: self.own.incarnation(),
+            seq: self.sending.seq,
             host: self.config.host,
             standing: self.standing(),
-            answer: self.answer,
-            view: self.view,
-            rebalance: self.rebalance,
-            facts: self.facts,
-            claims: self.claims,
-            intents: self.intents,
+            answer: self.dirty.has(Dirty::ANSWER),
+            view: self.shares.view(),
+            rebalance: self.claims.rebalance(),
+            facts: self.own.facts(),
+            claims: self.claims.held(),
+            intents: self.claims.intents(),
             guests: self.own_guests(),
-            testimony: self.testimony,
+            testimony: self.votes.testimony(),
             peers,
             rulings,
         }
@@ -75,10 +134,10 @@ impl Engine {
 
     /// What we know of everybody who ever spoke, so that whoever comes back finds that we know it.
     fn reports(&self, now: Time) -> Vec<PeerReport> {
-        let report = |(node, peer): (&_, &super::Peer)| {
+        let report = |(node, peer): (NodeId, &super::Peer)| {
             let beat = peer.newest.as_ref()?;
             Some(PeerReport {
-                node: *node,
+                node,
                 incarnation: beat.incarnation,
                 seq: beat.seq,
                 heard: self.vouches_for(now, peer),
@@ -87,42 +146,5 @@ impl Engine {
             })
         };
         self.peers.iter().filter_map(report).collect()
-    }
-
-    /// When something will have to be done without any input.
-    pub(super) fn next_deadline(&self, now: Time) -> Time {
-        let timing = &self.config.timing;
-        let mut next = self.next_periodic;
-        if self.urgent || self.answer {
-            next = next.min(self.last_sent + self.spacing());
-        }
-        for peer in self.peers.values().filter(|peer| peer.heard) {
-            next = next.min(peer.arrived.max(self.woke) + timing.death);
-        }
-        if !self.claims.is_empty() && self.lease_until > now {
-            next = next.min(self.lease_until);
-        }
-        if self.ears_since.is_none() && self.spoken_to + timing.doubt > now {
-            next = next.min(self.spoken_to + timing.doubt);
-        }
-        if self.spoken_to + timing.alone > now {
-            next = next.min(self.spoken_to + timing.alone);
-        }
-        if self.ignored_at + timing.death > now {
-            next = next.min(self.ignored_at + timing.death);
-        }
-        if let Some(since) = self.ears_since.filter(|since| *since + timing.beat > now) {
-            next = next.min(since + timing.beat);
-        }
-        if self.quiet_until > now {
-            next = next.min(self.quiet_until);
-        }
-        next = next.min(self.next_probe());
-        next.max(now)
-    }
-
-    /// The number of our newest beat.
-    pub fn seq(&self) -> Seq {
-        self.seq
     }
 }

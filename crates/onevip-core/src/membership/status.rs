@@ -1,6 +1,6 @@
 //! A snapshot for people: `onevip status`.
 
-use super::{Engine, Family, Votes, WhyLost};
+use super::{Engine, Family, Peer, Votes, WhyLost};
 use crate::beat::{Facts, Health, Incarnation, NodeState, Standing};
 use crate::ids::{NodeId, NodeSet};
 use crate::table::Weight;
@@ -39,7 +39,7 @@ pub enum WhyOut {
 }
 
 /// What is known of one other node.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PeerStatus {
     /// Which.
     pub node: NodeId,
@@ -78,8 +78,8 @@ pub struct PeerStatus {
 }
 
 /// Everything at a glance.
-#[derive(Clone, Debug)]
-pub struct Status {
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct EngineStatus {
     /// This node.
     pub me: NodeId,
     /// Its incarnation.
@@ -112,39 +112,39 @@ pub struct Status {
 
 impl Engine {
     /// Everything at a glance.
-    pub fn status(&self, now: Time) -> Status {
-        Status {
+    pub fn status(&self, now: Time) -> EngineStatus {
+        EngineStatus {
             me: self.config.me,
-            incarnation: self.incarnation,
+            incarnation: self.own.incarnation(),
             standing: self.standing(),
-            since: self.state_since,
+            since: self.own.state_since(),
             why_out: self.why_out(now),
-            claims: self.claims.len(),
-            intents: self.intents.len(),
+            claims: self.claims.held().len(),
+            intents: self.claims.intents().len(),
             share: self.owned_by(self.config.me).len(),
-            lease_left: self.lease_until.since(now),
+            lease_left: self.lease.until().since(now),
             alive: self.alive(),
-            members: self.members.clone(),
-            view: self.view,
+            members: self.shares.members().to_vec(),
+            view: self.shares.view(),
             votes: self.votes_about(self.config.me),
-            peers: self.peers.keys().map(|node| self.peer_status(now, *node)).collect(),
+            peers: self.peers.iter().map(|(node, peer)| self.peer_status(now, node, peer)).collect(),
         }
     }
 
     fn why_out(&self, now: Time) -> Option<WhyOut> {
-        match self.state {
-            NodeState::Joining if now < self.held_until => Some(WhyOut::Held),
+        match self.own.state() {
+            NodeState::Joining if self.own.is_held(now) => Some(WhyOut::Held),
             NodeState::Joining => Some(WhyOut::Listening),
             NodeState::Draining => Some(WhyOut::Drained),
             NodeState::Leaving => Some(WhyOut::Leaving),
             NodeState::Serving if self.config.weight.get() == 0 => Some(WhyOut::NoWeight),
-            NodeState::Serving if !self.is_member() && self.voted_out => Some(WhyOut::VotedOut),
-            NodeState::Serving if !self.is_member() && self.health == Health::GOOD => {
-                let held_back = if self.record.lossy { WhyOut::Lossy } else { WhyOut::HeldBack };
+            NodeState::Serving if !self.is_member() && self.votes.is_voted_out() => Some(WhyOut::VotedOut),
+            NodeState::Serving if !self.is_member() && self.own.health() == Health::GOOD => {
+                let held_back = if self.own_link.is_lossy() { WhyOut::Lossy } else { WhyOut::HeldBack };
                 Some(self.deaf_to().map_or(held_back, WhyOut::Deaf))
             }
             NodeState::Serving if !self.is_member() => Some(WhyOut::Unhealthy),
-            NodeState::Serving if now >= self.lease_until => Some(self.why_no_lease(now)),
+            NodeState::Serving if now >= self.lease.until() => Some(self.why_no_lease(now)),
             NodeState::Serving => None,
         }
     }
@@ -157,8 +157,7 @@ impl Engine {
         }
     }
 
-    fn peer_status(&self, now: Time, node: NodeId) -> PeerStatus {
-        let peer = &self.peers[&node];
+    fn peer_status(&self, now: Time, node: NodeId, peer: &Peer) -> PeerStatus {
         let recent = |family: Family| {
             let arrived = peer.arrived_by[family.index()];
             arrived != Time::ZERO && now < arrived + self.config.timing.death

@@ -3,8 +3,8 @@
 //! A *strict* life has neither loss, nor broken links, nor paused machines: there I1 holds for any two kernels at any
 //! instant. Otherwise it holds for two nodes that hear each other, after two beat times.
 
+use super::host::Host;
 use super::net::Net;
-use super::node::Node;
 use crate::beat::{Health, NodeState};
 use crate::ids::{BucketSet, NodeId};
 use crate::membership::Timing;
@@ -71,7 +71,7 @@ impl Checker {
     }
 
     /// After something changed at `node`, or (`None`) anywhere.
-    pub(super) fn step(&mut self, now: u64, nodes: &[Node], net: &Net, node: Option<usize>) {
+    pub(super) fn step(&mut self, now: u64, nodes: &[Host], net: &Net, node: Option<usize>) {
         self.steps += 1;
         let range = node.map_or(0..nodes.len(), |node| node..node + 1);
         for a in range {
@@ -86,7 +86,7 @@ impl Checker {
     }
 
     /// I8: nobody claims alone who cannot speak, or who hears others that claim the same.
-    fn alone(&mut self, now: u64, nodes: &[Node], net: &Net) {
+    fn alone(&mut self, now: u64, nodes: &[Host], net: &Net) {
         for (a, node) in nodes.iter().enumerate() {
             let answers = node.answers(now);
             let mute_since = node.mute_since.map(|since| since.max(node.running_since));
@@ -120,7 +120,7 @@ impl Checker {
     }
 
     /// I1.
-    fn one_claims(&mut self, now: u64, nodes: &[Node], net: &Net, pair: (usize, usize), both: BucketSet) {
+    fn one_claims(&mut self, now: u64, nodes: &[Host], net: &Net, pair: (usize, usize), both: BucketSet) {
         let (a, b) = (pair.0.min(pair.1), pair.0.max(pair.1));
         if both.is_empty() {
             self.overlap[a][b] = None;
@@ -143,7 +143,7 @@ impl Checker {
     }
 
     /// I3: what the table lets a healthy claimer keep, it keeps.
-    pub(super) fn released(&mut self, now: u64, node: usize, nodes: &[Node], buckets: BucketSet) {
+    pub(super) fn released(&mut self, now: u64, node: usize, nodes: &[Host], buckets: BucketSet) {
         if !self.strict || !nodes[node].runs() {
             return;
         }
@@ -156,7 +156,7 @@ impl Checker {
     }
 
     /// I4: a lapsed lease is not renewed under old claims. True if the claims became valid by it.
-    pub(super) fn leased(&mut self, now: u64, node: usize, nodes: &[Node], until: Time) -> bool {
+    pub(super) fn leased(&mut self, now: u64, node: usize, nodes: &[Host], until: Time) -> bool {
         let local = nodes[node].clock.local(now);
         let lapsed = local >= nodes[node].kernel.lease;
         if lapsed && until > local && !nodes[node].kernel.mine.is_empty() {
@@ -167,7 +167,7 @@ impl Checker {
     }
 
     /// I6: whoever would reset an orphan in a bucket must know of every living kernel that holds sessions there.
-    pub(super) fn elsewhere(&mut self, now: u64, nodes: &[Node], net: &Net) {
+    pub(super) fn elsewhere(&mut self, now: u64, nodes: &[Host], net: &Net) {
         for (n, holder) in nodes.iter().enumerate() {
             if !holder.powered || holder.paused_until.is_some() || holder.kernel.held.is_empty() {
                 continue;
@@ -183,7 +183,7 @@ impl Checker {
     }
 
     /// Whether `m` has had the time to learn that `n`'s kernel lives.
-    fn must_know(&self, now: u64, n: usize, m: usize, nodes: &[Node], net: &Net) -> bool {
+    fn must_know(&self, now: u64, n: usize, m: usize, nodes: &[Host], net: &Net) -> bool {
         if self.strict {
             return true;
         }
@@ -209,7 +209,7 @@ impl Checker {
 
     /// I2 and I5, when nothing has happened for a while: each connected part has one claimer for every bucket, and
     /// one table. Returns what is not (yet) so: a hand-over or a word on its way takes a moment.
-    pub fn unsettled(&self, now: u64, nodes: &[Node], net: &Net) -> Unsettled {
+    pub fn unsettled(&self, now: u64, nodes: &[Host], net: &Net) -> Unsettled {
         let mut unsettled = Unsettled::default();
         for part in parts(nodes, net) {
             if is_mute(&part, nodes.len(), net) || is_chain(&part, net) || is_deaf(&part, net) {
@@ -243,7 +243,7 @@ impl Checker {
 
     /// I7: in a part in which everybody hears everybody, whom a majority found not to serve claims nothing while
     /// somebody is left against whom there is none, and who is well. Whoever has just become so needs a while to take over.
-    pub fn justice(&mut self, now: u64, nodes: &[Node], net: &Net) {
+    pub fn justice(&mut self, now: u64, nodes: &[Host], net: &Net) {
         let mut unjust = None;
         for part in parts(nodes, net) {
             let whole = part.iter().all(|&a| part.iter().all(|&b| a == b || net.connected(a, b)));
@@ -302,12 +302,12 @@ fn engine_id(index: usize) -> NodeId {
 }
 
 /// Whether `a` hears `b`; a stopped daemon hears nobody.
-fn hears(nodes: &[Node], a: usize, b: usize) -> bool {
+fn hears(nodes: &[Host], a: usize, b: usize) -> bool {
     nodes[a].runs() && nodes[a].engine.as_ref().is_some_and(|engine| engine.hears(engine_id(b)))
 }
 
 /// Whether `a` has heard `b` for as long as `span`.
-fn heard_for(now: u64, nodes: &[Node], a: usize, b: usize, span: std::time::Duration) -> bool {
+fn heard_for(now: u64, nodes: &[Host], a: usize, b: usize, span: std::time::Duration) -> bool {
     let local = nodes[a].clock.local(now);
     let status = nodes[a].engine.as_ref().map(|engine| engine.status(local));
     let peer = status.and_then(|status| status.peers.into_iter().find(|peer| peer.node == engine_id(b)));
@@ -316,7 +316,7 @@ fn heard_for(now: u64, nodes: &[Node], a: usize, b: usize, span: std::time::Dura
 
 /// Whether `node` takes the beats of `other`, and not for recordings of an earlier life: those are no evidence, since
 /// anybody could play them for ever.
-fn takes_beats(node: &Node, other: &Node, index: usize) -> bool {
+fn takes_beats(node: &Host, other: &Host, index: usize) -> bool {
     let (Some(engine), Some(other)) = (&node.engine, &other.engine) else { return false };
     engine.newest_of(engine_id(index)) <= Some((other.incarnation(), other.seq()))
 }
@@ -340,7 +340,7 @@ fn is_chain(part: &[usize], net: &Net) -> bool {
 }
 
 /// The connected parts: nodes that are linked both ways, directly or over others. Deaf and mute nodes are alone.
-fn parts(nodes: &[Node], net: &Net) -> Vec<Vec<usize>> {
+fn parts(nodes: &[Host], net: &Net) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut seen = vec![false; nodes.len()];
     for start in 0..nodes.len() {

@@ -1,7 +1,8 @@
 //! What befalls a cluster, and how it ends.
 
+use super::queue::SimEvent;
 use super::rng::Rng;
-use super::world::{Happening, World};
+use super::world::World;
 use crate::beat::{Health, Incarnation};
 use crate::ids::BucketSet;
 use crate::table::Weight;
@@ -58,7 +59,7 @@ pub enum Fault {
 impl World {
     /// Lets `fault` happen after `span` nanoseconds.
     pub fn plan(&mut self, span: u64, fault: Fault) {
-        self.after(span, Happening::Fault(fault));
+        self.after(span, SimEvent::Fault(fault));
     }
 
     /// Lets `fault` happen now.
@@ -71,7 +72,7 @@ impl World {
                 let node = &mut self.nodes[i];
                 node.engine = None;
                 node.powered = false;
-                node.kernel = super::node::Kernel::booted();
+                node.kernel = super::host::HostKernel::booted();
             }
             Fault::PowerOn(i) => {
                 self.nodes[i].powered = true;
@@ -83,7 +84,7 @@ impl World {
                 let until = self.now + span;
                 let node = &mut self.nodes[i];
                 node.stopped_until = Some(node.stopped_until.unwrap_or(0).max(until));
-                self.after(span, Happening::Continue(i));
+                self.after(span, SimEvent::Continue(i));
             }
             Fault::Pause(i, span, stops_clock) => self.pause(i, span, stops_clock),
             Fault::Mute(i, on) => self.net.mute[i] = on,
@@ -142,7 +143,7 @@ impl World {
             node.clock.at = now;
         }
         node.paused_until = Some((now + span, stops_clock));
-        self.after(span, Happening::Resume(i));
+        self.after(span, SimEvent::Resume(i));
     }
 
     /// Everything that can be repaired is repaired: power, daemons, links, drains, weights, health.
@@ -154,11 +155,11 @@ impl World {
             self.nodes[i].mute_since = None;
             if self.nodes[i].stopped_until.is_some() {
                 self.nodes[i].stopped_until = Some(self.now);
-                self.after(0, Happening::Continue(i));
+                self.after(0, SimEvent::Continue(i));
             }
             if let Some((_, stops)) = self.nodes[i].paused_until {
                 self.nodes[i].paused_until = Some((self.now, stops));
-                self.after(0, Happening::Resume(i));
+                self.after(0, SimEvent::Resume(i));
             }
             self.plan(0, Fault::Start(i));
             self.plan(0, Fault::Undrain(i));
@@ -178,7 +179,7 @@ impl World {
 
 /// Which kinds of faults a life has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FaultKind {
     /// Hosts and daemons come, go and stop; the network is perfect and clocks go on.
     Hosts,
     /// Frames are lost, late and doubled.
@@ -193,7 +194,7 @@ pub enum Kind {
     Mixed,
 }
 
-impl Kind {
+impl FaultKind {
     /// All kinds.
     pub const ALL: [Self; 6] =
         [Self::Hosts, Self::Lossy, Self::Links, Self::Splits, Self::Pauses, Self::Mixed];
@@ -223,7 +224,7 @@ impl Kind {
     }
 }
 
-impl Kind {
+impl FaultKind {
     /// The beginnings of faults of links, without an end.
     pub fn standing(self, rng: &mut Rng, nodes: usize) -> Vec<(u64, Fault)> {
         if self == Self::Splits {

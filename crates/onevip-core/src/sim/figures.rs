@@ -121,6 +121,7 @@ fn healthy(nodes: usize, seed: u64, but_one: bool) -> World {
         trace: false,
         wire: false,
         measure: false,
+        record: false,
     };
     let mut world = World::new(setup, rng.clone());
     let beat = world.beat_ns();
@@ -184,7 +185,7 @@ pub struct Stalls {
 pub fn stall(nodes: usize, seconds: u64, seed: u64) -> Stalls {
     let mut world = healthy(nodes, seed, false);
     let mut rng = Rng::new(seed + 1);
-    (world.gains, world.losses, world.lapses) = (0, 0, 0);
+    (world.totals.gains, world.totals.losses, world.totals.lapses) = (0, 0, 0);
     let mut stalls = 0;
     for who in 0..nodes {
         let mut at = rng.below(1_000_000_000);
@@ -196,7 +197,7 @@ pub fn stall(nodes: usize, seconds: u64, seed: u64) -> Stalls {
         }
     }
     world.run_until(world.now + seconds * 1_000_000_000);
-    Stalls { stalls, gains: world.gains, losses: world.losses, lapses: world.lapses }
+    Stalls { stalls, gains: world.totals.gains, losses: world.totals.losses, lapses: world.totals.lapses }
 }
 
 /// What a cluster costs.
@@ -220,6 +221,7 @@ pub fn cost(nodes: usize, seconds: u64) -> Cost {
         trace: false,
         wire: true,
         measure: true,
+        record: false,
     };
     let mut world = World::new(setup, Rng::new(1));
     for i in 0..nodes {
@@ -227,7 +229,7 @@ pub fn cost(nodes: usize, seconds: u64) -> Cost {
     }
     let warm = world.beat_ns() * 60;
     world.run_until(warm);
-    world.beats = 0;
+    world.totals.beats = 0;
     for node in &mut world.nodes {
         node.cost_ns = 0;
     }
@@ -235,8 +237,8 @@ pub fn cost(nodes: usize, seconds: u64) -> Cost {
     let total: u64 = world.nodes.iter().map(|node| node.cost_ns).sum();
     Cost {
         node_ns_per_second: total / nodes as u64 / seconds,
-        beat_bytes: world.beat_bytes_max,
-        beats_per_second: world.beats as f64 / nodes as f64 / seconds as f64,
+        beat_bytes: world.totals.beat_bytes_max,
+        beats_per_second: world.totals.beats as f64 / nodes as f64 / seconds as f64,
     }
 }
 
@@ -261,10 +263,17 @@ pub struct Lossy {
 pub fn lossy(nodes: usize, ppm: u32, seed: u64) -> Lossy {
     let mut world = healthy(nodes, seed, false);
     world.check.lossy = true;
-    (world.gains, world.losses, world.lapses, world.sessions) = (0, 0, 0, 0);
+    (world.totals.gains, world.totals.losses, world.totals.lapses, world.totals.sessions) = (0, 0, 0, 0);
     world.inflict(Fault::Loss(nodes - 1, ppm));
     world.run_until(world.now + 60_000_000_000);
     let claims = world.nodes[nodes - 1].kernel.mine.len();
-    let (answered_twice, sessions) = (world.answered_twice, world.sessions);
-    Lossy { claims, gains: world.gains, losses: world.losses, lapses: world.lapses, answered_twice, sessions }
+    let (answered_twice, sessions) = (world.totals.answered_twice, world.totals.sessions);
+    Lossy {
+        claims,
+        gains: world.totals.gains,
+        losses: world.totals.losses,
+        lapses: world.totals.lapses,
+        answered_twice,
+        sessions,
+    }
 }

@@ -1,7 +1,8 @@
 //! One random life of one random cluster, from its seed.
 
 use super::check::Violation;
-use super::faults::{Fault, Kind, blame, odd};
+use super::faults::{Fault, FaultKind, blame, odd};
+use super::record::Digest;
 use super::rng::Rng;
 use super::world::{Setup, World};
 use crate::membership::{Failback, Mutation};
@@ -14,39 +15,41 @@ const ODDITIES: u64 = 0x6f64_6421;
 
 /// How long a bucket may be on its way from one node to another: a message takes at most 0.6 ms here. Two nodes that do
 /// not hear each other need a third to pass it on, at the speed of quick beats.
-const fn hand_over_ns(kind: Kind) -> u64 {
+const fn hand_over_ns(kind: FaultKind) -> u64 {
     match kind {
-        Kind::Hosts | Kind::Pauses | Kind::Lossy | Kind::Splits => 1_000_000,
-        Kind::Links | Kind::Mixed => 15_000_000,
+        FaultKind::Hosts | FaultKind::Pauses | FaultKind::Lossy | FaultKind::Splits => 1_000_000,
+        FaultKind::Links | FaultKind::Mixed => 15_000_000,
     }
 }
 
 /// What kind of lives to live.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct LifePlan {
     /// How large clusters are.
     pub nodes: RangeInclusive<usize>,
     /// Which faults they meet; `None`: any.
-    pub kind: Option<Kind>,
+    pub kind: Option<FaultKind>,
     /// A bug to plant.
     pub mutation: Mutation,
     /// Print everything that happens.
     pub trace: bool,
+    /// Record what the engines say.
+    pub record: bool,
 }
 
-impl Default for Plan {
+impl Default for LifePlan {
     fn default() -> Self {
-        Self { nodes: 2..=64, kind: None, mutation: Mutation::None, trace: false }
+        Self { nodes: 2..=64, kind: None, mutation: Mutation::None, trace: false, record: false }
     }
 }
 
 /// How a life went.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct LifeOutcome {
     /// Its seed.
     pub seed: u64,
     /// What faults it met.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// How many nodes it had.
     pub nodes: usize,
     /// The first violation of an invariant.
@@ -61,12 +64,14 @@ pub struct Outcome {
     pub answered_twice: u64,
     /// Longest overlap of two nodes that heard each other, in nanoseconds.
     pub overlap_max_ns: u64,
+    /// Of what the engines said, if it was recorded.
+    pub digest: Option<Digest>,
 }
 
 /// Lives the life of this seed.
-pub fn live(seed: u64, plan: &Plan) -> Outcome {
+pub fn live(seed: u64, plan: &LifePlan) -> LifeOutcome {
     let mut rng = Rng::new(seed);
-    let kind = plan.kind.unwrap_or_else(|| *rng.pick(&Kind::ALL));
+    let kind = plan.kind.unwrap_or_else(|| *rng.pick(&FaultKind::ALL));
     let nodes = size(&mut rng, &plan.nodes);
     let setup = Setup {
         nodes,
@@ -76,10 +81,11 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
         trace: plan.trace,
         wire: rng.one_in(16),
         measure: false,
+        record: plan.record,
     };
     let mut world = World::new(setup, rng.clone());
-    world.check.strict = kind == Kind::Hosts;
-    world.check.lossy = matches!(kind, Kind::Lossy | Kind::Mixed);
+    world.check.strict = kind == FaultKind::Hosts;
+    world.check.lossy = matches!(kind, FaultKind::Lossy | FaultKind::Mixed);
     if world.check.lossy {
         world.net.duplicate_ppm = 20_000;
         world.net.late_ppm = 10_000;
@@ -99,16 +105,17 @@ pub fn live(seed: u64, plan: &Plan) -> Outcome {
     if world.check.violation.is_none() {
         finish(&mut world, &mut rng, kind, votes.as_mut());
     }
-    Outcome {
+    LifeOutcome {
         seed,
         kind,
         nodes,
         violation: world.check.violation.clone(),
         steps: world.check.steps,
-        beats: world.beats,
-        sessions: world.sessions,
-        answered_twice: world.answered_twice,
+        beats: world.totals.beats,
+        sessions: world.totals.sessions,
+        answered_twice: world.totals.answered_twice,
         overlap_max_ns: world.check.overlap_max,
+        digest: world.recorder.map(|recorder| recorder.digest()),
     }
 }
 
@@ -125,7 +132,7 @@ fn size(rng: &mut Rng, range: &RangeInclusive<usize>) -> usize {
 }
 
 /// Starts the nodes and lets faults happen, and their ends.
-fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, [mut votes, mut odds]: [Option<&mut Rng>; 2]) {
+fn schedule(world: &mut World, rng: &mut Rng, kind: FaultKind, [mut votes, mut odds]: [Option<&mut Rng>; 2]) {
     let (beat, nodes) = (world.beat_ns(), world.nodes.len());
     let together = rng.one_in(2);
     for i in 0..nodes {
@@ -143,7 +150,7 @@ fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, [mut votes, mut odds]:
             world.plan(at + span, fault);
             last = last.max(at + span);
         }
-        let links = kind != Kind::Hosts;
+        let links = kind != FaultKind::Hosts;
         for (span, fault) in odds.as_deref_mut().map(|dice| odd(dice, nodes, beat, links)).unwrap_or_default()
         {
             world.plan(at + span, fault);
@@ -155,16 +162,17 @@ fn schedule(world: &mut World, rng: &mut Rng, kind: Kind, [mut votes, mut odds]:
 }
 
 /// Repairs everything, perhaps leaves one last fault standing, waits as long as I2 allows, and looks on for a while.
-fn finish(world: &mut World, rng: &mut Rng, kind: Kind, votes: Option<&mut Rng>) {
+fn finish(world: &mut World, rng: &mut Rng, kind: FaultKind, votes: Option<&mut Rng>) {
     let beat = world.beat_ns();
     world.repair();
     world.net.loss_ppm.fill(0);
     world.net.late_ppm = 0;
-    if matches!(kind, Kind::Links | Kind::Splits | Kind::Mixed) && rng.one_in(2) {
+    if matches!(kind, FaultKind::Links | FaultKind::Splits | FaultKind::Mixed) && rng.one_in(2) {
         if rng.one_in(2) {
             world.run_until(world.now + rng.below(beat * 40));
         }
-        let standing = if kind == Kind::Mixed { *rng.pick(&[Kind::Links, Kind::Splits]) } else { kind };
+        let standing =
+            if kind == FaultKind::Mixed { *rng.pick(&[FaultKind::Links, FaultKind::Splits]) } else { kind };
         for (_, fault) in standing.standing(rng, world.nodes.len()) {
             world.inflict(fault);
         }

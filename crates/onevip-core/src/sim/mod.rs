@@ -4,16 +4,21 @@
 //! links and clients, inflicts faults, and checks the invariants of `docs/membership.md` after every step. It serves the
 //! tests (`tests/lives.rs`) and long campaigns (`examples/simulate.rs`). A life is a function of its seed.
 
+mod arrive;
+pub mod calls;
 pub mod check;
 pub mod faults;
 pub mod figures;
+pub mod host;
 pub mod life;
 pub mod net;
-pub mod node;
+
+mod queue;
+pub mod record;
 pub mod rng;
 pub mod world;
 
 pub use check::Violation;
-pub use faults::{Fault, Kind};
-pub use life::{Outcome, Plan, live};
-pub use world::{Setup, World};
+pub use faults::{Fault, FaultKind};
+pub use life::{LifeOutcome, LifePlan, live};
+pub use world::{Setup, Totals, World};

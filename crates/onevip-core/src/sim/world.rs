@@ -1,50 +1,18 @@
 //! A cluster in virtual time: events in order, nodes that act on them, and a checker that watches every step.
 
 use super::check::Checker;
+use super::host::{Clock, Host, HostKernel, Input};
 use super::net::Net;
-use super::node::{Clock, Input, Kernel, Node};
+use super::queue::{Queue, SimEvent};
+use super::record::Recorder;
 use super::rng::Rng;
 use crate::beat::{Beat, Health, Incarnation};
 use crate::beat::{Key, Keyring, Receiver, Sealer};
 use crate::ids::{Bucket, BucketSet, NodeId, NodeSet};
-use crate::membership::{Config, Engine, Event, Failback, Family, Mutation, Output, Timing};
-use crate::table::{Mapping, Weight};
+use crate::membership::{Engine, EngineConfig, Event, Failback, Family, Mutation, Output, Timing};
+use crate::table::{Layout, Weight};
 use crate::time::Time;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::rc::Rc;
-
-/// Something that will happen.
-#[derive(Clone, Debug)]
-pub(super) enum Happening {
-    Arrive(usize, Input),
-    Timer(usize, u64),
-    Continue(usize),
-    Resume(usize),
-    Clients,
-    Scan(usize),
-    Fault(super::faults::Fault),
-}
-
-/// An entry of the queue; ordered by time, then by the order in which it was put there.
-struct Entry(u64, u64, Happening);
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
-}
 
 /// What one cluster is like.
 #[derive(Clone, Debug)]
@@ -63,6 +31,8 @@ pub struct Setup {
     pub wire: bool,
     /// Measure the engine's real time.
     pub measure: bool,
+    /// Record what the engines say.
+    pub record: bool,
 }
 
 /// The cluster.
@@ -70,7 +40,7 @@ pub struct World {
     /// True time in nanoseconds.
     pub now: u64,
     /// The hosts; index 0 is node 1.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Host>,
     /// What lies between them.
     pub net: Net,
     /// All randomness.
@@ -80,9 +50,17 @@ pub struct World {
     /// The timers.
     pub timing: Timing,
     pub(super) setup: Setup,
+    /// Takes in what the engines say, if it is recorded.
+    pub(super) recorder: Option<Recorder>,
     sealer: Sealer,
-    queue: BinaryHeap<Reverse<Entry>>,
-    entries: u64,
+    queue: Queue,
+    /// What has happened so often.
+    pub totals: Totals,
+}
+
+/// What has happened so often in a cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
     /// Beats sent.
     pub beats: u64,
     /// Largest beat, in bytes on the wire.
@@ -91,7 +69,7 @@ pub struct World {
     pub sessions: u64,
     /// New connections that two nodes answered.
     pub answered_twice: u64,
-    /// How often a node claimed something, after the last reset by the owner of this world.
+    /// How often a node claimed something, since the owner of the world last reset this.
     pub gains: u64,
     /// How often a node did not hear another any more.
     pub losses: u64,
@@ -100,7 +78,7 @@ pub struct World {
 }
 
 /// A call that seems to take longer was interrupted by other work on the machine that simulates.
-const CUT_NS: u64 = 100_000;
+pub(super) const CUT_NS: u64 = 100_000;
 
 /// The hosts begin some seconds after their clocks do.
 const EPOCH_NS: u64 = 10_000_000_000;
@@ -113,13 +91,13 @@ impl World {
         let net = Net::new(setup.nodes, &mut rng);
         let nodes = all
             .iter()
-            .map(|me| Node {
-                config: Config {
+            .map(|me| Host {
+                config: EngineConfig {
                     me,
                     host: u32::from(me.get()) * 1000,
                     nodes: all,
                     weight: Weight::NORMAL,
-                    mapping: Mapping::Balanced,
+                    layout: Layout::Balanced,
                     // Some, so that reserves take part in everything that happens.
                     pinned: NodeId::all().take(setup.nodes / 2).collect(),
                     seed: 7,
@@ -133,7 +111,7 @@ impl World {
                 askable: NodeSet::EMPTY,
                 unaskable: false,
                 mute_since: None,
-                kernel: Kernel::booted(),
+                kernel: HostKernel::booted(),
                 clock: Clock {
                     rate_ppm: 1_000_000 - setup.clock_ppm + rng.below(2 * setup.clock_ppm + 1),
                     at: 0,
@@ -152,6 +130,7 @@ impl World {
             })
             .collect();
         let check = Checker::new(setup.nodes, timing);
+        let recorder = setup.record.then(Recorder::default);
         let mut world = Self {
             now: 0,
             nodes,
@@ -160,18 +139,12 @@ impl World {
             check,
             timing,
             setup,
+            recorder,
             sealer: Sealer::new(&Keyring::new(Key::from_bytes([7; 32]), []), "sim", "vip"),
-            queue: BinaryHeap::new(),
-            entries: 0,
-            beats: 0,
-            beat_bytes_max: 0,
-            sessions: 0,
-            answered_twice: 0,
-            gains: 0,
-            losses: 0,
-            lapses: 0,
+            queue: Queue::default(),
+            totals: Totals::default(),
         };
-        world.after(0, Happening::Clients);
+        world.after(0, SimEvent::Clients);
         world
     }
 
@@ -180,60 +153,55 @@ impl World {
         self.timing.beat.as_nanos() as u64
     }
 
-    pub(super) fn after(&mut self, span: u64, what: Happening) {
-        self.entries += 1;
-        self.queue.push(Reverse(Entry(self.now + span, self.entries, what)));
+    pub(super) fn after(&mut self, span: u64, what: SimEvent) {
+        self.queue.push(self.now + span, what);
     }
 
     /// Lets everything happen up to true time `until`, or until an invariant is violated.
     pub fn run_until(&mut self, until: u64) {
         while self.check.violation.is_none() {
-            match self.queue.peek() {
-                Some(Reverse(Entry(at, _, _))) if *at <= until => {}
-                _ => break,
-            }
-            let Some(Reverse(Entry(at, _, what))) = self.queue.pop() else { break };
+            let Some((at, what)) = self.queue.pop_until(until) else { break };
             self.now = at;
-            self.happen(what);
+            self.handle(what);
         }
         if self.check.violation.is_none() {
             self.now = until;
         }
     }
 
-    fn happen(&mut self, what: Happening) {
+    fn handle(&mut self, what: SimEvent) {
         match what {
-            Happening::Arrive(to, input) => self.arrive(to, input),
-            Happening::Timer(node, timer) => {
+            SimEvent::Arrive(to, input) => self.arrive(to, input),
+            SimEvent::Timer(node, timer) => {
                 if self.nodes[node].timer == timer && self.nodes[node].runs() {
                     // There are always clients to be heard, if anything can be.
                     let hears = self.net.hears(node);
                     self.act(node, |engine, now| {
                         engine.timeout(now);
-                        if hears && engine.doubts_its_ears(now) {
-                            engine.others_arrive(now);
+                        if hears && engine.doubts_reception(now) {
+                            engine.frames_arrive(now);
                         }
                     });
                 }
             }
-            Happening::Continue(node) => self.carry_on(node),
-            Happening::Resume(node) => self.resume(node),
-            Happening::Clients => {
+            SimEvent::Continue(node) => self.carry_on(node),
+            SimEvent::Resume(node) => self.resume(node),
+            SimEvent::Clients => {
                 self.clients();
                 let span = self.beat_ns() / 2 + self.rng.below(self.timing.beat.as_nanos() as u64);
-                self.after(span, Happening::Clients);
+                self.after(span, SimEvent::Clients);
             }
-            Happening::Scan(node) => {
+            SimEvent::Scan(node) => {
                 if self.nodes[node].runs() {
                     let held = self.nodes[node].kernel.held;
                     self.act(node, |engine, now| engine.guests_scanned(now, held, now));
                 }
                 if self.nodes[node].engine.is_some() {
                     let span = self.beat_ns() * 10;
-                    self.after(span, Happening::Scan(node));
+                    self.after(span, SimEvent::Scan(node));
                 }
             }
-            Happening::Fault(fault) => self.inflict(fault),
+            SimEvent::Fault(fault) => self.inflict(fault),
         }
     }
 
@@ -261,7 +229,7 @@ impl World {
         self.carry_out(node);
         self.testify(node);
         let span = self.beat_ns() * 10;
-        self.after(span, Happening::Scan(node));
+        self.after(span, SimEvent::Scan(node));
     }
 
     /// Feeds the engine of `node` and carries out what it says.
@@ -281,6 +249,9 @@ impl World {
     fn carry_out(&mut self, node: usize) {
         let mut changed = false;
         while let Some(output) = self.nodes[node].engine.as_mut().and_then(|engine| engine.poll_output()) {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.note(self.now, node, &output);
+            }
             match output {
                 Output::Release(buckets) => {
                     self.check.released(self.now, node, &self.nodes, buckets);
@@ -298,7 +269,7 @@ impl World {
                     self.check.elsewhere(self.now, &self.nodes, &self.net);
                 }
                 Output::Gain(buckets) => {
-                    self.gains += 1;
+                    self.totals.gains += 1;
                     let kernel = &mut self.nodes[node].kernel;
                     kernel.mine = kernel.mine.or(&buckets);
                     self.check.elsewhere(self.now, &self.nodes, &self.net);
@@ -311,8 +282,8 @@ impl World {
                 Output::Probe(whom) => self.probe(node, whom),
                 Output::Event(event) => {
                     self.take_down(node, &event);
-                    self.losses += u64::from(matches!(event, Event::Lost { .. }));
-                    self.lapses += u64::from(matches!(event, Event::Lapsed));
+                    self.totals.losses += u64::from(matches!(event, Event::Lost { .. }));
+                    self.totals.lapses += u64::from(matches!(event, Event::Lapsed));
                     if self.setup.trace {
                         self.trace(node, &format!("{event:?}"));
                     }
@@ -340,26 +311,29 @@ impl World {
                 let (next, disk) =
                     (Incarnation(known.0 + 1), self.beat_ns() / 10 + self.rng.below(self.beat_ns()));
                 self.nodes[node].incarnation = self.nodes[node].incarnation.max(next);
-                self.after(disk, Happening::Arrive(node, Input::BeginAnew(next)));
+                self.after(disk, SimEvent::Arrive(node, Input::Reincarnate(next)));
             }
             _ => {}
         }
     }
 
-    fn set_timer(&mut self, node: usize) {
+    pub(super) fn set_timer(&mut self, node: usize) {
         let Some(engine) = &self.nodes[node].engine else { return };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(self.now, node, &engine.poll_timeout());
+        }
         let due = self.nodes[node].clock.true_time(engine.poll_timeout()).max(self.now);
         let n = &mut self.nodes[node];
         if due != n.timer_at || due <= self.now {
             n.timer += 1;
             n.timer_at = due;
             let (timer, span) = (n.timer, due - self.now);
-            self.after(span, Happening::Timer(node, timer));
+            self.after(span, SimEvent::Timer(node, timer));
         }
     }
 
     fn send(&mut self, from: usize, beat: Beat) {
-        self.beats += 1;
+        self.totals.beats += 1;
         let n = &mut self.nodes[from];
         let (local, works) = (n.clock.local(self.now), n.mute_since.is_none());
         if let Some(engine) = n.engine.as_mut() {
@@ -367,7 +341,10 @@ impl World {
         }
         let inputs = if self.setup.wire {
             let datagram = Rc::new(self.sealer.seal(&beat));
-            self.beat_bytes_max = self.beat_bytes_max.max(datagram.len());
+            self.totals.beat_bytes_max = self.totals.beat_bytes_max.max(datagram.len());
+            if let Some(recorder) = &mut self.recorder {
+                recorder.note(self.now, from, &*datagram);
+            }
             vec![Input::Datagram(datagram.clone(), Family::V4), Input::Datagram(datagram, Family::V6)]
         } else {
             vec![Input::Beat(Rc::new(beat))]
@@ -379,7 +356,7 @@ impl World {
             let copies = 1 + u64::from(self.rng.chance_ppm(self.net.duplicate_ppm));
             for input in (0..copies).flat_map(|_| &inputs) {
                 let span = self.net.delay(self.timing.beat.as_nanos() as u64, &mut self.rng);
-                self.after(span, Happening::Arrive(to, input.clone()));
+                self.after(span, SimEvent::Arrive(to, input.clone()));
             }
         }
     }
@@ -387,107 +364,19 @@ impl World {
     fn probe(&mut self, from: usize, whom: NodeId) {
         let to = whom.index();
         let lost = self.net.loses(from, to, &mut self.rng) || self.net.loses(to, from, &mut self.rng);
-        self.after(0, Happening::Arrive(from, Input::KernelAsked(whom)));
+        self.after(0, SimEvent::Arrive(from, Input::KernelAsked(whom)));
         let asked = &self.nodes[to];
         let lives = asked.powered && asked.paused_until.is_none() && !asked.unaskable;
         if lives && self.net.connected(from, to) && !lost {
             let span = 2 * self.net.delay(0, &mut self.rng);
-            self.after(span, Happening::Arrive(from, Input::KernelAnswered(whom)));
+            self.after(span, SimEvent::Arrive(from, Input::KernelAnswered(whom)));
         }
-    }
-
-    fn arrive(&mut self, to: usize, input: Input) {
-        let n = &mut self.nodes[to];
-        if n.paused_until.is_some() && matches!(input, Input::BeginAnew(_)) {
-            // It comes from the host itself, so it waits.
-            let span = self.beat_ns();
-            return self.after(span, Happening::Arrive(to, input));
-        }
-        if !n.powered || n.paused_until.is_some() || n.engine.is_none() {
-            return;
-        }
-        if n.stopped_until.is_some() {
-            n.inbox.push(input);
-            return;
-        }
-        self.take(to, input);
-    }
-
-    fn take(&mut self, to: usize, input: Input) {
-        match input {
-            Input::Beat(beat) => self.act(to, |engine, now| engine.beat_received(now, Family::V4, &beat)),
-            Input::Datagram(datagram, family) => self.open(to, family, &datagram),
-            Input::KernelAsked(node) => self.act(to, |engine, now| engine.kernel_asked(now, node)),
-            Input::KernelAnswered(node) => {
-                self.nodes[to].askable.insert(node);
-                self.act(to, |engine, now| engine.kernel_answered(now, node));
-            }
-            Input::BeginAnew(incarnation) => {
-                // Unless it was started again meanwhile.
-                self.act(to, |engine, now| {
-                    if engine.incarnation() < incarnation {
-                        engine.begin_anew(now, incarnation);
-                    }
-                });
-            }
-        }
-    }
-
-    fn open(&mut self, to: usize, family: Family, datagram: &[u8]) {
-        let n = &mut self.nodes[to];
-        let began = self.setup.measure.then(std::time::Instant::now);
-        let received = n.receiver.as_mut().map(|receiver| receiver.receive(family, datagram));
-        if let Some(began) = began {
-            n.cost_ns += (began.elapsed().as_nanos() as u64).min(CUT_NS);
-        }
-        if let Some(Ok(beat)) = received {
-            self.act(to, |engine, now| engine.beat_received(now, family, &beat));
-        }
-    }
-
-    /// A stopped daemon goes on: what is queued first, then the timers.
-    fn carry_on(&mut self, node: usize) {
-        if self.nodes[node].stopped_until.is_none_or(|until| until > self.now) {
-            return;
-        }
-        self.nodes[node].stopped_until = None;
-        self.nodes[node].running_since = self.now;
-        if self.nodes[node].paused_until.is_some() {
-            return;
-        }
-        for input in std::mem::take(&mut self.nodes[node].inbox) {
-            self.take(node, input);
-        }
-        self.act(node, |engine, now| engine.timeout(now));
-        self.testify(node);
-    }
-
-    /// A paused machine goes on; what was sent to it meanwhile is lost.
-    fn resume(&mut self, node: usize) {
-        let Some((until, stops_clock)) = self.nodes[node].paused_until else { return };
-        if until > self.now {
-            return;
-        }
-        let n = &mut self.nodes[node];
-        n.paused_until = None;
-        n.running_since = self.now;
-        if stops_clock {
-            n.clock.at = self.now;
-        }
-        n.timer_at = 0;
-        if self.nodes[node].runs() {
-            if stops_clock {
-                self.set_timer(node);
-            } else {
-                self.act(node, |engine, now| engine.timeout(now));
-            }
-        }
-        self.check.step(self.now, &self.nodes, &self.net, Some(node));
     }
 
     /// Some clients connect, some hang up.
     fn clients(&mut self) {
         self.check.step(self.now, &self.nodes, &self.net, None);
+        self.look();
         for _ in 0..3 {
             let bucket = Bucket::new(self.rng.below(1024) as u16).expect("below 1024");
             let side = *self.rng.pick(&self.net.side);
@@ -499,10 +388,10 @@ impl World {
                     let kernel = &mut self.nodes[i].kernel;
                     kernel.sessions[bucket.index()] += 1;
                     kernel.held.insert(bucket);
-                    self.sessions += 1;
+                    self.totals.sessions += 1;
                 }
             }
-            self.answered_twice += u64::from(answers > 1);
+            self.totals.answered_twice += u64::from(answers > 1);
         }
         for _ in 0..2 {
             let i = self.rng.below(self.nodes.len() as u64) as usize;
@@ -514,6 +403,16 @@ impl World {
                 if kernel.sessions[found.index()] == 0 {
                     kernel.held.remove(found);
                 }
+            }
+        }
+    }
+
+    /// Records what people see of every daemon that runs.
+    fn look(&mut self) {
+        let Some(recorder) = &mut self.recorder else { return };
+        for (i, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.runs()) {
+            if let Some(engine) = &node.engine {
+                recorder.look(self.now, i, engine, node.clock.local(self.now));
             }
         }
     }
@@ -536,7 +435,7 @@ impl World {
     }
 
     /// Lets `node` say whom it suspects, if it ever looked.
-    fn testify(&mut self, node: usize) {
+    pub(super) fn testify(&mut self, node: usize) {
         let Some(suspects) = self.nodes[node].suspects.filter(|_| self.nodes[node].runs()) else { return };
         let all = self.nodes[node].config.nodes;
         self.act(node, |engine, now| engine.testify(now, all, suspects));

@@ -6,11 +6,11 @@
 //! another, and each draw is *conditioned*: node k+1 takes from every node before it exactly the buckets that an even
 //! cluster of k+1 takes, namely those whose clock would have come closest anyway; the clock is drawn again from the
 //! same distribution, limited to "before the earliest so far" or "after it". The same is done, as well as whole numbers
-//! allow, with second places: what a node would leave behind falls evenly on the others.
+//! allow, with second ranks: what a node would leave behind falls evenly on the others.
 //!
 //! Only [`super`] uses this; whoever computes many tables for one seed may keep the clocks.
 
-use super::Mapping;
+use super::Layout;
 use crate::ids::{BUCKETS, NODES_MAX, NodeId};
 use std::hash::{Hash, Hasher};
 
@@ -32,11 +32,11 @@ impl Clocks {
     }
 
     /// As many as tables of these nodes need, which is quicker. They are the same as those of [`Clocks::new`].
-    pub fn for_nodes(nodes: impl IntoIterator<Item = NodeId>, seed: u32, mapping: Mapping) -> Self {
+    pub fn for_nodes(nodes: impl IntoIterator<Item = NodeId>, seed: u32, layout: Layout) -> Self {
         let largest = nodes.into_iter().map(|node| node.index() + 1).max().unwrap_or(0);
-        let needed = match mapping {
-            Mapping::Balanced => largest,
-            Mapping::ClusterIp { total } => largest.max(usize::from(total).clamp(1, NODES_MAX)),
+        let needed = match layout {
+            Layout::Balanced => largest,
+            Layout::ClusterIp { total } => largest.max(usize::from(total).clamp(1, NODES_MAX)),
         };
         Self::up_to(needed, seed)
     }
@@ -84,9 +84,9 @@ pub(super) const fn even_quota(index: usize, nodes: usize) -> usize {
     (BUCKETS - 1 - index) / nodes + 1
 }
 
-/// Which place a new node's clock takes in a bucket.
+/// How early a new node's clock rings for a bucket, among all.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Rank {
     First,
     Second,
     Later,
@@ -109,46 +109,46 @@ impl Podium {
     fn admit(&mut self, node: usize, seed: u32) -> Times {
         let mut times = [0; BUCKETS];
         let draws: [Draw; BUCKETS] = std::array::from_fn(|bucket| Draw::new(seed, node, bucket));
-        let places = self.places(node, &draws);
+        let ranks = self.ranks(node, &draws);
         for (bucket, draw) in draws.iter().enumerate() {
             let (first, second) = (self.first[bucket], self.second[bucket]);
-            let time = match places[bucket] {
-                Place::First => draw.until(first.1),
-                Place::Second => draw.between(first.1, second.1),
-                Place::Later => draw.after(if node < 2 { first.1 } else { second.1.max(first.1) }),
+            let time = match ranks[bucket] {
+                Rank::First => draw.until(first.1),
+                Rank::Second => draw.between(first.1, second.1),
+                Rank::Later => draw.after(if node < 2 { first.1 } else { second.1.max(first.1) }),
             };
             times[bucket] = time;
-            match places[bucket] {
-                Place::First => {
+            match ranks[bucket] {
+                Rank::First => {
                     self.second[bucket] = first;
                     self.first[bucket] = (node as u8, time);
                 }
-                Place::Second => self.second[bucket] = (node as u8, time),
-                Place::Later if node == 1 => self.second[bucket] = (node as u8, time),
-                Place::Later => {}
+                Rank::Second => self.second[bucket] = (node as u8, time),
+                Rank::Later if node == 1 => self.second[bucket] = (node as u8, time),
+                Rank::Later => {}
             }
         }
         times
     }
 
     /// Where the new node comes first and where second.
-    fn places(&self, node: usize, draws: &[Draw; BUCKETS]) -> [Place; BUCKETS] {
+    fn ranks(&self, node: usize, draws: &[Draw; BUCKETS]) -> [Rank; BUCKETS] {
         if node == 0 {
-            return [Place::First; BUCKETS];
+            return [Rank::First; BUCKETS];
         }
-        let mut places = [Place::Later; BUCKETS];
+        let mut ranks = [Rank::Later; BUCKETS];
         let by_owner = self.by_owner(node);
         let mut rest = &by_owner[..];
         let quotas = std::array::from_fn(|n| if n <= node { even_quota(n, node + 1) } else { 0 });
         for owner in 0..node {
             let (owned, others) = rest.split_at(even_quota(owner, node));
             rest = others;
-            self.place_first(owned, owned.len() - quotas[owner], draws, &mut places);
+            self.place_first(owned, owned.len() - quotas[owner], draws, &mut ranks);
             if node >= 2 {
-                self.place_second(owned, owner, node, quotas, draws, &mut places);
+                self.place_second(owned, owner, node, quotas, draws, &mut ranks);
             }
         }
-        places
+        ranks
     }
 
     /// All buckets, those of the first of `nodes` owners in front; ascending within each.
@@ -172,7 +172,7 @@ impl Podium {
         owned: &[u16],
         wanted: usize,
         draws: &[Draw; BUCKETS],
-        places: &mut [Place; BUCKETS],
+        ranks: &mut [Rank; BUCKETS],
     ) {
         // The bucket number makes keys unique: which ones are chosen must not depend on the selection algorithm.
         let mut lead = owned.iter().map(|&bucket| {
@@ -182,14 +182,14 @@ impl Podium {
         if wanted <= 1 {
             // By far the most frequent in large clusters.
             if let Some((_, bucket)) = (&mut lead).min().filter(|_| wanted == 1) {
-                places[usize::from(bucket)] = Place::First;
+                ranks[usize::from(bucket)] = Rank::First;
             }
             return;
         }
         let mut lead: Vec<_> = lead.collect();
         lead.select_nth_unstable(wanted - 1);
         for &(_, bucket) in &lead[..wanted] {
-            places[usize::from(bucket)] = Place::First;
+            ranks[usize::from(bucket)] = Rank::First;
         }
     }
 
@@ -201,12 +201,12 @@ impl Podium {
         node: usize,
         quotas: [usize; NODES_MAX],
         draws: &[Draw; BUCKETS],
-        places: &mut [Place; BUCKETS],
+        ranks: &mut [Rank; BUCKETS],
     ) {
         // What each would have if the owner left.
         let mut load = quotas;
         for &bucket in owned {
-            if places[usize::from(bucket)] == Place::Later {
+            if ranks[usize::from(bucket)] == Rank::Later {
                 load[usize::from(self.second[usize::from(bucket)].0)] += 1;
             }
         }
@@ -219,11 +219,11 @@ impl Podium {
                 if load[node] >= level {
                     break;
                 }
-                let (heir, time) = self.second[bucket];
+                let (runner_up, time) = self.second[bucket];
                 let early = !natural || draws[bucket].wish <= time;
-                if early && load[usize::from(heir)] > level && places[bucket] == Place::Later {
-                    places[bucket] = Place::Second;
-                    load[usize::from(heir)] -= 1;
+                if early && load[usize::from(runner_up)] > level && ranks[bucket] == Rank::Later {
+                    ranks[bucket] = Rank::Second;
+                    load[usize::from(runner_up)] -= 1;
                     load[node] += 1;
                 }
             }

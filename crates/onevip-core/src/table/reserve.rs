@@ -1,13 +1,13 @@
 //! Buckets reserved for a node: where the sources that are pinned to it hash into.
 //!
-//! Which they are follows from the seed, the mapping and the set of nodes that anything is pinned to, never from weights
+//! Which they are follows from the seed, the layout and the set of nodes that anything is pinned to, never from weights
 //! or from who is alive, so that a source keeps its bucket whatever happens. While the node is alive and has a weight,
 //! the table gives them to it; when it is not, they are dealt like all others. Claims, handing over and holding so
 //! know nothing of pins.
 
 use super::clocks::Clocks;
 use super::deal::{Owners, PerNode};
-use super::{Mapping, block_of};
+use super::{Layout, block_of};
 use crate::ids::{BUCKETS, Bucket, NODES_MAX, NodeId, NodeSet};
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve for these nodes, of a table with this seed and mapping.
-    pub fn of(pinned: NodeSet, seed: u32, mapping: Mapping) -> Self {
+    /// The reserve for these nodes, of a table with this seed and layout.
+    pub fn of(pinned: NodeSet, seed: u32, layout: Layout) -> Self {
         let Some(largest) = pinned.iter().map(NodeId::index).max() else { return Self::default() };
         let mut buckets = BTreeMap::new();
-        match mapping {
-            Mapping::Balanced => {
+        match layout {
+            Layout::Balanced => {
                 let clocks = Clocks::up_to(largest + 1, seed);
                 let mut taken = [false; BUCKETS];
                 for node in pinned.iter() {
@@ -41,7 +41,7 @@ impl Reserve {
                 }
             }
             // A block is its node's as long as that lives. Spares, which have none, cannot be pinned to.
-            Mapping::ClusterIp { total } => {
+            Layout::ClusterIp { total } => {
                 let total = total.clamp(1, NODES_MAX as u8);
                 for node in pinned.iter().filter(|node| node.index() < usize::from(total)) {
                     let block =

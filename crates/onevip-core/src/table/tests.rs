@@ -15,7 +15,7 @@ fn nodes(cluster: &[u16]) -> Vec<(NodeId, Weight)> {
 }
 
 fn table(clocks: &Clocks, cluster: &[u16]) -> Table {
-    Table::compute_with(clocks, &nodes(cluster), Mapping::Balanced, &Reserve::default())
+    Table::compute_with(clocks, &nodes(cluster), Layout::Balanced, &Reserve::default())
 }
 
 fn shares(table: &Table) -> [usize; NODES_MAX] {
@@ -177,9 +177,9 @@ fn a_heavier_node_among_equals_takes_little_more_than_it_gets() {
 #[test]
 fn nobody_wants_anything_without_weight() {
     let zero = [(NodeId::new(4).unwrap(), Weight::ZERO)];
-    for mapping in [Mapping::Balanced, Mapping::ClusterIp { total: 4 }] {
+    for layout in [Layout::Balanced, Layout::ClusterIp { total: 4 }] {
         for nobody in [&zero[..], &[]] {
-            let table = Table::compute(nobody, 1, mapping);
+            let table = Table::compute(nobody, 1, layout);
             assert!(Bucket::all().all(|bucket| table.owner(bucket).is_none()));
             assert_eq!(table.shares().count(), 0);
         }
@@ -192,8 +192,8 @@ fn of_two_weights_for_one_node_the_higher_counts() {
     let weight = |w| Weight::new(w).unwrap();
     let twice = [(one, weight(300)), (two, weight(100)), (one, weight(5))];
     let once = [(one, weight(300)), (two, weight(100))];
-    let table = Table::compute(&twice, 1, Mapping::Balanced);
-    assert_eq!(table, Table::compute(&once, 1, Mapping::Balanced));
+    let table = Table::compute(&twice, 1, Layout::Balanced);
+    assert_eq!(table, Table::compute(&once, 1, Layout::Balanced));
     assert_eq!(table.shares().collect::<Vec<_>>(), [(one, 768), (two, 256)]);
 }
 
@@ -206,16 +206,16 @@ fn weights_end_at_ten_thousand() {
 /// Nodes of different versions share a cluster during an upgrade: the same tables must come out for ever.
 #[test]
 fn the_tables_are_those_of_the_first_release() {
-    let digest = |cluster: &[u16], mapping| {
-        let table = Table::compute(&nodes(cluster), 7, mapping);
+    let digest = |cluster: &[u16], layout| {
+        let table = Table::compute(&nodes(cluster), 7, layout);
         jhash2(&table.owners.map(u32::from), 0)
     };
     let weighted: Cluster = (1..=64).map(|i| i * 37 % 301).collect();
     let digests = [
-        digest(&equal(4), Mapping::Balanced),
-        digest(&without(&equal(64), 9), Mapping::Balanced),
-        digest(&weighted, Mapping::Balanced),
-        digest(&weighted[..9], Mapping::ClusterIp { total: 12 }),
+        digest(&equal(4), Layout::Balanced),
+        digest(&without(&equal(64), 9), Layout::Balanced),
+        digest(&weighted, Layout::Balanced),
+        digest(&weighted[..9], Layout::ClusterIp { total: 12 }),
     ];
     assert_eq!(digests, [2994608232, 786268760, 130312448, 134338551]);
 }
@@ -239,8 +239,8 @@ fn blocks_are_those_of_the_hash() {
 fn clusterip_deals_absent_blocks_evenly_and_moves_no_other() {
     let clocks = Clocks::new(0);
     for total in 2..=NODES_MAX as u8 {
-        let mapping = Mapping::ClusterIp { total };
-        let all = Table::compute_with(&clocks, &nodes(&equal(total.into())), mapping, &Reserve::default());
+        let layout = Layout::ClusterIp { total };
+        let all = Table::compute_with(&clocks, &nodes(&equal(total.into())), layout, &Reserve::default());
         let mut random = Random(u32::from(total));
         for missing in [1, usize::from(total) / 2, usize::from(total) - 1] {
             let mut cluster = equal(total.into());
@@ -248,7 +248,7 @@ fn clusterip_deals_absent_blocks_evenly_and_moves_no_other() {
                 let node = random.alive(&cluster);
                 cluster[node] = 0;
             }
-            let rest = Table::compute_with(&clocks, &nodes(&cluster), mapping, &Reserve::default());
+            let rest = Table::compute_with(&clocks, &nodes(&cluster), layout, &Reserve::default());
             let alive = |owner: Option<NodeId>| cluster[owner.unwrap().index()] > 0;
             assert!(
                 Bucket::all().all(|b| !alive(all.owner(b)) || all.owner(b) == rest.owner(b)),
@@ -271,11 +271,11 @@ fn clusterip_with_a_second_missing_node_moves_little_more_than_it_had() {
         let mut random = Random(n as u32);
         for seed in 0..30 {
             let clocks = Clocks::new(seed);
-            let mapping = Mapping::ClusterIp { total: n as u8 };
+            let layout = Layout::ClusterIp { total: n as u8 };
             let one = without(&equal(n), random.below(n));
             let two = without(&one, random.alive(&one));
             let [a, b] = [&one, &two]
-                .map(|cluster| Table::compute_with(&clocks, &nodes(cluster), mapping, &Reserve::default()));
+                .map(|cluster| Table::compute_with(&clocks, &nodes(cluster), layout, &Reserve::default()));
             moved += moves(&a, &b).0;
             needed += moves(&a, &b).1;
         }
@@ -288,7 +288,7 @@ fn clusterip_with_a_second_missing_node_moves_little_more_than_it_had() {
 #[test]
 fn clusterip_keeps_blocks_whatever_the_weight_and_uses_spares_for_absent_ones() {
     let share = |cluster: &[u16]| {
-        let table = Table::compute(&nodes(cluster), 0, Mapping::ClusterIp { total: 4 });
+        let table = Table::compute(&nodes(cluster), 0, Layout::ClusterIp { total: 4 });
         shares(&table)[..5].to_vec()
     };
     assert_eq!(share(&[1, 100, 1000, 50, 0]), [256, 256, 256, 256, 0]);
@@ -310,7 +310,7 @@ proptest! {
     fn shares_are_exact_by_largest_remainder(cluster in any_cluster(), seed: u32) {
         let total: usize = cluster.iter().map(|&w| usize::from(w)).sum();
         prop_assume!(total > 0);
-        let shares = shares(&Table::compute(&nodes(&cluster), seed, Mapping::Balanced));
+        let shares = shares(&Table::compute(&nodes(&cluster), seed, Layout::Balanced));
         prop_assert_eq!(shares.iter().sum::<usize>(), BUCKETS);
         let scaled = |i: usize| usize::from(cluster[i]) * BUCKETS;
         let mut least_rounded_up = usize::MAX;
@@ -333,26 +333,26 @@ proptest! {
         seed: u32,
         clusterip: Option<u8>,
     ) {
-        let mapping = clusterip.map_or(Mapping::Balanced, |total| Mapping::ClusterIp { total });
-        let table = Table::compute(&nodes(&cluster), seed, mapping);
-        prop_assert_eq!(&table, &Table::compute(&shuffled, seed, mapping));
-        prop_assert_eq!(&table, &Table::compute_with(&Clocks::new(seed), &shuffled, mapping, &Reserve::default()));
+        let layout = clusterip.map_or(Layout::Balanced, |total| Layout::ClusterIp { total });
+        let table = Table::compute(&nodes(&cluster), seed, layout);
+        prop_assert_eq!(&table, &Table::compute(&shuffled, seed, layout));
+        prop_assert_eq!(&table, &Table::compute_with(&Clocks::new(seed), &shuffled, layout, &Reserve::default()));
     }
 
     #[test]
     fn a_node_without_weight_is_like_an_absent_one(cluster in any_cluster(), seed: u32) {
         let all: Vec<_> = NodeId::all().zip(&cluster).map(|(n, &w)| (n, Weight::new(w).unwrap())).collect();
-        for mapping in [Mapping::Balanced, Mapping::ClusterIp { total: 8 }] {
+        for layout in [Layout::Balanced, Layout::ClusterIp { total: 8 }] {
             prop_assert_eq!(
-                Table::compute(&all, seed, mapping),
-                Table::compute(&nodes(&cluster), seed, mapping)
+                Table::compute(&all, seed, layout),
+                Table::compute(&nodes(&cluster), seed, layout)
             );
         }
     }
 
     #[test]
     fn views_of_a_table_agree(cluster in any_cluster(), seed: u32) {
-        let table = Table::compute(&nodes(&cluster), seed, Mapping::Balanced);
+        let table = Table::compute(&nodes(&cluster), seed, Layout::Balanced);
         for (node, share) in table.shares() {
             let owned = table.owned_by(node);
             prop_assert_eq!(owned.len(), share);
@@ -362,7 +362,7 @@ proptest! {
 
     #[test]
     fn clusters_with_different_seeds_deal_differently(seed: u32, n in 2usize..=64) {
-        let [a, b] = [seed, seed ^ 1].map(|s| Table::compute(&nodes(&equal(n)), s, Mapping::Balanced));
+        let [a, b] = [seed, seed ^ 1].map(|s| Table::compute(&nodes(&equal(n)), s, Layout::Balanced));
         prop_assert!(a.moved(&b) > BUCKETS / 4);
     }
 
@@ -371,7 +371,7 @@ proptest! {
         let hasher = Hasher { blocks: Some(total), ..Hasher::DEFAULT };
         let mut cluster = equal(total.into());
         cluster[usize::from(weight) % usize::from(total)] = weight;
-        let table = Table::compute(&nodes(&cluster), 0, Mapping::ClusterIp { total });
+        let table = Table::compute(&nodes(&cluster), 0, Layout::ClusterIp { total });
         let owner = table.owner(hasher.bucket_of_hash(hash)).unwrap();
         prop_assert_eq!(owner.index(), reciprocal_scale(hash, u32::from(total)) as usize);
     }
@@ -385,15 +385,15 @@ fn what_is_reserved_is_its_nodes_as_long_as_that_lives_and_all_shares_stay() {
     for n in [1, 2, 3, 4, 8, 16, 64] {
         let everybody: Vec<usize> = (0..n).collect();
         for pinned in [&everybody[..1], &everybody[n / 2..], &everybody[..]] {
-            let reserve = Reserve::of(pin(pinned), 9, Mapping::Balanced);
+            let reserve = Reserve::of(pin(pinned), 9, Layout::Balanced);
             for trial in 0..6 {
                 let mut cluster = equal(n);
                 (0..trial).filter(|_| n > 1).for_each(|_| cluster[random.below(n)] = 0);
                 if cluster.iter().all(|&weight| weight == 0) {
                     continue;
                 }
-                let plain = Table::compute(&nodes(&cluster), 9, Mapping::Balanced);
-                let table = Table::compute_reserved(&nodes(&cluster), 9, Mapping::Balanced, &reserve);
+                let plain = Table::compute(&nodes(&cluster), 9, Layout::Balanced);
+                let table = Table::compute_reserved(&nodes(&cluster), 9, Layout::Balanced, &reserve);
                 assert_eq!(shares(&table), shares(&plain), "N={n}, {} pinned", pinned.len());
                 for node in pin(pinned).iter().filter(|node| cluster[node.index()] > 0) {
                     let own = reserve.buckets(node);
@@ -408,13 +408,13 @@ fn what_is_reserved_is_its_nodes_as_long_as_that_lives_and_all_shares_stay() {
 #[test]
 fn reserves_do_not_overlap_and_depend_on_nothing_that_changes() {
     let all: NodeSet = NodeId::all().collect();
-    for mapping in [Mapping::Balanced, Mapping::ClusterIp { total: 64 }] {
-        let reserve = Reserve::of(all, 3, mapping);
+    for layout in [Layout::Balanced, Layout::ClusterIp { total: 64 }] {
+        let reserve = Reserve::of(all, 3, layout);
         let buckets: BucketSet = NodeId::all().flat_map(|node| reserve.buckets(node).to_vec()).collect();
         assert_eq!(buckets.len(), BUCKETS, "64 times 16, and none twice");
     }
     let one = NodeSet::EMPTY.with(NodeId::from_index(2).unwrap());
-    let alone = Reserve::of(one, 3, Mapping::Balanced);
+    let alone = Reserve::of(one, 3, Layout::Balanced);
     assert_eq!(alone.buckets(NodeId::from_index(1).unwrap()), []);
     assert_eq!(alone.buckets(NodeId::from_index(2).unwrap()).len(), RESERVED);
 }
@@ -423,11 +423,11 @@ fn reserves_do_not_overlap_and_depend_on_nothing_that_changes() {
 fn a_pinned_node_that_leaves_moves_what_it_had_and_its_reserve_falls_on_all() {
     for n in [3, 4, 8, 16] {
         let pinned: NodeSet = NodeId::all().take(n).collect();
-        let (mut moved, mut needed, mut heirs) = (0, 0, 0);
+        let (mut moved, mut needed, mut takers) = (0, 0, 0);
         for seed in 0..6 {
-            let reserve = Reserve::of(pinned, seed, Mapping::Balanced);
+            let reserve = Reserve::of(pinned, seed, Layout::Balanced);
             let of =
-                |cluster: &[u16]| Table::compute_reserved(&nodes(cluster), seed, Mapping::Balanced, &reserve);
+                |cluster: &[u16]| Table::compute_reserved(&nodes(cluster), seed, Layout::Balanced, &reserve);
             let all = of(&equal(n));
             for leaver in 0..n {
                 let rest = of(&without(&equal(n), leaver));
@@ -436,20 +436,20 @@ fn a_pinned_node_that_leaves_moves_what_it_had_and_its_reserve_falls_on_all() {
                 let own = reserve.buckets(NodeId::from_index(leaver).unwrap());
                 let owners: std::collections::BTreeSet<_> =
                     own.iter().map(|&bucket| rest.owner(bucket)).collect();
-                heirs += owners.len();
+                takers += owners.len();
             }
         }
-        let (ratio, heirs) = (moved as f64 / needed as f64, heirs as f64 / (6 * n) as f64);
+        let (ratio, takers) = (moved as f64 / needed as f64, takers as f64 / (6 * n) as f64);
         assert!((1.0..=1.10).contains(&ratio), "N={n}: {ratio:.3}");
-        assert!(heirs >= (n - 1).min(RESERVED) as f64 * 0.6, "N={n}: {heirs:.1} heirs of {}", n - 1);
+        assert!(takers >= (n - 1).min(RESERVED) as f64 * 0.6, "N={n}: {takers:.1} take over of {}", n - 1);
     }
 }
 
 #[test]
 fn a_node_of_little_weight_has_its_reserve_all_the_same() {
-    let reserve = Reserve::of(NodeSet::EMPTY.with(NodeId::from_index(0).unwrap()), 1, Mapping::Balanced);
-    let table = Table::compute_reserved(&nodes(&[1, 10_000]), 1, Mapping::Balanced, &reserve);
+    let reserve = Reserve::of(NodeSet::EMPTY.with(NodeId::from_index(0).unwrap()), 1, Layout::Balanced);
+    let table = Table::compute_reserved(&nodes(&[1, 10_000]), 1, Layout::Balanced, &reserve);
     assert_eq!(table.owned_by(NodeId::from_index(0).unwrap()).len(), RESERVED);
-    let table = Table::compute_reserved(&nodes(&[0, 100]), 1, Mapping::Balanced, &reserve);
+    let table = Table::compute_reserved(&nodes(&[0, 100]), 1, Layout::Balanced, &reserve);
     assert_eq!(table.owned_by(NodeId::from_index(0).unwrap()).len(), 0, "none without any weight");
 }

@@ -2,8 +2,8 @@
 
 use super::receiver;
 use onevip_core::beat::{Incarnation, Receiver};
-use onevip_core::membership::{Config, Engine, Failback, Family, Mutation, Output, Timing};
-use onevip_core::{BucketSet, Mapping, NodeId, NodeSet, Time, Weight};
+use onevip_core::membership::{Engine, EngineConfig, Failback, Family, Mutation, Output, Timing};
+use onevip_core::{BucketSet, Layout, NodeId, NodeSet, Time, Weight};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -21,12 +21,12 @@ struct Node {
 
 impl Node {
     fn start(number: u8, incarnation: u32, now: Time) -> Self {
-        let config = Config {
+        let config = EngineConfig {
             me: node(number),
             host: u32::from(number),
             nodes: [node(1), node(2)].into_iter().collect::<NodeSet>(),
             weight: Weight::NORMAL,
-            mapping: Mapping::Balanced,
+            layout: Layout::Balanced,
             pinned: NodeSet::EMPTY,
             seed: 0,
             failback: Failback::Idle,
@@ -63,7 +63,7 @@ impl Node {
             }
         }
         // Somebody else's frames always arrive on this LAN.
-        self.engine.others_arrive(now);
+        self.engine.frames_arrive(now);
         self.engine.timeout(now);
         self.carry_out()
     }

@@ -1,6 +1,6 @@
 //! `onevip ban`, `unban` and `bans`, and what other nodes ask about bans.
 
-use super::list::BanList;
+use super::list::NodeBans;
 use super::replication::{AskBans, BansChanged};
 use super::wire::{BanRequest, ListedBan};
 use crate::base::beat_loop::BeatLoopHandle;
@@ -44,7 +44,7 @@ impl Request for ListBans {
 }
 
 /// Carry out the commands of this room.
-pub fn handlers(list: &Arc<BanList>, current: &Current, beat_loop: &BeatLoopHandle) -> Vec<Handler> {
+pub fn handlers(list: &Arc<NodeBans>, current: &Current, beat_loop: &BeatLoopHandle) -> Vec<Handler> {
     let [ban, unban, listed] = std::array::from_fn(|_| Arc::clone(list));
     let reach = Reach { current: current.clone(), beat_loop: beat_loop.clone() };
     let of_unban = reach.clone();
@@ -59,7 +59,7 @@ pub fn handlers(list: &Arc<BanList>, current: &Current, beat_loop: &BeatLoopHand
 }
 
 /// Answer other nodes.
-pub fn answerers(list: &Arc<BanList>) -> Vec<QuestionHandler> {
+pub fn answerers(list: &Arc<NodeBans>) -> Vec<QuestionHandler> {
     let (asked, hints) = (Arc::clone(list), Arc::clone(list));
     vec![
         QuestionHandler::new(move |_, AskBans { epoch, after }| Ok(asked.changes(epoch, after))),

@@ -12,7 +12,7 @@ use crate::events::record::Record;
 use anyhow::{Context, bail};
 use onevip_config::{Config, EventKind};
 use onevip_core::Prefix;
-use onevip_core::bans::{Book, Entry, Stamp};
+use onevip_core::bans::{BanList, Entry, Stamp};
 use onevip_core::{NodeId, Time};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -25,7 +25,7 @@ const PART: usize = 2000;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A node's list of bans, and what it is for.
-pub struct BanList {
+pub struct NodeBans {
     state: Mutex<State>,
     wake: Sender<Wake>,
     dir: PathBuf,
@@ -35,7 +35,7 @@ pub struct BanList {
 }
 
 struct State {
-    book: Book,
+    list: BanList,
     kernel: onevip_bpf::Bans,
     config: Config,
     never: Never,
@@ -47,7 +47,7 @@ fn clock_ms() -> u64 {
     unix_time().as_millis() as u64
 }
 
-impl BanList {
+impl NodeBans {
     /// Takes over what was stored, and what the kernel part keeps out already. `wake` wakes the thread that replicates.
     pub fn new(
         config: &Config,
@@ -58,21 +58,21 @@ impl BanList {
         wake: Sender<Wake>,
     ) -> Self {
         let now = now();
-        let mut book = Book::new(me);
+        let mut list = BanList::new(me);
         match store::load(dir, now, clock_ms()) {
             Ok(stored) => stored.into_iter().for_each(|(prefix, entry)| {
-                let _ = book.merge(prefix, entry, now);
+                let _ = list.merge(prefix, entry, now);
             }),
             Err(error) => tracing::error!("bans of an earlier time are lost: {error:#}"),
         }
-        let stored = book.number();
+        let stored = list.number();
         // Banned just before the daemon died, and not stored yet.
         for (prefix, stop) in kernel.known() {
-            if book.get(prefix).is_none() && stop.openings_until > now {
+            if list.get(prefix).is_none() && stop.openings_until > now {
                 let stamp = Stamp { time_ms: 0, node: me };
                 let spares_sessions = stop.everything_until <= now;
                 let reason = "found in the kernel part".to_owned();
-                book.merge(
+                list.merge(
                     *prefix,
                     Entry { stamp, until: stop.openings_until, spares_sessions, reason },
                     now,
@@ -80,7 +80,7 @@ impl BanList {
             }
         }
         let state =
-            State { book, kernel, config: config.clone(), never: Never::new(config), looked: now, stored };
+            State { list, kernel, config: config.clone(), never: Never::new(config), looked: now, stored };
         let (state, dir) = (Mutex::new(state), dir.to_owned());
         let this = Self { state, wake, dir, bus, epoch: clock_ms() ^ now.nanos() };
         this.state().carry_out_all(now);
@@ -100,7 +100,7 @@ impl BanList {
             bail!("{prefix} is not banned: {why}");
         }
         let how_long = order.seconds.map(Duration::from_secs);
-        state.book.ban(prefix, how_long, order.keep_sessions, &order.reason, (now, clock_ms()))?;
+        state.list.ban(prefix, how_long, order.keep_sessions, &order.reason, (now, clock_ms()))?;
         state.carry_out(&prefix, now).context("noted, but not carried out")?;
         let words = ban_words(&prefix, how_long, &order.reason);
         drop(state);
@@ -116,11 +116,11 @@ impl BanList {
     pub fn unban(&self, prefix: &str) -> anyhow::Result<(bool, String)> {
         let prefix: Prefix = prefix.parse()?;
         let (mut state, now) = (self.state(), now());
-        let lifted = state.book.lift(prefix, (now, clock_ms()));
+        let lifted = state.list.lift(prefix, (now, clock_ms()));
         if lifted {
             state.carry_out(&prefix, now)?;
         }
-        let covering = state.book.covering(&prefix, now).map(|(wider, _)| wider);
+        let covering = state.list.covering(&prefix, now).map(|(wider, _)| wider);
         drop(state);
         if lifted {
             self.tell(EventKind::Unbanned, None, format!("{prefix} is not banned any more"));
@@ -148,20 +148,20 @@ impl BanList {
                 ignored: state.never.why_not(prefix),
             }
         };
-        state.book.in_force(now).map(listed).collect()
+        state.list.in_force(now).map(listed).collect()
     }
 
     /// What changed since the change of this number, for a node that knows so much of this life of the daemon.
     pub fn changes(&self, epoch: u64, after: u64) -> NewBans {
         let (state, now) = (self.state(), now());
-        let (changes, upto) = state.book.changes(if epoch == self.epoch { after } else { 0 }, PART);
+        let (changes, upto) = state.list.changes(if epoch == self.epoch { after } else { 0 }, PART);
         let bans = changes.iter().map(|(prefix, entry)| BanRecord::of(prefix, entry, now)).collect();
-        NewBans { epoch: self.epoch, upto, number: state.book.number(), bans }
+        NewBans { epoch: self.epoch, upto, number: state.list.number(), bans }
     }
 
     /// Epoch and number of the newest change.
     pub fn newest(&self) -> (u64, u64) {
-        (self.epoch, self.state().book.number())
+        (self.epoch, self.state().list.number())
     }
 
     /// Another node says that something is new there.
@@ -173,9 +173,9 @@ impl BanList {
     pub fn take_in(&self, from: NodeId, told: Vec<BanRecord>) {
         let (mut state, now) = (self.state(), now());
         for (prefix, entry) in told.into_iter().filter_map(|told| told.read(now, Duration::ZERO)) {
-            let was = state.book.get(&prefix).is_some_and(|known| known.is_in_force(now));
+            let was = state.list.get(&prefix).is_some_and(|known| known.is_in_force(now));
             let (until, reason) = (entry.until, entry.reason.clone());
-            if !state.book.merge(prefix, entry, now) {
+            if !state.list.merge(prefix, entry, now) {
                 continue;
             }
             if let Err(error) = state.carry_out(&prefix, now) {
@@ -197,7 +197,7 @@ impl BanList {
     /// Ends what has run out, and stores what has changed. To be called about once a second.
     pub fn tick(&self) {
         let (mut state, now) = (self.state(), now());
-        for prefix in state.book.expire(now) {
+        for prefix in state.list.expire(now) {
             if let Err(error) = state.carry_out(&prefix, now) {
                 tracing::error!("{error:#}");
             }
@@ -205,11 +205,11 @@ impl BanList {
         if now.since(state.looked) > LOOK_EVERY {
             state.look_again(now);
         }
-        let number = state.book.number();
+        let number = state.list.number();
         if number == state.stored {
             return;
         }
-        let all = state.book.changes(0, usize::MAX).0;
+        let all = state.list.changes(0, usize::MAX).0;
         drop(state);
         let told = all.iter().map(|(prefix, entry)| BanRecord::of(prefix, entry, now)).collect();
         match store::save(&self.dir, told, now, clock_ms()) {
@@ -228,7 +228,7 @@ impl BanList {
     }
 }
 
-impl Reload for BanList {
+impl Reload for NodeBans {
     fn prepare<'a>(&'a self, _old: &'a Configured, new: &'a Configured) -> anyhow::Result<Apply<'a>> {
         Ok(Box::new(|| {
             let mut state = self.state();
@@ -243,8 +243,8 @@ impl State {
     /// Brings the kernel part up to date about everything that lies in a prefix.
     fn carry_out(&mut self, prefix: &Prefix, now: Time) -> anyhow::Result<()> {
         let mut outcome = Ok(());
-        for prefix in self.book.within(prefix) {
-            let stop = self.book.stop(&prefix, now, |wider| self.never.why_not(wider).is_none());
+        for prefix in self.list.within(prefix) {
+            let stop = self.list.stop(&prefix, now, |wider| self.never.why_not(wider).is_none());
             let done = match stop {
                 Some(stop) => self.kernel.put(&prefix, stop),
                 None => self.kernel.remove(&prefix),
@@ -256,7 +256,7 @@ impl State {
 
     /// Brings the kernel part up to date about everything.
     fn carry_out_all(&mut self, now: Time) {
-        self.book.expire(now);
+        self.list.expire(now);
         for world in ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok()) {
             if let Err(error) = self.carry_out(&world, now) {
                 tracing::error!("{error:#}");

@@ -5,7 +5,7 @@
 //! other per second, and whoever comes back into hearing at once: what a lost word, or a node that was away, missed is
 //! made up for.
 
-use super::list::BanList;
+use super::list::NodeBans;
 use super::wire::BanRecord;
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::rpc::message::Question;
@@ -86,7 +86,7 @@ impl Question for BansChanged {
 }
 
 /// Replicates bans until told to stop, to and from the nodes that the beat loop hears.
-pub fn run(list: &BanList, wakes: &Receiver<Wake>, rpc: &RpcHandle, me: NodeId, beat_loop: &BeatLoopHandle) {
+pub fn run(list: &NodeBans, wakes: &Receiver<Wake>, rpc: &RpcHandle, me: NodeId, beat_loop: &BeatLoopHandle) {
     let mut replicator = Replicator { list, rpc, me, known: HashMap::new(), asked: NodeSet::EMPTY, turn: 0 };
     let mut next_tick = Instant::now();
     let mut telling: Option<Instant> = None;
@@ -123,7 +123,7 @@ pub fn run(list: &BanList, wakes: &Receiver<Wake>, rpc: &RpcHandle, me: NodeId, 
 }
 
 struct Replicator<'a> {
-    list: &'a BanList,
+    list: &'a NodeBans,
     rpc: &'a RpcHandle,
     me: NodeId,
     /// Up to which change of which life of its daemon each node was heard out.

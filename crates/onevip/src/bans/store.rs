@@ -74,13 +74,13 @@ pub fn load(dir: &Path, now: Time, clock_ms: u64) -> anyhow::Result<Vec<(Prefix,
 mod tests {
     use super::*;
     use onevip_core::NodeId;
-    use onevip_core::bans::Book;
+    use onevip_core::bans::BanList;
 
     #[test]
     fn what_was_stored_is_there_again_for_as_long_as_was_left() {
         let dir = std::env::temp_dir().join(format!("onevip-bans-{}", std::process::id()));
         let now = Time::from_nanos(5_000_000_000_000);
-        let mut book = Book::new(NodeId::new(1).unwrap());
+        let mut book = BanList::new(NodeId::new(1).unwrap());
         let hour = Duration::from_secs(3600);
         book.ban("192.0.2.1".parse().unwrap(), Some(hour), false, "x", (now, 1_000_000)).unwrap();
         book.ban("192.0.2.2".parse().unwrap(), None, true, "", (now, 1_000_000)).unwrap();

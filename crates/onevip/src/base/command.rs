@@ -1,7 +1,7 @@
 //! What threads of the daemon tell each other: orders to the beat loop and the neighbour probe, and notices for people.
 
 use onevip_core::beat::{Facts, Health, Incarnation, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Event, Status, View};
+use onevip_core::membership::{EngineConfig, EngineStatus, Event, PeerCheckView};
 use onevip_core::{BucketSet, NodeId, NodeSet, Time};
 use onevip_host::frames::Route;
 use onevip_host::link_activity::LinkActivity;
@@ -87,7 +87,7 @@ pub enum Command {
         suspects: NodeSet,
     },
     /// Say what the peer check has to know, by index of the VIP.
-    View(mpsc::Sender<Vec<(usize, View)>>),
+    View(mpsc::Sender<Vec<(usize, PeerCheckView)>>),
     /// Say how things stand.
     Report(mpsc::Sender<Vec<VipReport>>),
     /// Hand over and stop.
@@ -97,7 +97,7 @@ pub enum Command {
 /// How a VIP stands in the eyes of the beat loop.
 pub struct VipReport {
     /// The membership; `None` where it is static.
-    pub membership: Option<Status>,
+    pub membership: Option<EngineStatus>,
     /// Beats that were received and rejected, by reason, since the loop began.
     pub rejected: Vec<(&'static str, u64)>,
     /// Beats that were received and believed, second copies included.

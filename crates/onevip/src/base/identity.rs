@@ -4,7 +4,7 @@ use super::plan::{Plan, VipPlan};
 use super::{incarnation, keys};
 use onevip_config::Config;
 use onevip_core::beat::{Incarnation, Keyring, Sealer};
-use onevip_core::letter::Post;
+use onevip_core::rpc::Endpoint;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
@@ -26,10 +26,10 @@ impl Identity {
         Ok(Self { keyring: keyring(config)?, incarnation: incarnation::next(state_dir)? })
     }
 
-    /// Writes and opens this node's messages at one VIP.
-    pub fn post(&self, config: &Config, plan: &Plan, vip: &VipPlan) -> Post {
+    /// Seals and opens this node's messages at one VIP.
+    pub fn endpoint(&self, config: &Config, plan: &Plan, vip: &VipPlan) -> Endpoint {
         let names = (config.cluster.as_str(), vip.vip.name.as_str());
-        Post::new(&self.keyring, names, plan.node.id, host_number(vip), self.incarnation)
+        Endpoint::new(&self.keyring, names, plan.node.id, host_number(vip), self.incarnation)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use crate::bans;
-use crate::bans::list::BanList;
+use crate::bans::list::NodeBans;
 use crate::bans::replication::{self, Wake};
 use crate::base::paths::Paths;
 use crate::base::supervisor::Supervisor;
@@ -39,7 +39,7 @@ pub(super) struct Features {
     config_file: PathBuf,
     control: PathBuf,
     collector: Arc<Collector>,
-    bans: Arc<BanList>,
+    bans: Arc<NodeBans>,
     wake: Sender<Wake>,
     wakes: Receiver<Wake>,
     counts: Arc<Counts>,
@@ -82,7 +82,7 @@ impl Features {
         let (wake, wakes) = channel();
         let me = configured.plan.node.id;
         let bus = shared.bus.clone();
-        let bans = BanList::new(&configured.config, me, kernel.bans()?, &paths.state_dir, bus, wake.clone());
+        let bans = NodeBans::new(&configured.config, me, kernel.bans()?, &paths.state_dir, bus, wake.clone());
         let bans = Arc::new(bans);
         let counts = Arc::new(Counts::new(current.clone(), kernel.sources(), kernel.words()));
         let orders = Arc::new(Orders::new(current.clone(), beat_loop.clone()));

@@ -110,7 +110,9 @@ impl BeatLoop {
                     self.for_each_engine(|engine| engine.kernel_answered(now, node))
                 }
                 Command::KernelSpoke(node) => self.for_each_engine(|engine| engine.kernel_spoke(now, node)),
-                Command::AskAnew(nodes) => self.for_each_engine(|engine| engine.ask_anew(now, nodes)),
+                Command::AskAnew(nodes) => {
+                    self.for_each_engine(|engine| engine.addresses_changed(now, nodes))
+                }
                 Command::Forget(node, to) => {
                     let forgotten = std::cell::Cell::new(0);
                     self.for_each_engine(|engine| {
@@ -120,7 +122,7 @@ impl BeatLoop {
                     let _ = to.send(forgotten.get());
                 }
                 Command::BeginAnew(incarnation) => {
-                    self.for_each_engine(|engine| engine.begin_anew(now, incarnation));
+                    self.for_each_engine(|engine| engine.reincarnate(now, incarnation));
                 }
                 Command::Feel { health, percent } => {
                     self.for_each_vip(|vip, outside| vip.feel(now, health, percent, outside));

@@ -81,13 +81,13 @@ impl LivingStart {
 }
 
 /// What the engine of a VIP has to know.
-pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership::Config {
-    membership::Config {
+pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership::EngineConfig {
+    membership::EngineConfig {
         me: plan.node.id,
         host: host_number(vip),
         nodes: vip.vip.nodes,
         weight: Weight::new(vip.vip.weight_of(&plan.node)).unwrap_or(Weight::NORMAL),
-        mapping: vip.vip.table_mapping(),
+        layout: vip.vip.table_mapping(),
         pinned: vip.vip.pinned(),
         seed: vip.vip.seed,
         failback: match config.failback {

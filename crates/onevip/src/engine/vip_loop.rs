@@ -7,7 +7,7 @@ use crate::base::command::{Notice, VipReport};
 use crate::base::mailbox::Mailbox;
 use onevip_bpf::Words;
 use onevip_core::beat::{Facts, Health, Receiver, Sealer};
-use onevip_core::membership::{Config as EngineConfig, Engine, Output, View};
+use onevip_core::membership::{Engine, EngineConfig, Output, PeerCheckView};
 use onevip_core::{Bucket, BucketSet, Flags, NodeId, Time, Weight};
 use onevip_host::frames::{Arrived, FrameSender, Route};
 use onevip_host::link_activity::LinkActivity;
@@ -242,10 +242,10 @@ impl VipLoop {
     }
 
     /// What the peer check has to know; none where membership is static.
-    pub fn view(&self) -> Option<View> {
+    pub fn view(&self) -> Option<PeerCheckView> {
         match &self.decider {
             Decider::Static { .. } => None,
-            Decider::Living(living) => Some(living.engine.witness_view()),
+            Decider::Living(living) => Some(living.engine.peer_check_view()),
         }
     }
 
@@ -346,10 +346,10 @@ fn shedding(config: &EngineConfig, percent: u8) -> EngineConfig {
 impl Living {
     /// Finds out whether anything arrives, while the engine wants to know: of itself, or because somebody was asked.
     fn listen(&mut self, now: Time, probe: &Mailbox<ProbeRequest>) {
-        if !self.engine.doubts_its_ears(now) {
+        if !self.engine.doubts_reception(now) {
             self.activity.rest();
         } else if self.activity.anything_arrives() {
-            self.engine.others_arrive(now);
+            self.engine.frames_arrive(now);
         } else if self.activity.want_probe(now, self.config.timing.beat) {
             probe.send(ProbeRequest::Hosts);
         }

@@ -1,7 +1,7 @@
 //! Whether other nodes answer their clients, seen from here.
 //!
 //! A node may answer beats and nobody else. Its peers hear the same clients as it does, so they see that these get nothing
-//! ([`onevip_core::witness`]). That alone proves nothing: clients lie, or never answer. So whoever is suspicious asks the node
+//! ([`onevip_core::peer_check`]). That alone proves nothing: clients lie, or never answer. So whoever is suspicious asks the node
 //! itself, as a client would ([`check`]), at the node's own address. What comes of it goes into the beats,
 //! where all votes are counted. One thread ([`watch`]); the beat loop only hands over what it knows, and takes the votes.
 //!

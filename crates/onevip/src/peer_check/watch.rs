@@ -9,8 +9,8 @@ use crate::base::command::{Command, Notice};
 use crate::base::plan::{Plan, VipPlan};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_config::Config;
-use onevip_core::membership::View;
-use onevip_core::witness::{Owners, Sampler, Tally, judge};
+use onevip_core::membership::PeerCheckView;
+use onevip_core::peer_check::{Claimers, ClientCounters, Sampler, count_clients};
 use onevip_core::{BucketSet, NodeId, NodeSet};
 use onevip_health::monitor;
 use onevip_health::sshd::check::CheckPace;
@@ -40,7 +40,7 @@ pub struct VipWatch {
     pace: CheckPace,
     /// The others that can be asked.
     others: Vec<Peer>,
-    owners: Owners,
+    owners: Claimers,
     sampler: Sampler,
     sampled: BucketSet,
     /// What the beat loop was told: about whom we have a say, and against whom.
@@ -89,7 +89,7 @@ impl VipWatch {
             port,
             pace: monitor::pace(&config.health),
             others: others.filter_map(way).collect(),
-            owners: Owners::default(),
+            owners: Claimers::default(),
             sampler: Sampler::default(),
             sampled: BucketSet::EMPTY,
             said: (NodeSet::EMPTY, NodeSet::EMPTY),
@@ -97,7 +97,7 @@ impl VipWatch {
     }
 
     /// Looks at what clients show.
-    fn look(&mut self, view: &View, tools: &PeerCheckTools, beat_loop: &BeatLoopHandle) {
+    fn look(&mut self, view: &PeerCheckView, tools: &PeerCheckTools, beat_loop: &BeatLoopHandle) {
         let now = boot_now();
         self.owners.update(now, &view.claims);
         let sampled = self.sampler.choose(&self.owners.foreign());
@@ -106,7 +106,7 @@ impl VipWatch {
             beat_loop.send(Command::Sample { vip: self.vip, buckets: Box::new(sampled) });
         }
         let seen = tools.flows.look(now).filter(|(vip, _)| *vip == self.vip).map(|(_, seen)| seen);
-        let counted = judge(now, seen, &self.owners, self.port, self.pace.timeout);
+        let counted = count_clients(now, seen, &self.owners, self.port, self.pace.timeout);
         for other in &mut self.others {
             other.doubt = doubt(counted.get(&other.node), view.suspected.contains(other.node));
             let judges = sits(self.me, other.node, view) && view.serving.contains(other.node);
@@ -212,7 +212,7 @@ impl Peer {
 }
 
 /// Why a node should be asked, if it should.
-fn doubt(counts: Option<&Tally>, suspected: bool) -> Option<String> {
+fn doubt(counts: Option<&ClientCounters>, suspected: bool) -> Option<String> {
     match counts {
         Some(counts) if counts.suspicious => {
             Some(format!("{} of {} clients got no answer", counts.unserved, counts.clients))
@@ -223,7 +223,7 @@ fn doubt(counts: Option<&Tally>, suspected: bool) -> Option<String> {
 }
 
 /// Whether `me` is among those who judge `node`: the first of the living after it, in the order of their numbers, round.
-fn sits(me: NodeId, node: NodeId, view: &View) -> bool {
+fn sits(me: NodeId, node: NodeId, view: &PeerCheckView) -> bool {
     let others = view.alive.without(node);
     let after = others.iter().filter(|other| *other > node);
     let before = others.iter().filter(|other| *other < node);
@@ -274,7 +274,7 @@ pub fn run(
 }
 
 /// What the beat loop knows; nothing while it does not answer.
-fn views(beat_loop: &BeatLoopHandle) -> Vec<(usize, View)> {
+fn views(beat_loop: &BeatLoopHandle) -> Vec<(usize, PeerCheckView)> {
     let (to, answer) = mpsc::channel();
     beat_loop.send(Command::View(to));
     answer.recv_timeout(PATIENCE).unwrap_or_default()
@@ -319,21 +319,21 @@ mod tests {
     #[test]
     fn the_next_five_of_the_living_judge_a_node() {
         let nodes: NodeSet = [1, 3, 4, 5, 7, 8, 9].into_iter().map(node).collect();
-        let view = View { alive: nodes, heard: nodes, serving: nodes, ..View::default() };
+        let view = PeerCheckView { alive: nodes, heard: nodes, serving: nodes, ..PeerCheckView::default() };
         let judges = |of: u8| -> Vec<u8> {
             nodes.iter().filter(|me| *me != node(of) && sits(*me, node(of), &view)).map(NodeId::get).collect()
         };
         assert_eq!(judges(1), [3, 4, 5, 7, 8]);
         assert_eq!(judges(7), [1, 3, 4, 8, 9]);
-        let silent = View { heard: nodes.without(node(7)), ..view };
+        let silent = PeerCheckView { heard: nodes.without(node(7)), ..view };
         assert!(!sits(node(8), node(7), &silent), "who does not hear it has no say");
     }
 
     #[test]
     fn doubts_are_told_in_numbers() {
-        let counts = Tally { clients: 9, unserved: 7, suspicious: true };
+        let counts = ClientCounters { clients: 9, unserved: 7, suspicious: true };
         assert_eq!(doubt(Some(&counts), false).as_deref(), Some("7 of 9 clients got no answer"));
-        assert_eq!(doubt(Some(&Tally { suspicious: false, ..counts }), false), None);
+        assert_eq!(doubt(Some(&ClientCounters { suspicious: false, ..counts }), false), None);
         assert!(doubt(None, true).is_some());
     }
 }

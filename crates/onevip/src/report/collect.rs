@@ -244,7 +244,7 @@ impl Glance<'_> {
         &self,
         index: usize,
         vip: &onevip_config::Vip,
-        engine: Option<&membership::Status>,
+        engine: Option<&membership::EngineStatus>,
     ) -> Vec<NodeStatus> {
         let table = match engine {
             None => self.config.full_table(vip),
@@ -316,7 +316,7 @@ impl Glance<'_> {
     }
 
     /// Why this node takes no share, in words.
-    fn why_out(&self, engine: &membership::Status) -> Option<String> {
+    fn why_out(&self, engine: &membership::EngineStatus) -> Option<String> {
         let words = why_out(engine.why_out?).to_owned();
         if engine.why_out != Some(membership::WhyOut::VotedOut) || engine.votes.against.is_empty() {
             return Some(words);
@@ -348,7 +348,7 @@ impl Glance<'_> {
 }
 
 /// What the pattern of silence suggests. Beats take the way of client traffic; ARP does not, where a switch snoops.
-fn hint(engine: &membership::Status, delivery: Delivery) -> Option<&'static str> {
+fn hint(engine: &membership::EngineStatus, delivery: Delivery) -> Option<&'static str> {
     let known = engine.peers.iter().filter(|peer| peer.in_file);
     let (mut silent, mut answering) = (0, 0);
     for peer in known.clone() {
@@ -371,7 +371,7 @@ fn hint(engine: &membership::Status, delivery: Delivery) -> Option<&'static str>
 
 fn membership(
     report: &VipReport,
-    engine: &membership::Status,
+    engine: &membership::EngineStatus,
     delivery: Delivery,
     why_out: Option<String>,
 ) -> MembershipStatus {

@@ -11,7 +11,7 @@ use crate::base::interfaces::Interfaces;
 use anyhow::Context;
 use onevip_core::NodeId;
 use onevip_core::beat::{Incarnation, Keyring};
-use onevip_core::letter::{Kind, Letter, Post, TEXT_MAX};
+use onevip_core::rpc::{Endpoint, Message, MessageKind, TEXT_MAX};
 use onevip_host::frames::FrameSender;
 use std::collections::{HashMap, VecDeque};
 use std::marker::PhantomData;
@@ -73,11 +73,11 @@ pub struct RpcHandle {
 impl RpcHandle {
     /// Whether this payload is a message; one for this node is put through, unless too many wait. Never waits.
     pub fn takes(&self, vip: usize, payload: &[u8]) -> bool {
-        if onevip_core::letter::may_be_for(self.me, payload) {
+        if onevip_core::rpc::may_be_for(self.me, payload) {
             // Whoever wrote it asks again.
             let _ = self.queue.try_send(RpcCommand::Arrived { vip, payload: payload.to_vec() });
         }
-        onevip_core::letter::is_letter(payload)
+        onevip_core::rpc::is_message(payload)
     }
 
     /// Tells it something, and waits until there is room; false when it has ended.
@@ -169,7 +169,7 @@ pub struct RpcTransport {
 
 /// What belongs to one VIP.
 struct Channel {
-    post: Post,
+    endpoint: Endpoint,
     nodes: onevip_core::NodeSet,
 }
 
@@ -206,8 +206,8 @@ impl RpcTransport {
     ) -> anyhow::Result<Self> {
         let (config, plan) = (&configured.config, &configured.plan);
         let channels = plan.vips.iter().map(|vip| {
-            let post = identity.post(config, plan, vip);
-            Channel { post, nodes: vip.vip.nodes }
+            let endpoint = identity.endpoint(config, plan, vip);
+            Channel { endpoint, nodes: vip.vip.nodes }
         });
         Ok(Self {
             commands,
@@ -233,7 +233,7 @@ impl RpcTransport {
                 Ok(RpcCommand::Ask { node, question, to }) => self.ask(node, question, to),
                 Ok(RpcCommand::Rekey(keyring)) => self.rekey(&keyring),
                 Ok(RpcCommand::BeginAnew(incarnation)) => {
-                    self.channels.iter_mut().for_each(|channel| channel.post.begin_anew(incarnation));
+                    self.channels.iter_mut().for_each(|channel| channel.endpoint.reincarnate(incarnation));
                 }
                 Ok(RpcCommand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -244,7 +244,7 @@ impl RpcTransport {
 
     fn rekey(&mut self, keyring: &Keyring) {
         for (channel, vip) in self.channels.iter_mut().zip(&self.names.1) {
-            channel.post.rekey(keyring, (&self.names.0, vip));
+            channel.endpoint.rekey(keyring, (&self.names.0, vip));
         }
     }
 
@@ -253,7 +253,7 @@ impl RpcTransport {
         let refusal = match (vip, random()) {
             (Some(vip), Some(id)) if text.len() <= TEXT_MAX && self.open.len() < OPEN_MAX => {
                 let now = Instant::now();
-                self.write(vip, node, id, Kind::Question { page: 0 }, &text);
+                self.write(vip, node, id, MessageKind::Request { page: 0 }, &text);
                 let (ask_again, give_up) = (now + ASK_AGAIN, now + GIVE_UP);
                 let open = Open { node, vip, text, pages: Vec::new(), total: None, ask_again, give_up, to };
                 self.open.insert(id, open);
@@ -266,9 +266,9 @@ impl RpcTransport {
         let _ = to.send((node, Err(refusal.to_owned())));
     }
 
-    fn write(&mut self, vip: usize, node: NodeId, id: u64, kind: Kind, text: &[u8]) {
+    fn write(&mut self, vip: usize, node: NodeId, id: u64, kind: MessageKind, text: &[u8]) {
         let Some(channel) = self.channels.get_mut(vip) else { return };
-        let sealed = channel.post.seal(node, id, kind, text);
+        let sealed = channel.endpoint.seal(node, id, kind, text);
         for route in &self.interfaces.routes(vip) {
             // By each family, since a switch may withhold one of them; a second copy is returned unread, and what none
             // takes now is asked for again.
@@ -278,55 +278,61 @@ impl RpcTransport {
 
     fn arrived(&mut self, vip: usize, payload: &[u8], answer: &impl Fn(NodeId, &[u8]) -> Vec<u8>) {
         let Some(channel) = self.channels.get_mut(vip) else { return };
-        match channel.post.open(payload) {
-            Ok(letter) => match letter.kind {
-                Kind::Question { page } => self.answer(vip, &letter, page, answer),
-                Kind::Page { page, pages } => self.page(&letter, page, pages),
+        match channel.endpoint.open(payload) {
+            Ok(message) => match message.kind {
+                MessageKind::Request { page } => self.answer(vip, &message, page, answer),
+                MessageKind::Response { page, pages } => self.page(&message, page, pages),
             },
             Err(why) => tracing::debug!("a message was returned: {why}"),
         }
     }
 
     /// Sends the page of the answer that is wanted; makes the answer first, if it is the first time.
-    fn answer(&mut self, vip: usize, letter: &Letter, page: u16, answer: &impl Fn(NodeId, &[u8]) -> Vec<u8>) {
+    fn answer(
+        &mut self,
+        vip: usize,
+        message: &Message,
+        page: u16,
+        answer: &impl Fn(NodeId, &[u8]) -> Vec<u8>,
+    ) {
         let now = Instant::now();
         self.kept.retain(|kept| kept.until > now);
-        if !self.pages.grant(letter.from, now) {
+        if !self.pages.grant(message.from, now) {
             return;
         }
-        let known = self.kept.iter().position(|kept| kept.asker == letter.from && kept.id == letter.id);
+        let known = self.kept.iter().position(|kept| kept.asker == message.from && kept.id == message.id);
         if known.is_none() {
-            if page > 0 || !self.answers.grant(letter.from, now) {
+            if page > 0 || !self.answers.grant(message.from, now) {
                 return;
             }
-            let text = answer(letter.from, &letter.text);
+            let text = answer(message.from, &message.text);
             self.kept.truncate(KEPT_MAX - 1);
-            self.kept.push_front(Kept { asker: letter.from, id: letter.id, text, until: now + KEPT_FOR });
+            self.kept.push_front(Kept { asker: message.from, id: message.id, text, until: now + KEPT_FOR });
         }
         let text = &self.kept[known.unwrap_or(0)].text;
         // An answer has at most ANSWER_MAX bytes, so its pages can be counted.
         let pages = text.len().div_ceil(TEXT_MAX).max(1) as u16;
         let Some(part) = text.chunks(TEXT_MAX).nth(usize::from(page)).map(<[u8]>::to_vec) else { return };
-        self.write(vip, letter.from, letter.id, Kind::Page { page, pages }, &part);
+        self.write(vip, message.from, message.id, MessageKind::Response { page, pages }, &part);
     }
 
     /// A page that was waited for; asks for the next one.
-    fn page(&mut self, letter: &Letter, page: u16, pages: u16) {
+    fn page(&mut self, message: &Message, page: u16, pages: u16) {
         let now = Instant::now();
-        let Some(open) = self.open.get_mut(&letter.id).filter(|open| open.node == letter.from) else {
+        let Some(open) = self.open.get_mut(&message.id).filter(|open| open.node == message.from) else {
             return;
         };
         let fits = usize::from(page) == open.pages.len() && *open.total.get_or_insert(pages) == pages;
         if !fits || usize::from(pages) * TEXT_MAX > ANSWER_MAX + TEXT_MAX {
             return;
         }
-        open.pages.push(letter.text.clone());
+        open.pages.push(message.text.clone());
         (open.ask_again, open.give_up) = (now + ASK_AGAIN, now + GIVE_UP);
         if open.pages.len() < usize::from(pages) {
             let (vip, node, text) = (open.vip, open.node, open.text.clone());
-            return self.write(vip, node, letter.id, Kind::Question { page: page + 1 }, &text);
+            return self.write(vip, node, message.id, MessageKind::Request { page: page + 1 }, &text);
         }
-        if let Some(open) = self.open.remove(&letter.id) {
+        if let Some(open) = self.open.remove(&message.id) {
             let _ = open.to.send((open.node, Ok(open.pages.concat())));
         }
     }
@@ -344,7 +350,7 @@ impl RpcTransport {
             let (vip, node, text) = (open.vip, open.node, open.text.clone());
             // A question has fewer pages than fit in the number: `page` sees to that.
             let page = open.pages.len() as u16;
-            self.write(vip, node, id, Kind::Question { page }, &text);
+            self.write(vip, node, id, MessageKind::Request { page }, &text);
         }
     }
 }
@@ -401,11 +407,11 @@ mod tests {
     #[test]
     fn messages_are_taken_and_those_for_this_node_kept_until_too_many_wait() {
         let (handle, commands) = handle(node(2));
-        let letter = |to: u8| [b"1ltr".as_slice(), &[0; 10], &[to], &[0; 60]].concat();
+        let message = |to: u8| [b"1ltr".as_slice(), &[0; 10], &[to], &[0; 60]].concat();
         assert!(!handle.takes(0, b"1vip, a beat"));
-        assert!(handle.takes(0, &letter(3)) && commands.try_recv().is_err(), "for somebody else");
+        assert!(handle.takes(0, &message(3)) && commands.try_recv().is_err(), "for somebody else");
         for _ in 0..2 * QUEUE_MAX {
-            assert!(handle.takes(0, &letter(2)));
+            assert!(handle.takes(0, &message(2)));
         }
         assert_eq!(commands.try_iter().count(), QUEUE_MAX);
     }

@@ -133,7 +133,7 @@ fn table(cluster: &Cluster, seed: u32) -> Table {
     let weighted = NodeId::all().zip(cluster).filter(|(_, weight)| **weight > 0);
     let nodes: Vec<(NodeId, Weight)> =
         weighted.filter_map(|(id, &weight)| Some((id, Weight::new(weight)?))).collect();
-    Table::compute(&nodes, seed, onevip_core::Mapping::Balanced)
+    Table::compute(&nodes, seed, onevip_core::Layout::Balanced)
 }
 
 /// How many of the 1024 buckets each node has in our table.

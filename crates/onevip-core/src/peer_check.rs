@@ -1,4 +1,4 @@
-//! Whether a node answers its clients, judged by what its clients send.
+//! The passive peer check: whether a node answers its clients, as what they send shows.
 //!
 //! Every node hears every packet of every client. A client that goes on acknowledging nothing but the SYN-ACK has had
 //! nothing from its server, one that repeats its SYN not even that. From such clues follows a suspicion against the node
@@ -19,7 +19,7 @@ const HALF_OF: usize = 3;
 
 /// How far a connection has got, as its client shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
+pub enum Progress {
     /// One SYN. That says nothing.
     Begun,
     /// The SYN came again: no SYN-ACK reached the client, or it is no client.
@@ -37,7 +37,7 @@ pub enum Stage {
 
 /// One connection of another node's client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sighting {
+pub struct ClientFlow {
     /// Of its client.
     pub bucket: Bucket,
     /// That it goes to.
@@ -47,24 +47,26 @@ pub struct Sighting {
     /// When its SYN came.
     pub begun: Time,
     /// How far it has got.
-    pub stage: Stage,
+    pub progress: Progress,
 }
 
-impl Sighting {
+impl ClientFlow {
     /// Whether the client was served; none while that cannot be told. `patience` is how long the first word may take.
     pub fn is_served(&self, now: Time, patience: Duration) -> Option<bool> {
-        match self.stage {
-            Stage::Served => Some(true),
-            Stage::Begun => None,
-            Stage::Repeated => Some(false),
-            Stage::Open { since, ended } => (ended.unwrap_or(now).since(since) >= patience).then_some(false),
+        match self.progress {
+            Progress::Served => Some(true),
+            Progress::Begun => None,
+            Progress::Repeated => Some(false),
+            Progress::Open { since, ended } => {
+                (ended.unwrap_or(now).since(since) >= patience).then_some(false)
+            }
         }
     }
 }
 
 /// What the clients of one node show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
+pub struct ClientCounters {
     /// Clients of whom it is known whether they were served.
     pub clients: usize,
     /// Those of them who got no answer.
@@ -75,24 +77,24 @@ pub struct Tally {
 
 /// Who has claimed which bucket since when, as far as beats say.
 #[derive(Clone, Debug)]
-pub struct Owners(Vec<(Option<NodeId>, Time)>);
+pub struct Claimers(Vec<(Option<NodeId>, Time)>);
 
-impl Default for Owners {
+impl Default for Claimers {
     fn default() -> Self {
         Self(vec![(None, Time::ZERO); BUCKETS])
     }
 }
 
-impl Owners {
+impl Claimers {
     /// Takes in what everybody else claims now.
     pub fn update(&mut self, now: Time, claims: &[(NodeId, BucketSet)]) {
-        let mut owners = vec![None; BUCKETS];
+        let mut claimers = vec![None; BUCKETS];
         for (node, buckets) in claims {
-            buckets.iter().for_each(|bucket| owners[bucket.index()] = Some(*node));
+            buckets.iter().for_each(|bucket| claimers[bucket.index()] = Some(*node));
         }
-        for (known, owner) in self.0.iter_mut().zip(owners) {
-            if known.0 != owner {
-                *known = (owner, now);
+        for (known, claimer) in self.0.iter_mut().zip(claimers) {
+            if known.0 != claimer {
+                *known = (claimer, now);
             }
         }
     }
@@ -103,14 +105,14 @@ impl Owners {
     }
 
     /// Whose connection it is, if the bucket has been the node's from its beginning.
-    fn of(&self, seen: &Sighting) -> Option<NodeId> {
-        let (owner, since) = self.0[seen.bucket.index()];
-        owner.filter(|_| seen.begun >= since)
+    fn of(&self, seen: &ClientFlow) -> Option<NodeId> {
+        let (claimer, since) = self.0[seen.bucket.index()];
+        claimer.filter(|_| seen.begun >= since)
     }
 }
 
 #[derive(Default)]
-struct Evidence {
+struct Clients {
     served: BTreeSet<u32>,
     /// When the newest connection began that was served.
     newest: Time,
@@ -118,30 +120,32 @@ struct Evidence {
     unserved: BTreeMap<u32, Time>,
 }
 
-impl Evidence {
-    fn tally(&self) -> Tally {
+impl Clients {
+    fn counters(&self) -> ClientCounters {
         // Who was served as well only has a connection that hangs.
         let never = || self.unserved.iter().filter(|(source, _)| !self.served.contains(source));
         let unserved = never().count();
         let clients = unserved + self.served.len();
         let in_a_row = self.unserved.values().filter(|begun| **begun > self.newest).count();
         let suspicious = in_a_row >= IN_A_ROW || unserved >= HALF_OF && unserved * 2 >= clients;
-        Tally { clients, unserved: unserved.max(in_a_row), suspicious }
+        ClientCounters { clients, unserved: unserved.max(in_a_row), suspicious }
     }
 }
 
-/// Judges all nodes by the connections of their clients to `port`.
-pub fn judge(
+/// Counts the clients of all nodes by their connections to `port`.
+pub fn count_clients(
     now: Time,
-    sightings: impl Iterator<Item = Sighting>,
-    owners: &Owners,
+    flows: impl Iterator<Item = ClientFlow>,
+    claimers: &Claimers,
     port: u16,
     patience: Duration,
-) -> BTreeMap<NodeId, Tally> {
-    let mut evidence: BTreeMap<NodeId, Evidence> = BTreeMap::new();
-    for seen in sightings.filter(|seen| seen.port == port && now.since(seen.begun) < WINDOW) {
-        let (Some(node), Some(served)) = (owners.of(&seen), seen.is_served(now, patience)) else { continue };
-        let about = evidence.entry(node).or_default();
+) -> BTreeMap<NodeId, ClientCounters> {
+    let mut clients_of: BTreeMap<NodeId, Clients> = BTreeMap::new();
+    for seen in flows.filter(|seen| seen.port == port && now.since(seen.begun) < WINDOW) {
+        let (Some(node), Some(served)) = (claimers.of(&seen), seen.is_served(now, patience)) else {
+            continue;
+        };
+        let about = clients_of.entry(node).or_default();
         if served {
             about.served.insert(seen.source);
             about.newest = about.newest.max(seen.begun);
@@ -150,7 +154,7 @@ pub fn judge(
             *begun = (*begun).max(seen.begun);
         }
     }
-    evidence.iter().map(|(node, evidence)| (*node, evidence.tally())).collect()
+    clients_of.iter().map(|(node, clients)| (*node, clients.counters())).collect()
 }
 
 /// Which buckets are looked at: all of them while that is cheap, else a part that changes.
@@ -209,73 +213,84 @@ mod tests {
         NodeId::new(3).unwrap()
     }
 
-    fn owners() -> Owners {
-        let mut owners = Owners::default();
-        owners.update(at(0), &[(node(), BucketSet::FULL)]);
-        owners
+    fn claimers() -> Claimers {
+        let mut claimers = Claimers::default();
+        claimers.update(at(0), &[(node(), BucketSet::FULL)]);
+        claimers
     }
 
-    fn seen(source: u32, begun: u64, stage: Stage) -> Sighting {
-        Sighting { bucket: Bucket::new(5).unwrap(), port: 22, source, begun: at(begun), stage }
+    fn seen(source: u32, begun: u64, progress: Progress) -> ClientFlow {
+        ClientFlow { bucket: Bucket::new(5).unwrap(), port: 22, source, begun: at(begun), progress }
     }
 
-    fn open(source: u32, begun: u64) -> Sighting {
-        seen(source, begun, Stage::Open { since: at(begun + 1), ended: None })
+    fn open(source: u32, begun: u64) -> ClientFlow {
+        seen(source, begun, Progress::Open { since: at(begun + 1), ended: None })
     }
 
-    fn tally(now: u64, sightings: &[Sighting]) -> Tally {
-        let judged = judge(at(now), sightings.iter().copied(), &owners(), 22, PATIENCE);
-        judged.get(&node()).copied().unwrap_or_default()
+    fn counters(now: u64, flows: &[ClientFlow]) -> ClientCounters {
+        let counted = count_clients(at(now), flows.iter().copied(), &claimers(), 22, PATIENCE);
+        counted.get(&node()).copied().unwrap_or_default()
     }
 
     #[test]
     fn clients_in_a_row_that_get_nothing_are_suspicious() {
-        let served = seen(1, 100, Stage::Served);
+        let served = seen(1, 100, Progress::Served);
         let both = [served, open(2, 1000), open(3, 1200)];
-        assert!(!tally(2100, &both).suspicious, "the second has not waited for long enough");
-        assert_eq!(tally(2300, &both), Tally { clients: 3, unserved: 2, suspicious: true });
-        let later = [served, open(2, 1000), open(3, 1200), seen(4, 1300, Stage::Served)];
-        assert!(!tally(2300, &later).suspicious, "somebody came later and was served");
-        assert!(!tally(2300, &[open(2, 1000), open(2, 1200)]).suspicious, "one client twice is one client");
+        assert!(!counters(2100, &both).suspicious, "the second has not waited for long enough");
+        assert_eq!(counters(2300, &both), ClientCounters { clients: 3, unserved: 2, suspicious: true });
+        let later = [served, open(2, 1000), open(3, 1200), seen(4, 1300, Progress::Served)];
+        assert!(!counters(2300, &later).suspicious, "somebody came later and was served");
+        assert!(
+            !counters(2300, &[open(2, 1000), open(2, 1200)]).suspicious,
+            "one client twice is one client"
+        );
     }
 
     #[test]
     fn half_of_all_clients_are_suspicious_whoever_comes_later() {
-        let served = |source| seen(source, 2000, Stage::Served);
+        let served = |source| seen(source, 2000, Progress::Served);
         let mut all = vec![open(1, 100), open(2, 100), open(3, 100), served(4), served(5), served(6)];
-        assert_eq!(tally(3000, &all), Tally { clients: 6, unserved: 3, suspicious: true });
+        assert_eq!(counters(3000, &all), ClientCounters { clients: 6, unserved: 3, suspicious: true });
         all.push(served(7));
-        assert!(!tally(3000, &all).suspicious);
+        assert!(!counters(3000, &all).suspicious);
     }
 
     #[test]
     fn what_proves_nothing_is_not_counted() {
-        let flood: Vec<_> = (0..1000).map(|source| seen(source, 500, Stage::Begun)).collect();
-        assert_eq!(tally(5000, &flood), Tally::default(), "a flood of single SYNs");
-        let brief = |source| seen(source, 500, Stage::Open { since: at(501), ended: Some(at(600)) });
-        assert_eq!(tally(5000, &[brief(1), brief(2), brief(3)]), Tally::default(), "gone before it was due");
-        let elsewhere = |source| Sighting { port: 80, ..open(source, 500) };
-        assert_eq!(tally(5000, &[elsewhere(1), elsewhere(2)]), Tally::default(), "another service");
-        assert_eq!(tally(20_000, &[open(1, 500), open(2, 500)]), Tally::default(), "long ago");
+        let flood: Vec<_> = (0..1000).map(|source| seen(source, 500, Progress::Begun)).collect();
+        assert_eq!(counters(5000, &flood), ClientCounters::default(), "a flood of single SYNs");
+        let brief = |source| seen(source, 500, Progress::Open { since: at(501), ended: Some(at(600)) });
+        assert_eq!(
+            counters(5000, &[brief(1), brief(2), brief(3)]),
+            ClientCounters::default(),
+            "gone before it was due"
+        );
+        let elsewhere = |source| ClientFlow { port: 80, ..open(source, 500) };
+        assert_eq!(
+            counters(5000, &[elsewhere(1), elsewhere(2)]),
+            ClientCounters::default(),
+            "another service"
+        );
+        assert_eq!(counters(20_000, &[open(1, 500), open(2, 500)]), ClientCounters::default(), "long ago");
     }
 
     #[test]
     fn repeated_syns_are_clues() {
-        let repeated = |source| seen(source, 500, Stage::Repeated);
-        assert!(tally(1600, &[repeated(1), repeated(2)]).suspicious);
+        let repeated = |source| seen(source, 500, Progress::Repeated);
+        assert!(counters(1600, &[repeated(1), repeated(2)]).suspicious);
     }
 
     #[test]
-    fn a_node_is_not_judged_by_connections_from_before_it_had_the_bucket() {
-        let mut owners = owners();
+    fn a_node_is_not_blamed_for_connections_from_before_it_had_the_bucket() {
+        let mut claimers = claimers();
         let other = NodeId::new(4).unwrap();
-        owners.update(at(2000), &[(other, BucketSet::FULL)]);
-        let judged = |begun| {
-            let sightings = [open(1, begun), open(2, begun)];
-            judge(at(begun + 2000), sightings.into_iter(), &owners, 22, PATIENCE)
+        claimers.update(at(2000), &[(other, BucketSet::FULL)]);
+        let counted = |begun| {
+            let flows = [open(1, begun), open(2, begun)];
+            count_clients(at(begun + 2000), flows.into_iter(), &claimers, 22, PATIENCE)
         };
-        assert!(judged(1000).is_empty());
-        assert!(judged(2000)[&other].suspicious);
+        assert!(counted(1000).is_empty());
+        assert!(counted(2000)[&other].suspicious);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use crate::beat::Receiver;
 use crate::beat::{Beat, Incarnation};
 use crate::ids::{BUCKETS, BucketSet, NodeId, NodeSet};
-use crate::membership::{Config, Engine, Family};
+use crate::membership::{Engine, EngineConfig, Family};
 use crate::time::Time;
 use std::rc::Rc;
 
 /// What the kernel part keeps, and the sockets.
 #[derive(Clone, Debug)]
-pub struct Kernel {
+pub struct HostKernel {
     /// `MINE`.
     pub mine: BucketSet,
     /// `ELSEWHERE`.
@@ -22,7 +22,7 @@ pub struct Kernel {
     pub held: BucketSet,
 }
 
-impl Kernel {
+impl HostKernel {
     /// A kernel that has just booted.
     pub fn booted() -> Self {
         Self {
@@ -71,14 +71,14 @@ pub enum Input {
     /// A node's kernel answered.
     KernelAnswered(NodeId),
     /// A larger incarnation was stored.
-    BeginAnew(Incarnation),
+    Reincarnate(Incarnation),
 }
 
 /// One host.
 #[derive(Debug)]
-pub struct Node {
+pub struct Host {
     /// How its daemon is configured.
-    pub config: Config,
+    pub config: EngineConfig,
     /// Its daemon, if that runs.
     pub engine: Option<Engine>,
     /// What opens its beats, in lives where beats are sealed.
@@ -94,7 +94,7 @@ pub struct Node {
     /// Since when its beats cannot be sent.
     pub mute_since: Option<u64>,
     /// Its kernel.
-    pub kernel: Kernel,
+    pub kernel: HostKernel,
     /// Its clock.
     pub clock: Clock,
     /// Whether it has power.
@@ -119,7 +119,7 @@ pub struct Node {
     pub cost_ns: u64,
 }
 
-impl Node {
+impl Host {
     /// Whether the daemon runs now.
     pub fn runs(&self) -> bool {
         self.engine.is_some() && self.stopped_until.is_none() && self.paused_until.is_none() && self.powered
