@@ -1,6 +1,7 @@
 //! What a finding costs the node: nothing, part of its weight, or its share.
 
 use onevip_core::beat::Health;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -24,12 +25,12 @@ pub const CLOSING: Health = Health::new(2);
 pub const DEAD: Health = Health::WORST;
 
 impl Impact {
-    /// The word for status and metrics.
-    pub const fn word(self) -> &'static str {
+    /// What status and metrics say of it.
+    pub const fn state(self) -> CheckState {
         match self {
-            Self::None => "well",
-            Self::Shed => "shed",
-            Self::Out(_) => "out",
+            Self::None => CheckState::Well,
+            Self::Shed => CheckState::Shed,
+            Self::Out(_) => CheckState::Out,
         }
     }
 
@@ -53,7 +54,30 @@ impl Impact {
 
 impl fmt::Display for Impact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.state().word())
+    }
+}
+
+/// How a check stands: an impact, whatever its level.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckState {
+    /// Nothing is wrong.
+    Well,
+    /// Some of the new users go elsewhere.
+    Shed,
+    /// All new users do.
+    Out,
+}
+
+impl CheckState {
+    /// Its word in status and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Shed => "shed",
+            Self::Out => "out",
+        }
     }
 }
 

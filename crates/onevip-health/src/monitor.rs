@@ -26,7 +26,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// Stack of each thread.
 const STACK: usize = 256 * 1024;
 /// Under which name the check of `sshd` records.
-const SSHD: &str = "sshd";
+pub const SSHD: &str = "sshd";
 /// The port of SSH.
 const SSH: u16 = 22;
 

@@ -1,11 +1,13 @@
 //! Results: what every check found last, posted by the threads that look, read by the one that decides and by `status`.
 
-use super::impact::{Finding, Impact, POORLY};
+use super::impact::{CheckState, Finding, Impact, POORLY};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The words for an `sshd` that has as many connections without a login as it takes.
+pub(crate) const NO_ROOM: &str = "turns connections away: MaxStartups is reached";
 /// Under what name the reconciler says that this node's programs do not see every packet.
 pub const PROGRAMS: &str = "programs";
 
@@ -58,8 +60,8 @@ pub struct HealthReport {
 pub struct CheckReport {
     /// Its name.
     pub name: String,
-    /// `well`, `shed` or `out`.
-    pub state: String,
+    /// How it stands.
+    pub state: CheckState,
     /// What it found last, in words.
     pub finding: String,
     /// Seconds since it is in that state.
@@ -67,6 +69,13 @@ pub struct CheckReport {
     /// How long the last answer took, in seconds.
     #[serde(default)]
     pub last_seconds: Option<f64>,
+}
+
+impl CheckReport {
+    /// Whether `sshd` turns connections away because it has as many as it takes.
+    pub fn is_full(&self) -> bool {
+        self.finding.contains(NO_ROOM)
+    }
 }
 
 /// What all checks found last.
@@ -150,7 +159,7 @@ impl Results {
             let finding = entry.effective();
             CheckReport {
                 name: name.clone(),
-                state: finding.impact.word().to_owned(),
+                state: finding.impact.state(),
                 finding: finding.words,
                 since_seconds: entry.since.elapsed().as_secs(),
                 last_seconds: entry.finding.took.map(|took| took.as_secs_f64()),

@@ -4,7 +4,7 @@
 //! whether this host answers for it, and whether it speaks as it of its own accord.
 
 use super::netlink::{Netlink, dialogue, family, host_prefix};
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo,
@@ -163,6 +163,25 @@ impl Address {
 }
 
 impl Netlink {
+    /// All addresses of all interfaces, both families.
+    ///
+    /// # Errors
+    /// The kernel's answer where it is one.
+    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
+        let replies = dialogue(
+            &self.0,
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            NLM_F_REQUEST | NLM_F_DUMP,
+        )?;
+        Ok(replies
+            .into_iter()
+            .filter_map(|reply| match reply {
+                RouteNetlinkMessage::NewAddress(message) => Address::read(&message),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// Adds an address to its interface.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! Packet sockets see frames before any filter of this host does. Used to look for strangers before a VIP is taken
 //! ([`super::probe`]), and to ask whether the kernel of a silent node still lives (the daemon's prober).
 
-use super::neighbours::Announcement;
+use super::announcement::Announcement;
 use crate::netlink::Link;
 use crate::packet_socket;
 use nix::sys::socket::{MsgFlags, recv};

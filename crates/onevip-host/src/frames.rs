@@ -4,8 +4,8 @@
 //! Sent on a packet socket, so that a beat takes exactly the way of a client's packet and no routing table or firewall
 //! of this host has a say. Received through the ingress program, which hands over whole datagrams.
 
-use crate::nd::transport_checksum;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
+use onevip_core::checksum;
 use onevip_core::membership::Family;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -91,12 +91,9 @@ impl Route {
         // RFC 768: a checksum of zero means that none was made. The seal protects the contents far better.
         datagram.extend([port, port, length, [0, 0]].concat());
         datagram.extend(payload);
-        // IPv6 insists on one (RFC 8200 8.1); a sum that comes out as zero is written as its other form.
+        // IPv6 insists on one (RFC 8200 8.1).
         if let Ends::V6 { own, vip } = self.ends {
-            let sum = match transport_checksum(own, vip, PROTOCOL_UDP, &datagram) {
-                0 => 0xffff,
-                sum => sum,
-            };
+            let sum = checksum::udp(own.into(), vip.into(), &datagram);
             datagram[6..8].copy_from_slice(&sum.to_be_bytes());
         }
         datagram
@@ -117,7 +114,7 @@ fn ipv4_header(own: Ipv4Addr, vip: Ipv4Addr, datagram_len: u16) -> [u8; IPV4] {
     header[9] = PROTOCOL_UDP;
     header[12..16].copy_from_slice(&own.octets());
     header[16..20].copy_from_slice(&vip.octets());
-    let sum = checksum(&header);
+    let sum = checksum::internet(&header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
     header
 }
@@ -133,15 +130,6 @@ fn ipv6_header(own: Ipv6Addr, vip: Ipv6Addr, datagram_len: u16) -> [u8; IPV6] {
     header[8..24].copy_from_slice(&own.octets());
     header[24..40].copy_from_slice(&vip.octets());
     header
-}
-
-/// The internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks_exact(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 /// A beat as it arrived, not yet authenticated.
@@ -261,8 +249,8 @@ mod tests {
     #[test]
     fn the_sums_are_right() {
         let [v4, v6] = routes().map(|route| route.frame(b"tick"));
-        assert_eq!(checksum(&v4[ETHERNET..ETHERNET + IPV4]), 0);
-        assert_eq!(transport_checksum(OWN6, VIP6, PROTOCOL_UDP, &v6[ETHERNET + IPV6..]), 0);
+        assert_eq!(checksum::internet(&v4[ETHERNET..ETHERNET + IPV4]), 0);
+        assert_eq!(checksum::transport(OWN6.into(), VIP6.into(), PROTOCOL_UDP, &v6[ETHERNET + IPV6..]), 0);
     }
 
     #[test]

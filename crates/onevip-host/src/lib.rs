@@ -5,6 +5,7 @@
 //! Programs and their maps are not handled here but in `onevip-bpf`.
 
 pub mod address;
+pub mod announcement;
 pub mod arp;
 pub mod cgroup;
 pub mod cluster_mac;
@@ -25,10 +26,11 @@ pub mod run_dir;
 pub mod sockets;
 pub mod talkers;
 
+use address::Address;
 use anyhow::{Context, bail};
 use cluster_mac::Way;
 use journal::{Change, Journal};
-use netlink::{Address, Link, Netlink};
+use netlink::{Link, Netlink};
 use onevip_core::MacAddr;
 use std::io;
 use std::net::IpAddr;

@@ -1,9 +1,10 @@
 //! Neighbour discovery on a packet socket: what `arp.rs` does for IPv4, for IPv6 (RFC 4861).
 
-use super::neighbours::Announcement;
+use super::announcement::Announcement;
 use crate::netlink::Link;
 use crate::packet_socket;
 use nix::sys::socket::{MsgFlags, recv};
+use onevip_core::checksum;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -108,7 +109,7 @@ fn solicitation(own_mac: [u8; 6], sender: Ipv6Addr, target: Ipv6Addr) -> Vec<u8>
         message.extend([SOURCE_LINK_ADDRESS, 1]);
         message.extend(own_mac);
     }
-    let sum = transport_checksum(sender, group, ICMPV6, &message);
+    let sum = checksum::transport(sender.into(), group.into(), ICMPV6, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 
     let [.., a, b, c, d] = group.octets();
@@ -157,19 +158,6 @@ fn target_link_address(mut options: &[u8]) -> Option<[u8; 6]> {
     None
 }
 
-/// The checksum of what an IPv6 packet carries, over its pseudo-header (RFC 8200 8.1).
-pub fn transport_checksum(source: Ipv6Addr, dest: Ipv6Addr, next: u8, payload: &[u8]) -> u16 {
-    let words = |bytes: &[u8]| -> u32 {
-        bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(two.get(1).copied().unwrap_or(0))).sum()
-    };
-    let mut sum = words(&source.octets()) + words(&dest.octets());
-    sum += payload.len() as u32 + u32::from(next) + words(payload);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +170,10 @@ mod tests {
         let asked = solicitation([2; 6], SENDER, TARGET);
         assert_eq!(asked[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
         assert_eq!(solicited_node(TARGET), "ff02::1:ff12:3456".parse::<Ipv6Addr>().unwrap());
-        assert_eq!(transport_checksum(SENDER, solicited_node(TARGET), ICMPV6, &asked[MESSAGE..]), 0);
+        assert_eq!(
+            checksum::transport(SENDER.into(), solicited_node(TARGET).into(), ICMPV6, &asked[MESSAGE..]),
+            0
+        );
         assert_eq!(asked.len(), OPTIONS + 8);
         let nobodys = solicitation([2; 6], Ipv6Addr::UNSPECIFIED, TARGET);
         assert_eq!(nobodys.len(), OPTIONS, "who has no address does not give its MAC");

@@ -1,22 +1,12 @@
 //! Who has an address on this LAN: the same question by ARP and by neighbour discovery.
 
+use super::announcement::Announcement;
 use super::arp::ArpSocket;
 use super::nd::NdSocket;
 use crate::netlink::Link;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
-
-/// What a host says: this address is at that MAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    /// The address.
-    pub ip: IpAddr,
-    /// The MAC.
-    pub mac: [u8; 6],
-    /// Whether it answers a question of this host, and was sent to it alone.
-    pub asked: bool,
-}
 
 /// A socket for the questions and answers of one family on one interface.
 #[derive(Debug)]

@@ -7,7 +7,6 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
-use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -18,8 +17,6 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-
-pub use super::address::Address;
 
 /// A network interface of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,25 +139,6 @@ impl Netlink {
             _ => None,
         });
         Ok(listed.collect())
-    }
-
-    /// All addresses of all interfaces, both families.
-    ///
-    /// # Errors
-    /// The kernel's answer where it is one.
-    pub fn addresses(&mut self) -> io::Result<Vec<Address>> {
-        let replies = dialogue(
-            &self.0,
-            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-            NLM_F_REQUEST | NLM_F_DUMP,
-        )?;
-        Ok(replies
-            .into_iter()
-            .filter_map(|reply| match reply {
-                RouteNetlinkMessage::NewAddress(message) => Address::read(&message),
-                _ => None,
-            })
-            .collect())
     }
 
     /// The addresses of hosts that this one has spoken to, and the index of the interface they are on: what the kernel's

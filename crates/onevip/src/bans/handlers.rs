@@ -1,8 +1,7 @@
 //! `onevip ban`, `unban` and `bans`, and what other nodes ask about bans.
 
 use super::list::NodeBans;
-use super::replication::{AskBans, BansChanged};
-use super::wire::{BanRequest, ListedBan};
+use super::wire::{AskBans, BanRequest, BansChanged, ListedBan};
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::current::Current;
 use crate::control::protocol::{DONE, Request};

@@ -1,9 +1,8 @@
 //! A node's list of bans: takes orders and changes, carries them into the kernel part, stores them.
 
-use super::replication::{NewBans, Wake};
+use super::wire::{BanRecord, BanRequest, ListedBan, NewBans, Wake};
 use crate::bans::never::{Never, too_wide};
 use crate::bans::store;
-use crate::bans::wire::{BanRecord, BanRequest, ListedBan};
 use crate::base::clock::{now, unix_time};
 use crate::base::current::Configured;
 use crate::control::reload::{Apply, Reload};

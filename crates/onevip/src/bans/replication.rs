@@ -6,12 +6,10 @@
 //! made up for.
 
 use super::list::NodeBans;
-use super::wire::BanRecord;
+use super::wire::{AskBans, BansChanged, NewBans, Wake};
 use crate::base::beat_loop::BeatLoopHandle;
-use crate::rpc::message::Question;
 use crate::rpc::transport::RpcHandle;
 use onevip_core::{NodeId, NodeSet};
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -22,68 +20,6 @@ const TICK: Duration = Duration::from_secs(1);
 const TOGETHER: Duration = Duration::from_millis(20);
 /// How long an answer may take: a little longer than the transport waits.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What the thread is woken for.
-pub enum Wake {
-    /// The list has changed here.
-    Changed,
-    /// Something is new on another node.
-    Hint {
-        /// Which.
-        node: NodeId,
-        /// In which life of its daemon.
-        epoch: u64,
-        /// The number of its newest change.
-        number: u64,
-    },
-    /// End.
-    Stop,
-}
-
-/// What is new in your list of bans?
-#[derive(Serialize, Deserialize)]
-pub struct AskBans {
-    /// Of the life of your daemon in which the number was said.
-    pub epoch: u64,
-    /// Since the change of this number.
-    pub after: u64,
-}
-
-/// What is new in a list of bans.
-#[derive(Serialize, Deserialize)]
-pub struct NewBans {
-    /// Of which life of the daemon the numbers are.
-    pub epoch: u64,
-    /// Up to which number this tells everything.
-    pub upto: u64,
-    /// The number of the newest change.
-    pub number: u64,
-    /// What changed, oldest first.
-    pub bans: Vec<BanRecord>,
-}
-
-impl Question for AskBans {
-    const ASK: &'static str = "bans";
-    type Answer = NewBans;
-    const ANSWER: &'static str = "bans";
-}
-
-/// Would you ask me for my bans? There is something new.
-#[derive(Serialize, Deserialize)]
-pub struct BansChanged {
-    /// Who says so.
-    pub node: u8,
-    /// In which life of its daemon.
-    pub epoch: u64,
-    /// The number of its newest change.
-    pub number: u64,
-}
-
-impl Question for BansChanged {
-    const ASK: &'static str = "bans-changed";
-    type Answer = ();
-    const ANSWER: &'static str = "noted";
-}
 
 /// Replicates bans until told to stop, to and from the nodes that the beat loop hears.
 pub fn run(list: &NodeBans, wakes: &Receiver<Wake>, rpc: &RpcHandle, me: NodeId, beat_loop: &BeatLoopHandle) {

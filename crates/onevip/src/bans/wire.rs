@@ -1,5 +1,6 @@
 //! Bans as nodes tell them, as the state directory has them, and as people list them.
 
+use crate::rpc::message::Question;
 use onevip_core::Prefix;
 use onevip_core::bans::{Entry, Stamp};
 use onevip_core::{NodeId, Time};
@@ -91,6 +92,68 @@ pub struct ListedBan {
     pub reason: String,
     /// Why it is not carried out on this node, if it is not.
     pub ignored: Option<String>,
+}
+
+/// What the thread is woken for.
+pub enum Wake {
+    /// The list has changed here.
+    Changed,
+    /// Something is new on another node.
+    Hint {
+        /// Which.
+        node: NodeId,
+        /// In which life of its daemon.
+        epoch: u64,
+        /// The number of its newest change.
+        number: u64,
+    },
+    /// End.
+    Stop,
+}
+
+/// What is new in your list of bans?
+#[derive(Serialize, Deserialize)]
+pub struct AskBans {
+    /// Of the life of your daemon in which the number was said.
+    pub epoch: u64,
+    /// Since the change of this number.
+    pub after: u64,
+}
+
+/// What is new in a list of bans.
+#[derive(Serialize, Deserialize)]
+pub struct NewBans {
+    /// Of which life of the daemon the numbers are.
+    pub epoch: u64,
+    /// Up to which number this tells everything.
+    pub upto: u64,
+    /// The number of the newest change.
+    pub number: u64,
+    /// What changed, oldest first.
+    pub bans: Vec<BanRecord>,
+}
+
+impl Question for AskBans {
+    const ASK: &'static str = "bans";
+    type Answer = NewBans;
+    const ANSWER: &'static str = "bans";
+}
+
+/// Would you ask me for my bans? There is something new.
+#[derive(Serialize, Deserialize)]
+pub struct BansChanged {
+    /// Who says so.
+    pub node: u8,
+    /// In which life of its daemon.
+    pub epoch: u64,
+    /// The number of its newest change.
+    pub number: u64,
+}
+
+impl Question for BansChanged {
+    const ASK: &'static str = "bans-changed";
+    type Answer = ();
+    const ANSWER: &'static str = "noted";
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use onevip_bpf::{KernelConfig, VipConfig};
 use onevip_config::{Accelerate, Config, Node, Vip};
 use onevip_core::membership::Timing;
 use onevip_host::VipSetup;
-use onevip_host::netlink::{Address, Link, Netlink};
+use onevip_host::address::Address;
+use onevip_host::netlink::{Link, Netlink};
 use onevip_host::resolve_interface;
 use std::net::IpAddr;
 

@@ -3,7 +3,8 @@
 use super::shared::Shared;
 use crate::bans;
 use crate::bans::list::NodeBans;
-use crate::bans::replication::{self, Wake};
+use crate::bans::replication;
+use crate::bans::wire::Wake;
 use crate::base::paths::Paths;
 use crate::base::supervisor::Supervisor;
 use crate::control::reload::{self, Reload, Reloader};

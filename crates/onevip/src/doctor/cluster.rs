@@ -135,7 +135,7 @@ fn membership(vip: &VipStatus) -> Vec<Diagnosis> {
         ));
     }
     // Where others feel better, what ails this node is a finding of its own.
-    let feels_ill = |why: &&String| *why == words::why_out(WhyOut::Unhealthy);
+    let feels_ill = |why: &&String| words::read_why_out(why) == Some(WhyOut::Unhealthy);
     let why_out = membership.why_out.as_ref().filter(|why| membership.state == "serving" && !feels_ill(why));
     if let Some(why) = why_out {
         findings.push(Diagnosis::new(
@@ -170,16 +170,21 @@ fn membership(vip: &VipStatus) -> Vec<Diagnosis> {
             ),
         )
     }));
+    findings.extend(strangers(vip));
+    findings
+}
+
+/// Nodes that beat, but stand in no file here.
+fn strangers(vip: &VipStatus) -> impl Iterator<Item = Diagnosis> {
     let strangers = vip.nodes.iter().filter(|node| node.peer.as_ref().is_some_and(|peer| !peer.in_file));
-    findings.extend(strangers.map(|node| {
+    strangers.map(|node| {
         Diagnosis::new(
             "config-differs",
             format!("{}: {} beats, but is not in this node's configuration", vip.name, node.name),
             "nodes that disagree about nodes, weights or hashes may both answer a client, or neither",
             "copy the file to all nodes and `onevip reload` on each",
         )
-    }));
-    findings
+    })
 }
 
 /// Why a node is out.

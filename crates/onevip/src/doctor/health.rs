@@ -1,20 +1,23 @@
 //! What the nodes found when they asked themselves whether they can serve users.
 
 use super::{Diagnosis, Inputs};
+use onevip_health::impact::CheckState;
+use onevip_health::monitor::SSHD;
 use onevip_health::results::CheckReport;
 
-pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
+/// Without what the check of `sshd` found, where that is told otherwise.
+pub(super) fn examine(inputs: &Inputs<'_>, skips_sshd: bool) -> Vec<Diagnosis> {
     let Some(health) = inputs.status.and_then(|status| status.health.as_ref()) else { return Vec::new() };
     let me = &inputs.plan.node.name;
     let mut findings: Vec<Diagnosis> = health
         .checks
         .iter()
-        .filter(|check| check.state != "well")
+        .filter(|check| check.state != CheckState::Well && !(skips_sshd && check.name == SSHD))
         .map(|check| {
             Diagnosis::new(
                 "health",
                 format!("{me} is ill: {}: {}", check.name, check.finding),
-                if check.state == "shed" {
+                if check.state == CheckState::Shed {
                     "fewer new users come here, and those that do find a host that has little room"
                 } else {
                     "new users go to other nodes, which have to bear them; who is logged in here may suffer"
@@ -39,17 +42,17 @@ pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
 
 /// What is ill here, in words that another node can show.
 pub fn words(checks: &[CheckReport]) -> Vec<String> {
-    let ill = checks.iter().filter(|check| check.state != "well");
+    let ill = checks.iter().filter(|check| check.state != CheckState::Well);
     ill.map(|check| format!("{}: {}", check.name, check.finding)).collect()
 }
 
 fn remedy(check: &CheckReport) -> &'static str {
     match check.name.split(' ').next().unwrap_or_default() {
-        "sshd" if check.finding.contains("MaxStartups") => {
+        SSHD if check.is_full() => {
             "look who connects and does not log in (`ss -tn state established '( sport = :22 )'`); raise MaxStartups, or \
              limit sources with PerSourceMaxStartups"
         }
-        "sshd" | "key" => {
+        SSHD | "key" => {
             "`systemctl status ssh` and its log; a hung one is replaced with `systemctl restart ssh`, sessions stay"
         }
         "nologin" => "if nobody shuts this host down, remove /etc/nologin and /run/nologin",
@@ -81,7 +84,7 @@ mod tests {
         let names = HostWatch::new(&onevip_config::HealthSettings::default(), Path::new("/")).names();
         let check = |name: &str| CheckReport {
             name: name.to_owned(),
-            state: "out".into(),
+            state: CheckState::Out,
             finding: "x".into(),
             since_seconds: 0,
             last_seconds: None,

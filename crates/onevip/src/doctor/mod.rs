@@ -46,10 +46,6 @@ impl Diagnosis {
     ) -> Self {
         Self { check, finding: finding.into(), why, remedy: remedy.into() }
     }
-
-    fn is_about_sshd(&self) -> bool {
-        self.check == "health" && self.finding.contains(" is ill: sshd: ")
-    }
 }
 
 /// What is looked at.
@@ -69,8 +65,8 @@ pub fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
     let mut findings = host::daemon(inputs);
     let service = service::examine(inputs);
     // That nothing listens, both see; one word for it is enough.
-    let told = service.iter().any(|finding| finding.check == "not-listening");
-    findings.extend(health::examine(inputs).into_iter().filter(|found| !(told && found.is_about_sshd())));
+    let told = service.iter().any(|finding| finding.check == service::NOT_LISTENING);
+    findings.extend(health::examine(inputs, told));
     findings.extend(cluster::examine(inputs));
     findings.extend(service);
     findings.extend(firewall::examine(inputs));

@@ -9,6 +9,9 @@ use std::net::IpAddr;
 /// OpenSSH's own default.
 const STARTUPS_DEFAULT: u32 = 10;
 
+/// The word for a service at whose port nobody listens.
+pub(super) const NOT_LISTENING: &str = "not-listening";
+
 pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
     let Ok(listeners) = talkers::listeners() else { return Vec::new() };
     let mut findings = Vec::new();
@@ -42,7 +45,7 @@ fn unheard(listeners: &[Listener], vips: &[IpAddr], port: u16) -> Option<Diagnos
     let why = "clients that land here are refused: `Connection refused`";
     if on_port.is_empty() {
         let remedy = "start sshd (`systemctl start ssh`); until then `onevip drain` here";
-        return Some(Diagnosis::new("not-listening", format!("nothing listens on port {port}"), why, remedy));
+        return Some(Diagnosis::new(NOT_LISTENING, format!("nothing listens on port {port}"), why, remedy));
     }
     let heard: Vec<String> = on_port.iter().map(|listener| listener.address.to_string()).collect();
     let found =
@@ -105,7 +108,7 @@ mod tests {
             unheard(listeners, &[vip.parse().unwrap()], 22).map(|finding| finding.check)
         };
         let (v4, v6) = ("198.51.100.10", "2001:db8::10");
-        assert_eq!(found(&[], v4), Some("not-listening"));
+        assert_eq!(found(&[], v4), Some(NOT_LISTENING));
         assert_eq!(found(&[listener("198.51.100.11", false)], v4), Some("listen-address"));
         assert_eq!(found(&[listener(v4, false)], v4), None);
         assert_eq!(found(&[listener("0.0.0.0", false)], v4), None);

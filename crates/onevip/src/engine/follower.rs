@@ -11,8 +11,9 @@ use anyhow::Context;
 use onevip_config::Accelerate;
 use onevip_core::MacAddr;
 use onevip_host::VipSetup;
+use onevip_host::address::Address;
 use onevip_host::link_activity::LinkActivity;
-use onevip_host::netlink::{Address, Link, Netlink};
+use onevip_host::netlink::{Link, Netlink};
 use std::net::IpAddr;
 use std::sync::Arc;
 

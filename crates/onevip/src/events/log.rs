@@ -7,8 +7,8 @@ use super::record::Record;
 use super::words::{addresses, called, names, state_word, unaskable, why_lost};
 use crate::base::command::Notice;
 use onevip_config::{Config, EventKind};
-use onevip_core::NodeId;
 use onevip_core::membership::{Event, WhyLost};
+use onevip_core::{NodeId, NodeSet};
 use onevip_health::results::HealthChange;
 use std::sync::mpsc::Receiver;
 
@@ -135,15 +135,7 @@ fn about_another(config: &Config, event: &Event) -> Option<(EventKind, NodeId, S
         Event::FamilyLost { node, family, lost: false } => {
             (EventKind::FamilyHeard, *node, format!("beats of {} come by {family} again", called(*node)))
         }
-        Event::Votes { node, by: Some(by) } => (
-            EventKind::VotedOut,
-            *node,
-            format!(
-                "{} is voted out by {}: it does not answer its clients",
-                called(*node),
-                names(config, *by).join(", ")
-            ),
-        ),
+        Event::Votes { node, by: Some(by) } => (EventKind::VotedOut, *node, voted_out(config, *node, *by)),
         Event::Votes { node, by: None } => {
             (EventKind::VotedIn, *node, format!("{} is no longer voted out", called(*node)))
         }
@@ -170,6 +162,11 @@ fn about_another(config: &Config, event: &Event) -> Option<(EventKind, NodeId, S
         | Event::Twin { .. }
         | Event::Unreadable => return None,
     })
+}
+
+fn voted_out(config: &Config, node: NodeId, by: NodeSet) -> String {
+    let by = names(config, by).join(", ");
+    format!("{} is voted out by {by}: it does not answer its clients", called(config, node))
 }
 
 /// The words for what concerns this node; `None` for the rest.
@@ -226,7 +223,6 @@ fn about_this(event: &Event) -> Option<(EventKind, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onevip_core::NodeSet;
     use onevip_core::beat::{Incarnation, NodeState};
     use onevip_core::membership::Family;
     use std::time::Duration;

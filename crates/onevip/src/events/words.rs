@@ -50,6 +50,27 @@ pub fn why_lost(why: WhyLost) -> &'static str {
     }
 }
 
+/// What [`why_out`] has put into these words; `None` for others.
+pub fn read_why_out(words: &str) -> Option<WhyOut> {
+    let all = [
+        WhyOut::Listening,
+        WhyOut::Held,
+        WhyOut::Drained,
+        WhyOut::Leaving,
+        WhyOut::Lossy,
+        WhyOut::HeldBack,
+        WhyOut::Unhealthy,
+        WhyOut::VotedOut,
+        WhyOut::NoWeight,
+        WhyOut::Deaf(Family::V4),
+        WhyOut::Deaf(Family::V6),
+        WhyOut::Mute,
+        WhyOut::Ignored,
+        WhyOut::NoLease,
+    ];
+    all.into_iter().find(|why| why_out(*why) == words)
+}
+
 /// Why this node takes no share.
 pub fn why_out(why: WhyOut) -> &'static str {
     match why {

@@ -8,6 +8,7 @@ use crate::base::interfaces::Interfaces;
 use crate::base::supervisor::StopSignal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::{Refusals, Refused};
+use onevip_core::checksum::Checksum;
 use onevip_core::limit::Refusal;
 use onevip_host::frames::FrameSender;
 use std::os::fd::AsFd;
@@ -65,11 +66,12 @@ fn ipv4(packet: &[u8], refusal: Refusal) -> Option<Vec<u8>> {
         Refusal::Reset => (TCP, reset(packet.get(header..)?, length.checked_sub(header)?)?, 16),
         Refusal::Unreachable => (ICMP, [&[3, 3, 0, 0, 0, 0, 0, 0][..], packet].concat(), 2),
     };
+    let (client, vip): ([u8; 4], [u8; 4]) = (client.try_into().ok()?, vip.try_into().ok()?);
     let pseudo = match refusal {
-        Refusal::Reset => pseudo_header(vip, client, protocol, payload.len()),
-        _ => Vec::new(),
+        Refusal::Reset => Checksum::of_pseudo_header(vip.into(), client.into(), protocol, payload.len()),
+        _ => Checksum::new(),
     };
-    put_checksum(&pseudo, &mut payload, at);
+    put(pseudo, &mut payload, at);
     let total = (20 + payload.len()) as u16;
     let mut ip = vec![0x45, 0];
     ip.extend(total.to_be_bytes());
@@ -77,7 +79,7 @@ fn ipv4(packet: &[u8], refusal: Refusal) -> Option<Vec<u8>> {
     ip.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
     ip.extend(vip);
     ip.extend(client);
-    put_checksum(&[], &mut ip, 10);
+    put(Checksum::new(), &mut ip, 10);
     Some([ip, payload].concat())
 }
 
@@ -92,8 +94,9 @@ fn ipv6(packet: &[u8], refusal: Refusal) -> Option<Vec<u8>> {
             (ICMPV6, [&[1, 4, 0, 0, 0, 0, 0, 0][..], packet].concat(), 2)
         }
     };
-    let pseudo = pseudo_header(vip, client, protocol, payload.len());
-    put_checksum(&pseudo, &mut payload, at);
+    let (client, vip): ([u8; 16], [u8; 16]) = (client.try_into().ok()?, vip.try_into().ok()?);
+    let pseudo = Checksum::of_pseudo_header(vip.into(), client.into(), protocol, payload.len());
+    put(pseudo, &mut payload, at);
     let mut ip = vec![0x60, 0, 0, 0];
     ip.extend((payload.len() as u16).to_be_bytes());
     ip.extend([protocol, 64]);
@@ -114,26 +117,17 @@ fn reset(syn: &[u8], length: usize) -> Option<Vec<u8>> {
     Some(segment)
 }
 
-fn pseudo_header(from: &[u8], to: &[u8], protocol: u8, length: usize) -> Vec<u8> {
-    [from, to, &[0, protocol], &(length as u16).to_be_bytes()].concat()
-}
-
-/// Puts the internet checksum (RFC 1071) of both parts into the second one, where it still is 0.
-fn put_checksum(pseudo: &[u8], payload: &mut [u8], at: usize) {
-    let words = |bytes: &[u8]| -> u64 {
-        let word = |two: &[u8]| u64::from(u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)]));
-        bytes.chunks(2).map(word).sum()
-    };
-    let mut sum = words(pseudo) + words(payload);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    payload[at..at + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+/// Puts a checksum where it still is 0.
+fn put(sum: Checksum, payload: &mut [u8], at: usize) {
+    let sum = sum.with(payload).finish();
+    payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_core::checksum;
+    use std::net::IpAddr;
 
     const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
     const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -164,12 +158,12 @@ mod tests {
         frame(&refused, &OWN_MAC).unwrap().1
     }
 
-    /// The sum over a right checksum and what it covers is 0.
-    fn sums_to_nothing(pseudo: &[u8], payload: &[u8]) -> bool {
-        let mut check = vec![0, 0];
-        check.extend(payload);
-        put_checksum(pseudo, &mut check, 0);
-        check[..2] == [0, 0]
+    /// The address that these bytes are.
+    fn address(bytes: &[u8]) -> IpAddr {
+        match <[u8; 4]>::try_from(bytes) {
+            Ok(v4) => v4.into(),
+            Err(_) => <[u8; 16]>::try_from(bytes).unwrap().into(),
+        }
     }
 
     #[test]
@@ -186,8 +180,8 @@ mod tests {
             assert_eq!(u32::from_be_bytes(segment[8..12].try_into().unwrap()), 1005, "the SYN and its data");
             assert_eq!(segment[13], RST_ACK);
             let (from, to) = (&packet[addresses.start..middle], &packet[middle..addresses.end]);
-            assert!(sums_to_nothing(&pseudo_header(from, to, TCP, segment.len()), segment));
-            assert!(v6 || sums_to_nothing(&[], &packet[..20]));
+            assert_eq!(checksum::transport(address(from), address(to), TCP, segment), 0);
+            assert!(v6 || checksum::internet(&packet[..20]) == 0);
         }
     }
 
@@ -196,11 +190,11 @@ mod tests {
         let frame = answered(false, Refusal::Unreachable);
         let (ip, icmp) = frame[14..].split_at(20);
         assert_eq!((ip[9], &icmp[..2], &icmp[8..]), (ICMP, &[3, 3][..], &syn(false)[..]));
-        assert!(sums_to_nothing(&[], ip) && sums_to_nothing(&[], icmp));
+        assert_eq!((checksum::internet(ip), checksum::internet(icmp)), (0, 0));
         let frame = answered(true, Refusal::Unreachable);
         let (ip, icmp) = frame[14..].split_at(40);
         assert_eq!((ip[6], &icmp[..2], &icmp[8..]), (ICMPV6, &[1, 4][..], &syn(true)[..]));
-        assert!(sums_to_nothing(&pseudo_header(&ip[8..24], &ip[24..40], ICMPV6, icmp.len()), icmp));
+        assert_eq!(checksum::transport(address(&ip[8..24]), address(&ip[24..40]), ICMPV6, icmp), 0);
     }
 
     #[test]

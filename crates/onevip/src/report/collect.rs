@@ -1,9 +1,8 @@
 //! Collects what `onevip status` shows: from the pinned maps, the sockets and, where there is one, the daemon.
 
-use super::placement::Placement;
 use super::status::{
-    AskStatus, AttachedStatus, DaemonStatus, LeaseStatus, MembershipStatus, NodeStatus, PeerView, Status,
-    VipStatus,
+    AskStatus, AttachedStatus, DaemonStatus, LeaseStatus, MembershipStatus, NodeStatus, PeerView, Placement,
+    Status, VipStatus,
 };
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::clock::now;

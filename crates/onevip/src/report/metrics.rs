@@ -243,7 +243,7 @@ impl Metrics {
         self.set("health_weight_percent", &[], health.weight_percent);
         for check in &health.checks {
             let of = [("check", check.name.as_str())];
-            let state = ["well", "shed", "out"].iter().position(|state| *state == check.state);
+            let state = Some(check.state as usize);
             self.set("health_check", &of, state.unwrap_or(2) as u64);
             if let Some(seconds) = check.last_seconds {
                 self.took.get_or_create(&owned(&of)).set(seconds);
@@ -320,6 +320,7 @@ impl EncodeMetric for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onevip_health::impact::CheckState;
     use std::collections::BTreeSet;
 
     const DASHBOARD: &str = include_str!("../../../../packaging/grafana/onevip.json");
@@ -385,14 +386,15 @@ mod tests {
     fn the_page_has_counters_gauges_and_the_histogram() {
         let metrics = Metrics::new();
         metrics.set("sessions", &[("vip", "login")], 3u64);
-        let check = |name: &str, state: &str, last_seconds| onevip_health::results::CheckReport {
+        let check = |name: &str, state, last_seconds| onevip_health::results::CheckReport {
             name: name.into(),
-            state: state.into(),
+            state,
             finding: "x".into(),
             since_seconds: 1,
             last_seconds,
         };
-        let checks = vec![check("sshd", "out", Some(0.25)), check("memory", "shed", None)];
+        let checks =
+            vec![check("sshd", CheckState::Out, Some(0.25)), check("memory", CheckState::Shed, None)];
         metrics.health(&HealthReport { illness: 3, weight_percent: 50, checks });
         metrics.count("packets", &[("program", "ingress"), ("reason", "syn-own")], 7);
         let (slack, mut metrics) = (LeaseSlack::default(), metrics);

@@ -2,6 +2,7 @@
 
 use super::status::{MembershipStatus, NodeStatus, Status, VipStatus};
 use onevip_core::Reason;
+use onevip_health::impact::CheckState;
 use onevip_health::results::{CheckReport, HealthReport};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,7 +89,8 @@ fn lease_line(status: &Status) -> String {
 
 /// One line while all is well, and one more for each check that is not.
 fn write_health(f: &mut fmt::Formatter<'_>, health: &HealthReport, is_static: bool) -> fmt::Result {
-    let ill: Vec<&CheckReport> = health.checks.iter().filter(|check| check.state != "well").collect();
+    let ill: Vec<&CheckReport> =
+        health.checks.iter().filter(|check| check.state != CheckState::Well).collect();
     let mut line = match (ill.is_empty(), health.illness) {
         (true, _) => format!("well ({} checks)", health.checks.len()),
         (false, 0) => "not quite well".to_owned(),
@@ -103,7 +105,7 @@ fn write_health(f: &mut fmt::Formatter<'_>, health: &HealthReport, is_static: bo
     writeln!(f, "health  {line}")?;
     for check in ill {
         let (name, since) = (&check.name, duration(check.since_seconds));
-        writeln!(f, "        {:4}  {name}: {} (for {since})", check.state, check.finding)?;
+        writeln!(f, "        {:4}  {name}: {} (for {since})", check.state.word(), check.finding)?;
     }
     Ok(())
 }

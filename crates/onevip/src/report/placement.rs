@@ -1,6 +1,7 @@
 //! Where a client lands: what this node says of it, for `onevip where --now`.
 
 use super::collect::Collector;
+use super::status::Placement;
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::current::Current;
 use crate::limits::counters;
@@ -28,22 +29,6 @@ impl Question for AskWhere {
     const ASK: &'static str = "where";
     type Answer = Placement;
     const ANSWER: &'static str = "place";
-}
-
-/// How a node stands to a client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placement {
-    /// Whether it answers new connections of the client now: it claims the bucket, and its lease is live.
-    pub answers: bool,
-    /// What it is doing: `serving`, `draining` and so on.
-    pub state: String,
-    /// Why it takes no share; `None` if it does.
-    pub why_out: Option<String>,
-    /// Sessions of the client's address that it holds.
-    pub sessions: usize,
-    /// At which limits the client is here.
-    #[serde(default)]
-    pub at_limits: Vec<String>,
 }
 
 /// Answers other nodes.

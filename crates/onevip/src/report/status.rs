@@ -209,6 +209,22 @@ pub struct NodeStatus {
     pub peer: Option<PeerView>,
 }
 
+/// How a node stands to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Whether it answers new connections of the client now: it claims the bucket, and its lease is live.
+    pub answers: bool,
+    /// What it is doing: `serving`, `draining` and so on.
+    pub state: String,
+    /// Why it takes no share; `None` if it does.
+    pub why_out: Option<String>,
+    /// Sessions of the client's address that it holds.
+    pub sessions: usize,
+    /// At which limits the client is here.
+    #[serde(default)]
+    pub at_limits: Vec<String>,
+}
+
 /// Everything that `onevip status` shows.
 #[derive(Serialize, Deserialize)]
 pub struct AskStatus {}

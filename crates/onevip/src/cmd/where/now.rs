@@ -1,7 +1,8 @@
 //! Where a client lands at this moment: asked of the nodes, not of the configuration.
 
 use crate::cmd::context::Context;
-use crate::report::placement::{AskWhere, Placement};
+use crate::report::placement::AskWhere;
+use crate::report::status::Placement;
 use crate::rpc::nodes::{self, Reply};
 use onevip_host::run_dir::RunDir;
 use serde::Serialize;
