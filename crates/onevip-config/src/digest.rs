@@ -3,7 +3,7 @@
 //! Each node shows the digest of its configuration to the others, so a file that was forgotten on one node is noticed.
 //! It covers the meaning, not the spelling: comments, order and defaults written out do not count. Nor do settings
 //! that each host may choose for itself: interface, acceleration, where the key lies, who may use the control socket,
-//! health checks, metrics, hooks and what the help desk allows.
+//! health checks, metrics, hooks and what `[desk]` says.
 //!
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
@@ -29,7 +29,7 @@ impl Config {
             control_group: _,
             metrics: _,
             hooks: _,
-            desk: _,
+            support: _,
             health: _,
             checks: _,
             never_banned,

@@ -4,7 +4,7 @@
 
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::reader::Section;
-use super::source::Spot;
+use super::span::Spanned;
 use super::values;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -42,7 +42,7 @@ pub struct HealthSettings {
     /// Whether `/etc/nologin` and `/run/nologin` send new users elsewhere.
     pub nologin: NologinCheck,
     /// What counts as this host.
-    pub scope: Scope,
+    pub scope: HostScope,
     /// PSI `full avg10` of memory, percent.
     pub memory_pressure: Thresholds,
     /// Memory that is left, percent.
@@ -76,7 +76,7 @@ impl Default for HealthSettings {
             banner_every: Duration::from_secs(300),
             kex_every: Duration::from_secs(60),
             nologin: NologinCheck::Drain,
-            scope: Scope::Host,
+            scope: HostScope::Host,
             memory_pressure: at(Some(20), Some(60)),
             memory_left: at(Some(5), Some(2)),
             cpu_pressure: at(Some(90), None),
@@ -113,7 +113,7 @@ pub enum NologinCheck {
 
 /// What counts as this host where its resources are looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Scope {
+pub enum HostScope {
     /// The machine.
     #[default]
     Host,
@@ -164,7 +164,7 @@ const SSHD_CHECKS: &[(&str, SshdCheck)] =
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const NOLOGIN_CHECKS: &[(&str, NologinCheck)] =
     &[("drain", NologinCheck::Drain), ("ignore", NologinCheck::Ignore)];
-const SCOPES: &[(&str, Scope)] = &[("host", Scope::Host), ("cgroup", Scope::Cgroup)];
+const SCOPES: &[(&str, HostScope)] = &[("host", HostScope::Host), ("cgroup", HostScope::Cgroup)];
 const EFFECTS: &[(&str, Effect)] = &[("shed", Effect::Shed), ("out", Effect::Out)];
 
 /// Which way a figure gets worse.
@@ -208,7 +208,7 @@ pub(super) fn health(section: Option<Section<'_>>, out: &mut Diagnostics) -> Hea
 
 /// Reads the `[[check]]`s.
 pub(super) fn checks(sections: Vec<Section<'_>>, out: &mut Diagnostics) -> Vec<UserCheck> {
-    let mut checks: Vec<(Spot<String>, UserCheck)> = Vec::new();
+    let mut checks: Vec<(Spanned<String>, UserCheck)> = Vec::new();
     for section in sections {
         if checks.len() == CHECKS_MAX {
             let remedy = "let one command check several things";
@@ -226,7 +226,7 @@ pub(super) fn checks(sections: Vec<Section<'_>>, out: &mut Diagnostics) -> Vec<U
     checks.into_iter().map(|(_, check)| check).collect()
 }
 
-fn check(mut section: Section<'_>, out: &mut Diagnostics) -> Option<(Spot<String>, UserCheck)> {
+fn check(mut section: Section<'_>, out: &mut Diagnostics) -> Option<(Spanned<String>, UserCheck)> {
     section.require("name", out);
     section.require("command", out);
     let name = section.string("name", out).and_then(|name| values::label("name", name, out));
@@ -319,7 +319,7 @@ fn thresholds(
             out.mistake(&gone.place, reason, format!("let `out` be the {word} number of the two"));
         }
     }
-    let percent = |number: Spot<u32>| number.value as u8;
+    let percent = |number: Spanned<u32>| number.value as u8;
     *place = Thresholds { shed: shed.map(percent), out: gone.map(percent) };
     table.finish(out);
 }

@@ -4,7 +4,7 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::model::Protocol;
 use super::reader::Section;
 use super::services::ServiceDraft;
-use super::source::Spot;
+use super::span::Spanned;
 use super::values;
 use onevip_core::limit::{BURST_MAX, Limit, Refusal, WINDOW_MAX};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const REFUSALS: &[(&str, Refusal)] = &[
 const REFUSED: &[(&str, bool)] = &[("count", true), ("ignore", false)];
 
 /// What a `[[vip.service]]` says about a limit.
-pub(super) fn limit(service: &mut Section<'_>, out: &mut Diagnostics) -> Option<Spot<Limit>> {
+pub(super) fn limit(service: &mut Section<'_>, out: &mut Diagnostics) -> Option<Spanned<Limit>> {
     let mut section = service.table("limit", "[vip.service.limit]", out)?;
     let place = section.place().clone();
     section.require("burst", out);
@@ -42,7 +42,7 @@ pub(super) fn limit(service: &mut Section<'_>, out: &mut Diagnostics) -> Option<
     section.finish(out);
     let burst = burst?.value as u8;
     let limit = Limit { burst, window: window?, counts_refused, refusal, v4_prefix, v6_prefix, allow };
-    Some(Spot::new(limit, place))
+    Some(Spanned::new(limit, place))
 }
 
 /// What makes a source: an address of IPv4, and of IPv6 the network that a home or a host has.
@@ -54,7 +54,7 @@ fn prefixes(section: &mut Section<'_>, out: &mut Diagnostics) -> (u8, u8) {
     (ipv4, ipv6)
 }
 
-fn window(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duration> {
+fn window(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Duration> {
     let read = humantime::parse_duration(&text.value).ok();
     let fits = read.filter(|span| (WINDOW_MIN..=WINDOW_MAX).contains(span));
     if fits.is_none() {

@@ -4,8 +4,8 @@
 //! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
-use super::desk::DeskSettings;
 use super::health::{HealthSettings, UserCheck};
+use super::support::SupportSettings;
 use onevip_core::MacAddr;
 use onevip_core::limit::Limit;
 use onevip_core::{
@@ -37,8 +37,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What runs when something happens.
     pub hooks: Vec<Hook>,
-    /// What the help desk knows and allows.
-    pub desk: DeskSettings,
+    /// What those who help users know and allow.
+    pub support: SupportSettings,
     /// What this host asks of itself.
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.

@@ -3,14 +3,14 @@
 //! What could not be understood was reported and is absent from the draft, so that `validate.rs` goes on with the rest
 //! and all mistakes come to light at once.
 
-use super::desk::{self, DeskSettings};
 use super::diagnostic::Diagnostics;
 use super::health::{self, HealthSettings, UserCheck};
 use super::model::{Accelerate, Delivery, Failback, Hook, Listen, Mapping, Membership};
 use super::reader::Section;
 use super::services::{OTHERS, ServiceDraft, service};
-use super::source::{Place, Spot};
 use super::sources::{SourceDraft, source};
+use super::span::{Span, Spanned};
+use super::support::{self, SupportSettings};
 use super::values;
 use super::watching;
 use onevip_core::MacAddr;
@@ -56,7 +56,7 @@ const ADDRESS_ORDERS: &[(&str, AddressOrder)] =
 
 /// Everything that the files say.
 pub(super) struct Draft {
-    pub place: Place,
+    pub place: Span,
     pub cluster: Option<String>,
     pub membership: Membership,
     pub beat: Duration,
@@ -65,7 +65,7 @@ pub(super) struct Draft {
     pub control_group: Option<String>,
     pub metrics: Option<Listen>,
     pub hooks: Vec<Hook>,
-    pub desk: DeskSettings,
+    pub support: SupportSettings,
     pub health: HealthSettings,
     pub checks: Vec<UserCheck>,
     pub never_banned: Vec<Prefix>,
@@ -75,23 +75,23 @@ pub(super) struct Draft {
 
 /// What one `[[vip]]` says.
 pub(super) struct VipDraft {
-    pub place: Place,
-    pub name: Option<Spot<String>>,
-    pub addresses: Vec<Spot<IpAddr>>,
+    pub place: Span,
+    pub name: Option<Spanned<String>>,
+    pub addresses: Vec<Spanned<IpAddr>>,
     pub interface: Option<String>,
     /// `None` when the file does not say: all nodes.
-    pub nodes: Option<Spot<Vec<Spot<String>>>>,
+    pub nodes: Option<Spanned<Vec<Spanned<String>>>>,
     /// By the name of the node.
-    pub weights: Vec<(Spot<String>, Spot<u32>)>,
-    pub hash: Option<Spot<HashWord>>,
+    pub weights: Vec<(Spanned<String>, Spanned<u32>)>,
+    pub hash: Option<Spanned<HashWord>>,
     pub prefix: Option<PrefixDraft>,
     pub seed: u32,
     pub mapping: Mapping,
-    pub address_order: Option<Spot<AddressOrder>>,
+    pub address_order: Option<Spanned<AddressOrder>>,
     pub delivery: Delivery,
-    pub mac: Option<Spot<MacAddr>>,
+    pub mac: Option<Spanned<MacAddr>>,
     pub accelerate: Accelerate,
-    pub beat_port: Option<Spot<u16>>,
+    pub beat_port: Option<Spanned<u16>>,
     pub other: Other,
     pub services: Vec<ServiceDraft>,
     pub sources: Vec<SourceDraft>,
@@ -101,18 +101,18 @@ pub(super) struct VipDraft {
 
 /// What `prefix = { … }` says.
 pub(super) struct PrefixDraft {
-    pub place: Place,
+    pub place: Span,
     pub ipv4: u8,
     pub ipv6: u8,
 }
 
 /// What one `[[node]]` says.
 pub(super) struct NodeDraft {
-    pub place: Place,
-    pub name: Option<Spot<String>>,
-    pub id: Option<Spot<u32>>,
-    pub addresses: Vec<Spot<IpAddr>>,
-    pub weight: Option<Spot<u32>>,
+    pub place: Span,
+    pub name: Option<Spanned<String>>,
+    pub id: Option<Spanned<u32>>,
+    pub addresses: Vec<Spanned<IpAddr>>,
+    pub weight: Option<Spanned<u32>>,
 }
 
 /// Reads all sections.
@@ -126,7 +126,7 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
     let control_group = top.string("control_group", out).and_then(|name| values::group(name, out));
     let metrics = watching::metrics(&mut top, out);
     let hooks = watching::hooks(&mut top, out);
-    let desk = desk::desk(&mut top, out);
+    let support = support::support(&mut top, out);
     let health = health::health(top.table("health", "[health]", out), out);
     let checks = health::checks(top.tables("check", "[[check]]", out), out);
     let never_banned = never_banned(&mut top, out);
@@ -144,7 +144,7 @@ pub(super) fn draft(mut top: Section<'_>, out: &mut Diagnostics) -> Draft {
         control_group,
         metrics,
         hooks,
-        desk,
+        support,
         health,
         checks,
         never_banned,
@@ -189,7 +189,7 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
             .map_or_else(Accelerate::default, |word| word.value),
         beat_port: section
             .integer("beat_port", 1..=65535, out)
-            .map(|port| Spot::new(port.value as u16, port.place)),
+            .map(|port| Spanned::new(port.value as u16, port.place)),
         other: section.choice("other", OTHERS, out).map_or_else(Other::default, |word| word.value),
         says_services: section.has("service"),
         services: section
@@ -213,7 +213,7 @@ fn addresses(
     key: &'static str,
     what: &str,
     out: &mut Diagnostics,
-) -> Vec<Spot<IpAddr>> {
+) -> Vec<Spanned<IpAddr>> {
     let Some(list) = section.strings(key, out) else { return Vec::new() };
     if list.place.text().chars().all(|c| "[] \t\r\n".contains(c)) {
         out.mistake(
@@ -227,7 +227,7 @@ fn addresses(
 
 /// The names under `nodes`, expanded. When a list cannot be read, the VIP counts as having said nothing, so that the
 /// mistake is not followed by its echoes.
-fn node_names(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<Spot<Vec<Spot<String>>>> {
+fn node_names(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<Spanned<Vec<Spanned<String>>>> {
     let lists = section.strings("nodes", out)?;
     let before = out.counts().0;
     let names: Vec<_> = lists.value.iter().flat_map(|list| values::node_list(list, out)).collect();
@@ -235,7 +235,7 @@ fn node_names(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<Spot<V
         let remedy = "name at least one node, like nodes = [\"unix[1-4]\"], or leave `nodes` out: then all nodes serve it";
         out.mistake(&lists.place, "`nodes` is empty", remedy);
     }
-    if out.counts().0 > before { None } else { Some(Spot::new(names, lists.place)) }
+    if out.counts().0 > before { None } else { Some(Spanned::new(names, lists.place)) }
 }
 
 fn prefix(section: &mut Section<'_>, out: &mut Diagnostics) -> Option<PrefixDraft> {

@@ -4,7 +4,7 @@
 //! reports those that nobody asked for. What the values mean is not known here.
 
 use super::diagnostic::{Diagnostic, Diagnostics};
-use super::source::{Place, Source, Spot};
+use super::span::{SourceFile, Span, Spanned};
 use super::suggest::nearest;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 /// One parsed file.
 pub(super) struct Document<'a> {
     /// The file.
-    pub source: &'a Arc<Source>,
+    pub source: &'a Arc<SourceFile>,
     /// Its top table; what could be recovered when it has syntax errors.
     pub root: DeTable<'a>,
 }
@@ -23,15 +23,15 @@ pub(super) struct Document<'a> {
 #[derive(Clone)]
 struct Entry<'a> {
     key: &'a str,
-    key_place: Place,
+    key_place: Span,
     value: &'a DeValue<'a>,
-    value_place: Place,
+    value_place: Span,
 }
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
     title: &'static str,
-    place: Place,
+    place: Span,
     entries: Vec<Entry<'a>>,
     asked: Vec<&'static str>,
 }
@@ -117,7 +117,7 @@ impl<'a> Section<'a> {
     /// The top level of all files together. A key that more than one file sets is a mistake, except where the values
     /// are arrays of tables, which are read one after the other.
     pub fn top(documents: &'a [Document<'a>], out: &mut Diagnostics) -> Option<Self> {
-        let place = Place::new(documents.first()?.source, 0..0);
+        let place = Span::new(documents.first()?.source, 0..0);
         let mut entries: Vec<Entry<'a>> = Vec::new();
         let mut first: HashMap<&str, Entry<'a>> = HashMap::new();
         for entry in documents.iter().flat_map(|document| entries_of(&document.root, document.source)) {
@@ -139,12 +139,12 @@ impl<'a> Section<'a> {
     }
 
     /// The table that begins at `place`, by the name it has in messages.
-    fn of(table: &'a DeTable<'a>, title: &'static str, place: Place) -> Self {
+    fn of(table: &'a DeTable<'a>, title: &'static str, place: Span) -> Self {
         Self { title, entries: entries_of(table, place.source()), place, asked: Vec::new() }
     }
 
     /// Where the section begins.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &Span {
         &self.place
     }
 
@@ -169,32 +169,36 @@ impl<'a> Section<'a> {
     }
 
     /// A string.
-    pub fn string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spot<String>> {
+    pub fn string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spanned<String>> {
         let entry = self.take(key)?;
         match entry.value {
-            DeValue::String(text) => Some(Spot::new(text.to_string(), entry.value_place)),
+            DeValue::String(text) => Some(Spanned::new(text.to_string(), entry.value_place)),
             other => wrong_type(key, "a string", other, &entry.value_place, out),
         }
     }
 
     /// A string, or an array of strings.
-    pub fn strings(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spot<Vec<Spot<String>>>> {
+    pub fn strings(
+        &mut self,
+        key: &'static str,
+        out: &mut Diagnostics,
+    ) -> Option<Spanned<Vec<Spanned<String>>>> {
         let entry = self.take(key)?;
         let strings = match entry.value {
-            DeValue::String(text) => vec![Spot::new(text.to_string(), entry.value_place.clone())],
+            DeValue::String(text) => vec![Spanned::new(text.to_string(), entry.value_place.clone())],
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| {
-                    let place = Place::new(entry.value_place.source(), item.span());
+                    let place = Span::new(entry.value_place.source(), item.span());
                     match item.get_ref() {
-                        DeValue::String(text) => Some(Spot::new(text.to_string(), place)),
+                        DeValue::String(text) => Some(Spanned::new(text.to_string(), place)),
                         other => wrong_type(key, "strings", other, &place, out),
                     }
                 })
                 .collect(),
             other => return wrong_type(key, "an array of strings", other, &entry.value_place, out),
         };
-        Some(Spot::new(strings, entry.value_place))
+        Some(Spanned::new(strings, entry.value_place))
     }
 
     /// A whole number within `range`.
@@ -203,17 +207,17 @@ impl<'a> Section<'a> {
         key: &'static str,
         range: RangeInclusive<u32>,
         out: &mut Diagnostics,
-    ) -> Option<Spot<u32>> {
+    ) -> Option<Spanned<u32>> {
         let entry = self.take(key)?;
         whole_number(&entry, &range, out)
     }
 
     /// A port or a range of ports, as a number or as a string, not yet understood.
-    pub fn number_or_string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spot<String>> {
+    pub fn number_or_string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spanned<String>> {
         let entry = self.take(key)?;
         match entry.value {
-            DeValue::Integer(number) => Some(Spot::new(number.to_string(), entry.value_place)),
-            DeValue::String(text) => Some(Spot::new(text.to_string(), entry.value_place)),
+            DeValue::Integer(number) => Some(Spanned::new(number.to_string(), entry.value_place)),
+            DeValue::String(text) => Some(Spanned::new(text.to_string(), entry.value_place)),
             other => wrong_type(key, "a number or a string", other, &entry.value_place, out),
         }
     }
@@ -224,10 +228,10 @@ impl<'a> Section<'a> {
         key: &'static str,
         choices: &[(&'static str, T)],
         out: &mut Diagnostics,
-    ) -> Option<Spot<T>> {
+    ) -> Option<Spanned<T>> {
         let word = self.string(key, out)?;
         if let Some((_, value)) = choices.iter().find(|(known, _)| *known == word.value) {
-            return Some(Spot::new(*value, word.place));
+            return Some(Spanned::new(*value, word.place));
         }
         let all = choices.iter().map(|(known, _)| format!("\"{known}\"")).collect::<Vec<_>>().join(", ");
         let remedy = match nearest(&word.value, choices.iter().map(|(known, _)| *known)) {
@@ -276,7 +280,7 @@ impl<'a> Section<'a> {
                 continue;
             };
             for item in items.iter() {
-                let place = Place::new(source, item.span());
+                let place = Span::new(source, item.span());
                 match item.get_ref() {
                     DeValue::Table(table) => sections.push(Section::of(table, title, place)),
                     other => {
@@ -294,9 +298,9 @@ impl<'a> Section<'a> {
         self,
         range: &RangeInclusive<u32>,
         out: &mut Diagnostics,
-    ) -> Vec<(Spot<String>, Spot<u32>)> {
+    ) -> Vec<(Spanned<String>, Spanned<u32>)> {
         let number = |entry: &Entry<'_>| {
-            let key = Spot::new(entry.key.to_owned(), entry.key_place.clone());
+            let key = Spanned::new(entry.key.to_owned(), entry.key_place.clone());
             Some((key, whole_number(entry, range, out)?))
         };
         self.entries.iter().filter_map(number).collect()
@@ -318,14 +322,18 @@ impl<'a> Section<'a> {
 }
 
 /// A whole number within `range`.
-fn whole_number(entry: &Entry<'_>, range: &RangeInclusive<u32>, out: &mut Diagnostics) -> Option<Spot<u32>> {
+fn whole_number(
+    entry: &Entry<'_>,
+    range: &RangeInclusive<u32>,
+    out: &mut Diagnostics,
+) -> Option<Spanned<u32>> {
     let (key, place) = (entry.key, &entry.value_place);
     let DeValue::Integer(number) = entry.value else {
         return wrong_type(key, "a number", entry.value, place, out);
     };
     let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
     match value.and_then(|value| u32::try_from(value).ok()).filter(|value| range.contains(value)) {
-        Some(value) => Some(Spot::new(value, place.clone())),
+        Some(value) => Some(Spanned::new(value, place.clone())),
         None => {
             let (low, high) = (range.start(), range.end());
             let reason = format!("`{key}` is {number}, outside {low} to {high}");
@@ -336,17 +344,17 @@ fn whole_number(entry: &Entry<'_>, range: &RangeInclusive<u32>, out: &mut Diagno
 }
 
 /// The entries of a table, in the order of the file.
-fn entries_of<'a>(table: &'a DeTable<'a>, source: &Arc<Source>) -> Vec<Entry<'a>> {
+fn entries_of<'a>(table: &'a DeTable<'a>, source: &Arc<SourceFile>) -> Vec<Entry<'a>> {
     let mut entries: Vec<Entry<'a>> = table
         .iter()
         .map(|(key, value)| Entry {
             key: key.get_ref(),
-            key_place: Place::new(source, key.span()),
+            key_place: Span::new(source, key.span()),
             value: value.get_ref(),
-            value_place: Place::new(source, value.span()),
+            value_place: Span::new(source, value.span()),
         })
         .collect();
-    entries.sort_by_key(|entry| entry.key_place.span().map(|span| span.start));
+    entries.sort_by_key(|entry| entry.key_place.bytes().map(|span| span.start));
     entries
 }
 
@@ -374,7 +382,7 @@ fn wrong_type<T>(
     key: &str,
     wanted: &str,
     found: &DeValue<'_>,
-    place: &Place,
+    place: &Span,
     out: &mut Diagnostics,
 ) -> Option<T> {
     let reason = format!("`{key}` takes {wanted}, not {}", kind(found));

@@ -4,7 +4,7 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::model::{Protocol, Service, ServiceCheck};
 use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
 use super::reader::Section;
-use super::source::Spot;
+use super::span::Spanned;
 use super::values;
 use onevip_core::limit::Limit;
 use onevip_core::slice::{self, SLICES_MAX};
@@ -23,13 +23,13 @@ pub(super) const OTHERS: &[(&str, Other)] = &[("owner", Other::Owner), ("drop", 
 /// What one `[[vip.service]]` says.
 pub(super) struct ServiceDraft {
     pub protocol: Protocol,
-    pub ports: Spot<RangeInclusive<u16>>,
+    pub ports: Spanned<RangeInclusive<u16>>,
     /// `None` when the file does not say: as the VIP.
-    pub hash: Option<Spot<HashWord>>,
-    pub answerer: Option<Spot<Answerer>>,
-    pub check: Option<Spot<ServiceCheck>>,
-    pub limit: Option<Spot<Limit>>,
-    pub slices: Option<Spot<u32>>,
+    pub hash: Option<Spanned<HashWord>>,
+    pub answerer: Option<Spanned<Answerer>>,
+    pub check: Option<Spanned<ServiceCheck>>,
+    pub limit: Option<Spanned<Limit>>,
+    pub slices: Option<Spanned<u32>>,
 }
 
 /// Reads one `[[vip.service]]`.

@@ -6,7 +6,7 @@ use super::nodelist::compress;
 use super::parse::{HashWord, NodeDraft, VipDraft};
 use super::reader::Section;
 use super::services;
-use super::source::{Place, Spot};
+use super::span::{Span, Spanned};
 use super::suggest::nearest;
 use onevip_core::{NodeId, Prefix};
 use std::net::IpAddr;
@@ -16,10 +16,10 @@ pub const SOURCES_MAX: usize = 1024;
 
 /// What one `[[vip.source]]` says.
 pub(super) struct SourceDraft {
-    pub place: Place,
-    pub network: Spot<Prefix>,
-    pub hash: Option<Spot<HashWord>>,
-    pub pin: Option<Spot<String>>,
+    pub place: Span,
+    pub network: Spanned<Prefix>,
+    pub hash: Option<Spanned<HashWord>>,
+    pub pin: Option<Spanned<String>>,
 }
 
 /// Reads one `[[vip.source]]`.
@@ -46,7 +46,7 @@ pub(super) fn source(mut section: Section<'_>, out: &mut Diagnostics) -> Option<
 }
 
 /// An address with its length; without one it is a single host.
-fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<Prefix>> {
+fn network(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Spanned<Prefix>> {
     let (address, length) = match text.value.split_once('/') {
         None => (text.value.as_str(), None),
         Some((address, length)) => (address, Some(length)),
@@ -73,7 +73,7 @@ fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<Prefix>> {
         );
         return None;
     }
-    Some(Spot::new(network, text.place.clone()))
+    Some(Spanned::new(network, text.place.clone()))
 }
 
 /// The exceptions of a VIP, sorted. Mistakes are reported.
@@ -87,7 +87,7 @@ pub(super) fn sources(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnost
             let mistake = Diagnostic::mistake(&draft.network.place, reason, "keep one of them");
             out.push(mistake.also(&earlier.network.place, "the other one"));
         }
-        let same_family = |address: &Spot<IpAddr>| address.value.is_ipv4() == network.address().is_ipv4();
+        let same_family = |address: &Spanned<IpAddr>| address.value.is_ipv4() == network.address().is_ipv4();
         if !vip.addresses.is_empty() && !vip.addresses.iter().any(same_family) {
             let family = if network.address().is_ipv4() { "IPv4" } else { "IPv6" };
             let reason = format!("the VIP has no {family} address, so {network} cannot reach it");
@@ -114,7 +114,7 @@ pub(super) fn count(vips: &[VipDraft], out: &mut Diagnostics) {
 }
 
 fn pinned(
-    name: &Spot<String>,
+    name: &Spanned<String>,
     vip: &VipDraft,
     members: &[&NodeDraft],
     out: &mut Diagnostics,

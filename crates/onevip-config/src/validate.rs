@@ -8,8 +8,8 @@ use super::model::{Config, Delivery, Mapping, Node, Vip};
 use super::nodelist::compress;
 use super::parse::{BEAT_PORT, Draft, HashWord, NodeDraft, VipDraft, WEIGHT};
 use super::services;
-use super::source::{Place, Spot};
 use super::sources;
+use super::span::{Span, Spanned};
 use super::suggest::nearest;
 use onevip_core::MacAddr;
 use onevip_core::{AddressOrder, HashMode, NODES_MAX, NodeId, NodeSet};
@@ -42,7 +42,7 @@ pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config
         key_file: draft.key_file,
         control_group: draft.control_group,
         metrics: draft.metrics,
-        desk: draft.desk,
+        support: draft.support,
         hooks: draft.hooks,
         health: draft.health,
         checks: draft.checks,
@@ -78,11 +78,11 @@ fn counts(draft: &Draft, out: &mut Diagnostics) {
 
 /// Reports each value that came before.
 fn unique<'a, K: Hash + Eq>(
-    values: impl IntoIterator<Item = (K, &'a Place)>,
+    values: impl IntoIterator<Item = (K, &'a Span)>,
     out: &mut Diagnostics,
     message: impl Fn(&K) -> (String, String),
 ) {
-    let mut seen: HashMap<K, &Place> = HashMap::new();
+    let mut seen: HashMap<K, &Span> = HashMap::new();
     for (value, place) in values {
         if let Some(earlier) = seen.get(&value) {
             let (reason, remedy) = message(&value);
@@ -118,8 +118,8 @@ fn unique_names(draft: &Draft, out: &mut Diagnostics) {
 fn unique_addresses(draft: &Draft, out: &mut Diagnostics) {
     let vips = draft.vips.iter().flat_map(|vip| &vip.addresses).map(|address| (address, "VIP"));
     let nodes = draft.nodes.iter().flat_map(|node| &node.addresses).map(|address| (address, "node"));
-    let mut seen: HashMap<IpAddr, (&Place, &str)> = HashMap::new();
-    for (Spot { value, place }, whose) in vips.chain(nodes) {
+    let mut seen: HashMap<IpAddr, (&Span, &str)> = HashMap::new();
+    for (Spanned { value, place }, whose) in vips.chain(nodes) {
         let Some((earlier, owner)) = seen.get(value) else {
             seen.insert(*value, (place, whose));
             continue;
@@ -163,7 +163,7 @@ fn node(draft: &NodeDraft, out: &mut Diagnostics) -> Option<Node> {
     })
 }
 
-fn node_id(id: &Spot<u32>) -> Option<NodeId> {
+fn node_id(id: &Spanned<u32>) -> Option<NodeId> {
     u8::try_from(id.value).ok().and_then(NodeId::new)
 }
 
@@ -215,7 +215,7 @@ fn members<'a>(vip: &VipDraft, draft: &'a Draft, out: &mut Diagnostics) -> Vec<&
         };
         draft.nodes.iter().find(matches)
     };
-    for list in names.value.chunk_by(|a, b| a.place.span() == b.place.span()) {
+    for list in names.value.chunk_by(|a, b| a.place.bytes() == b.place.bytes()) {
         let unknown: Vec<&str> =
             list.iter().map(|name| name.value.as_str()).filter(|name| find(name).is_none()).collect();
         let Some((first, place)) = unknown.first().zip(list.first().map(|name| &name.place)) else {
@@ -355,7 +355,7 @@ fn cluster_mac(vip: &VipDraft, addresses: &[IpAddr], out: &mut Diagnostics) -> O
 }
 
 /// MACs that work, but that switches or other hosts may stumble over.
-fn mac_advice(vip: &VipDraft, mac: &Spot<MacAddr>, addresses: &[IpAddr], out: &mut Diagnostics) {
+fn mac_advice(vip: &VipDraft, mac: &Spanned<MacAddr>, addresses: &[IpAddr], out: &mut Diagnostics) {
     let has_v4 = addresses.iter().any(IpAddr::is_ipv4);
     let advice = match (vip.delivery, mac.value.0) {
         (Delivery::Multicast, [0x01, 0x00, 0x5e, ..]) if !has_v4 => Some((

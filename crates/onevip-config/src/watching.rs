@@ -4,7 +4,7 @@ use super::diagnostic::Diagnostics;
 use super::event_kind::EventKind;
 use super::model::{Hook, Listen};
 use super::reader::Section;
-use super::source::Spot;
+use super::span::Spanned;
 use super::suggest::nearest;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn hook(mut section: Section<'_>, out: &mut Diagnostics) -> Option<Hook> {
     Some(Hook { on: known, command: command?, timeout: timeout? })
 }
 
-fn is_event(event: &Spot<String>, out: &mut Diagnostics) -> bool {
+fn is_event(event: &Spanned<String>, out: &mut Diagnostics) -> bool {
     if EventKind::named(&event.value).is_some() {
         return true;
     }
@@ -62,7 +62,7 @@ fn is_event(event: &Spot<String>, out: &mut Diagnostics) -> bool {
     false
 }
 
-fn command_line(command: Spot<String>, out: &mut Diagnostics) -> Option<String> {
+fn command_line(command: Spanned<String>, out: &mut Diagnostics) -> Option<String> {
     if !command.value.trim().is_empty() && !command.value.contains('\0') {
         return Some(command.value);
     }
@@ -74,7 +74,7 @@ fn command_line(command: Spot<String>, out: &mut Diagnostics) -> Option<String> 
     None
 }
 
-fn timeout(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duration> {
+fn timeout(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Duration> {
     let read = humantime::parse_duration(&text.value).ok();
     let fits = read.filter(|span| !span.is_zero() && *span <= HOOK_TIMEOUT_MAX);
     if fits.is_none() {
@@ -85,7 +85,7 @@ fn timeout(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duration> {
 }
 
 /// `127.0.0.1:9108`, `[::1]:9108`, or a path. Not for the network: nothing there asks who reads.
-fn listen(text: &Spot<String>, out: &mut Diagnostics) -> Option<Listen> {
+fn listen(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Listen> {
     if text.value.starts_with('/') && text.value.len() < 100 && !text.value.contains('\0') {
         return Some(Listen::Unix(text.value.clone().into()));
     }

@@ -1,7 +1,7 @@
 //! What the readers find, and one whole made of it.
 
 use super::words::Word;
-use crate::{Diagnostic, Diagnostics, Place, Protocol, Source};
+use crate::{Diagnostic, Diagnostics, Protocol, SourceFile, Span};
 use onevip_core::MacAddr;
 use onevip_core::{AddressOrder, HashMode};
 use std::net::IpAddr;
@@ -59,12 +59,12 @@ pub struct Scheme {
     /// What is served, where the rule is about a port.
     pub services: Vec<(Protocol, u16)>,
     /// Where it stands.
-    pub place: Place,
+    pub place: Span,
 }
 
 /// A limit on new connections of a source.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Limit {
+pub struct ImportedLimit {
     /// Port of the service; `None`: all.
     pub port: Option<u16>,
     /// So many are let in …
@@ -83,20 +83,20 @@ pub struct Found {
     /// The schemes; after [`Found::settle`] one for each address.
     pub schemes: Vec<Scheme>,
     /// Limits.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<ImportedLimit>,
     /// Cluster MACs of which it is said elsewhere for which address they are, or not at all.
-    pub macs: Vec<(Option<IpAddr>, MacAddr, Place)>,
+    pub macs: Vec<(Option<IpAddr>, MacAddr, Span)>,
     /// Names of the nodes, where the input has them.
     pub names: Vec<String>,
     /// What was understood.
-    pub understood: Vec<(Place, String)>,
+    pub understood: Vec<(Span, String)>,
     /// What was not.
     pub out: Diagnostics,
 }
 
 impl Found {
     /// Notes what was understood.
-    pub(super) fn understand(&mut self, place: &Place, what: impl Into<String>) {
+    pub(super) fn understand(&mut self, place: &Span, what: impl Into<String>) {
         self.understood.push((place.clone(), what.into()));
     }
 
@@ -106,9 +106,9 @@ impl Found {
     }
 
     /// Makes one scheme per address of what several rules and files say, and fills in what only a person knows.
-    pub(super) fn settle(&mut self, sources: &[Arc<Source>], answers: &Answers) {
+    pub(super) fn settle(&mut self, sources: &[Arc<SourceFile>], answers: &Answers) {
         if self.schemes.is_empty() && !self.out.has_mistakes() {
-            let place = sources.first().map(Place::whole);
+            let place = sources.first().map(Span::whole);
             if let Some(place) = place {
                 let remedy = "look for CLUSTERIP, `-m cluster`, `jhash` or an IPaddr2 clone in it; rules of one node are enough";
                 self.out.mistake(&place, "no rule here deals clients to nodes", remedy);
@@ -204,7 +204,7 @@ impl Found {
             }
             (Some(_), _) => {}
         }
-        let of_this = |(address, ..): &&(Option<IpAddr>, MacAddr, Place)| {
+        let of_this = |(address, ..): &&(Option<IpAddr>, MacAddr, Span)| {
             address.is_none_or(|address| scheme.addresses.contains(&address))
         };
         let macs: Vec<MacAddr> = self.macs.iter().filter(of_this).map(|(_, mac, _)| *mac).collect();

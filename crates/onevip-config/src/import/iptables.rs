@@ -3,9 +3,9 @@
 //! What iptables prints is not what was typed: `--cluster-local-node 2` comes back as `--cluster-local-nodemask
 //! 0x00000002`, seeds as hex. Both are read, also rules as a script has them.
 
-use super::found::{Found, Limit, Scheme};
+use super::found::{Found, ImportedLimit, Scheme};
 use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Place, Protocol, Source};
+use crate::{Diagnostic, Protocol, SourceFile, Span};
 use onevip_core::MacAddr;
 use onevip_core::limit::{BURST_MAX, WINDOW_MAX};
 use onevip_core::{AddressOrder, HashMode};
@@ -21,7 +21,7 @@ const XT_CLUSTER_NODES_MAX: u32 = 32;
 const SECONDS_MAX: u32 = WINDOW_MAX.as_secs() as u32;
 
 /// Reads a file.
-pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
+pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
     let mut recent = Vec::new();
     for (start, line) in lines(source) {
         let words = words(source, start, line, "");
@@ -36,7 +36,7 @@ pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
 }
 
 /// `link  01:00:5e:33:64:0a static`, as `ip maddr` lists what somebody added by hand.
-fn member_address(words: &[Word], place: &Place, found: &mut Found) {
+fn member_address(words: &[Word], place: &Span, found: &mut Found) {
     let is_static = words.iter().any(|word| word.text == "static");
     if let (true, Some(mac)) = (is_static, words.get(1).and_then(|word| word.text.parse().ok())) {
         found.understand(place, format!("the interface listens to {mac}"));
@@ -46,11 +46,11 @@ fn member_address(words: &[Word], place: &Place, found: &mut Found) {
 
 /// One rule, as pairs of an option and its value.
 struct Rule<'a> {
-    options: Vec<Setting<'a>>,
-    place: Place,
+    options: Vec<RuleOption<'a>>,
+    place: Span,
 }
 
-struct Setting<'a> {
+struct RuleOption<'a> {
     name: &'a str,
     /// Empty where there is none.
     value: &'a str,
@@ -60,7 +60,7 @@ struct Setting<'a> {
 
 impl<'a> Rule<'a> {
     /// The rule in these words, if they are one: from `-A` or `-I` on, whatever stands before (a program, counters).
-    fn of(words: &'a [Word], place: Place) -> Option<Self> {
+    fn of(words: &'a [Word], place: Span) -> Option<Self> {
         if words.first().is_none_or(|word| word.text.starts_with(['#', ':', '*'])) {
             return None;
         }
@@ -89,7 +89,7 @@ impl<'a> Rule<'a> {
                 }
             }
             at += usize::from(value.is_some());
-            options.push(Setting {
+            options.push(RuleOption {
                 name: &word.text,
                 value: value.map_or("", |value| value.text.as_str()),
                 value_word: value.unwrap_or(word),
@@ -100,7 +100,7 @@ impl<'a> Rule<'a> {
         Some(Self { options, place })
     }
 
-    fn option(&self, names: &[&str]) -> Option<&Setting<'a>> {
+    fn option(&self, names: &[&str]) -> Option<&RuleOption<'a>> {
         self.options.iter().find(|option| names.contains(&option.name))
     }
 
@@ -356,7 +356,7 @@ impl<'a> Rule<'a> {
     }
 
     /// `arptables … --mangle-mac-s`: what the VIP is said to be at.
-    fn mangled(&self, option: &Setting<'_>, found: &mut Found) {
+    fn mangled(&self, option: &RuleOption<'_>, found: &mut Found) {
         let Ok(mac) = option.value.parse::<MacAddr>() else {
             found.refuse(
                 option.value_word,
@@ -419,7 +419,7 @@ struct Recent {
     list: String,
     port: Option<u16>,
     step: Step,
-    place: Place,
+    place: Span,
 }
 
 enum Step {
@@ -469,7 +469,7 @@ fn limits(rules: Vec<Recent>, found: &mut Found) {
             ));
             continue;
         }
-        let limit = Limit { port: rule.port, burst, seconds, action, counts_refused: renews };
+        let limit = ImportedLimit { port: rule.port, burst, seconds, action, counts_refused: renews };
         if !found.limits.contains(&limit) {
             found.limits.push(limit);
         }

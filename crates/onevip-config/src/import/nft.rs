@@ -6,7 +6,7 @@
 use super::found::{Found, Scheme};
 use super::iptables::understand;
 use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Place, Protocol, Source};
+use crate::{Diagnostic, Protocol, SourceFile, Span};
 use onevip_core::MacAddr;
 use onevip_core::{AddressOrder, HashMode, NODES_MAX};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Reads a file.
-pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
+pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
     let sets = sets(source);
     let mut device = None;
     for (start, line) in lines(source) {
@@ -43,7 +43,7 @@ pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
 }
 
 /// The elements of the sets of addresses, by name.
-fn sets(source: &Arc<Source>) -> BTreeMap<String, Vec<IpAddr>> {
+fn sets(source: &Arc<SourceFile>) -> BTreeMap<String, Vec<IpAddr>> {
     let (mut sets, mut name) = (BTreeMap::new(), None);
     for (start, line) in lines(source) {
         let words = words(source, start, line, "{},");
@@ -61,7 +61,7 @@ fn sets(source: &Arc<Source>) -> BTreeMap<String, Vec<IpAddr>> {
 }
 
 /// `arp saddr ip A arp saddr ether set M`, in whatever order.
-fn arp(words: &[Word], place: &Place, found: &mut Found) {
+fn arp(words: &[Word], place: &Span, found: &mut Found) {
     let after = |names: &[&str]| {
         let at = words
             .windows(names.len())
@@ -81,7 +81,7 @@ fn arp(words: &[Word], place: &Place, found: &mut Found) {
 struct Rule<'a> {
     words: &'a [Word],
     sets: &'a BTreeMap<String, Vec<IpAddr>>,
-    place: &'a Place,
+    place: &'a Span,
 }
 
 /// What stands behind `jhash`.
@@ -233,7 +233,7 @@ impl Rule<'_> {
         let Some(word) = named else { return Vec::new() };
         let all: Vec<IpAddr> = match word.text.as_str() {
             "{" => {
-                let from = self.words.iter().position(|other| other.place.span() == word.place.span());
+                let from = self.words.iter().position(|other| other.place.bytes() == word.place.bytes());
                 let inside = self.words[from.unwrap_or(0)..].iter().take_while(|word| word.text != "}");
                 inside.filter_map(|word| word.text.parse().ok()).collect()
             }

@@ -8,7 +8,7 @@
 use super::found::{Answers, Found, Scheme};
 use super::iptables::understand;
 use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Place, Source};
+use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::{AddressOrder, HashMode};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ struct Part {
     /// Of a clone: what it clones.
     of: Option<String>,
     is_ipaddr2: bool,
-    place: Place,
+    place: Span,
 }
 
 impl Part {
@@ -39,7 +39,7 @@ impl Part {
 }
 
 /// Reads a file.
-pub(super) fn read(source: &Arc<Source>, answers: &Answers, found: &mut Found) {
+pub(super) fn read(source: &Arc<SourceFile>, answers: &Answers, found: &mut Found) {
     let is_crm = source.text().lines().any(|line| line.starts_with("primitive "));
     let parts = if is_crm { crm(source, found) } else { pcs(source) };
     for part in parts.iter().filter(|part| part.is_ipaddr2) {
@@ -59,7 +59,7 @@ pub(super) fn read(source: &Arc<Source>, answers: &Answers, found: &mut Found) {
 }
 
 /// Statements of crm: a line, and the lines that it is continued on.
-fn crm(source: &Arc<Source>, found: &mut Found) -> Vec<Part> {
+fn crm(source: &Arc<SourceFile>, found: &mut Found) -> Vec<Part> {
     let (mut parts, mut open) = (Vec::<Part>::new(), false);
     for (start, line) in lines(source) {
         let mut words = words(source, start, line, "");
@@ -90,7 +90,7 @@ fn crm(source: &Arc<Source>, found: &mut Found) -> Vec<Part> {
 }
 
 /// The sections of pcs, by their indentation; what stands deeper belongs to the nearest section above that is less deep.
-fn pcs(source: &Arc<Source>) -> Vec<Part> {
+fn pcs(source: &Arc<SourceFile>) -> Vec<Part> {
     let mut parts = Vec::<Part>::new();
     // Indices of the sections that are open, with how deep they are.
     let mut open = Vec::<(usize, usize)>::new();

@@ -1,6 +1,6 @@
 //! The text of the configuration.
 
-use super::found::{Answers, Found, Limit, Scheme};
+use super::found::{Answers, Found, ImportedLimit, Scheme};
 use crate::Protocol;
 use onevip_core::{AddressOrder, HashMode};
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ pub(super) fn configuration(found: &Found, answers: &Answers) -> String {
     out
 }
 
-fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[Limit]) {
+fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[ImportedLimit]) {
     let name = if number == 0 { "login".to_owned() } else { format!("login{}", number + 1) };
     let _ = writeln!(out, "\n[[vip]]\nname = \"{name}\"\naddresses = [{}]", quoted(&scheme.addresses));
     if let Some(interface) = &scheme.interface {
@@ -64,15 +64,16 @@ fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[Limit]) {
     }
     for (protocol, port) in services {
         let _ = writeln!(out, "\n[[vip.service]]\nprotocol = \"{protocol}\"\nport = {port}");
-        let of_this =
-            |limit: &&Limit| protocol == Protocol::Tcp && limit.port.is_none_or(|other| other == port);
+        let of_this = |limit: &&ImportedLimit| {
+            protocol == Protocol::Tcp && limit.port.is_none_or(|other| other == port)
+        };
         if let Some(limit) = limits.iter().find(of_this) {
             service_limit(out, limit);
         }
     }
 }
 
-fn service_limit(out: &mut String, limit: &Limit) {
+fn service_limit(out: &mut String, limit: &ImportedLimit) {
     let refused = if limit.counts_refused { "count" } else { "ignore" };
     let _ = writeln!(
         out,

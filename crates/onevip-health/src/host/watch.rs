@@ -6,7 +6,7 @@ use super::{Worse, files, grade, memory, nologin, room, tasks};
 use crate::board::Board;
 use crate::judge::Judge;
 use crate::toll::{CLOSING, Finding, POORLY, Toll};
-use onevip_config::health::{HealthSettings, NologinCheck, Scope, Thresholds};
+use onevip_config::health::{HealthSettings, HostScope, NologinCheck, Thresholds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,8 +35,8 @@ impl HostWatch {
     /// Of the host whose root is mounted at `root`.
     pub fn new(settings: &HealthSettings, root: &Path) -> Self {
         let cgroup = match settings.scope {
-            Scope::Host => None,
-            Scope::Cgroup => Some(Cgroup::own()),
+            HostScope::Host => None,
+            HostScope::Cgroup => Some(Cgroup::own()),
         };
         let unified = cgroup.as_ref().and_then(Cgroup::unified);
         let pressure =

@@ -297,7 +297,7 @@ impl Steward {
             let gatherer = self.gatherer();
             let config = gatherer.configuration().0;
             let name = config.node(from).map_or_else(|| format!("node {from}"), |node| node.name.clone());
-            (config.desk.remote_drain == RemoteDrain::Allow, name)
+            (config.support.remote_drain == RemoteDrain::Allow, name)
         };
         if !allowed {
             bail!("it takes no orders from other nodes (remote_drain in [desk]); log in there");

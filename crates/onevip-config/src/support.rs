@@ -1,4 +1,4 @@
-//! `[desk]`: what the help desk of a host has to know, and what it lets others do.
+//! `[desk]`: what those who help users need: names for `doctor`, and whether another node may drain this one.
 //!
 //! Nothing of this decides about packets, so it does not enter the digest that nodes compare.
 
@@ -8,7 +8,7 @@ use super::values;
 
 /// `[desk]`, with defaults for what the file does not say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct DeskSettings {
+pub struct SupportSettings {
     /// The names by which users know the VIPs, besides those that their addresses resolve to.
     pub names: Vec<String>,
     /// Whether root on another node may drain and undrain this one.
@@ -30,11 +30,11 @@ impl RemoteDrain {
 }
 
 /// Reads the section, if there is one.
-pub(super) fn desk(top: &mut Section<'_>, out: &mut Diagnostics) -> DeskSettings {
-    let Some(mut section) = top.table("desk", "[desk]", out) else { return DeskSettings::default() };
+pub(super) fn support(top: &mut Section<'_>, out: &mut Diagnostics) -> SupportSettings {
+    let Some(mut section) = top.table("desk", "[desk]", out) else { return SupportSettings::default() };
     let names = section.strings("names", out).map(|names| names.value).unwrap_or_default();
     let names = names.into_iter().filter_map(|name| values::hostname(name, out)).map(|name| name.value);
-    let settings = DeskSettings {
+    let settings = SupportSettings {
         names: names.collect(),
         remote_drain: section
             .choice("remote_drain", RemoteDrain::ALL, out)
