@@ -8,7 +8,8 @@
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
-use super::model::{Config, Instead, Node, Service, SourceRule, Vip};
+use crate::model::{Config, Node, SourceRule, Steering, Vip, VipService};
+use crate::words::{FAILBACKS, MAPPINGS, TRANSPORTS, word_of};
 use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
@@ -41,7 +42,7 @@ impl Config {
         canon.text(cluster);
         canon.text(membership.as_str());
         canon.number(beat.as_micros() as u64);
-        canon.text(failback.as_str());
+        canon.text(word_of(FAILBACKS, failback));
         let mut vips: Vec<&Vip> = vips.iter().collect();
         vips.sort_by(|a, b| a.name.cmp(&b.name));
         canon.number(vips.len() as u64);
@@ -127,7 +128,7 @@ impl Canon {
         self.number(nodes.word());
         self.mode(*hash);
         self.number(u64::from(*seed));
-        self.text(mapping.as_str());
+        self.text(word_of(MAPPINGS, mapping));
         self.0.update([match address_order {
             AddressOrder::Memory => 0,
             AddressOrder::Host => 1,
@@ -136,32 +137,15 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        // What health asks is each host's own business.
-        for Service { protocol, ports, hash: own, answerer, limit, slices, check: _ } in services {
-            self.text(protocol.as_str());
-            self.number(u64::from(*ports.start()));
-            self.number(u64::from(*ports.end()));
-            if own != hash {
-                self.text("hash");
-                self.mode(*own);
-            }
-            match answerer {
-                Answerer::Bucket => {}
-                Answerer::Socket(_) => {
-                    self.text("socket");
-                    self.number(u64::from(*slices));
-                }
-            }
-            if let Some(limit) = limit {
-                self.limit(limit);
-            }
+        for service in services {
+            self.service(service, *hash);
         }
-        for SourceRule { network, instead } in sources {
+        for SourceRule { network, steering } in sources {
             self.text("source");
             self.text(&network.to_string());
-            match instead {
-                Instead::Hash(mode) => self.mode(*mode),
-                Instead::Pin(node) => self.number(u64::from(node.get())),
+            match steering {
+                Steering::Hash(mode) => self.mode(*mode),
+                Steering::Pin(node) => self.number(u64::from(node.get())),
             }
         }
         for (node, weight) in weights {
@@ -172,6 +156,29 @@ impl Canon {
         match other {
             Other::Owner => {}
             Other::Drop => self.text("drop"),
+        }
+    }
+
+    /// A service of a VIP that hashes by `hash`.
+    fn service(&mut self, service: &VipService, hash: HashMode) {
+        // What health asks is each host's own business.
+        let VipService { transport, ports, hash: own, answerer, limit, slices, check: _ } = service;
+        self.text(word_of(TRANSPORTS, transport));
+        self.number(u64::from(*ports.start()));
+        self.number(u64::from(*ports.end()));
+        if *own != hash {
+            self.text("hash");
+            self.mode(*own);
+        }
+        match answerer {
+            Answerer::Bucket => {}
+            Answerer::Socket(_) => {
+                self.text("socket");
+                self.number(u64::from(*slices));
+            }
+        }
+        if let Some(limit) = limit {
+            self.limit(limit);
         }
     }
 

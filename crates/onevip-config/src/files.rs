@@ -1,7 +1,7 @@
 //! From the disk to text: the main file, `conf.d`, and what can go wrong with files as such.
 
-use super::diagnostic::Diagnostics;
-use super::span::{SourceFile, Span};
+use crate::diagnostic::Diagnostics;
+use crate::span::{SourceFile, Span};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};

@@ -1,31 +1,27 @@
 //! The configuration: one TOML file, the same on every node, and `conf.d/*.toml` beside it.
 //!
 //! Reading goes in three steps, and each reports all mistakes it finds: files to tables (`reader.rs`, here), tables to a
-//! draft of understood values (`parse.rs`, `values.rs`), the draft to a [`Config`] in which everything agrees
-//! (`validate.rs`). The daemon and every command begin with [`Config::load`]; `onevip check` shows what
+//! draft of understood values (`parse`), the draft to a [`Config`] in which everything agrees (`validate`). The daemon and every command begin with [`Config::load`]; `onevip check` shows what
 //! [`Config::inspect`] finds. Nothing here asks the host: a file can be checked on any machine.
 
 pub mod diagnostic;
 mod digest;
+mod draft;
 mod event_kind;
 mod files;
 pub mod health;
 mod identity;
 pub mod import;
-mod limits;
 mod model;
 pub mod nodelist;
 mod parse;
 mod reader;
 pub mod render;
-pub mod services;
-mod sources;
+pub mod settings;
 mod span;
 mod suggest;
-mod support;
 mod validate;
-mod values;
-mod watching;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -35,13 +31,11 @@ pub use event_kind::EventKind;
 pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;
 pub use model::{
-    Accelerate, Config, Delivery, Failback, Hook, Instead, Listen, Mapping, Membership, Node, Protocol,
-    Service, ServiceCheck, SourceRule, Vip,
+    Accelerate, Config, Delivery, Hook, Listen, Membership, Node, RemoteDrain, ServiceCheck, SourceRule,
+    Steering, SupportSettings, Vip, VipService,
 };
-pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
 pub use span::{SourceFile, Span};
 pub use suggest::nearest;
-pub use support::{RemoteDrain, SupportSettings};
 
 use reader::{Document, Section};
 use std::collections::HashSet;

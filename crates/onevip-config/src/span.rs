@@ -76,6 +76,11 @@ impl Span {
         self.span.clone()
     }
 
+    /// Whether it is a stretch of a file: not for a file as a whole, nor for what no file says.
+    pub fn is_in_a_line(&self) -> bool {
+        self.span.is_some()
+    }
+
     /// The text at this place, empty for the file as a whole.
     pub fn text(&self) -> &str {
         self.span.clone().and_then(|span| self.source.text().get(span)).unwrap_or("")

@@ -1,9 +1,9 @@
 //! What the readers find, and one whole made of it.
 
 use super::words::Word;
-use crate::{Diagnostic, Diagnostics, Protocol, SourceFile, Span};
+use crate::{Diagnostic, Diagnostics, SourceFile, Span};
 use onevip_core::MacAddr;
-use onevip_core::{AddressOrder, HashMode};
+use onevip_core::{AddressOrder, HashMode, Transport};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub struct Scheme {
     /// How the address is hashed.
     pub order: AddressOrder,
     /// What is served, where the rule is about a port.
-    pub services: Vec<(Protocol, u16)>,
+    pub services: Vec<(Transport, u16)>,
     /// Where it stands.
     pub place: Span,
 }

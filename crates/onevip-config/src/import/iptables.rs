@@ -5,10 +5,10 @@
 
 use super::found::{Found, ImportedLimit, Scheme};
 use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Protocol, SourceFile, Span};
+use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::MacAddr;
 use onevip_core::limit::{BURST_MAX, WINDOW_MAX};
-use onevip_core::{AddressOrder, HashMode};
+use onevip_core::{AddressOrder, HashMode, Transport};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -164,10 +164,10 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn services(&self) -> Vec<(Protocol, u16)> {
+    fn services(&self) -> Vec<(Transport, u16)> {
         let protocol = match self.value(&["-p", "--protocol"]) {
-            Some("tcp" | "6") => Protocol::Tcp,
-            Some("udp" | "17") => Protocol::Udp,
+            Some("tcp" | "6") => Transport::Tcp,
+            Some("udp" | "17") => Transport::Udp,
             _ => return Vec::new(),
         };
         let ports =

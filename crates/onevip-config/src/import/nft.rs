@@ -6,9 +6,9 @@
 use super::found::{Found, Scheme};
 use super::iptables::understand;
 use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Protocol, SourceFile, Span};
+use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::MacAddr;
-use onevip_core::{AddressOrder, HashMode, NODES_MAX};
+use onevip_core::{AddressOrder, HashMode, NODES_MAX, Transport};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -250,8 +250,8 @@ impl Rule<'_> {
         (!word.text.starts_with(['!', '{', '@']) && !word.text.ends_with('*')).then(|| word.text.clone())
     }
 
-    fn services(&self) -> Vec<(Protocol, u16)> {
-        [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")]
+    fn services(&self) -> Vec<(Transport, u16)> {
+        [(Transport::Tcp, "tcp"), (Transport::Udp, "udp")]
             .into_iter()
             .filter_map(|(protocol, name)| Some((protocol, self.after(&[name, "dport"])?.text.parse().ok()?)))
             .collect()

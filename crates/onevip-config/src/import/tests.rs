@@ -1,8 +1,8 @@
 //! Outputs as the tools print them, and what becomes of them.
 
 use super::*;
-use crate::Protocol;
 use onevip_core::MacAddr;
+use onevip_core::Transport;
 use onevip_core::{AddressOrder, HashMode};
 use std::net::IpAddr;
 
@@ -239,7 +239,7 @@ fn what_is_something_else_is_said_to_be() {
 fn ports_become_services() {
     let text = CLUSTERIP.replace("-i eth0", "-i eth0 -p tcp -m tcp --dport 2222");
     let services = &config(&text, &hosts(4)).vips[0].services;
-    assert_eq!((services[0].protocol, services[0].ports.clone()), (Protocol::Tcp, 2222..=2222));
+    assert_eq!((services[0].transport, services[0].ports.clone()), (Transport::Tcp, 2222..=2222));
 }
 
 proptest::proptest! {

@@ -1,8 +1,8 @@
 //! The text of the configuration.
 
 use super::found::{Answers, Found, ImportedLimit, Scheme};
-use crate::Protocol;
-use onevip_core::{AddressOrder, HashMode};
+use crate::words::{TRANSPORTS, word_of};
+use onevip_core::{AddressOrder, HashMode, Transport};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -60,12 +60,13 @@ fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[ImportedLimit
     }
     let mut services = scheme.services.clone();
     if services.is_empty() {
-        services.push((Protocol::Tcp, 22));
+        services.push((Transport::Tcp, 22));
     }
-    for (protocol, port) in services {
+    for (transport, port) in services {
+        let protocol = word_of(TRANSPORTS, &transport);
         let _ = writeln!(out, "\n[[vip.service]]\nprotocol = \"{protocol}\"\nport = {port}");
         let of_this = |limit: &&ImportedLimit| {
-            protocol == Protocol::Tcp && limit.port.is_none_or(|other| other == port)
+            transport == Transport::Tcp && limit.port.is_none_or(|other| other == port)
         };
         if let Some(limit) = limits.iter().find(of_this) {
             service_limit(out, limit);

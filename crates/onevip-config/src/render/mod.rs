@@ -10,8 +10,8 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-use crate::{Config, Delivery, Mapping, Node, Vip};
-use onevip_core::{AddressOrder, Answerer, HashMode, Other};
+use crate::{Config, Delivery, Node, Vip};
+use onevip_core::{AddressOrder, Answerer, HashMode, Mapping, Other};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -147,7 +147,7 @@ fn choice(config: &Config, node: &Node, vip: &Vip, format: Format) -> Result<Cho
             let owned = config.full_table(vip).owned_by(node.id);
             Ok(Choice::Buckets(ranges(owned.iter().map(onevip_core::Bucket::get))))
         }
-        Mapping::ClusterIp => {
+        Mapping::ClusterIp { .. } => {
             if config.nodes_of(vip).any(|other| other.weight == 0) {
                 let reason = "a node has weight 0, whose block rules cannot deal to the others".to_owned();
                 return Err((reason, "use the daemon, or take the node out of `nodes`"));

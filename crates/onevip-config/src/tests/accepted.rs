@@ -1,6 +1,7 @@
 //! What a file means.
 
 use super::*;
+use onevip_core::membership::Failback;
 use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Ports, Slice, Transport};
 use std::time::Duration;
 
@@ -51,8 +52,8 @@ fn a_short_file_has_sensible_defaults() {
     assert_eq!((vip.delivery, vip.accelerate, vip.beat_port), (Delivery::Multicast, Accelerate::Off, 7077));
     assert_eq!(
         vip.services,
-        [Service {
-            protocol: Protocol::Tcp,
+        [VipService {
+            transport: Transport::Tcp,
             ports: 22..=22,
             hash: HashMode::SourceIp,
             answerer: Answerer::Bucket,

@@ -36,7 +36,10 @@ fn summary(ctx: &Context, config: &Config) -> String {
     for vip in &config.vips {
         line("vip", format!("{}: {}", vip.name, addresses(vip)));
         line("", format!("{} on {}", services(vip), names(config.nodes_of(vip))));
-        line("", format!("cluster MAC {}, delivery {}, mapping {}", vip.mac, vip.delivery, vip.mapping));
+        line(
+            "",
+            format!("cluster MAC {}, delivery {}, mapping {}", vip.mac, vip.delivery, vip.mapping_word()),
+        );
     }
     line("digest", format!("{} (the same on every node, or the files differ)", config.digest_hex()));
     out

@@ -232,7 +232,7 @@ impl Gatherer {
             None => self.config.full_table(vip),
             Some(engine) => {
                 let members: Vec<_> = engine.members.clone();
-                Table::compute_reserved(&members, vip.seed, vip.table_mapping(), &vip.reserve())
+                Table::compute_reserved(&members, vip.seed, vip.mapping, &vip.reserve())
             }
         };
         let peer_of = |id| engine.and_then(|engine| engine.peers.iter().find(|peer| peer.node == id));

@@ -8,7 +8,7 @@ use super::vip_loop::{Decider, Living};
 use super::wire::{Ends, Route};
 use super::{incarnation, keys};
 use anyhow::{Context, bail};
-use onevip_config::{Config, Failback};
+use onevip_config::Config;
 use onevip_core::beat::{Incarnation, Keyring, Receiver, Sealer};
 use onevip_core::letter::Post;
 use onevip_core::membership::{self, Engine, Family, Timing};
@@ -106,14 +106,10 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
         host: host_number(vip),
         nodes: vip.vip.nodes,
         weight: Weight::new(vip.vip.weight_of(&plan.node)).unwrap_or(Weight::NORMAL),
-        mapping: vip.vip.table_mapping(),
+        mapping: vip.vip.mapping,
         pinned: vip.vip.pinned(),
         seed: vip.vip.seed,
-        failback: match config.failback {
-            Failback::Idle => membership::Failback::Idle,
-            Failback::Now => membership::Failback::Now,
-            Failback::Manual => membership::Failback::Manual,
-        },
+        failback: config.failback,
         timing: Timing::new(config.beat),
     }
 }

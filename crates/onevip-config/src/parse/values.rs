@@ -2,9 +2,9 @@
 //!
 //! Whether values agree with each other is for `validate.rs`.
 
-use super::diagnostic::{Diagnostic, Diagnostics};
-use super::nodelist;
-use super::span::Spanned;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::nodelist;
+use crate::span::Spanned;
 use onevip_core::MacAddr;
 use onevip_core::Prefix;
 use std::net::IpAddr;
@@ -12,10 +12,6 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The shortest and the longest time between two beats. Faster than the scheduler's own hiccups (a loaded host is
-/// late by tens of milliseconds) a beat proves nothing; slower than a second, a dead host is missed for longer than a
-/// user waits.
-const BEAT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 /// A name of an interface that the kernel itself gives has at most so many bytes (`IFNAMSIZ` - 1).
 const INTERFACE_BYTES_MAX: usize = 15;
 /// An alternative name of an interface has at most so many bytes (`ALTIFNAMSIZ` - 1).
@@ -55,11 +51,15 @@ pub(super) fn hostname(name: Spanned<String>, out: &mut Diagnostics) -> Option<S
 }
 
 /// The time between two beats.
-pub(super) fn beat(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Duration> {
+pub(super) fn beat(
+    text: &Spanned<String>,
+    range: &RangeInclusive<Duration>,
+    out: &mut Diagnostics,
+) -> Option<Duration> {
     match humantime::parse_duration(&text.value) {
-        Ok(beat) if BEAT.contains(&beat) => Some(beat),
+        Ok(beat) if range.contains(&beat) => Some(beat),
         Ok(beat) => {
-            let bound = if beat < *BEAT.start() { "shorter than 10ms" } else { "longer than 1s" };
+            let bound = if beat < *range.start() { "shorter than 10ms" } else { "longer than 1s" };
             let remedy = "write a time from \"10ms\" to \"1s\"; \"50ms\" replaces a dead host within 0.3 s";
             out.mistake(&text.place, format!("`beat` is {bound}"), remedy);
             None
