@@ -16,6 +16,8 @@ mod model;
 pub mod nodelist;
 mod parse;
 mod reader;
+mod reference;
+mod reload;
 pub mod render;
 pub mod settings;
 mod span;
@@ -34,6 +36,8 @@ pub use model::{
     Accelerate, Config, Delivery, Hook, Listen, Membership, Node, RemoteDrain, ServiceCheck, SourceRule,
     Steering, SupportSettings, Vip, VipService,
 };
+pub use reference::reference;
+pub use reload::RestartNeeded;
 pub use span::{SourceFile, Span};
 pub use suggest::nearest;
 

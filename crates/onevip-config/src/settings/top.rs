@@ -2,7 +2,7 @@
 
 use super::Agreement::{Cluster, Host};
 use super::DefaultValue::{Otherwise, Required, Value};
-use super::Reload::{LivingOthers, Restart, Taken};
+use super::Reload::{Living, LivingOthers, Restart, Taken};
 use super::ValueKind::{List, Number, Table, Tables, Text, Time, Word};
 use super::{CHECK, HEALTH, SettingTable, VIP, WEIGHT_MAX, only_words, setting};
 use crate::model::{Membership, RemoteDrain};
@@ -127,10 +127,10 @@ pub static NODE: SettingTable = SettingTable {
             LivingOthers, "The hostname of the host, or the part of it before the first dot. Capitals do not matter."),
         setting!("id": Number(1..=NODES_MAX as u32), Required, "1", Cluster, LivingOthers,
             "The number of the node. Each has its own. Keep it for the life of the host."),
-        setting!("address": List("one or two IP addresses: at most one IPv4 and one IPv6"), Required,
+        setting!("address": List("at most one IPv4 and one IPv6 address"), Required,
             "\"198.51.100.11\"", Cluster, LivingOthers,
             "The host's own address, not the VIP. Give one of each family that the VIP has."),
-        setting!("weight": Number(0..=WEIGHT_MAX), Value("100"), "100", Cluster, LivingOthers,
+        setting!("weight": Number(0..=WEIGHT_MAX), Value("100"), "100", Cluster, Living,
             "The share of the node, relative to the others' weights. With 0 it takes no new users."),
     ],
 };

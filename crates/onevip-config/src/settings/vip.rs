@@ -30,8 +30,9 @@ pub static VIP: SettingTable = SettingTable {
         setting!("interface": Text("the name or altname of an interface"),
             Otherwise("the interface that routes to the first address"), "\"eth0\"",
             Host("hosts name their interfaces differently"), Restart, "The interface that bears the addresses."),
-        setting!("nodes": List("node lists: `unix[1-4]`, `unix[1,3-5]`, `unix[01-16]`, `unix1,unix2`"),
-            Otherwise("all nodes"), "[\"unix[1-4]\"]", Cluster, Living, "The nodes that serve the VIP."),
+        setting!("nodes": List("names of nodes, like `unix[1-4]`, `unix[1,3-5]`, `unix[01-16]` or `unix1,unix2`"),
+            Otherwise("all nodes"), "[\"unix[1-4]\"]", Cluster, Living, "The nodes that serve the VIP. A node that is new here, or not here any more, restarts its daemon; with \
+             `mapping = \"clusterip\"` all nodes do."),
         setting!("weights": ByNode(0..=WEIGHT_MAX), Value("{}"), "{ unix3 = 50 }", Cluster, Living,
             "Where a node weighs something else at this VIP than its own `weight`."),
         setting!("hash": Word(|| only_words(HashWord::ALL)), Value("\"source-ip\""), "\"source-ip\"", Cluster, Restart,
