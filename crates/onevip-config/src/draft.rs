@@ -4,7 +4,7 @@
 //! absent, so that all mistakes come to light at once.
 
 use crate::health::{HealthSettings, UserCheck};
-use crate::model::{Accelerate, Delivery, Hook, Listen, Membership, ServiceCheck, SupportSettings};
+use crate::model::{Acceleration, Delivery, Hook, Listen, Membership, ServiceCheck, SupportSettings};
 use crate::span::{Span, Spanned};
 use crate::words::HashWord;
 use onevip_core::limit::Limit;
@@ -51,7 +51,7 @@ pub struct VipDraft {
     pub address_order: Spanned<AddressOrder>,
     pub delivery: Delivery,
     pub mac: Option<Spanned<MacAddr>>,
-    pub accelerate: Accelerate,
+    pub accelerate: Acceleration,
     /// At a place in no line where the file does not say.
     pub beat_port: Spanned<u32>,
     pub other: Other,

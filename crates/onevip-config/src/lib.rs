@@ -33,7 +33,7 @@ pub use event_kind::EventKind;
 pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;
 pub use model::{
-    Accelerate, Config, Delivery, Hook, Listen, Membership, Node, RemoteDrain, ServiceCheck, SourceRule,
+    Acceleration, Config, Delivery, Hook, Listen, Membership, Node, RemoteDrain, ServiceCheck, SourceRule,
     Steering, SupportSettings, Vip, VipService,
 };
 pub use reference::reference;

@@ -126,7 +126,7 @@ pub struct Vip {
     /// The cluster MAC: a group address exactly with [`Delivery::Multicast`].
     pub mac: MacAddr,
     /// Whether an XDP program drops early.
-    pub accelerate: Accelerate,
+    pub accelerate: Acceleration,
     /// The UDP port of the VIP on which beats arrive. No UDP service of the VIP lies on it.
     pub beat_port: u16,
     /// What is served there, sorted by protocol and port, without overlap; at least one (SSH when the file has none).
@@ -167,7 +167,7 @@ pub enum Delivery {
 
 /// Whether an XDP program drops what the authority would certainly drop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Accelerate {
+pub enum Acceleration {
     /// No XDP program.
     #[default]
     Off,
@@ -368,7 +368,7 @@ impl Node {
 
 words!(Membership { Static = "static", Living = "living" });
 words!(Delivery { Multicast = "multicast", Flood = "flood" });
-words!(Accelerate { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
+words!(Acceleration { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
 words!(ServiceCheck { Sshd = "sshd", None = "none" });
 words!(RemoteDrain { Allow = "allow", Refuse = "refuse" });
 

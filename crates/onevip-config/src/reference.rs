@@ -97,15 +97,13 @@ fn own_values(out: &mut String, table: &SettingTable) {
             None => reasons.push((why, vec![name])),
         }
     }
-    for (number, (why, names)) in reasons.iter().enumerate() {
+    if !reasons.is_empty() {
+        out.push('\n');
+    }
+    for (why, names) in reasons {
         let whose = if names.len() == table.settings.len() { "All".to_owned() } else { names.join(", ") };
-        let text = format!("{whose}: each host has its own, because {why}.");
-        let _ = write!(
-            out,
-            "{}{}\n",
-            if number == 0 { "\n- " } else { "- " },
-            wrapped(&text).replace('\n', "\n  ")
-        );
+        let text = wrapped(&format!("- {whose}: each host has its own, because {why}."));
+        let _ = writeln!(out, "{}", text.replace('\n', "\n  "));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`settings`](crate::settings) says it for people; tests go through all settings and hold the two together.
 
-use crate::model::{Accelerate, Config, Membership, Vip};
+use crate::model::{Acceleration, Config, Membership, Vip};
 use onevip_core::membership::Timing;
 use onevip_core::{MacAddr, NodeId, Selector};
 use std::net::IpAddr;
@@ -106,7 +106,7 @@ struct KernelVip<'a> {
     name: &'a str,
     addresses: &'a [IpAddr],
     mac: MacAddr,
-    accelerate: Accelerate,
+    accelerate: Acceleration,
     beat_port: u16,
     selector: Selector,
 }

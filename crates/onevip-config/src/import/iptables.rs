@@ -3,11 +3,11 @@
 //! What iptables prints is not what was typed: `--cluster-local-node 2` comes back as `--cluster-local-nodemask
 //! 0x00000002`, seeds as hex. Both are read, also rules as a script has them.
 
-use super::found::{Found, ImportedLimit, Scheme};
+use super::found::{Found, Scheme};
+use super::recent::{Recent, Step, limits};
 use super::words::{Word, lines, number, place_of_line, words};
 use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::MacAddr;
-use onevip_core::limit::{BURST_MAX, WINDOW_MAX};
 use onevip_core::{AddressOrder, HashMode, Transport};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,9 +16,6 @@ use std::sync::Arc;
 const CLUSTERIP_NODES_MAX: u32 = 16;
 /// `XT_CLUSTER_NODES_MAX`.
 const XT_CLUSTER_NODES_MAX: u32 = 32;
-
-/// The longest window that `[vip.service.limit]` takes.
-const SECONDS_MAX: u32 = WINDOW_MAX.as_secs() as u32;
 
 /// Reads a file.
 pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
@@ -191,30 +188,7 @@ impl<'a> Rule<'a> {
             ));
             return;
         }
-        let mode = match self.option(&["--hashmode"]) {
-            Some(option) => match option.value {
-                "sourceip" => HashMode::SourceIp,
-                "sourceip-sourceport" => HashMode::SourceIpPort,
-                "sourceip-sourceport-destport" => HashMode::SourceIpPortDestPort,
-                other => {
-                    let reason = format!("CLUSTERIP has no --hashmode {other}");
-                    found.refuse(
-                        option.value_word,
-                        reason,
-                        "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport",
-                    );
-                    return;
-                }
-            },
-            None => {
-                found.out.mistake(
-                    &self.place,
-                    "--hashmode is missing",
-                    "CLUSTERIP demands it with --new; look where this rule comes from",
-                );
-                return;
-            }
-        };
+        let Some(mode) = self.hash_mode(found) else { return };
         let mac = self.option(&["--clustermac"]);
         let read: Option<MacAddr> = mac.and_then(|option| option.value.parse().ok());
         if let (Some(option), None) = (mac, read) {
@@ -254,6 +228,32 @@ impl<'a> Rule<'a> {
         };
         understand(&scheme, found);
         found.schemes.push(scheme);
+    }
+
+    /// What CLUSTERIP hashes.
+    fn hash_mode(&self, found: &mut Found) -> Option<HashMode> {
+        let Some(option) = self.option(&["--hashmode"]) else {
+            found.out.mistake(
+                &self.place,
+                "--hashmode is missing",
+                "CLUSTERIP demands it with --new; look where this rule comes from",
+            );
+            return None;
+        };
+        match option.value {
+            "sourceip" => Some(HashMode::SourceIp),
+            "sourceip-sourceport" => Some(HashMode::SourceIpPort),
+            "sourceip-sourceport-destport" => Some(HashMode::SourceIpPortDestPort),
+            other => {
+                let reason = format!("CLUSTERIP has no --hashmode {other}");
+                found.refuse(
+                    option.value_word,
+                    reason,
+                    "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport",
+                );
+                None
+            }
+        }
     }
 
     /// `--local-node 2`, or the list that some versions take and print.
@@ -411,68 +411,6 @@ impl<'a> Rule<'a> {
             return None;
         };
         Some(Recent { list, port, step, place: self.place.clone() })
-    }
-}
-
-/// A rule of `xt_recent`.
-struct Recent {
-    list: String,
-    port: Option<u16>,
-    step: Step,
-    place: Span,
-}
-
-enum Step {
-    Set,
-    Check { seconds: u32, hits: u32, action: &'static str, renews: bool },
-}
-
-/// Pairs of a rule that checks and one that notes: how many get through depends on which comes first.
-fn limits(rules: Vec<Recent>, found: &mut Found) {
-    for (at, rule) in rules.iter().enumerate() {
-        let Step::Check { seconds, hits, action, renews } = rule.step else { continue };
-        let is_set = |other: &Recent| other.list == rule.list && matches!(other.step, Step::Set);
-        let set = rules.iter().position(is_set);
-        let burst = match set {
-            Some(set) if set > at => hits,
-            // Noted before it is checked, a connection counts itself.
-            Some(_) => hits - 1,
-            None => {
-                let reason = format!("nothing is ever noted in the list {}", rule.list);
-                found.out.push(Diagnostic::advice(
-                    &rule.place,
-                    reason,
-                    "the rule has no effect, and is left out",
-                ));
-                continue;
-            }
-        };
-        if burst == 0 {
-            found.out.push(Diagnostic::advice(
-                &rule.place,
-                "this rule lets nobody in",
-                "it is left out; see what it was meant for",
-            ));
-            continue;
-        }
-        found.understand(
-            &rule.place,
-            format!("at most {burst} new connections of a source within {seconds} s, then {action}"),
-        );
-        if burst > BURST_MAX.into() || seconds > SECONDS_MAX {
-            let reason =
-                format!("onevip limits to at most {BURST_MAX} connections in at most {SECONDS_MAX} s");
-            found.out.push(Diagnostic::advice(
-                &rule.place,
-                reason,
-                "the limit is left out; write a smaller one by hand",
-            ));
-            continue;
-        }
-        let limit = ImportedLimit { port: rule.port, burst, seconds, action, counts_refused: renews };
-        if !found.limits.contains(&limit) {
-            found.limits.push(limit);
-        }
     }
 }
 

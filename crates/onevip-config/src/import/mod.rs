@@ -8,6 +8,7 @@ mod found;
 mod iptables;
 mod nft;
 mod pacemaker;
+mod recent;
 #[cfg(test)]
 mod tests;
 mod words;

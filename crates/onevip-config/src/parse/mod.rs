@@ -13,7 +13,7 @@ mod watching;
 
 use crate::diagnostic::Diagnostics;
 use crate::draft::{Draft, NodeDraft, PrefixLengths, VipDraft};
-use crate::model::{Accelerate, Delivery, Membership};
+use crate::model::{Acceleration, Delivery, Membership};
 use crate::reader::Section;
 use crate::span::Spanned;
 use crate::words::{ADDRESS_ORDERS, FAILBACKS, HashWord, MAPPINGS, OTHERS};
@@ -86,7 +86,7 @@ fn vip(mut section: Section<'_>, out: &mut Diagnostics) -> VipDraft {
             .or_default(out, |section, out| section.word("address_order", ADDRESS_ORDERS, out)),
         delivery: section.word_or_default("delivery", Delivery::ALL, out),
         mac: section.string("mac", out).and_then(|text| values::mac(&text, out)),
-        accelerate: section.word_or_default("accelerate", Accelerate::ALL, out),
+        accelerate: section.word_or_default("accelerate", Acceleration::ALL, out),
         beat_port: section.or_default(out, |section, out| section.number("beat_port", out)),
         other: section.word_or_default("other", OTHERS, out),
         says_services: section.has("service"),

@@ -5,7 +5,7 @@ use super::DefaultValue::{Otherwise, Required, Value};
 use super::Reload::{Living, Restart};
 use super::ValueKind::{ByNode, List, Number, Ports, Table, Tables, Text, Time, Word};
 use super::{SettingTable, WEIGHT_MAX, only_words, setting};
-use crate::model::{Accelerate, Delivery, ServiceCheck};
+use crate::model::{Acceleration, Delivery, ServiceCheck};
 use crate::words::{ADDRESS_ORDERS, ANSWERERS, HashWord, MAPPINGS, OTHERS, REFUSALS, REFUSED, TRANSPORTS};
 use onevip_core::limit::{BURST_MAX, WINDOW_MAX};
 use onevip_core::slice::SLICES_MAX;
@@ -54,7 +54,7 @@ pub static VIP: SettingTable = SettingTable {
         setting!("mac": Text("an Ethernet address: a group address exactly with `multicast`"),
             Otherwise("made from the first address"), "\"01:00:5e:33:64:0a\"", Cluster, Restart,
             "The MAC that all nodes share."),
-        setting!("accelerate": Word(|| only_words(Accelerate::ALL)), Value("\"off\""), "\"off\"",
+        setting!("accelerate": Word(|| only_words(Acceleration::ALL)), Value("\"off\""), "\"off\"",
             Host("it changes only how early a packet is dropped"), Restart,
             "Whether an XDP program drops other nodes' packets early: in the driver (`xdp`), or in the kernel's generic \
              path (`xdp-generic`). It may flap the link while it is attached."),

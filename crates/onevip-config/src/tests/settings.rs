@@ -258,7 +258,7 @@ fn reload_takes_what_the_table_says() {
             }
         };
         assert_eq!(says, expected, "{name}: taken with living membership, and with a fixed set of nodes");
-        if setting.reload == Reload::LivingOthers && sample.one != "" {
+        if setting.reload == Reload::LivingOthers && !sample.one.is_empty() {
             let (one, other) = sample.pair("living");
             assert_eq!(one.reload(&other, "unix2"), Err(RestartNeeded::OwnNode), "{name} of this node");
         }
@@ -357,7 +357,7 @@ fn the_shipped_example_has_every_setting_with_its_default() {
         let name = format!("{} {}", table.title, setting.name);
         assert!(!values.is_empty(), "packaging/onevip.toml does not show {name}");
         if let DefaultValue::Value(default) = setting.default {
-            let found = values.iter().any(|value| *value == default);
+            let found = values.contains(&default);
             assert!(
                 found,
                 "packaging/onevip.toml does not show the default of {name}, {default}, but {values:?}"

@@ -14,7 +14,7 @@ use super::plan::{Plan, is_link_local};
 use super::prober::Question;
 use super::wire::Route;
 use anyhow::Context;
-use onevip_config::Accelerate;
+use onevip_config::Acceleration;
 use onevip_core::MacAddr;
 use onevip_host::Stage;
 use onevip_host::netlink::{Address, Link, Netlink};
@@ -174,7 +174,7 @@ impl Follower {
 
     /// The interfaces that are there and to which the programs have yet to be attached; the index and name of each, and how
     /// packets are to be dropped early there.
-    pub fn unattached(&self) -> Vec<(u32, String, Accelerate)> {
+    pub fn unattached(&self) -> Vec<(u32, String, Acceleration)> {
         let lacking = |(vip, seat): (usize, &Seat)| {
             let link = &self.plan.vips[vip].link;
             let is_there = seat.attached.as_ref() == Some(&(link.index, link.name.clone()));
@@ -187,7 +187,7 @@ impl Follower {
         };
         let wanted = links
             .into_iter()
-            .map(|link| (link.index, link.name.clone(), accelerate(&link.name).unwrap_or(Accelerate::Off)));
+            .map(|link| (link.index, link.name.clone(), accelerate(&link.name).unwrap_or(Acceleration::Off)));
         wanted.collect()
     }
 

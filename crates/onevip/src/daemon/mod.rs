@@ -47,7 +47,7 @@ use living::Founding;
 use news::Watchers;
 use nix::sys::signal::{SigSet, Signal};
 use onevip_bpf::{Kernel, Origin, Refusals, Words};
-use onevip_config::{Accelerate, Config, Membership};
+use onevip_config::{Acceleration, Config, Membership};
 use onevip_core::beat::Facts;
 use onevip_core::{Bucket, BucketSet, Flags};
 use onevip_health::board::Board;
@@ -400,11 +400,11 @@ fn clear_away(stages: &[Stage], kernel: &mut Kernel, journal: &mut Journal) -> a
     Ok(kernel.detach_all_but(&interfaces)?)
 }
 
-pub(super) fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
+pub(super) fn early_drop(accelerate: Acceleration) -> onevip_bpf::Accelerate {
     match accelerate {
-        Accelerate::Off => onevip_bpf::Accelerate::Off,
-        Accelerate::Xdp => onevip_bpf::Accelerate::Xdp,
-        Accelerate::XdpGeneric => onevip_bpf::Accelerate::XdpGeneric,
+        Acceleration::Off => onevip_bpf::Accelerate::Off,
+        Acceleration::Xdp => onevip_bpf::Accelerate::Xdp,
+        Acceleration::XdpGeneric => onevip_bpf::Accelerate::XdpGeneric,
     }
 }
 
