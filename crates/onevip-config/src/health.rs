@@ -103,6 +103,15 @@ pub struct Thresholds {
     pub out: Option<u8>,
 }
 
+/// Which way a figure gets worse.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Worse {
+    /// The larger, the worse.
+    Upwards,
+    /// The smaller, the worse.
+    Downwards,
+}
+
 /// One `[[check]]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UserCheck {

@@ -5,10 +5,11 @@
 //! the values mean is not known here.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::settings::{DefaultValue, Setting, SettingTable, TABLES, THRESHOLDS, TOP, ValueKind, Worse};
+use crate::health::Worse;
+use crate::settings::{DefaultValue, Setting, SettingTable, TABLES, THRESHOLDS, TOP, ValueKind};
 use crate::span::{SourceFile, Span, Spanned};
 use crate::suggest::nearest;
-use crate::words::Words;
+use crate::words::WordList;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
@@ -202,7 +203,7 @@ impl<'a> Section<'a> {
     pub fn word_or_default<T: Copy + 'static>(
         &mut self,
         key: &'static str,
-        words: Words<T>,
+        words: WordList<T>,
         out: &mut Diagnostics,
     ) -> T {
         self.or_default(out, |section, out| section.word(key, words, out).map(|word| word.value))
@@ -212,7 +213,7 @@ impl<'a> Section<'a> {
     pub fn word<T: Copy>(
         &mut self,
         key: &'static str,
-        words: Words<T>,
+        words: WordList<T>,
         out: &mut Diagnostics,
     ) -> Option<Spanned<T>> {
         let given = self.string(key, out)?;

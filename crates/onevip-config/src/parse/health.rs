@@ -2,9 +2,11 @@
 
 use super::values;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::health::{Effect, HealthSettings, HostScope, NologinCheck, SshdCheck, Thresholds, UserCheck};
+use crate::health::{
+    Effect, HealthSettings, HostScope, NologinCheck, SshdCheck, Thresholds, UserCheck, Worse,
+};
 use crate::reader::Section;
-use crate::settings::{HEALTH, Worse};
+use crate::settings::HEALTH;
 use crate::span::Spanned;
 use crate::words::SWITCH;
 use std::net::IpAddr;

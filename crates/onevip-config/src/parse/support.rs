@@ -4,11 +4,11 @@ use super::values;
 use crate::diagnostic::Diagnostics;
 use crate::model::{RemoteDrain, SupportSettings};
 use crate::reader::Section;
-use crate::settings::DESK;
+use crate::settings::SUPPORT;
 
 /// Reads the section, if there is one.
 pub(super) fn support(top: &mut Section<'_>, out: &mut Diagnostics) -> SupportSettings {
-    let mut section = top.table("desk", out).unwrap_or_else(|| Section::empty(&DESK));
+    let mut section = top.table("desk", out).unwrap_or_else(|| Section::empty(&SUPPORT));
     let names = section.strings("names", out).map(|names| names.value).unwrap_or_default();
     let names = names.into_iter().filter_map(|name| values::hostname(name, out)).map(|name| name.value);
     let settings = SupportSettings {

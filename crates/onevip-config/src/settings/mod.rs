@@ -13,10 +13,11 @@ mod top;
 mod vip;
 
 pub use health::{CHECK, HEALTH, THRESHOLDS};
-pub use top::{BANS, DESK, HOOK, METRICS, NODE, TOP};
+pub use top::{BANS, HOOK, METRICS, NODE, SUPPORT, TOP};
 pub use vip::{LIMIT, LIMIT_PREFIX, SERVICE, SOURCE, VIP, VIP_PREFIX};
 
-use crate::words::Words;
+use crate::health::Worse;
+use crate::words::WordList;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -82,15 +83,6 @@ pub enum ValueKind {
     Tables(&'static SettingTable),
 }
 
-/// Which way a figure gets worse.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Worse {
-    /// A large one is bad.
-    Upwards,
-    /// A small one is bad.
-    Downwards,
-}
-
 /// What holds where the file does not say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DefaultValue {
@@ -129,7 +121,7 @@ pub static TABLES: [&SettingTable; 15] = [
     &TOP,
     &METRICS,
     &HOOK,
-    &DESK,
+    &SUPPORT,
     &HEALTH,
     &THRESHOLDS,
     &CHECK,
@@ -151,7 +143,7 @@ impl SettingTable {
 }
 
 /// The words of a list without what they mean.
-fn only_words<T>(words: Words<T>) -> Vec<&'static str> {
+fn only_words<T>(words: WordList<T>) -> Vec<&'static str> {
     words.iter().map(|(word, _)| *word).collect()
 }
 

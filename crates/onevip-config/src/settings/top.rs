@@ -44,7 +44,7 @@ pub static TOP: SettingTable = SettingTable {
             Host("who watches a host is its own business"), Restart, "Metrics for Prometheus."),
         setting!("hook": Tables(&HOOK), Otherwise("none"), "", Host("what a host runs is its own business"), Restart,
             "Commands that run when something happens; at most 64."),
-        setting!("desk": Table(&DESK), Otherwise("its defaults"), "{ names = [\"login.example.org\"] }",
+        setting!("desk": Table(&SUPPORT), Otherwise("its defaults"), "{ names = [\"login.example.org\"] }",
             Host("it decides about no packet"), Taken, "What those who help users know and allow."),
         setting!("health": Table(&HEALTH), Otherwise("its defaults"), "{ sshd = \"banner\" }",
             Host("hosts may differ in what is healthy"), Taken, "What each node asks of itself."),
@@ -89,7 +89,7 @@ pub static HOOK: SettingTable = SettingTable {
 };
 
 /// `[desk]`
-pub static DESK: SettingTable = SettingTable {
+pub static SUPPORT: SettingTable = SettingTable {
     path: "desk",
     title: "[desk]",
     about: "What those who help users know and allow.",

@@ -22,9 +22,9 @@ struct Sample {
 }
 
 macro_rules! samples {
-    ($($table:literal { $($key:ident $([$with:literal])?: $one:literal / $other:literal)* })*) => {
+    ($($table:literal { $($key:literal $([$with:literal])?: $one:literal / $other:literal)* })*) => {
         &[$($(Sample {
-            table: $table, key: stringify!($key), with: concat!($($with)?), one: $one, other: $other,
+            table: $table, key: $key, with: concat!($($with)?), one: $one, other: $other,
         }),*),*]
     };
 }
@@ -32,109 +32,109 @@ macro_rules! samples {
 #[rustfmt::skip]
 const SAMPLES: &[Sample] = samples! {
     "" {
-        cluster: r#""lab""# / r#""other""#
-        membership: r#""static""# / r#""living""#
-        beat: "" / r#""60ms""#
-        failback: "" / r#""manual""#
-        key_file: "" / r#""/run/key""#
-        control_group: "" / r#""adm""#
-        metrics: "" / r#"{ listen = "127.0.0.1:1" }"#
-        hook: "" / r#"[{ on = "node-out", command = "x" }]"#
-        desk: "" / r#"{ names = ["a"] }"#
-        health: "" / "{ fall = 3 }"
-        check: "" / r#"[{ name = "a", command = "true" }]"#
-        bans: "" / r#"{ never = ["10.0.0.0/8"] }"#
-        vip: "" / "[[vip]]\nname = \"b\"\naddresses = [\"198.51.100.20\"]"
-        node: "" / "[[node]]\nname = \"unix3\"\nid = 3\naddress = \"198.51.100.103\""
+        "cluster": r#""lab""# / r#""other""#
+        "membership": r#""static""# / r#""living""#
+        "beat": "" / r#""60ms""#
+        "failback": "" / r#""manual""#
+        "key_file": "" / r#""/run/key""#
+        "control_group": "" / r#""adm""#
+        "metrics": "" / r#"{ listen = "127.0.0.1:1" }"#
+        "hook": "" / r#"[{ on = "node-out", command = "x" }]"#
+        "desk": "" / r#"{ names = ["a"] }"#
+        "health": "" / "{ fall = 3 }"
+        "check": "" / r#"[{ name = "a", command = "true" }]"#
+        "bans": "" / r#"{ never = ["10.0.0.0/8"] }"#
+        "vip": "" / "[[vip]]\nname = \"b\"\naddresses = [\"198.51.100.20\"]"
+        "node": "" / "[[node]]\nname = \"unix3\"\nid = 3\naddress = \"198.51.100.103\""
     }
-    "metrics" { listen: r#""127.0.0.1:1""# / r#""/run/x""# }
+    "metrics" { "listen": r#""127.0.0.1:1""# / r#""/run/x""# }
     "hook" {
-        on: r#""node-out""# / r#"["node-out", "state"]"#
-        command: r#""a""# / r#""b""#
-        timeout: "" / r#""1s""#
+        "on": r#""node-out""# / r#"["node-out", "state"]"#
+        "command": r#""a""# / r#""b""#
+        "timeout": "" / r#""1s""#
     }
-    "desk" { names: "" / r#""a""# remote_drain: "" / r#""refuse""# }
+    "desk" { "names": "" / r#""a""# "remote_drain": "" / r#""refuse""# }
     "health" {
-        sshd: "" / r#""kex""#
-        witness: "" / r#""off""#
-        address: "" / r#""127.0.0.1""#
-        port: "" / "2222"
-        interval: "" / r#""2s""#
-        timeout: "" / r#""2s""#
-        fall: "" / "3"
-        rise: "" / "3"
-        banner_every: "" / r#""1m""#
-        kex_every: "" / r#""1m 1s""#
-        nologin: "" / r#""ignore""#
-        scope: "" / r#""cgroup""#
-        memory_pressure: "" / "{ shed = 1 }"
-        memory_left: "" / "{ shed = 9 }"
-        cpu_pressure: "" / "{}"
-        io_pressure: "" / "{ out = 99 }"
-        processes_left: "" / "{ shed = 9 }"
-        files_left: "" / "{ shed = 9 }"
-        disk_left: "" / "{ shed = 9 }"
-        filesystems: "" / r#"["/", "/var"]"#
+        "sshd": "" / r#""kex""#
+        "witness": "" / r#""off""#
+        "address": "" / r#""127.0.0.1""#
+        "port": "" / "2222"
+        "interval": "" / r#""2s""#
+        "timeout": "" / r#""2s""#
+        "fall": "" / "3"
+        "rise": "" / "3"
+        "banner_every": "" / r#""1m""#
+        "kex_every": "" / r#""1m 1s""#
+        "nologin": "" / r#""ignore""#
+        "scope": "" / r#""cgroup""#
+        "memory_pressure": "" / "{ shed = 1 }"
+        "memory_left": "" / "{ shed = 9 }"
+        "cpu_pressure": "" / "{}"
+        "io_pressure": "" / "{ out = 99 }"
+        "processes_left": "" / "{ shed = 9 }"
+        "files_left": "" / "{ shed = 9 }"
+        "disk_left": "" / "{ shed = 9 }"
+        "filesystems": "" / r#"["/", "/var"]"#
     }
-    "health.thresholds" { shed: "" / "7" out: "" / "1" }
+    "health.thresholds" { "shed": "" / "7" "out": "" / "1" }
     "check" {
-        name: r#""a""# / r#""b""#
-        command: r#""a""# / r#""b""#
-        interval: "" / r#""1s""#
-        timeout: "" / r#""1s""#
-        fall: "" / "3"
-        rise: "" / "3"
-        effect: "" / r#""shed""#
+        "name": r#""a""# / r#""b""#
+        "command": r#""a""# / r#""b""#
+        "interval": "" / r#""1s""#
+        "timeout": "" / r#""1s""#
+        "fall": "" / "3"
+        "rise": "" / "3"
+        "effect": "" / r#""shed""#
     }
-    "bans" { never: "" / r#""10.0.0.0/8""# }
+    "bans" { "never": "" / r#""10.0.0.0/8""# }
     "vip" {
-        name: r#""login""# / r#""b""#
-        addresses: r#""198.51.100.10""# / r#"["198.51.100.10", "2001:db8::10"]"#
-        interface: "" / r#""eth7""#
-        nodes: "" / r#""unix1""#
-        weights: "" / "{ unix2 = 7 }"
-        hash: "" / r#""source-ip-port""#
-        prefix[r#"hash = "source-net""#]: "" / "{ ipv4 = 24 }"
-        seed: "" / "7"
-        mapping: "" / r#""clusterip""#
-        address_order[r#"mapping = "clusterip""#]: "" / r#""host""#
-        delivery: "" / r#""flood""#
-        mac: "" / r#""01:00:5e:00:00:09""#
-        accelerate: "" / r#""xdp""#
-        beat_port: "" / "7078"
-        other: "" / r#""drop""#
-        service: "" / r#"[{ protocol = "tcp", port = 80 }]"#
-        source: "" / r#"[{ prefix = "10.0.0.0/8", pin = "unix1" }]"#
+        "name": r#""login""# / r#""b""#
+        "addresses": r#""198.51.100.10""# / r#"["198.51.100.10", "2001:db8::10"]"#
+        "interface": "" / r#""eth7""#
+        "nodes": "" / r#""unix1""#
+        "weights": "" / "{ unix2 = 7 }"
+        "hash": "" / r#""source-ip-port""#
+        "prefix"[r#"hash = "source-net""#]: "" / "{ ipv4 = 24 }"
+        "seed": "" / "7"
+        "mapping": "" / r#""clusterip""#
+        "address_order"[r#"mapping = "clusterip""#]: "" / r#""host""#
+        "delivery": "" / r#""flood""#
+        "mac": "" / r#""01:00:5e:00:00:09""#
+        "accelerate": "" / r#""xdp""#
+        "beat_port": "" / "7078"
+        "other": "" / r#""drop""#
+        "service": "" / r#"[{ protocol = "tcp", port = 80 }]"#
+        "source": "" / r#"[{ prefix = "10.0.0.0/8", pin = "unix1" }]"#
     }
-    "vip.prefix" { ipv4: "" / "24" ipv6: "" / "56" }
+    "vip.prefix" { "ipv4": "" / "24" "ipv6": "" / "56" }
     "vip.service" {
-        protocol: r#""tcp""# / r#""udp""#
-        port: "22" / r#""22-23""#
-        hash: "" / r#""source-ip-port""#
-        owner["protocol = \"udp\"\nport = \"60000-60999\""]: "" / r#""socket""#
-        check: "" / r#""none""#
-        limit: "" / r#"{ burst = 2, window = "7s" }"#
-        slices["protocol = \"udp\"\nport = \"60000-60999\"\nowner = \"socket\""]: "" / "32"
+        "protocol": r#""tcp""# / r#""udp""#
+        "port": "22" / r#""22-23""#
+        "hash": "" / r#""source-ip-port""#
+        "owner"["protocol = \"udp\"\nport = \"60000-60999\""]: "" / r#""socket""#
+        "check": "" / r#""none""#
+        "limit": "" / r#"{ burst = 2, window = "7s" }"#
+        "slices"["protocol = \"udp\"\nport = \"60000-60999\"\nowner = \"socket\""]: "" / "32"
     }
     "vip.service.limit" {
-        burst: "2" / "3"
-        window: r#""7s""# / r#""8s""#
-        action: "" / r#""drop""#
-        refused: "" / r#""ignore""#
-        prefix: "" / "{ ipv6 = 48 }"
-        allow: "" / r#""10.0.0.0/8""#
+        "burst": "2" / "3"
+        "window": r#""7s""# / r#""8s""#
+        "action": "" / r#""drop""#
+        "refused": "" / r#""ignore""#
+        "prefix": "" / "{ ipv6 = 48 }"
+        "allow": "" / r#""10.0.0.0/8""#
     }
-    "vip.service.limit.prefix" { ipv4: "" / "24" ipv6: "" / "56" }
+    "vip.service.limit.prefix" { "ipv4": "" / "24" "ipv6": "" / "56" }
     "vip.source" {
-        prefix[r#"pin = "unix1""#]: r#""10.0.0.0/8""# / r#""10.0.0.0/9""#
-        hash[r#"prefix = "10.0.0.0/8""#]: r#""source-ip-port""# / r#""source-ip-port-dest-port""#
-        pin[r#"prefix = "10.0.0.0/8""#]: r#""unix1""# / r#""unix2""#
+        "prefix"[r#"pin = "unix1""#]: r#""10.0.0.0/8""# / r#""10.0.0.0/9""#
+        "hash"[r#"prefix = "10.0.0.0/8""#]: r#""source-ip-port""# / r#""source-ip-port-dest-port""#
+        "pin"[r#"prefix = "10.0.0.0/8""#]: r#""unix1""# / r#""unix2""#
     }
     "node" {
-        name: r#""unix2""# / r#""unix3""#
-        id: "2" / "3"
-        address: r#""198.51.100.102""# / r#""198.51.100.103""#
-        weight: "" / "7"
+        "name": r#""unix2""# / r#""unix3""#
+        "id": "2" / "3"
+        "address": r#""198.51.100.102""# / r#""198.51.100.103""#
+        "weight": "" / "7"
     }
 };
 

@@ -2,11 +2,11 @@
 
 use super::cgroup::Cgroup;
 use super::pressure::{self, Line, Pressure};
-use super::{Worse, files, grade, memory, nologin, room, tasks};
+use super::{files, grade, memory, nologin, room, tasks};
 use crate::board::Board;
 use crate::judge::Judge;
 use crate::toll::{CLOSING, Finding, POORLY, Toll};
-use onevip_config::health::{HealthSettings, HostScope, NologinCheck, Thresholds};
+use onevip_config::health::{HealthSettings, HostScope, NologinCheck, Thresholds, Worse};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
