@@ -1,6 +1,6 @@
 //! What the readers find, and one whole made of it.
 
-use super::words::Word;
+use super::tokens::Token;
 use crate::{Diagnostic, Diagnostics, SourceFile, Span};
 use onevip_core::MacAddr;
 use onevip_core::{AddressOrder, HashMode, Transport};
@@ -100,9 +100,9 @@ impl Found {
         self.understood.push((place.clone(), what.into()));
     }
 
-    /// Refuses a word.
-    pub(super) fn refuse(&mut self, word: &Word, reason: impl Into<String>, remedy: impl Into<String>) {
-        self.out.mistake(&word.place, reason, remedy);
+    /// Refuses a token.
+    pub(super) fn refuse(&mut self, token: &Token, reason: impl Into<String>, remedy: impl Into<String>) {
+        self.out.mistake(&token.place, reason, remedy);
     }
 
     /// Makes one scheme per address of what several rules and files say, and fills in what only a person knows.

@@ -5,7 +5,7 @@
 
 use super::found::{Found, Scheme};
 use super::recent::{Recent, Step, limits};
-use super::words::{Word, lines, number, place_of_line, words};
+use super::tokens::{Token, lines, number, place_of_line, tokens};
 use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::MacAddr;
 use onevip_core::{AddressOrder, HashMode, Transport};
@@ -21,11 +21,11 @@ const XT_CLUSTER_NODES_MAX: u32 = 32;
 pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
     let mut recent = Vec::new();
     for (start, line) in lines(source) {
-        let words = words(source, start, line, "");
+        let tokens = tokens(source, start, line, "");
         let place = place_of_line(source, start, line);
-        if words.first().is_some_and(|word| word.text == "link") {
-            member_address(&words, &place, found);
-        } else if let Some(rule) = Rule::of(&words, place) {
+        if tokens.first().is_some_and(|token| token.text == "link") {
+            member_address(&tokens, &place, found);
+        } else if let Some(rule) = Rule::of(&tokens, place) {
             rule.read(&mut recent, found);
         }
     }
@@ -33,9 +33,9 @@ pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
 }
 
 /// `link  01:00:5e:33:64:0a static`, as `ip maddr` lists what somebody added by hand.
-fn member_address(words: &[Word], place: &Span, found: &mut Found) {
-    let is_static = words.iter().any(|word| word.text == "static");
-    if let (true, Some(mac)) = (is_static, words.get(1).and_then(|word| word.text.parse().ok())) {
+fn member_address(tokens: &[Token], place: &Span, found: &mut Found) {
+    let is_static = tokens.iter().any(|token| token.text == "static");
+    if let (true, Some(mac)) = (is_static, tokens.get(1).and_then(|token| token.text.parse().ok())) {
         found.understand(place, format!("the interface listens to {mac}"));
         found.macs.push((None, mac, place.clone()));
     }
@@ -51,35 +51,35 @@ struct RuleOption<'a> {
     name: &'a str,
     /// Empty where there is none.
     value: &'a str,
-    value_word: &'a Word,
+    value_token: &'a Token,
     inverted: bool,
 }
 
 impl<'a> Rule<'a> {
-    /// The rule in these words, if they are one: from `-A` or `-I` on, whatever stands before (a program, counters).
-    fn of(words: &'a [Word], place: Span) -> Option<Self> {
-        if words.first().is_none_or(|word| word.text.starts_with(['#', ':', '*'])) {
+    /// The rule in these tokens, if they are one: from `-A` or `-I` on, whatever stands before (a program, counters).
+    fn of(tokens: &'a [Token], place: Span) -> Option<Self> {
+        if tokens.first().is_none_or(|token| token.text.starts_with(['#', ':', '*'])) {
             return None;
         }
-        let start = words
+        let start = tokens
             .iter()
-            .position(|word| matches!(word.text.as_str(), "-A" | "-I" | "--append" | "--insert"))?;
-        let words = &words[start..];
+            .position(|token| matches!(token.text.as_str(), "-A" | "-I" | "--append" | "--insert"))?;
+        let tokens = &tokens[start..];
         let (mut options, mut at, mut inverted) = (Vec::new(), 0, false);
-        while let Some(word) = words.get(at) {
+        while let Some(token) = tokens.get(at) {
             at += 1;
-            if word.text == "!" {
+            if token.text == "!" {
                 inverted = true;
                 continue;
             }
-            if !word.text.starts_with('-') {
-                // The number of a rule (-I INPUT 1), or a word that no option takes.
+            if !token.text.starts_with('-') {
+                // The number of a rule (-I INPUT 1), or a token that no option takes.
                 continue;
             }
-            let mut value = words.get(at).filter(|value| !value.text.starts_with('-'));
+            let mut value = tokens.get(at).filter(|value| !value.text.starts_with('-'));
             if value.is_some_and(|value| value.text == "!") {
                 // The old way: -d ! 198.51.100.10. A new option may also follow: then it is that which is inverted.
-                let after = words.get(at + 1).filter(|after| !after.text.starts_with('-'));
+                let after = tokens.get(at + 1).filter(|after| !after.text.starts_with('-'));
                 value = after;
                 if after.is_some() {
                     (inverted, at) = (true, at + 1);
@@ -87,9 +87,9 @@ impl<'a> Rule<'a> {
             }
             at += usize::from(value.is_some());
             options.push(RuleOption {
-                name: &word.text,
+                name: &token.text,
                 value: value.map_or("", |value| value.text.as_str()),
-                value_word: value.unwrap_or(word),
+                value_token: value.unwrap_or(token),
                 inverted,
             });
             inverted = false;
@@ -136,7 +136,7 @@ impl<'a> Rule<'a> {
         if read.is_none() {
             let reason = format!("{} is not from 1 to {most}", option.name);
             found.refuse(
-                option.value_word,
+                option.value_token,
                 reason,
                 "the kernel would not have taken this rule; look where it comes from",
             );
@@ -152,7 +152,7 @@ impl<'a> Rule<'a> {
             Ok(address) if whole && !option.inverted => vec![address],
             _ => {
                 found.refuse(
-                    option.value_word,
+                    option.value_token,
                     "the rule is not for one address",
                     "name the shared address: --vip 198.51.100.10",
                 );
@@ -193,7 +193,7 @@ impl<'a> Rule<'a> {
         let read: Option<MacAddr> = mac.and_then(|option| option.value.parse().ok());
         if let (Some(option), None) = (mac, read) {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no MAC",
                 "write six bytes in hex, like 01:00:5e:33:64:0a",
             );
@@ -247,7 +247,7 @@ impl<'a> Rule<'a> {
             other => {
                 let reason = format!("CLUSTERIP has no --hashmode {other}");
                 found.refuse(
-                    option.value_word,
+                    option.value_token,
                     reason,
                     "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport",
                 );
@@ -264,7 +264,7 @@ impl<'a> Rule<'a> {
             numbers.filter(|all| all.iter().all(|&one| (1..=total.unwrap_or(16)).contains(&one.into())));
         if numbers.is_none() {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no number of a node",
                 "nodes are numbered from 1 to --total-nodes",
             );
@@ -277,7 +277,7 @@ impl<'a> Rule<'a> {
         let seed = number(option.value);
         if seed.is_none() {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no seed",
                 "a seed has 32 bits: a number, or hex with 0x",
             );
@@ -344,7 +344,7 @@ impl<'a> Rule<'a> {
         };
         let Some(mask) = mask else {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no node, or no mask of nodes",
                 "nodes are numbered from 1 to --cluster-total-nodes; a mask has a bit for each",
             );
@@ -359,7 +359,7 @@ impl<'a> Rule<'a> {
     fn mangled(&self, option: &RuleOption<'_>, found: &mut Found) {
         let Ok(mac) = option.value.parse::<MacAddr>() else {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no MAC",
                 "write six bytes in hex, like 01:00:5e:33:64:0a",
             );

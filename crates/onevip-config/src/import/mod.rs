@@ -11,7 +11,7 @@ mod pacemaker;
 mod recent;
 #[cfg(test)]
 mod tests;
-mod words;
+mod tokens;
 mod write;
 
 pub use found::{Answers, Found, Member, Scheme};
@@ -49,7 +49,7 @@ pub fn import(sources: &[Arc<SourceFile>], answers: &Answers) -> Imported {
 fn read(source: &Arc<SourceFile>, answers: &Answers, found: &mut Found) {
     let text = source.text();
     let any_line = |begins: &[&str]| {
-        text.lines().any(|line| begins.iter().any(|word| line.trim_start().starts_with(word)))
+        text.lines().any(|line| begins.iter().any(|token| line.trim_start().starts_with(token)))
     };
     if text.trim_start().starts_with('{') && text.contains("\"nftables\"") {
         found.out.mistake(

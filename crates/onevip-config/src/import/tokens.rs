@@ -1,11 +1,11 @@
-//! A line as words, each with its place.
+//! A line as tokens, each with its place.
 
 use crate::{SourceFile, Span};
 use std::sync::Arc;
 
-/// A word of a file.
+/// A token of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Word {
+pub(super) struct Token {
     /// Without quotes.
     pub text: String,
     pub place: Span,
@@ -27,10 +27,10 @@ pub(super) fn place_of_line(source: &Arc<SourceFile>, start: usize, line: &str) 
     Span::new(source, start + indent..start + line.trim_end().len().max(indent))
 }
 
-/// The words of a line that begins at `start`. Quotes hold words together; `{`, `}`, `,` and `:` stand for themselves only
+/// The tokens of a line that begins at `start`. Quotes hold tokens together; `{`, `}`, `,` and `:` stand for themselves only
 /// where `punctuation` says so.
-pub(super) fn words(source: &Arc<SourceFile>, start: usize, line: &str, punctuation: &str) -> Vec<Word> {
-    let mut words = Vec::new();
+pub(super) fn tokens(source: &Arc<SourceFile>, start: usize, line: &str, punctuation: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
     let mut chars = line.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         if c.is_whitespace() {
@@ -56,9 +56,9 @@ pub(super) fn words(source: &Arc<SourceFile>, start: usize, line: &str, punctuat
                 }
             }
         }
-        words.push(Word { text, place: Span::new(source, start + at..start + end) });
+        tokens.push(Token { text, place: Span::new(source, start + at..start + end) });
     }
-    words
+    tokens
 }
 
 /// A number as iptables and nft write it: decimal, or hex with `0x`.
