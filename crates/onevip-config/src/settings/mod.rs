@@ -2,7 +2,7 @@
 //! nodes must agree on it.
 //!
 //! The parser takes names, ranges and defaults from here ([`Section`](crate::reader)), `check` its suggestions, and
-//! [`reference`](crate::reference) the page `docs/configuration.md`. Tests hold the rest to it: each setting is read, enters
+//! `reference.rs` the page `docs/configuration.md`. Tests hold the rest to it: each setting is read, enters
 //! the digest or stays out of it, is taken by `reload` or not as it says here, and stands in `packaging/onevip.toml`.
 //!
 //! To add one: a row here, a field in `model.rs`, a line in `parse/`, a sample in `tests/settings.rs`. What is forgotten
