@@ -35,12 +35,17 @@ impl Config {
     /// What a running daemon takes of `new`, in the words of the answer to `reload`, on the node of this name. What has no
     /// words there (`[desk]`, `nodes` and `weights` of a VIP) is taken as well.
     ///
-    /// Which interface bears a VIP is not in the file where it follows from routes: the caller compares that, and refuses
-    /// with [`RestartNeeded::Vips`].
+    /// `interfaces_differ`: another interface than before bears a VIP of this node. That is asked of the host, since the file
+    /// may leave it to the routes.
     ///
     /// # Errors
     /// Something is different that takes a restart of the daemon.
-    pub fn reload(&self, new: &Self, node: &str) -> Result<Vec<&'static str>, RestartNeeded> {
+    pub fn reload(
+        &self,
+        new: &Self,
+        node: &str,
+        interfaces_differ: bool,
+    ) -> Result<Vec<&'static str>, RestartNeeded> {
         // Destructured, so that a new setting cannot be forgotten here.
         let Self {
             cluster,
@@ -71,7 +76,7 @@ impl Config {
         let Some((me, _)) = own.filter(|_| own == new.own_number_and_addresses(node)) else {
             return Err(RestartNeeded::OwnNode);
         };
-        if self.kernel_part(me) != new.kernel_part(me) {
+        if interfaces_differ || self.kernel_part(me) != new.kernel_part(me) {
             return Err(RestartNeeded::Vips);
         }
         if *membership == Membership::Static && (*nodes != new.nodes || *beat != new.beat) {

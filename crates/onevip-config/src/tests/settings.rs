@@ -246,7 +246,7 @@ fn reload_takes_what_the_table_says() {
     for (setting, sample, name) in sampled() {
         let taken = |membership: &str| {
             let (one, other) = sample.pair(membership);
-            one.reload(&other, "unix1").is_ok()
+            one.reload(&other, "unix1", false).is_ok()
         };
         let says = (taken("living"), taken("static"));
         let expected = match setting.reload {
@@ -260,7 +260,11 @@ fn reload_takes_what_the_table_says() {
         assert_eq!(says, expected, "{name}: taken with living membership, and with a fixed set of nodes");
         if setting.reload == Reload::LivingOthers && !sample.one.is_empty() {
             let (one, other) = sample.pair("living");
-            assert_eq!(one.reload(&other, "unix2"), Err(RestartNeeded::OwnNode), "{name} of this node");
+            assert_eq!(
+                one.reload(&other, "unix2", false),
+                Err(RestartNeeded::OwnNode),
+                "{name} of this node"
+            );
         }
     }
 }
@@ -269,8 +273,10 @@ fn reload_takes_what_the_table_says() {
 fn reload_says_what_is_taken_and_what_takes_a_restart() {
     let living = "membership = \"living\"";
     let old = accepted(&file(living, "", ""));
-    let reload = |top: &str, vip: &str, end: &str| old.reload(&accepted(&file(top, vip, end)), "unix1");
+    let reload =
+        |top: &str, vip: &str, end: &str| old.reload(&accepted(&file(top, vip, end)), "unix1", false);
     assert_eq!(reload(living, "", ""), Ok(vec![]));
+    assert_eq!(old.reload(&old, "unix1", true), Err(RestartNeeded::Vips), "the routes lead elsewhere");
     let more = format!(
         "{living}\nfailback = \"now\"\nkey_file = \"/k\"\nbans = {{ never = \"10.0.0.0/8\" }}\nhealth = {{ fall = 3 }}"
     );
