@@ -20,7 +20,7 @@ const HOOK_TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_nanos(1)
 pub static TOP: SettingTable = SettingTable {
     path: "",
     title: "the top level",
-    about: "These stand at the beginning of the file, before the first `[table]`.",
+    about: "These stand at the beginning of the file, before the first header in brackets.",
     example: "cluster = \"lab\"\nmembership = \"living\"\nbeat = \"50ms\"",
     settings: &[
         setting!("cluster": Text("1 to 63 of `a-z`, `0-9` and `-`"), Required, "\"lab\"", Cluster, Restart,
