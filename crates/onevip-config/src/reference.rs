@@ -1,6 +1,6 @@
 //! The page `docs/configuration.md`, made of the table of settings.
 
-use crate::settings::{Agreement, DefaultValue, Reload, Setting, SettingTable, TABLES, ValueKind};
+use crate::settings::{Agreement, DefaultValue, OnReload, Setting, SettingTable, TABLES, ValueKind};
 use std::fmt::Write as _;
 
 /// What stands before the tables.
@@ -73,10 +73,10 @@ fn row(out: &mut String, setting: &Setting) {
         DefaultValue::Otherwise(words) => words.to_owned(),
     };
     let reload = match setting.reload {
-        Reload::Taken => "yes",
-        Reload::Living => "living",
-        Reload::LivingOthers => "living, others",
-        Reload::Restart => "no",
+        OnReload::Taken => "yes",
+        OnReload::Living => "living",
+        OnReload::LivingOthers => "living, others",
+        OnReload::Restart => "no",
     };
     let nodes = match setting.agreement {
         Agreement::Cluster => "same",

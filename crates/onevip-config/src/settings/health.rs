@@ -2,7 +2,7 @@
 
 use super::Agreement::Host;
 use super::DefaultValue::{Otherwise, Required, Value};
-use super::Reload::Taken;
+use super::OnReload::Taken;
 use super::ValueKind::{List, Number, Text, Thresholds, Time, Word};
 use super::{Agreement, SettingTable, only_words, setting};
 use crate::health::{Effect, HostScope, NologinCheck, SshdCheck, Worse};

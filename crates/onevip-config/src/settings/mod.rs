@@ -53,7 +53,7 @@ pub struct Setting {
     /// Whether all nodes must say the same.
     pub agreement: Agreement,
     /// Whether a running daemon takes a change of it.
-    pub reload: Reload,
+    pub reload: OnReload,
     /// What it means, in plain words.
     pub about: &'static str,
 }
@@ -105,7 +105,7 @@ pub enum Agreement {
 
 /// Whether a running daemon takes a change of it, by `onevip reload` or SIGHUP. Sessions stay either way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reload {
+pub enum OnReload {
     /// It does.
     Taken,
     /// It does with living membership.

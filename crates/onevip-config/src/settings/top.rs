@@ -2,7 +2,7 @@
 
 use super::Agreement::{Cluster, Host};
 use super::DefaultValue::{Otherwise, Required, Value};
-use super::Reload::{Living, LivingOthers, Restart, Taken};
+use super::OnReload::{Living, LivingOthers, Restart, Taken};
 use super::ValueKind::{List, Number, Table, Tables, Text, Time, Word};
 use super::{CHECK, HEALTH, SettingTable, VIP, WEIGHT_MAX, only_words, setting};
 use crate::model::{Membership, RemoteDrain};

@@ -2,7 +2,7 @@
 
 use super::Agreement::{Cluster, Host};
 use super::DefaultValue::{Otherwise, Required, Value};
-use super::Reload::{Living, Restart};
+use super::OnReload::{Living, Restart};
 use super::ValueKind::{ByNode, List, Number, Ports, Table, Tables, Text, Time, Word};
 use super::{SettingTable, WEIGHT_MAX, only_words, setting};
 use crate::model::{Acceleration, Delivery, ServiceCheck};

@@ -4,7 +4,7 @@
 //! `reload` take it?
 
 use super::*;
-use crate::settings::{Agreement, DefaultValue, Reload, Setting, SettingTable, TABLES, ValueKind};
+use crate::settings::{Agreement, DefaultValue, OnReload, Setting, SettingTable, TABLES, ValueKind};
 use std::collections::HashSet;
 
 /// Two values of a setting, in a file where they make a difference.
@@ -250,15 +250,17 @@ fn reload_takes_what_the_table_says() {
         };
         let says = (taken("living"), taken("static"));
         let expected = match setting.reload {
-            Reload::Taken => (true, true),
-            Reload::Living | Reload::LivingOthers => (true, PASSED_OVER_WHEN_STATIC.contains(&name.as_str())),
-            Reload::Restart => {
+            OnReload::Taken => (true, true),
+            OnReload::Living | OnReload::LivingOthers => {
+                (true, PASSED_OVER_WHEN_STATIC.contains(&name.as_str()))
+            }
+            OnReload::Restart => {
                 let yes = name == BY_THE_DAEMON || name == PASSED_OVER;
                 (yes, yes)
             }
         };
         assert_eq!(says, expected, "{name}: taken with living membership, and with a fixed set of nodes");
-        if setting.reload == Reload::LivingOthers && !sample.one.is_empty() {
+        if setting.reload == OnReload::LivingOthers && !sample.one.is_empty() {
             let (one, other) = sample.pair("living");
             assert_eq!(
                 one.reload(&other, "unix2", false),
