@@ -3,7 +3,7 @@
 //! Nothing here knows what a configuration means. `parse.rs` and `validate.rs` collect; `onevip check` and every command
 //! that loads a configuration show.
 
-use super::source::Place;
+use super::span::Span;
 use std::fmt::{self, Write as _};
 
 /// How many are kept. Beyond that they are counted only, so that a hostile file costs little memory.
@@ -28,20 +28,20 @@ pub struct Diagnostic {
     /// Mistake or advice.
     pub severity: Severity,
     /// Where it stands.
-    pub place: Place,
+    pub place: Span,
     /// What is wrong, naming the thing; one line.
     pub reason: String,
     /// What to do; one line.
     pub remedy: String,
     /// Other places that have to do with it, each with a word on how.
-    pub also: Vec<(Place, String)>,
+    pub also: Vec<(Span, String)>,
     /// Whether it only says that something is missing. Then it may be the echo of a syntax error.
     pub(super) absence: bool,
 }
 
 impl Diagnostic {
     /// A mistake.
-    pub fn mistake(place: &Place, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn mistake(place: &Span, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (reason, remedy) = (reason.into(), remedy.into());
         Self {
             severity: Severity::Mistake,
@@ -54,13 +54,13 @@ impl Diagnostic {
     }
 
     /// Advice.
-    pub fn advice(place: &Place, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn advice(place: &Span, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { severity: Severity::Advice, ..Self::mistake(place, reason, remedy) }
     }
 
     /// Adds another place that has to do with it.
     #[must_use]
-    pub fn also(mut self, place: &Place, note: impl Into<String>) -> Self {
+    pub fn also(mut self, place: &Span, note: impl Into<String>) -> Self {
         self.also.push((place.clone(), note.into()));
         self
     }
@@ -105,7 +105,7 @@ impl Diagnostics {
     }
 
     /// Adds a mistake.
-    pub fn mistake(&mut self, place: &Place, reason: impl Into<String>, remedy: impl Into<String>) {
+    pub fn mistake(&mut self, place: &Span, reason: impl Into<String>, remedy: impl Into<String>) {
         self.push(Diagnostic::mistake(place, reason, remedy));
     }
 
@@ -136,10 +136,10 @@ impl Diagnostics {
     }
 
     /// Sorts by file (in the order in which `files` has them) and place.
-    pub(super) fn sort(&mut self, files: &[std::sync::Arc<super::source::Source>]) {
+    pub(super) fn sort(&mut self, files: &[std::sync::Arc<super::span::SourceFile>]) {
         self.list.sort_by_key(|one| {
             let file = files.iter().position(|file| std::sync::Arc::ptr_eq(file, one.place.source()));
-            (file, one.place.span().map(|span| span.start), one.severity == Severity::Advice)
+            (file, one.place.bytes().map(|span| span.start), one.severity == Severity::Advice)
         });
     }
 
@@ -203,7 +203,7 @@ fn render_one(out: &mut String, one: &Diagnostic, paint: Paint) {
         Severity::Advice => (YELLOW, "warning"),
     };
     let lines = std::iter::once(&one.place).chain(one.also.iter().map(|(place, _)| place));
-    let widest = lines.filter_map(Place::line_column).map(|(line, _)| line.to_string().len()).max();
+    let widest = lines.filter_map(Span::line_column).map(|(line, _)| line.to_string().len()).max();
     let margin = widest.unwrap_or(1);
     let bar = paint.in_colour(BLUE, "|");
     let reason = paint.in_colour(BOLD, &format!(": {}", printable(&one.reason)));
@@ -223,7 +223,7 @@ fn render_one(out: &mut String, one: &Diagnostic, paint: Paint) {
 fn render_lines(out: &mut String, one: &Diagnostic, margin: usize, colour: &str, paint: Paint) {
     let mut places = vec![(&one.place, ('^', colour), "")];
     places.extend(one.also.iter().map(|(place, note)| (place, ('-', BLUE), note.as_str())));
-    let is_other = |place: &Place| !std::sync::Arc::ptr_eq(place.source(), one.place.source());
+    let is_other = |place: &Span| !std::sync::Arc::ptr_eq(place.source(), one.place.source());
     places.sort_by_key(|(place, ..)| (is_other(place), place.line_column()));
     let mut last: Option<usize> = None;
     for (place, mark, note) in places {
@@ -244,7 +244,7 @@ fn render_lines(out: &mut String, one: &Diagnostic, margin: usize, colour: &str,
 /// The line a place begins on, and a mark under the place.
 fn render_line(
     out: &mut String,
-    place: &Place,
+    place: &Span,
     margin: usize,
     (mark, colour): (char, &str),
     note: &str,
@@ -282,14 +282,14 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::Source;
+    use super::super::span::SourceFile;
     use super::*;
 
     #[test]
     fn a_mistake_shows_line_mark_and_remedy() {
-        let source = Source::new("onevip.toml", "cluster = \"lab\"\n\tbeat = 50\n");
-        let place = Place::new(&source, 24..26);
-        let first = Place::new(&source, 0..7);
+        let source = SourceFile::new("onevip.toml", "cluster = \"lab\"\n\tbeat = 50\n");
+        let place = Span::new(&source, 24..26);
+        let first = Span::new(&source, 0..7);
         let mut all = Diagnostics::new();
         all.push(
             Diagnostic::mistake(&place, "beat is a number", "write it with a unit").also(&first, "not this"),
@@ -312,18 +312,18 @@ error: beat is a number
 
     #[test]
     fn a_file_cannot_speak_to_the_terminal() {
-        let source = Source::new("f\x1b[2J", "a = \"\x1b]0;owned\x07\u{202e}\"");
+        let source = SourceFile::new("f\x1b[2J", "a = \"\x1b]0;owned\x07\u{202e}\"");
         let mut all = Diagnostics::new();
-        all.mistake(&Place::new(&source, 4..9), "bad \x1b[31m", "none");
+        all.mistake(&Span::new(&source, 4..9), "bad \x1b[31m", "none");
         let text = all.render(false);
         assert!(!text.contains(['\x1b', '\x07', '\u{202e}']), "{text:?}");
     }
 
     #[test]
     fn a_long_line_is_cut_around_its_mark() {
-        let source = Source::new("f", format!("{}BAD{}", "x".repeat(5000), "y".repeat(5000)));
+        let source = SourceFile::new("f", format!("{}BAD{}", "x".repeat(5000), "y".repeat(5000)));
         let mut all = Diagnostics::new();
-        all.mistake(&Place::new(&source, 5000..5003), "r", "h");
+        all.mistake(&Span::new(&source, 5000..5003), "r", "h");
         let text = all.render(false);
         assert!(text.lines().all(|line| line.chars().count() < 140), "{text}");
         assert!(text.contains("BAD") && text.contains("^^^"));

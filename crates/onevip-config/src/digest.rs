@@ -3,12 +3,12 @@
 //! Each node shows the digest of its configuration to the others, so a file that was forgotten on one node is noticed.
 //! It covers the meaning, not the spelling: comments, order and defaults written out do not count. Nor do settings
 //! that each host may choose for itself: interface, acceleration, where the key lies, who may use the control socket,
-//! health checks, metrics, hooks and what the help desk allows.
+//! health checks, metrics, hooks and what `[desk]` says.
 //!
 //! SHA-256 rather than the kernel's hash: two files that differ must not meet by accident, nor by the design of somebody
 //! who wants a difference to go unnoticed. Eight bytes of it are enough to tell at most 64 files apart.
 
-use super::model::{Config, Instead, Node, Service, SourceRule, Vip};
+use crate::model::{Config, Node, SourceRule, Steering, Vip, VipService};
 use onevip_core::limit::{Limit, Refusal};
 use onevip_core::{AddressOrder, Answerer, HashMode, Other};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ impl Config {
             control_group: _,
             metrics: _,
             hooks: _,
-            desk: _,
+            support: _,
             health: _,
             checks: _,
             never_banned,
@@ -136,32 +136,15 @@ impl Canon {
         self.0.update(mac.0);
         self.number(u64::from(*beat_port));
         self.number(services.len() as u64);
-        // What health asks is each host's own business.
-        for Service { protocol, ports, hash: own, answerer, limit, slices, check: _ } in services {
-            self.text(protocol.as_str());
-            self.number(u64::from(*ports.start()));
-            self.number(u64::from(*ports.end()));
-            if own != hash {
-                self.text("hash");
-                self.mode(*own);
-            }
-            match answerer {
-                Answerer::Bucket => {}
-                Answerer::Socket(_) => {
-                    self.text("socket");
-                    self.number(u64::from(*slices));
-                }
-            }
-            if let Some(limit) = limit {
-                self.limit(limit);
-            }
+        for service in services {
+            self.service(service, *hash);
         }
-        for SourceRule { network, instead } in sources {
+        for SourceRule { network, steering } in sources {
             self.text("source");
             self.text(&network.to_string());
-            match instead {
-                Instead::Hash(mode) => self.mode(*mode),
-                Instead::Pin(node) => self.number(u64::from(node.get())),
+            match steering {
+                Steering::Hash(mode) => self.mode(*mode),
+                Steering::Pin(node) => self.number(u64::from(node.get())),
             }
         }
         for (node, weight) in weights {
@@ -172,6 +155,29 @@ impl Canon {
         match other {
             Other::Owner => {}
             Other::Drop => self.text("drop"),
+        }
+    }
+
+    /// A service of a VIP that hashes by `hash`.
+    fn service(&mut self, service: &VipService, hash: HashMode) {
+        // What health asks is each host's own business.
+        let VipService { transport, ports, hash: own, answerer, limit, slices, check: _ } = service;
+        self.text(transport.as_str());
+        self.number(u64::from(*ports.start()));
+        self.number(u64::from(*ports.end()));
+        if *own != hash {
+            self.text("hash");
+            self.mode(*own);
+        }
+        match answerer {
+            Answerer::Bucket => {}
+            Answerer::Socket(_) => {
+                self.text("socket");
+                self.number(u64::from(*slices));
+            }
+        }
+        if let Some(limit) = limit {
+            self.limit(limit);
         }
     }
 

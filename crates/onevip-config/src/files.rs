@@ -1,7 +1,7 @@
 //! From the disk to text: the main file, `conf.d`, and what can go wrong with files as such.
 
-use super::diagnostic::Diagnostics;
-use super::source::{Place, Source};
+use crate::diagnostic::Diagnostics;
+use crate::span::{SourceFile, Span};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 const FILES_MAX: usize = 128;
 
 /// The main file and, sorted by name, the `conf.d/*.toml` beside it.
-pub(super) fn read_all(path: &Path, out: &mut Diagnostics) -> Vec<Arc<Source>> {
-    let mut sources: Vec<Arc<Source>> = read(path, out).into_iter().collect();
+pub(super) fn read_all(path: &Path, out: &mut Diagnostics) -> Vec<Arc<SourceFile>> {
+    let mut sources: Vec<Arc<SourceFile>> = read(path, out).into_iter().collect();
     if sources.is_empty() {
         return sources;
     }
@@ -27,7 +27,7 @@ pub(super) fn read_all(path: &Path, out: &mut Diagnostics) -> Vec<Arc<Source>> {
 
 /// The `*.toml` of a folder, sorted, without hidden ones. A folder that does not exist has none.
 fn list(folder: &Path, out: &mut Diagnostics) -> Vec<PathBuf> {
-    let whole = |path: &Path| Place::whole(&Source::new(path, ""));
+    let whole = |path: &Path| Span::whole(&SourceFile::new(path, ""));
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -57,8 +57,8 @@ fn list(folder: &Path, out: &mut Diagnostics) -> Vec<PathBuf> {
 }
 
 /// One file. What is wrong with it as a file is reported.
-fn read(path: &Path, out: &mut Diagnostics) -> Option<Arc<Source>> {
-    let whole = Place::whole(&Source::new(path, ""));
+fn read(path: &Path, out: &mut Diagnostics) -> Option<Arc<SourceFile>> {
+    let whole = Span::whole(&SourceFile::new(path, ""));
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -78,12 +78,12 @@ fn read(path: &Path, out: &mut Diagnostics) -> Option<Arc<Source>> {
         return None;
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Some(Source::new(path, text)),
+        Ok(text) => Some(SourceFile::new(path, text)),
         Err(error) => {
             let valid = error.utf8_error().valid_up_to();
-            let source = Source::new(path, String::from_utf8_lossy(error.as_bytes()));
+            let source = SourceFile::new(path, String::from_utf8_lossy(error.as_bytes()));
             let remedy = "save the file as UTF-8; outside of comments, plain ASCII is enough";
-            out.mistake(&Place::new(&source, valid..valid + 1), "this is not UTF-8 text", remedy);
+            out.mistake(&Span::new(&source, valid..valid + 1), "this is not UTF-8 text", remedy);
             None
         }
     }

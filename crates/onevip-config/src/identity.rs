@@ -1,8 +1,8 @@
 //! Which of the configured nodes this host is.
 
-use super::model::{Config, Node};
-use super::nodelist::compress;
-use super::suggest::nearest;
+use crate::model::{Config, Node};
+use crate::nodelist::compress;
+use crate::suggest::nearest;
 
 /// This host is none of the configured nodes.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,46 +1,44 @@
 //! The configuration: one TOML file, the same on every node, and `conf.d/*.toml` beside it.
 //!
 //! Reading goes in three steps, and each reports all mistakes it finds: files to tables (`reader.rs`, here), tables to a
-//! draft of understood values (`parse.rs`, `values.rs`), the draft to a [`Config`] in which everything agrees
-//! (`validate.rs`). The daemon and every command begin with [`Config::load`]; `onevip check` shows what
+//! draft of understood values (`parse`), the draft to a [`Config`] in which everything agrees (`validate`). The daemon and every command begin with [`Config::load`]; `onevip check` shows what
 //! [`Config::inspect`] finds. Nothing here asks the host: a file can be checked on any machine.
 
-mod desk;
 pub mod diagnostic;
 mod digest;
+mod draft;
 mod event_kind;
 mod files;
 pub mod health;
 mod identity;
 pub mod import;
-mod limits;
 mod model;
 pub mod nodelist;
 mod parse;
 mod reader;
+mod reference;
+mod reload;
 pub mod render;
-pub mod services;
-mod source;
-mod sources;
+pub mod settings;
+mod span;
 mod suggest;
 mod validate;
-mod values;
-mod watching;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use desk::{DeskSettings, RemoteDrain};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use event_kind::EventKind;
 pub use health::{HealthSettings, UserCheck};
 pub use identity::UnknownNode;
 pub use model::{
-    Accelerate, Config, Delivery, Failback, Hook, Instead, Listen, Mapping, Membership, Node, Protocol,
-    Service, ServiceCheck, SourceRule, Vip,
+    Acceleration, Config, Delivery, Hook, Listen, Membership, Node, RemoteDrain, ServiceCheck, SourceRule,
+    Steering, SupportSettings, Vip, VipService,
 };
-pub use parse::{BEAT, BEAT_PORT, KEY_FILE, WEIGHT, WEIGHT_MAX};
-pub use source::{Place, Source};
+pub use reference::reference;
+pub use reload::RestartNeeded;
+pub use span::{SourceFile, Span};
 pub use suggest::nearest;
 
 use reader::{Document, Section};
@@ -70,12 +68,12 @@ impl Config {
 
     /// Examines text that is in no file yet; `name` stands for the file in messages. There is no `conf.d`.
     pub fn inspect_text(name: impl Into<PathBuf>, text: impl Into<String>) -> (Option<Self>, Diagnostics) {
-        examine(&[Source::new(name, text)], Diagnostics::new())
+        examine(&[SourceFile::new(name, text)], Diagnostics::new())
     }
 }
 
 /// Examines all files together. `found` holds what went wrong in reading them.
-fn examine(sources: &[Arc<Source>], found: Diagnostics) -> (Option<Config>, Diagnostics) {
+fn examine(sources: &[Arc<SourceFile>], found: Diagnostics) -> (Option<Config>, Diagnostics) {
     let mut syntax = found;
     let documents: Vec<Document<'_>> = sources.iter().map(|source| document(source, &mut syntax)).collect();
     let mut meaning = Diagnostics::new();
@@ -94,11 +92,11 @@ fn examine(sources: &[Arc<Source>], found: Diagnostics) -> (Option<Config>, Diag
 }
 
 /// The tables of a file, as far as they can be read. Of several errors on a line the first is reported.
-fn document<'a>(source: &'a Arc<Source>, out: &mut Diagnostics) -> Document<'a> {
+fn document<'a>(source: &'a Arc<SourceFile>, out: &mut Diagnostics) -> Document<'a> {
     let (root, errors) = DeTable::parse_recoverable(source.text());
     let mut lines = HashSet::new();
     for error in errors {
-        let place = error.span().map_or_else(|| Place::whole(source), |span| Place::new(source, span));
+        let place = error.span().map_or_else(|| Span::whole(source), |span| Span::new(source, span));
         let reason = files::syntax_reason(error.message());
         if lines.insert(line_of(&place)) {
             out.mistake(&place, format!("not TOML: {reason}"), files::syntax_remedy(reason));
@@ -109,7 +107,7 @@ fn document<'a>(source: &'a Arc<Source>, out: &mut Diagnostics) -> Document<'a> 
 
 /// The lines that cannot be trusted because of a syntax error: its own, and after a broken header all to the next
 /// header, since their keys count for the section before.
-fn shadow(cause: &Place) -> Vec<(*const Source, usize)> {
+fn shadow(cause: &Span) -> Vec<(*const SourceFile, usize)> {
     let Some((source, first)) = line_of(cause) else { return Vec::new() };
     let is_header = |line: &str| line.trim_start().starts_with('[');
     let lines = cause.source().text().lines().skip(first - 1);
@@ -121,6 +119,6 @@ fn shadow(cause: &Place) -> Vec<(*const Source, usize)> {
 }
 
 /// The line on which a place begins, in which file.
-fn line_of(place: &Place) -> Option<(*const Source, usize)> {
+fn line_of(place: &Span) -> Option<(*const SourceFile, usize)> {
     place.line_number().map(|line| (Arc::as_ptr(place.source()), line))
 }

@@ -4,13 +4,13 @@
 //! VIP names exists, addresses are unicast and unique, and so on. It is the same on every node of a cluster; which
 //! node *this* host is, is asked separately ([`Config::this_node`]).
 
-use super::desk::DeskSettings;
-use super::health::{HealthSettings, UserCheck};
-use onevip_core::MacAddr;
+use crate::health::{HealthSettings, UserCheck};
+use crate::words::{HashWord, words};
 use onevip_core::limit::Limit;
+use onevip_core::membership::Failback;
 use onevip_core::{
-    AddressOrder, Answerer, Exception, HashMode, Hasher, NodeId, NodeSet, Other, Prefix, Reserve, Selector,
-    Slice, Table, Transport, Weight,
+    AddressOrder, Answerer, Exception, HashMode, Hasher, Instead, Layout, MacAddr, Mapping, NodeId, NodeSet,
+    Other, Prefix, Reserve, Selector, Service, Slice, Table, Transport, Weight,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,8 +37,8 @@ pub struct Config {
     pub metrics: Option<Listen>,
     /// What runs when something happens.
     pub hooks: Vec<Hook>,
-    /// What the help desk knows and allows.
-    pub desk: DeskSettings,
+    /// What those who help users know and allow.
+    pub support: SupportSettings,
     /// What this host asks of itself.
     pub health: HealthSettings,
     /// What the administrator asks besides, in the order of the file; names are unique.
@@ -71,6 +71,25 @@ pub struct Hook {
     pub timeout: Duration,
 }
 
+/// `[desk]`, with defaults for what the file does not say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SupportSettings {
+    /// The names by which users know the VIPs, besides those that their addresses resolve to.
+    pub names: Vec<String>,
+    /// Whether root on another node may drain and undrain this one.
+    pub remote_drain: RemoteDrain,
+}
+
+/// Whether root on another node may drain and undrain this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RemoteDrain {
+    /// It may.
+    #[default]
+    Allow,
+    /// It may not.
+    Refuse,
+}
+
 /// How the nodes know who is alive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Membership {
@@ -79,18 +98,6 @@ pub enum Membership {
     Static,
     /// Nodes hear each other's beats and take over from those that fall silent.
     Living,
-}
-
-/// When a returning node takes its buckets back from those that stood in for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Failback {
-    /// Idle buckets at once, busy ones when their sessions have ended.
-    #[default]
-    Idle,
-    /// All at once. Sessions stay where they are; a user's next login lands elsewhere.
-    Now,
-    /// Only by `onevip rebalance`.
-    Manual,
 }
 
 /// A shared address, or several, and who answers for it.
@@ -119,11 +126,11 @@ pub struct Vip {
     /// The cluster MAC: a group address exactly with [`Delivery::Multicast`].
     pub mac: MacAddr,
     /// Whether an XDP program drops early.
-    pub accelerate: Accelerate,
+    pub accelerate: Acceleration,
     /// The UDP port of the VIP on which beats arrive. No UDP service of the VIP lies on it.
     pub beat_port: u16,
     /// What is served there, sorted by protocol and port, without overlap; at least one (SSH when the file has none).
-    pub services: Vec<Service>,
+    pub services: Vec<VipService>,
     /// What becomes of packets that none of the services wants.
     pub other: Other,
     /// Sources for which something else counts, sorted by network, each network once.
@@ -136,26 +143,16 @@ pub struct SourceRule {
     /// Which; of several that contain a source the longest counts.
     pub network: Prefix,
     /// What counts.
-    pub instead: Instead,
+    pub steering: Steering,
 }
 
 /// What counts for a [`SourceRule`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Instead {
+pub enum Steering {
     /// Another hash mode.
     Hash(HashMode),
     /// This node, as long as it serves the VIP.
     Pin(NodeId),
-}
-
-/// How buckets are dealt to nodes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mapping {
-    /// By weight, exactly balanced, minimally disrupted by a change.
-    #[default]
-    Balanced,
-    /// In contiguous blocks, so that each client meets the node that `CLUSTERIP` would have chosen.
-    ClusterIp,
 }
 
 /// How a frame for the VIP reaches every node.
@@ -170,7 +167,7 @@ pub enum Delivery {
 
 /// Whether an XDP program drops what the authority would certainly drop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Accelerate {
+pub enum Acceleration {
     /// No XDP program.
     #[default]
     Off,
@@ -182,9 +179,9 @@ pub enum Accelerate {
 
 /// A port, or a range of ports, that a VIP serves.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Service {
+pub struct VipService {
     /// TCP or UDP.
-    pub protocol: Protocol,
+    pub transport: Transport,
     /// The ports, 1 to 65535, not empty.
     pub ports: RangeInclusive<u16>,
     /// What of a source selects the bucket of its packets: the VIP's mode unless the file says otherwise.
@@ -207,15 +204,6 @@ pub enum ServiceCheck {
     Sshd,
     /// Nothing: it is no `sshd`.
     None,
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
 }
 
 /// A host of the cluster.
@@ -258,7 +246,7 @@ impl Config {
             .nodes_of(vip)
             .map(|node| (node.id, Weight::new(vip.weight_of(node)).unwrap_or(Weight::NORMAL)))
             .collect();
-        Table::compute_reserved(&nodes, vip.seed, vip.table_mapping(), &vip.reserve())
+        Table::compute_reserved(&nodes, vip.seed, vip.layout(), &vip.reserve())
     }
 }
 
@@ -281,11 +269,8 @@ impl Vip {
 
     /// What decides the bucket of a packet to this VIP.
     pub fn selector(&self) -> Selector {
-        let services = self.services.iter().map(|service| onevip_core::Service {
-            transport: match service.protocol {
-                Protocol::Tcp => Transport::Tcp,
-                Protocol::Udp => Transport::Udp,
-            },
+        let services = self.services.iter().map(|service| Service {
+            transport: service.transport,
             ports: service.ports.clone(),
             mode: service.hash,
             answerer: service.answerer,
@@ -294,9 +279,9 @@ impl Vip {
         let reserve = self.reserve();
         let exceptions = self.sources.iter().map(|source| Exception {
             network: source.network,
-            instead: match source.instead {
-                Instead::Hash(mode) => onevip_core::Instead::Hash(mode),
-                Instead::Pin(node) => onevip_core::Instead::Buckets(reserve.buckets(node).to_vec()),
+            instead: match source.steering {
+                Steering::Hash(mode) => Instead::Hash(mode),
+                Steering::Pin(node) => Instead::Buckets(reserve.buckets(node).to_vec()),
             },
         });
         Selector {
@@ -309,16 +294,16 @@ impl Vip {
 
     /// The nodes that anything is pinned to.
     pub fn pinned(&self) -> NodeSet {
-        let pinned = self.sources.iter().filter_map(|source| match source.instead {
-            Instead::Hash(_) => None,
-            Instead::Pin(node) => Some(node),
+        let pinned = self.sources.iter().filter_map(|source| match source.steering {
+            Steering::Hash(_) => None,
+            Steering::Pin(node) => Some(node),
         });
         pinned.collect()
     }
 
     /// What the table reserves for them.
     pub fn reserve(&self) -> Reserve {
-        Reserve::of(self.pinned(), self.seed, self.table_mapping())
+        Reserve::of(self.pinned(), self.seed, self.layout())
     }
 
     /// What decides the bucket of a source where no service has its own way.
@@ -332,20 +317,18 @@ impl Vip {
 
     /// The word of the file for its hash mode.
     pub const fn hash_word(&self) -> &'static str {
-        match self.hash {
-            HashMode::SourceIp => "source-ip",
-            HashMode::SourceIpPort => "source-ip-port",
-            HashMode::SourceIpPortDestPort => "source-ip-port-dest-port",
-            HashMode::SourceNet { .. } => "source-net",
-        }
+        let word = match self.hash {
+            HashMode::SourceIp => HashWord::Ip,
+            HashMode::SourceIpPort => HashWord::IpPort,
+            HashMode::SourceIpPortDestPort => HashWord::IpPortDestPort,
+            HashMode::SourceNet { .. } => HashWord::Net,
+        };
+        word.as_str()
     }
 
-    /// How the table deals the buckets of this VIP.
-    pub fn table_mapping(&self) -> onevip_core::Layout {
-        match self.mapping {
-            Mapping::Balanced => onevip_core::Layout::Balanced,
-            Mapping::ClusterIp => onevip_core::Layout::ClusterIp { total: self.nodes.len() as u8 },
-        }
+    /// How the table lays the buckets of this VIP out.
+    pub fn layout(&self) -> Layout {
+        self.mapping.layout(self.nodes.len())
     }
 
     /// Its IPv4 addresses, in the order of the file.
@@ -383,44 +366,16 @@ impl Node {
     }
 }
 
-/// Gives an enum of the file its words: `ALL` for reading, `as_str` for showing.
-macro_rules! words {
-    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl $type {
-            /// Every word that the file may have here, and what it means.
-            pub const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
-
-            /// The word of the file.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),+
-                }
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
 words!(Membership { Static = "static", Living = "living" });
-words!(Failback { Idle = "idle", Now = "now", Manual = "manual" });
-words!(Mapping { Balanced = "balanced", ClusterIp = "clusterip" });
 words!(Delivery { Multicast = "multicast", Flood = "flood" });
-words!(Accelerate { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
+words!(Acceleration { Off = "off", Xdp = "xdp", XdpGeneric = "xdp-generic" });
 words!(ServiceCheck { Sshd = "sshd", None = "none" });
-words!(Protocol { Tcp = "tcp", Udp = "udp" });
+words!(RemoteDrain { Allow = "allow", Refuse = "refuse" });
 
-impl std::fmt::Display for Service {
+impl std::fmt::Display for VipService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let protocol = self.transport.as_str();
         let (first, last) = (self.ports.start(), self.ports.end());
-        if first == last {
-            write!(f, "{} {first}", self.protocol)
-        } else {
-            write!(f, "{} {first}-{last}", self.protocol)
-        }
+        if first == last { write!(f, "{protocol} {first}") } else { write!(f, "{protocol} {first}-{last}") }
     }
 }

@@ -1,20 +1,25 @@
 //! Tables of the file, read key by key: wrong types, missing keys and unknown keys are noticed here.
 //!
-//! A [`Section`] hands out its values typed and with their places, remembers which keys were asked for, and at the end
-//! reports those that nobody asked for. What the values mean is not known here.
+//! A [`Section`] hands out its values typed and with their places, and at the end reports the keys that are not in the table
+//! of settings. Ranges, examples and defaults come from there as well; a default is read as if the file said it. What
+//! the values mean is not known here.
 
-use super::diagnostic::{Diagnostic, Diagnostics};
-use super::source::{Place, Source, Spot};
-use super::suggest::nearest;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::health::Worse;
+use crate::settings::{DefaultValue, Setting, SettingTable, TABLES, THRESHOLDS, TOP, ValueKind};
+use crate::span::{SourceFile, Span, Spanned};
+use crate::suggest::nearest;
+use crate::words::WordList;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// One parsed file.
 pub(super) struct Document<'a> {
     /// The file.
-    pub source: &'a Arc<Source>,
+    pub source: &'a Arc<SourceFile>,
     /// Its top table; what could be recovered when it has syntax errors.
     pub root: DeTable<'a>,
 }
@@ -23,101 +28,24 @@ pub(super) struct Document<'a> {
 #[derive(Clone)]
 struct Entry<'a> {
     key: &'a str,
-    key_place: Place,
+    key_place: Span,
     value: &'a DeValue<'a>,
-    value_place: Place,
+    value_place: Span,
 }
 
 /// A table that is being read.
 pub(super) struct Section<'a> {
-    title: &'static str,
-    place: Place,
+    table: &'static SettingTable,
+    place: Span,
     entries: Vec<Entry<'a>>,
     asked: Vec<&'static str>,
-}
-
-/// How each key is written, for the remedies.
-const EXAMPLES: &[(&str, &str)] = &[
-    ("cluster", r#""lab""#),
-    ("membership", r#""static""#),
-    ("beat", r#""50ms""#),
-    ("failback", r#""idle""#),
-    ("key_file", r#""/etc/onevip/key""#),
-    ("control_group", r#""adm""#),
-    ("metrics", r#"{ listen = "127.0.0.1:9108" }"#),
-    ("desk", r#"{ names = ["login.example.org"] }"#),
-    ("names", r#"["login.example.org"]"#),
-    ("remote_drain", r#""allow""#),
-    ("listen", r#""127.0.0.1:9108""#),
-    ("on", r#""node-out""#),
-    ("command", r#""/usr/local/bin/page-me""#),
-    ("timeout", r#""10s""#),
-    ("name", r#""unix1""#),
-    ("addresses", r#"["198.51.100.10"]"#),
-    ("address", r#""198.51.100.11""#),
-    ("interface", r#""eth0""#),
-    ("nodes", r#"["unix[1-4]"]"#),
-    ("hash", r#""source-ip""#),
-    ("prefix", "{ ipv4 = 24, ipv6 = 64 }"),
-    ("mapping", r#""balanced""#),
-    ("address_order", r#""memory""#),
-    ("delivery", r#""multicast""#),
-    ("mac", r#""01:00:5e:33:64:0a""#),
-    ("accelerate", r#""off""#),
-    ("beat_port", "7077"),
-    ("seed", "0"),
-    ("protocol", r#""tcp""#),
-    ("port", "22"),
-    ("slices", "16"),
-    ("id", "1"),
-    ("weight", "100"),
-    ("weights", "{ unix3 = 50 }"),
-    ("pin", r#""unix3""#),
-    ("check", r#""sshd""#),
-    ("ipv4", "24"),
-    ("ipv6", "64"),
-    ("sshd", r#""banner""#),
-    ("interval", r#""1s""#),
-    ("timeout", r#""1s""#),
-    ("fall", "2"),
-    ("rise", "2"),
-    ("banner_every", r#""5m""#),
-    ("nologin", r#""drain""#),
-    ("scope", r#""host""#),
-    ("memory_pressure", "{ shed = 20, out = 60 }"),
-    ("memory_left", "{ shed = 5, out = 2 }"),
-    ("cpu_pressure", "{ shed = 90 }"),
-    ("io_pressure", "{ shed = 80 }"),
-    ("processes_left", "{ shed = 10, out = 3 }"),
-    ("files_left", "{ shed = 10, out = 3 }"),
-    ("disk_left", "{ shed = 3, out = 1 }"),
-    ("filesystems", r#"["/"]"#),
-    ("shed", "20"),
-    ("out", "60"),
-    ("command", r#""test -d /home/admin""#),
-    ("effect", r#""out""#),
-    ("health", r#"{ sshd = "banner" }"#),
-    ("bans", r#"{ never = ["192.0.2.0/24"] }"#),
-    ("never", r#"["192.0.2.0/24"]"#),
-    ("limit", r#"{ burst = 2, window = "7s" }"#),
-    ("burst", "2"),
-    ("window", r#""7s""#),
-    ("action", r#""icmp-port-unreachable""#),
-    ("refused", r#""count""#),
-    ("allow", r#"["192.0.2.0/24"]"#),
-];
-
-/// `key = example`
-fn example(key: &str) -> String {
-    let value = EXAMPLES.iter().find(|(known, _)| *known == key).map_or("…", |(_, value)| value);
-    format!("{key} = {value}")
 }
 
 impl<'a> Section<'a> {
     /// The top level of all files together. A key that more than one file sets is a mistake, except where the values
     /// are arrays of tables, which are read one after the other.
     pub fn top(documents: &'a [Document<'a>], out: &mut Diagnostics) -> Option<Self> {
-        let place = Place::new(documents.first()?.source, 0..0);
+        let place = Span::new(documents.first()?.source, 0..0);
         let mut entries: Vec<Entry<'a>> = Vec::new();
         let mut first: HashMap<&str, Entry<'a>> = HashMap::new();
         for entry in documents.iter().flat_map(|document| entries_of(&document.root, document.source)) {
@@ -135,23 +63,62 @@ impl<'a> Section<'a> {
                 }
             }
         }
-        Some(Self { title: "the top level", place, entries, asked: Vec::new() })
+        Some(Self { table: &TOP, place, entries, asked: Vec::new() })
     }
 
-    /// The table that begins at `place`, by the name it has in messages.
-    fn of(table: &'a DeTable<'a>, title: &'static str, place: Place) -> Self {
-        Self { title, entries: entries_of(table, place.source()), place, asked: Vec::new() }
+    /// What the file says in `of`, a table that begins at `place`.
+    fn of(table: &'static SettingTable, of: &'a DeTable<'a>, place: Span) -> Self {
+        Self { table, entries: entries_of(of, place.source()), place, asked: Vec::new() }
+    }
+
+    /// An empty table.
+    pub fn empty(table: &'static SettingTable) -> Self {
+        static NO_FILE: OnceLock<Arc<SourceFile>> = OnceLock::new();
+        let place = Span::whole(NO_FILE.get_or_init(|| SourceFile::new("(defaults)", "")));
+        Self { table, place, entries: Vec::new(), asked: Vec::new() }
     }
 
     /// Where the section begins.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &Span {
         &self.place
     }
 
+    /// What is known of a setting of this table.
+    fn setting(&self, key: &str) -> &'static Setting {
+        match self.table.setting(key) {
+            Some(setting) => setting,
+            None => unreachable!("`{key}` is read in {}, and not in the table of settings", self.table.title),
+        }
+    }
+
     /// The value of `key`, remembered as asked for.
-    fn take(&mut self, key: &'static str) -> Option<Entry<'a>> {
+    fn take(&mut self, key: &'static str) -> Option<(&'static Setting, Entry<'a>)> {
         self.asked.push(key);
-        self.entries.iter().find(|entry| entry.key == key).cloned()
+        let setting = self.setting(key);
+        self.entries.iter().find(|entry| entry.key == key).cloned().map(|entry| (setting, entry))
+    }
+
+    /// What `read` makes of this section, or of the defaults where the file does not say, or says what was reported.
+    pub fn or_default<T>(
+        &mut self,
+        out: &mut Diagnostics,
+        read: impl Fn(&mut Section<'_>, &mut Diagnostics) -> Option<T>,
+    ) -> T {
+        read(self, out)
+            .or_else(|| read(&mut Section::of_defaults(self.table), &mut Diagnostics::new()))
+            .expect("a default is a value of its setting: tests read each")
+    }
+
+    /// The defaults that a table has, as a file would say them.
+    fn of_defaults(table: &'static SettingTable) -> Section<'static> {
+        let mut section = Section::empty(table);
+        let place = section.place.clone();
+        section.entries = defaults()
+            .iter()
+            .filter(|(path, ..)| *path == table.path)
+            .map(|(_, key, value)| Entry { key, key_place: place.clone(), value, value_place: place.clone() })
+            .collect();
+        section
     }
 
     /// Whether the file sets `key`.
@@ -163,103 +130,124 @@ impl<'a> Section<'a> {
     /// then [`Section::finish`] says so.
     pub fn require(&self, key: &'static str, out: &mut Diagnostics) {
         if !self.entries.iter().any(|entry| nearest(entry.key, [key]).is_some()) {
-            let reason = format!("{} has no `{key}`", self.title);
-            out.push(Diagnostic::mistake(&self.place, reason, format!("add {}", example(key))).absent());
+            let reason = format!("{} has no `{key}`", self.table.title);
+            let remedy = format!("add {}", example(key, self.setting(key).example));
+            out.push(Diagnostic::mistake(&self.place, reason, remedy).absent());
         }
     }
 
     /// A string.
-    pub fn string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spot<String>> {
-        let entry = self.take(key)?;
+    pub fn string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spanned<String>> {
+        let (setting, entry) = self.take(key)?;
         match entry.value {
-            DeValue::String(text) => Some(Spot::new(text.to_string(), entry.value_place)),
-            other => wrong_type(key, "a string", other, &entry.value_place, out),
+            DeValue::String(text) => Some(Spanned::new(text.to_string(), entry.value_place)),
+            other => wrong_type(setting, "a string", other, &entry.value_place, out),
         }
     }
 
     /// A string, or an array of strings.
-    pub fn strings(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spot<Vec<Spot<String>>>> {
-        let entry = self.take(key)?;
+    pub fn strings(
+        &mut self,
+        key: &'static str,
+        out: &mut Diagnostics,
+    ) -> Option<Spanned<Vec<Spanned<String>>>> {
+        let (setting, entry) = self.take(key)?;
         let strings = match entry.value {
-            DeValue::String(text) => vec![Spot::new(text.to_string(), entry.value_place.clone())],
+            DeValue::String(text) => vec![Spanned::new(text.to_string(), entry.value_place.clone())],
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| {
-                    let place = Place::new(entry.value_place.source(), item.span());
+                    let place = Span::new(entry.value_place.source(), item.span());
                     match item.get_ref() {
-                        DeValue::String(text) => Some(Spot::new(text.to_string(), place)),
-                        other => wrong_type(key, "strings", other, &place, out),
+                        DeValue::String(text) => Some(Spanned::new(text.to_string(), place)),
+                        other => wrong_type(setting, "strings", other, &place, out),
                     }
                 })
                 .collect(),
-            other => return wrong_type(key, "an array of strings", other, &entry.value_place, out),
+            other => return wrong_type(setting, "an array of strings", other, &entry.value_place, out),
         };
-        Some(Spot::new(strings, entry.value_place))
+        Some(Spanned::new(strings, entry.value_place))
     }
 
-    /// A whole number within `range`.
-    pub fn integer(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<u32>,
-        out: &mut Diagnostics,
-    ) -> Option<Spot<u32>> {
-        let entry = self.take(key)?;
-        whole_number(&entry, &range, out)
+    /// A whole number within the range of the setting.
+    pub fn number(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spanned<u32>> {
+        let (setting, entry) = self.take(key)?;
+        let ValueKind::Number(range) = &setting.kind else { unreachable!("`{key}` is no number") };
+        whole_number(&entry, range, setting.example, out)
+    }
+
+    /// The same, or the default.
+    pub fn number_or_default(&mut self, key: &'static str, out: &mut Diagnostics) -> u32 {
+        self.or_default(out, |section, out| section.number(key, out).map(|number| number.value))
+    }
+
+    /// The times that a setting takes.
+    pub fn times(&self, key: &str) -> &'static RangeInclusive<Duration> {
+        match &self.setting(key).kind {
+            ValueKind::Time(range) => range,
+            _ => unreachable!("`{key}` is no time"),
+        }
     }
 
     /// A port or a range of ports, as a number or as a string, not yet understood.
-    pub fn number_or_string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spot<String>> {
-        let entry = self.take(key)?;
+    pub fn number_or_string(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Spanned<String>> {
+        let (setting, entry) = self.take(key)?;
         match entry.value {
-            DeValue::Integer(number) => Some(Spot::new(number.to_string(), entry.value_place)),
-            DeValue::String(text) => Some(Spot::new(text.to_string(), entry.value_place)),
-            other => wrong_type(key, "a number or a string", other, &entry.value_place, out),
+            DeValue::Integer(number) => Some(Spanned::new(number.to_string(), entry.value_place)),
+            DeValue::String(text) => Some(Spanned::new(text.to_string(), entry.value_place)),
+            other => wrong_type(setting, "a number or a string", other, &entry.value_place, out),
         }
     }
 
-    /// One of a few words.
-    pub fn choice<T: Copy>(
+    /// One of a few words, or the default.
+    pub fn word_or_default<T: Copy + 'static>(
         &mut self,
         key: &'static str,
-        choices: &[(&'static str, T)],
+        words: WordList<T>,
         out: &mut Diagnostics,
-    ) -> Option<Spot<T>> {
-        let word = self.string(key, out)?;
-        if let Some((_, value)) = choices.iter().find(|(known, _)| *known == word.value) {
-            return Some(Spot::new(*value, word.place));
+    ) -> T {
+        self.or_default(out, |section, out| section.word(key, words, out).map(|word| word.value))
+    }
+
+    /// One of a few words.
+    pub fn word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: WordList<T>,
+        out: &mut Diagnostics,
+    ) -> Option<Spanned<T>> {
+        let given = self.string(key, out)?;
+        if let Some((_, value)) = words.iter().find(|(known, _)| *known == given.value) {
+            return Some(Spanned::new(*value, given.place));
         }
-        let all = choices.iter().map(|(known, _)| format!("\"{known}\"")).collect::<Vec<_>>().join(", ");
-        let remedy = match nearest(&word.value, choices.iter().map(|(known, _)| *known)) {
+        let all = words.iter().map(|(known, _)| format!("\"{known}\"")).collect::<Vec<_>>().join(", ");
+        let remedy = match nearest(&given.value, words.iter().map(|(known, _)| *known)) {
             Some(meant) => format!("did you mean \"{meant}\"? (one of {all})"),
             None => format!("write one of {all}"),
         };
-        out.mistake(&word.place, format!("`{key}` cannot be \"{}\"", word.value), remedy);
+        out.mistake(&given.place, format!("`{key}` cannot be \"{}\"", given.value), remedy);
         None
     }
 
     /// A table of its own, like `prefix = { … }`.
-    pub fn table(
-        &mut self,
-        key: &'static str,
-        title: &'static str,
-        out: &mut Diagnostics,
-    ) -> Option<Section<'a>> {
-        let entry = self.take(key)?;
+    pub fn table(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<Section<'a>> {
+        let (setting, entry) = self.take(key)?;
+        let inner = match &setting.kind {
+            ValueKind::Table(inner) => inner,
+            ValueKind::Thresholds(_) => &THRESHOLDS,
+            _ => unreachable!("`{key}` is no table"),
+        };
         match entry.value {
-            DeValue::Table(table) => Some(Section::of(table, title, entry.value_place)),
-            other => wrong_type(key, "a table", other, &entry.value_place, out),
+            DeValue::Table(table) => Some(Section::of(inner, table, entry.value_place)),
+            other => wrong_type(setting, "a table", other, &entry.value_place, out),
         }
     }
 
     /// An array of tables, like `[[vip]]`; none when the file has none.
-    pub fn tables(
-        &mut self,
-        key: &'static str,
-        title: &'static str,
-        out: &mut Diagnostics,
-    ) -> Vec<Section<'a>> {
+    pub fn tables(&mut self, key: &'static str, out: &mut Diagnostics) -> Vec<Section<'a>> {
         self.asked.push(key);
+        let ValueKind::Tables(inner) = &self.setting(key).kind else { unreachable!("`{key}` is no array") };
+        let title = inner.title;
         let mut sections = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.key == key) {
             let source = entry.value_place.source();
@@ -269,16 +257,16 @@ impl<'a> Section<'a> {
                 if let DeValue::Table(table) = entry.value {
                     out.mistake(&entry.value_place, reason, remedy);
                     // It is clear what is meant, so go on with it.
-                    sections.push(Section::of(table, title, entry.value_place.clone()));
+                    sections.push(Section::of(inner, table, entry.value_place.clone()));
                 } else {
                     out.mistake(&entry.key_place, reason, remedy);
                 }
                 continue;
             };
             for item in items.iter() {
-                let place = Place::new(source, item.span());
+                let place = Span::new(source, item.span());
                 match item.get_ref() {
-                    DeValue::Table(table) => sections.push(Section::of(table, title, place)),
+                    DeValue::Table(table) => sections.push(Section::of(inner, table, place)),
                     other => {
                         let reason = format!("`{key}` holds {}, not a table", kind(other));
                         out.mistake(&place, reason, format!("write {title} and its keys below"));
@@ -289,43 +277,90 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// Every key with its number: for tables whose keys are names.
-    pub fn numbers(
-        self,
-        range: &RangeInclusive<u32>,
+    /// A table whose keys are names, each with its number; none when it is absent.
+    pub fn by_node(
+        &mut self,
+        key: &'static str,
         out: &mut Diagnostics,
-    ) -> Vec<(Spot<String>, Spot<u32>)> {
-        let number = |entry: &Entry<'_>| {
-            let key = Spot::new(entry.key.to_owned(), entry.key_place.clone());
-            Some((key, whole_number(entry, range, out)?))
+    ) -> Option<Vec<(Spanned<String>, Spanned<u32>)>> {
+        let (setting, entry) = self.take(key)?;
+        let ValueKind::ByNode(range) = &setting.kind else { unreachable!("`{key}` is not by node") };
+        let DeValue::Table(table) = entry.value else {
+            return wrong_type(setting, "a table", entry.value, &entry.value_place, out);
         };
-        self.entries.iter().filter_map(number).collect()
+        let number = |entry: Entry<'_>| {
+            let name = Spanned::new(entry.key.to_owned(), entry.key_place.clone());
+            Some((name, whole_number(&entry, range, "", out)?))
+        };
+        Some(entries_of(table, entry.value_place.source()).into_iter().filter_map(number).collect())
     }
 
-    /// Reports the keys that nobody asked for.
+    /// What makes a figure of a setting worse.
+    pub fn worse(&self, key: &str) -> Worse {
+        match self.setting(key).kind {
+            ValueKind::Thresholds(worse) => worse,
+            _ => unreachable!("`{key}` has no thresholds"),
+        }
+    }
+
+    /// Reports the keys that are not in the table of settings.
     pub fn finish(self, out: &mut Diagnostics) {
+        let title = self.table.title;
+        let names = || self.table.settings.iter().map(|setting| setting.name);
+        debug_assert!(
+            names().all(|name| self.asked.contains(&name)),
+            "{title}: only {:?} are read",
+            self.asked
+        );
         // Of two keys equally near, the one that is not there yet is meant.
-        let mut known = self.asked.clone();
+        let mut known: Vec<&str> = names().collect();
         known.sort_by_key(|key| self.has(key));
-        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key)) {
+        for entry in self.entries.iter().filter(|entry| self.table.setting(entry.key).is_none()) {
             let remedy = match nearest(entry.key, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("{} takes: {}", self.title, self.asked.join(", ")),
+                None => format!("{title} takes: {}", names().collect::<Vec<_>>().join(", ")),
             };
-            out.mistake(&entry.key_place, format!("unknown key `{}` in {}", entry.key, self.title), remedy);
+            out.mistake(&entry.key_place, format!("unknown key `{}` in {title}", entry.key), remedy);
         }
     }
 }
 
+/// The default values of all settings that have one, with their table and their key.
+fn defaults() -> &'static [(&'static str, &'static str, DeValue<'static>)] {
+    static DEFAULTS: OnceLock<Vec<(&'static str, &'static str, DeValue<'static>)>> = OnceLock::new();
+    DEFAULTS.get_or_init(|| {
+        let all = TABLES.iter().flat_map(|table| table.settings.iter().map(|setting| (table.path, setting)));
+        let values = all.filter_map(|(path, setting)| match setting.default {
+            DefaultValue::Value(text) => {
+                let value = DeValue::parse(text).expect("a default is TOML: a test parses each");
+                Some((path, setting.name, value.into_inner()))
+            }
+            DefaultValue::Required | DefaultValue::Otherwise(_) => None,
+        });
+        values.collect()
+    })
+}
+
+/// `key = example`
+fn example(key: &str, value: &str) -> String {
+    format!("{key} = {}", if value.is_empty() { "…" } else { value })
+}
+
 /// A whole number within `range`.
-fn whole_number(entry: &Entry<'_>, range: &RangeInclusive<u32>, out: &mut Diagnostics) -> Option<Spot<u32>> {
+fn whole_number(
+    entry: &Entry<'_>,
+    range: &RangeInclusive<u32>,
+    like: &str,
+    out: &mut Diagnostics,
+) -> Option<Spanned<u32>> {
     let (key, place) = (entry.key, &entry.value_place);
     let DeValue::Integer(number) = entry.value else {
-        return wrong_type(key, "a number", entry.value, place, out);
+        wrong(key, like, "a number", entry.value, place, out);
+        return None;
     };
     let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
     match value.and_then(|value| u32::try_from(value).ok()).filter(|value| range.contains(value)) {
-        Some(value) => Some(Spot::new(value, place.clone())),
+        Some(value) => Some(Spanned::new(value, place.clone())),
         None => {
             let (low, high) = (range.start(), range.end());
             let reason = format!("`{key}` is {number}, outside {low} to {high}");
@@ -336,17 +371,17 @@ fn whole_number(entry: &Entry<'_>, range: &RangeInclusive<u32>, out: &mut Diagno
 }
 
 /// The entries of a table, in the order of the file.
-fn entries_of<'a>(table: &'a DeTable<'a>, source: &Arc<Source>) -> Vec<Entry<'a>> {
+fn entries_of<'a>(table: &'a DeTable<'a>, source: &Arc<SourceFile>) -> Vec<Entry<'a>> {
     let mut entries: Vec<Entry<'a>> = table
         .iter()
         .map(|(key, value)| Entry {
             key: key.get_ref(),
-            key_place: Place::new(source, key.span()),
+            key_place: Span::new(source, key.span()),
             value: value.get_ref(),
-            value_place: Place::new(source, value.span()),
+            value_place: Span::new(source, value.span()),
         })
         .collect();
-    entries.sort_by_key(|entry| entry.key_place.span().map(|span| span.start));
+    entries.sort_by_key(|entry| entry.key_place.bytes().map(|span| span.start));
     entries
 }
 
@@ -371,13 +406,18 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 
 /// Reports a value of the wrong type, and stands for its absence.
 fn wrong_type<T>(
-    key: &str,
+    setting: &Setting,
     wanted: &str,
     found: &DeValue<'_>,
-    place: &Place,
+    place: &Span,
     out: &mut Diagnostics,
 ) -> Option<T> {
-    let reason = format!("`{key}` takes {wanted}, not {}", kind(found));
-    out.mistake(place, reason, format!("write it like {}", example(key)));
+    wrong(setting.name, setting.example, wanted, found, place, out);
     None
+}
+
+/// Reports a value of the wrong type; `like` is a right one.
+fn wrong(key: &str, like: &str, wanted: &str, found: &DeValue<'_>, place: &Span, out: &mut Diagnostics) {
+    let reason = format!("`{key}` takes {wanted}, not {}", kind(found));
+    out.mistake(place, reason, format!("write it like {}", example(key, like)));
 }

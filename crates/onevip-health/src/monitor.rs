@@ -8,7 +8,8 @@ use super::sshd::watcher::Watcher;
 use super::weight_steps::WeightSteps;
 use anyhow::Context;
 use onevip_config::health::SshdCheck;
-use onevip_config::{Config, HealthSettings, Protocol, Service, ServiceCheck, Vip};
+use onevip_config::{Config, HealthSettings, ServiceCheck, Vip, VipService};
+use onevip_core::Transport;
 use onevip_core::beat::Health;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -214,7 +215,7 @@ pub fn ssh_port(settings: &HealthSettings, vip: &Vip) -> Option<u16> {
 fn tcp_ports(vip: &Vip) -> Vec<u16> {
     let named = vip.services.iter().any(|service| service.check == Some(ServiceCheck::Sshd));
     let wanted = if named { Some(ServiceCheck::Sshd) } else { None };
-    let asked = |service: &&Service| service.protocol == Protocol::Tcp && service.check == wanted;
+    let asked = |service: &&VipService| service.transport == Transport::Tcp && service.check == wanted;
     let tcp = vip.services.iter().filter(asked);
     tcp.map(|service| if service.ports.contains(&SSH) { SSH } else { *service.ports.start() }).collect()
 }

@@ -1,9 +1,9 @@
 //! What the readers find, and one whole made of it.
 
-use super::words::Word;
-use crate::{Diagnostic, Diagnostics, Place, Protocol, Source};
+use super::tokens::Token;
+use crate::{Diagnostic, Diagnostics, SourceFile, Span};
 use onevip_core::MacAddr;
-use onevip_core::{AddressOrder, HashMode};
+use onevip_core::{AddressOrder, HashMode, Transport};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -57,14 +57,14 @@ pub struct Scheme {
     /// How the address is hashed.
     pub order: AddressOrder,
     /// What is served, where the rule is about a port.
-    pub services: Vec<(Protocol, u16)>,
+    pub services: Vec<(Transport, u16)>,
     /// Where it stands.
-    pub place: Place,
+    pub place: Span,
 }
 
 /// A limit on new connections of a source.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Limit {
+pub struct ImportedLimit {
     /// Port of the service; `None`: all.
     pub port: Option<u16>,
     /// So many are let in …
@@ -83,32 +83,32 @@ pub struct Found {
     /// The schemes; after [`Found::settle`] one for each address.
     pub schemes: Vec<Scheme>,
     /// Limits.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<ImportedLimit>,
     /// Cluster MACs of which it is said elsewhere for which address they are, or not at all.
-    pub macs: Vec<(Option<IpAddr>, MacAddr, Place)>,
+    pub macs: Vec<(Option<IpAddr>, MacAddr, Span)>,
     /// Names of the nodes, where the input has them.
     pub names: Vec<String>,
     /// What was understood.
-    pub understood: Vec<(Place, String)>,
+    pub understood: Vec<(Span, String)>,
     /// What was not.
     pub out: Diagnostics,
 }
 
 impl Found {
     /// Notes what was understood.
-    pub(super) fn understand(&mut self, place: &Place, what: impl Into<String>) {
+    pub(super) fn understand(&mut self, place: &Span, what: impl Into<String>) {
         self.understood.push((place.clone(), what.into()));
     }
 
-    /// Refuses a word.
-    pub(super) fn refuse(&mut self, word: &Word, reason: impl Into<String>, remedy: impl Into<String>) {
-        self.out.mistake(&word.place, reason, remedy);
+    /// Refuses a token.
+    pub(super) fn refuse(&mut self, token: &Token, reason: impl Into<String>, remedy: impl Into<String>) {
+        self.out.mistake(&token.place, reason, remedy);
     }
 
     /// Makes one scheme per address of what several rules and files say, and fills in what only a person knows.
-    pub(super) fn settle(&mut self, sources: &[Arc<Source>], answers: &Answers) {
+    pub(super) fn settle(&mut self, sources: &[Arc<SourceFile>], answers: &Answers) {
         if self.schemes.is_empty() && !self.out.has_mistakes() {
-            let place = sources.first().map(Place::whole);
+            let place = sources.first().map(Span::whole);
             if let Some(place) = place {
                 let remedy = "look for CLUSTERIP, `-m cluster`, `jhash` or an IPaddr2 clone in it; rules of one node are enough";
                 self.out.mistake(&place, "no rule here deals clients to nodes", remedy);
@@ -204,7 +204,7 @@ impl Found {
             }
             (Some(_), _) => {}
         }
-        let of_this = |(address, ..): &&(Option<IpAddr>, MacAddr, Place)| {
+        let of_this = |(address, ..): &&(Option<IpAddr>, MacAddr, Span)| {
             address.is_none_or(|address| scheme.addresses.contains(&address))
         };
         let macs: Vec<MacAddr> = self.macs.iter().filter(of_this).map(|(_, mac, _)| *mac).collect();

@@ -3,12 +3,12 @@
 //! What iptables prints is not what was typed: `--cluster-local-node 2` comes back as `--cluster-local-nodemask
 //! 0x00000002`, seeds as hex. Both are read, also rules as a script has them.
 
-use super::found::{Found, Limit, Scheme};
-use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Place, Protocol, Source};
+use super::found::{Found, Scheme};
+use super::recent::{Recent, Step, limits};
+use super::tokens::{Token, lines, number, place_of_line, tokens};
+use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::MacAddr;
-use onevip_core::limit::{BURST_MAX, WINDOW_MAX};
-use onevip_core::{AddressOrder, HashMode};
+use onevip_core::{AddressOrder, HashMode, Transport};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,18 +17,15 @@ const CLUSTERIP_NODES_MAX: u32 = 16;
 /// `XT_CLUSTER_NODES_MAX`.
 const XT_CLUSTER_NODES_MAX: u32 = 32;
 
-/// The longest window that `[vip.service.limit]` takes.
-const SECONDS_MAX: u32 = WINDOW_MAX.as_secs() as u32;
-
 /// Reads a file.
-pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
+pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
     let mut recent = Vec::new();
     for (start, line) in lines(source) {
-        let words = words(source, start, line, "");
+        let tokens = tokens(source, start, line, "");
         let place = place_of_line(source, start, line);
-        if words.first().is_some_and(|word| word.text == "link") {
-            member_address(&words, &place, found);
-        } else if let Some(rule) = Rule::of(&words, place) {
+        if tokens.first().is_some_and(|token| token.text == "link") {
+            member_address(&tokens, &place, found);
+        } else if let Some(rule) = Rule::of(&tokens, place) {
             rule.read(&mut recent, found);
         }
     }
@@ -36,9 +33,9 @@ pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
 }
 
 /// `link  01:00:5e:33:64:0a static`, as `ip maddr` lists what somebody added by hand.
-fn member_address(words: &[Word], place: &Place, found: &mut Found) {
-    let is_static = words.iter().any(|word| word.text == "static");
-    if let (true, Some(mac)) = (is_static, words.get(1).and_then(|word| word.text.parse().ok())) {
+fn member_address(tokens: &[Token], place: &Span, found: &mut Found) {
+    let is_static = tokens.iter().any(|token| token.text == "static");
+    if let (true, Some(mac)) = (is_static, tokens.get(1).and_then(|token| token.text.parse().ok())) {
         found.understand(place, format!("the interface listens to {mac}"));
         found.macs.push((None, mac, place.clone()));
     }
@@ -46,53 +43,53 @@ fn member_address(words: &[Word], place: &Place, found: &mut Found) {
 
 /// One rule, as pairs of an option and its value.
 struct Rule<'a> {
-    options: Vec<Setting<'a>>,
-    place: Place,
+    options: Vec<RuleOption<'a>>,
+    place: Span,
 }
 
-struct Setting<'a> {
+struct RuleOption<'a> {
     name: &'a str,
     /// Empty where there is none.
     value: &'a str,
-    value_word: &'a Word,
+    value_token: &'a Token,
     inverted: bool,
 }
 
 impl<'a> Rule<'a> {
-    /// The rule in these words, if they are one: from `-A` or `-I` on, whatever stands before (a program, counters).
-    fn of(words: &'a [Word], place: Place) -> Option<Self> {
-        if words.first().is_none_or(|word| word.text.starts_with(['#', ':', '*'])) {
+    /// The rule in these tokens, if they are one: from `-A` or `-I` on, whatever stands before (a program, counters).
+    fn of(tokens: &'a [Token], place: Span) -> Option<Self> {
+        if tokens.first().is_none_or(|token| token.text.starts_with(['#', ':', '*'])) {
             return None;
         }
-        let start = words
+        let start = tokens
             .iter()
-            .position(|word| matches!(word.text.as_str(), "-A" | "-I" | "--append" | "--insert"))?;
-        let words = &words[start..];
+            .position(|token| matches!(token.text.as_str(), "-A" | "-I" | "--append" | "--insert"))?;
+        let tokens = &tokens[start..];
         let (mut options, mut at, mut inverted) = (Vec::new(), 0, false);
-        while let Some(word) = words.get(at) {
+        while let Some(token) = tokens.get(at) {
             at += 1;
-            if word.text == "!" {
+            if token.text == "!" {
                 inverted = true;
                 continue;
             }
-            if !word.text.starts_with('-') {
-                // The number of a rule (-I INPUT 1), or a word that no option takes.
+            if !token.text.starts_with('-') {
+                // The number of a rule (-I INPUT 1), or a token that no option takes.
                 continue;
             }
-            let mut value = words.get(at).filter(|value| !value.text.starts_with('-'));
+            let mut value = tokens.get(at).filter(|value| !value.text.starts_with('-'));
             if value.is_some_and(|value| value.text == "!") {
                 // The old way: -d ! 198.51.100.10. A new option may also follow: then it is that which is inverted.
-                let after = words.get(at + 1).filter(|after| !after.text.starts_with('-'));
+                let after = tokens.get(at + 1).filter(|after| !after.text.starts_with('-'));
                 value = after;
                 if after.is_some() {
                     (inverted, at) = (true, at + 1);
                 }
             }
             at += usize::from(value.is_some());
-            options.push(Setting {
-                name: &word.text,
+            options.push(RuleOption {
+                name: &token.text,
                 value: value.map_or("", |value| value.text.as_str()),
-                value_word: value.unwrap_or(word),
+                value_token: value.unwrap_or(token),
                 inverted,
             });
             inverted = false;
@@ -100,7 +97,7 @@ impl<'a> Rule<'a> {
         Some(Self { options, place })
     }
 
-    fn option(&self, names: &[&str]) -> Option<&Setting<'a>> {
+    fn option(&self, names: &[&str]) -> Option<&RuleOption<'a>> {
         self.options.iter().find(|option| names.contains(&option.name))
     }
 
@@ -139,7 +136,7 @@ impl<'a> Rule<'a> {
         if read.is_none() {
             let reason = format!("{} is not from 1 to {most}", option.name);
             found.refuse(
-                option.value_word,
+                option.value_token,
                 reason,
                 "the kernel would not have taken this rule; look where it comes from",
             );
@@ -155,7 +152,7 @@ impl<'a> Rule<'a> {
             Ok(address) if whole && !option.inverted => vec![address],
             _ => {
                 found.refuse(
-                    option.value_word,
+                    option.value_token,
                     "the rule is not for one address",
                     "name the shared address: --vip 198.51.100.10",
                 );
@@ -164,10 +161,10 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn services(&self) -> Vec<(Protocol, u16)> {
+    fn services(&self) -> Vec<(Transport, u16)> {
         let protocol = match self.value(&["-p", "--protocol"]) {
-            Some("tcp" | "6") => Protocol::Tcp,
-            Some("udp" | "17") => Protocol::Udp,
+            Some("tcp" | "6") => Transport::Tcp,
+            Some("udp" | "17") => Transport::Udp,
             _ => return Vec::new(),
         };
         let ports =
@@ -191,35 +188,12 @@ impl<'a> Rule<'a> {
             ));
             return;
         }
-        let mode = match self.option(&["--hashmode"]) {
-            Some(option) => match option.value {
-                "sourceip" => HashMode::SourceIp,
-                "sourceip-sourceport" => HashMode::SourceIpPort,
-                "sourceip-sourceport-destport" => HashMode::SourceIpPortDestPort,
-                other => {
-                    let reason = format!("CLUSTERIP has no --hashmode {other}");
-                    found.refuse(
-                        option.value_word,
-                        reason,
-                        "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport",
-                    );
-                    return;
-                }
-            },
-            None => {
-                found.out.mistake(
-                    &self.place,
-                    "--hashmode is missing",
-                    "CLUSTERIP demands it with --new; look where this rule comes from",
-                );
-                return;
-            }
-        };
+        let Some(mode) = self.hash_mode(found) else { return };
         let mac = self.option(&["--clustermac"]);
         let read: Option<MacAddr> = mac.and_then(|option| option.value.parse().ok());
         if let (Some(option), None) = (mac, read) {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no MAC",
                 "write six bytes in hex, like 01:00:5e:33:64:0a",
             );
@@ -256,6 +230,32 @@ impl<'a> Rule<'a> {
         found.schemes.push(scheme);
     }
 
+    /// What CLUSTERIP hashes.
+    fn hash_mode(&self, found: &mut Found) -> Option<HashMode> {
+        let Some(option) = self.option(&["--hashmode"]) else {
+            found.out.mistake(
+                &self.place,
+                "--hashmode is missing",
+                "CLUSTERIP demands it with --new; look where this rule comes from",
+            );
+            return None;
+        };
+        match option.value {
+            "sourceip" => Some(HashMode::SourceIp),
+            "sourceip-sourceport" => Some(HashMode::SourceIpPort),
+            "sourceip-sourceport-destport" => Some(HashMode::SourceIpPortDestPort),
+            other => {
+                let reason = format!("CLUSTERIP has no --hashmode {other}");
+                found.refuse(
+                    option.value_token,
+                    reason,
+                    "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport",
+                );
+                None
+            }
+        }
+    }
+
     /// `--local-node 2`, or the list that some versions take and print.
     fn local_nodes(&self, total: Option<u32>, found: &mut Found) -> Vec<u8> {
         let Some(option) = self.option(&["--local-node", "--local-nodes"]) else { return Vec::new() };
@@ -264,7 +264,7 @@ impl<'a> Rule<'a> {
             numbers.filter(|all| all.iter().all(|&one| (1..=total.unwrap_or(16)).contains(&one.into())));
         if numbers.is_none() {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no number of a node",
                 "nodes are numbered from 1 to --total-nodes",
             );
@@ -277,7 +277,7 @@ impl<'a> Rule<'a> {
         let seed = number(option.value);
         if seed.is_none() {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no seed",
                 "a seed has 32 bits: a number, or hex with 0x",
             );
@@ -344,7 +344,7 @@ impl<'a> Rule<'a> {
         };
         let Some(mask) = mask else {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no node, or no mask of nodes",
                 "nodes are numbered from 1 to --cluster-total-nodes; a mask has a bit for each",
             );
@@ -356,10 +356,10 @@ impl<'a> Rule<'a> {
     }
 
     /// `arptables … --mangle-mac-s`: what the VIP is said to be at.
-    fn mangled(&self, option: &Setting<'_>, found: &mut Found) {
+    fn mangled(&self, option: &RuleOption<'_>, found: &mut Found) {
         let Ok(mac) = option.value.parse::<MacAddr>() else {
             found.refuse(
-                option.value_word,
+                option.value_token,
                 "this is no MAC",
                 "write six bytes in hex, like 01:00:5e:33:64:0a",
             );
@@ -411,68 +411,6 @@ impl<'a> Rule<'a> {
             return None;
         };
         Some(Recent { list, port, step, place: self.place.clone() })
-    }
-}
-
-/// A rule of `xt_recent`.
-struct Recent {
-    list: String,
-    port: Option<u16>,
-    step: Step,
-    place: Place,
-}
-
-enum Step {
-    Set,
-    Check { seconds: u32, hits: u32, action: &'static str, renews: bool },
-}
-
-/// Pairs of a rule that checks and one that notes: how many get through depends on which comes first.
-fn limits(rules: Vec<Recent>, found: &mut Found) {
-    for (at, rule) in rules.iter().enumerate() {
-        let Step::Check { seconds, hits, action, renews } = rule.step else { continue };
-        let is_set = |other: &Recent| other.list == rule.list && matches!(other.step, Step::Set);
-        let set = rules.iter().position(is_set);
-        let burst = match set {
-            Some(set) if set > at => hits,
-            // Noted before it is checked, a connection counts itself.
-            Some(_) => hits - 1,
-            None => {
-                let reason = format!("nothing is ever noted in the list {}", rule.list);
-                found.out.push(Diagnostic::advice(
-                    &rule.place,
-                    reason,
-                    "the rule has no effect, and is left out",
-                ));
-                continue;
-            }
-        };
-        if burst == 0 {
-            found.out.push(Diagnostic::advice(
-                &rule.place,
-                "this rule lets nobody in",
-                "it is left out; see what it was meant for",
-            ));
-            continue;
-        }
-        found.understand(
-            &rule.place,
-            format!("at most {burst} new connections of a source within {seconds} s, then {action}"),
-        );
-        if burst > BURST_MAX.into() || seconds > SECONDS_MAX {
-            let reason =
-                format!("onevip limits to at most {BURST_MAX} connections in at most {SECONDS_MAX} s");
-            found.out.push(Diagnostic::advice(
-                &rule.place,
-                reason,
-                "the limit is left out; write a smaller one by hand",
-            ));
-            continue;
-        }
-        let limit = Limit { port: rule.port, burst, seconds, action, counts_refused: renews };
-        if !found.limits.contains(&limit) {
-            found.limits.push(limit);
-        }
     }
 }
 

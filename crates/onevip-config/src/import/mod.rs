@@ -8,14 +8,15 @@ mod found;
 mod iptables;
 mod nft;
 mod pacemaker;
+mod recent;
 #[cfg(test)]
 mod tests;
-mod words;
+mod tokens;
 mod write;
 
 pub use found::{Answers, Found, Member, Scheme};
 
-use crate::{Config, Diagnostics, Place, Source};
+use crate::{Config, Diagnostics, SourceFile, Span};
 use std::sync::Arc;
 
 /// What came of an import.
@@ -24,13 +25,13 @@ pub struct Imported {
     /// The configuration; `None` when there are mistakes.
     pub text: Option<String>,
     /// What was understood, with its place, in the order of the files.
-    pub understood: Vec<(Place, String)>,
+    pub understood: Vec<(Span, String)>,
     /// What was not, or wants a decision.
     pub found: Diagnostics,
 }
 
 /// Reads rules and parameters, whatever they are, and writes a configuration of them.
-pub fn import(sources: &[Arc<Source>], answers: &Answers) -> Imported {
+pub fn import(sources: &[Arc<SourceFile>], answers: &Answers) -> Imported {
     let mut found = Found::default();
     for source in sources {
         read(source, answers, &mut found);
@@ -45,14 +46,14 @@ pub fn import(sources: &[Arc<Source>], answers: &Answers) -> Imported {
 }
 
 /// Gives a file to the reader that it is for.
-fn read(source: &Arc<Source>, answers: &Answers, found: &mut Found) {
+fn read(source: &Arc<SourceFile>, answers: &Answers, found: &mut Found) {
     let text = source.text();
     let any_line = |begins: &[&str]| {
-        text.lines().any(|line| begins.iter().any(|word| line.trim_start().starts_with(word)))
+        text.lines().any(|line| begins.iter().any(|token| line.trim_start().starts_with(token)))
     };
     if text.trim_start().starts_with('{') && text.contains("\"nftables\"") {
         found.out.mistake(
-            &Place::whole(source),
+            &Span::whole(source),
             "this is the JSON of nft, which does not say all that is needed",
             "give the output of `nft list ruleset`, without -j",
         );
@@ -64,7 +65,7 @@ fn read(source: &Arc<Source>, answers: &Answers, found: &mut Found) {
         nft::read(source, found);
     } else {
         found.out.mistake(
-            &Place::whole(source),
+            &Span::whole(source),
             "this is none of what can be imported",
             "give the output of iptables-save, nft list ruleset, crm configure show or pcs resource config",
         );

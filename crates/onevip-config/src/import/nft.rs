@@ -5,31 +5,31 @@
 
 use super::found::{Found, Scheme};
 use super::iptables::understand;
-use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Place, Protocol, Source};
+use super::tokens::{Token, lines, number, place_of_line, tokens};
+use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::MacAddr;
-use onevip_core::{AddressOrder, HashMode, NODES_MAX};
+use onevip_core::{AddressOrder, HashMode, NODES_MAX, Transport};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Reads a file.
-pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
+pub(super) fn read(source: &Arc<SourceFile>, found: &mut Found) {
     let sets = sets(source);
     let mut device = None;
     for (start, line) in lines(source) {
-        let words = words(source, start, line, "{},");
+        let tokens = tokens(source, start, line, "{},");
         let place = place_of_line(source, start, line);
-        let word = |text: &str| words.iter().position(|word| word.text == text);
-        if words.first().is_some_and(|word| word.text.starts_with('#')) {
+        let token = |text: &str| tokens.iter().position(|token| token.text == text);
+        if tokens.first().is_some_and(|token| token.text.starts_with('#')) {
             continue;
         }
-        if word("hook").is_some() {
-            device = word("device").and_then(|at| words.get(at + 1)).map(|word| word.text.clone());
-        } else if let Some(at) = word("jhash") {
-            let rule = Rule { words: &words, sets: &sets, place: &place };
+        if token("hook").is_some() {
+            device = token("device").and_then(|at| tokens.get(at + 1)).map(|token| token.text.clone());
+        } else if let Some(at) = token("jhash") {
+            let rule = Rule { tokens: &tokens, sets: &sets, place: &place };
             rule.read(at, device.clone(), found);
-        } else if word("symhash").is_some() || word("numgen").is_some() {
+        } else if token("symhash").is_some() || token("numgen").is_some() {
             let reason = "this rule chooses by chance or by the whole flow";
             found.out.mistake(
                 &place,
@@ -37,23 +37,23 @@ pub(super) fn read(source: &Arc<Source>, found: &mut Found) {
                 "no other system could choose the same; onevip has no such mapping",
             );
         } else {
-            arp(&words, &place, found);
+            arp(&tokens, &place, found);
         }
     }
 }
 
 /// The elements of the sets of addresses, by name.
-fn sets(source: &Arc<Source>) -> BTreeMap<String, Vec<IpAddr>> {
+fn sets(source: &Arc<SourceFile>) -> BTreeMap<String, Vec<IpAddr>> {
     let (mut sets, mut name) = (BTreeMap::new(), None);
     for (start, line) in lines(source) {
-        let words = words(source, start, line, "{},");
-        match words.first().map(|word| word.text.as_str()) {
-            Some("set") => name = words.get(1).map(|word| word.text.clone()),
+        let tokens = tokens(source, start, line, "{},");
+        match tokens.first().map(|token| token.text.as_str()) {
+            Some("set") => name = tokens.get(1).map(|token| token.text.clone()),
             Some("chain" | "map" | "table") => name = None,
             _ => {}
         }
-        if let (Some(name), true) = (&name, words.iter().any(|word| word.text == "elements")) {
-            let addresses: Vec<IpAddr> = words.iter().filter_map(|word| word.text.parse().ok()).collect();
+        if let (Some(name), true) = (&name, tokens.iter().any(|token| token.text == "elements")) {
+            let addresses: Vec<IpAddr> = tokens.iter().filter_map(|token| token.text.parse().ok()).collect();
             sets.insert(name.clone(), addresses);
         }
     }
@@ -61,27 +61,27 @@ fn sets(source: &Arc<Source>) -> BTreeMap<String, Vec<IpAddr>> {
 }
 
 /// `arp saddr ip A arp saddr ether set M`, in whatever order.
-fn arp(words: &[Word], place: &Place, found: &mut Found) {
+fn arp(tokens: &[Token], place: &Span, found: &mut Found) {
     let after = |names: &[&str]| {
-        let at = words
+        let at = tokens
             .windows(names.len())
-            .position(|window| window.iter().zip(names).all(|(word, name)| word.text == *name))?;
-        words.get(at + names.len())
+            .position(|window| window.iter().zip(names).all(|(token, name)| token.text == *name))?;
+        tokens.get(at + names.len())
     };
-    let Some(word) = after(&["arp", "saddr", "ether", "set"]) else { return };
-    let Ok(mac) = word.text.parse::<MacAddr>() else {
-        found.refuse(word, "this is no MAC", "write six bytes in hex, like 01:00:5e:33:64:0a");
+    let Some(token) = after(&["arp", "saddr", "ether", "set"]) else { return };
+    let Ok(mac) = token.text.parse::<MacAddr>() else {
+        found.refuse(token, "this is no MAC", "write six bytes in hex, like 01:00:5e:33:64:0a");
         return;
     };
-    let address = after(&["arp", "saddr", "ip"]).and_then(|word| word.text.parse().ok());
+    let address = after(&["arp", "saddr", "ip"]).and_then(|token| token.text.parse().ok());
     found.understand(place, format!("the cluster MAC is {mac}"));
     found.macs.push((address, mac, place.clone()));
 }
 
 struct Rule<'a> {
-    words: &'a [Word],
+    tokens: &'a [Token],
     sets: &'a BTreeMap<String, Vec<IpAddr>>,
-    place: &'a Place,
+    place: &'a Span,
 }
 
 /// What stands behind `jhash`.
@@ -90,21 +90,21 @@ struct Hash {
     modulus: u32,
     seed: Option<u32>,
     offset: u32,
-    /// Index of the first word behind it.
+    /// Index of the first token behind it.
     end: usize,
 }
 
 impl Rule<'_> {
     fn text(&self, at: usize) -> &str {
-        self.words.get(at).map_or("", |word| word.text.as_str())
+        self.tokens.get(at).map_or("", |token| token.text.as_str())
     }
 
-    fn after(&self, names: &[&str]) -> Option<&Word> {
+    fn after(&self, names: &[&str]) -> Option<&Token> {
         let at = self
-            .words
+            .tokens
             .windows(names.len())
-            .position(|window| window.iter().zip(names).all(|(word, name)| word.text == *name))?;
-        self.words.get(at + names.len())
+            .position(|window| window.iter().zip(names).all(|(token, name)| token.text == *name))?;
+        self.tokens.get(at + names.len())
     }
 
     fn read(&self, at: usize, device: Option<String>, found: &mut Found) {
@@ -140,7 +140,7 @@ impl Rule<'_> {
 
     /// `jhash ip saddr mod 4 seed 0xdeadbeef offset 1`; a hash of anything else is refused.
     fn hash(&self, at: usize, found: &mut Found) -> Option<Hash> {
-        let Some(of) = (at..self.words.len()).find(|&at| self.text(at) == "mod") else {
+        let Some(of) = (at..self.tokens.len()).find(|&at| self.text(at) == "mod") else {
             found.out.mistake(
                 self.place,
                 "jhash without `mod`",
@@ -157,13 +157,13 @@ impl Rule<'_> {
             other if other.contains(&".") => {
                 let reason = format!("the rule hashes `{}`", other.join(" "));
                 let remedy = "nft hashes ports in the order of the wire, onevip as numbers: clients could not keep their nodes";
-                found.refuse(&self.words[at], reason, remedy);
+                found.refuse(&self.tokens[at], reason, remedy);
                 return None;
             }
             other => {
                 let reason = format!("the rule hashes `{}`", other.join(" "));
                 found.refuse(
-                    &self.words[at],
+                    &self.tokens[at],
                     reason,
                     "onevip hashes the source address: `ip saddr` or `ip6 saddr`",
                 );
@@ -173,7 +173,7 @@ impl Rule<'_> {
         let modulus = number(self.text(of + 1)).filter(|&modulus| modulus > 0);
         let Some(modulus) = modulus else {
             found.refuse(
-                &self.words[of],
+                &self.tokens[of],
                 "`mod` without a number",
                 "nft prints one; look where this rule comes from",
             );
@@ -203,7 +203,7 @@ impl Rule<'_> {
         let mut hits = Vec::new();
         if self.text(at) == "{" {
             at += 1;
-            while at < self.words.len() && self.text(at) != "}" {
+            while at < self.tokens.len() && self.text(at) != "}" {
                 hits.extend(range(self.text(at)));
                 at += 1;
             }
@@ -213,7 +213,7 @@ impl Rule<'_> {
         if hits.is_empty() {
             return Vec::new();
         }
-        let drops = self.words[at..].iter().any(|word| word.text == "drop" || word.text == "reject");
+        let drops = self.tokens[at..].iter().any(|token| token.text == "drop" || token.text == "reject");
         let all = hash.offset..hash.offset + hash.modulus;
         let passing = all.filter(|value| hits.contains(value) != (inverted != drops));
         passing.map(|value| (value - hash.offset + 1) as u8).collect()
@@ -222,7 +222,7 @@ impl Rule<'_> {
     /// `vmap { 0 : accept, 1 : drop }`
     fn accepted(&self, at: usize, hash: &Hash) -> Vec<u8> {
         let pairs =
-            self.words[at..].windows(3).filter(|three| three[1].text == ":" && three[2].text == "accept");
+            self.tokens[at..].windows(3).filter(|three| three[1].text == ":" && three[2].text == "accept");
         let values = pairs.flat_map(|three| range(&three[0].text));
         values.filter_map(|value| Some((value.checked_sub(hash.offset)? + 1) as u8)).collect()
     }
@@ -230,12 +230,12 @@ impl Rule<'_> {
     fn addresses(&self, v6: bool) -> Vec<IpAddr> {
         let named = self.after(&["ip", "daddr"]).or_else(|| self.after(&["ip6", "daddr"]));
         let named = named.or_else(|| self.after(&["arp", "daddr", "ip"]));
-        let Some(word) = named else { return Vec::new() };
-        let all: Vec<IpAddr> = match word.text.as_str() {
+        let Some(token) = named else { return Vec::new() };
+        let all: Vec<IpAddr> = match token.text.as_str() {
             "{" => {
-                let from = self.words.iter().position(|other| other.place.span() == word.place.span());
-                let inside = self.words[from.unwrap_or(0)..].iter().take_while(|word| word.text != "}");
-                inside.filter_map(|word| word.text.parse().ok()).collect()
+                let from = self.tokens.iter().position(|other| other.place.bytes() == token.place.bytes());
+                let inside = self.tokens[from.unwrap_or(0)..].iter().take_while(|token| token.text != "}");
+                inside.filter_map(|token| token.text.parse().ok()).collect()
             }
             text => match text.strip_prefix('@') {
                 Some(set) => self.sets.get(set).cloned().unwrap_or_default(),
@@ -246,12 +246,12 @@ impl Rule<'_> {
     }
 
     fn interface(&self) -> Option<String> {
-        let word = self.after(&["iifname"]).or_else(|| self.after(&["iif"]))?;
-        (!word.text.starts_with(['!', '{', '@']) && !word.text.ends_with('*')).then(|| word.text.clone())
+        let token = self.after(&["iifname"]).or_else(|| self.after(&["iif"]))?;
+        (!token.text.starts_with(['!', '{', '@']) && !token.text.ends_with('*')).then(|| token.text.clone())
     }
 
-    fn services(&self) -> Vec<(Protocol, u16)> {
-        [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")]
+    fn services(&self) -> Vec<(Transport, u16)> {
+        [(Transport::Tcp, "tcp"), (Transport::Udp, "udp")]
             .into_iter()
             .filter_map(|(protocol, name)| Some((protocol, self.after(&[name, "dport"])?.text.parse().ok()?)))
             .collect()

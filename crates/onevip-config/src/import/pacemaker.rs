@@ -7,8 +7,8 @@
 
 use super::found::{Answers, Found, Scheme};
 use super::iptables::understand;
-use super::words::{Word, lines, number, place_of_line, words};
-use crate::{Diagnostic, Place, Source};
+use super::tokens::{Token, lines, number, place_of_line, tokens};
+use crate::{Diagnostic, SourceFile, Span};
 use onevip_core::{AddressOrder, HashMode};
 use std::sync::Arc;
 
@@ -23,23 +23,23 @@ const NEWER: [&str; 5] = [
 
 /// A resource, or a clone of one.
 struct Part {
-    /// Words like `ip=198.51.100.10`.
-    pairs: Vec<(String, Word)>,
+    /// Tokens like `ip=198.51.100.10`.
+    pairs: Vec<(String, Token)>,
     name: String,
     /// Of a clone: what it clones.
     of: Option<String>,
     is_ipaddr2: bool,
-    place: Place,
+    place: Span,
 }
 
 impl Part {
-    fn get(&self, key: &str) -> Option<&Word> {
-        self.pairs.iter().find(|(known, _)| known == key).map(|(_, word)| word)
+    fn get(&self, key: &str) -> Option<&Token> {
+        self.pairs.iter().find(|(known, _)| known == key).map(|(_, token)| token)
     }
 }
 
 /// Reads a file.
-pub(super) fn read(source: &Arc<Source>, answers: &Answers, found: &mut Found) {
+pub(super) fn read(source: &Arc<SourceFile>, answers: &Answers, found: &mut Found) {
     let is_crm = source.text().lines().any(|line| line.starts_with("primitive "));
     let parts = if is_crm { crm(source, found) } else { pcs(source) };
     for part in parts.iter().filter(|part| part.is_ipaddr2) {
@@ -59,18 +59,18 @@ pub(super) fn read(source: &Arc<Source>, answers: &Answers, found: &mut Found) {
 }
 
 /// Statements of crm: a line, and the lines that it is continued on.
-fn crm(source: &Arc<Source>, found: &mut Found) -> Vec<Part> {
+fn crm(source: &Arc<SourceFile>, found: &mut Found) -> Vec<Part> {
     let (mut parts, mut open) = (Vec::<Part>::new(), false);
     for (start, line) in lines(source) {
-        let mut words = words(source, start, line, "");
-        let continued = words.pop_if(|word| word.text == "\\").is_some();
-        let pairs = words.iter().filter_map(pair);
+        let mut tokens = tokens(source, start, line, "");
+        let continued = tokens.pop_if(|token| token.text == "\\").is_some();
+        let pairs = tokens.iter().filter_map(pair);
         if open {
             if let Some(part) = parts.last_mut() {
                 part.pairs.extend(pairs);
             }
-        } else if let Some(first) = words.first() {
-            let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+        } else if let Some(first) = tokens.first() {
+            let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
             if first.text == "node" {
                 // node 1: unix1, or node unix1
                 let name = if text(1).ends_with(':') { text(2) } else { text(1) };
@@ -90,14 +90,14 @@ fn crm(source: &Arc<Source>, found: &mut Found) -> Vec<Part> {
 }
 
 /// The sections of pcs, by their indentation; what stands deeper belongs to the nearest section above that is less deep.
-fn pcs(source: &Arc<Source>) -> Vec<Part> {
+fn pcs(source: &Arc<SourceFile>) -> Vec<Part> {
     let mut parts = Vec::<Part>::new();
     // Indices of the sections that are open, with how deep they are.
     let mut open = Vec::<(usize, usize)>::new();
     for (start, line) in lines(source).filter(|(_, line)| !line.trim().is_empty()) {
         let depth = line.len() - line.trim_start().len();
-        let words = words(source, start, line, "");
-        let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+        let tokens = tokens(source, start, line, "");
+        let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
         while open.last().is_some_and(|(_, other)| *other >= depth) {
             open.pop();
         }
@@ -111,7 +111,7 @@ fn pcs(source: &Arc<Source>) -> Vec<Part> {
             open.push((parts.len(), depth));
             parts.push(Part { pairs: Vec::new(), name, of: None, is_ipaddr2, place });
         } else if let Some((part, _)) = open.last() {
-            parts[*part].pairs.extend(words.iter().filter_map(pair));
+            parts[*part].pairs.extend(tokens.iter().filter_map(pair));
         }
     }
     parts
@@ -121,16 +121,16 @@ fn is_ipaddr2(agent: &str) -> bool {
     agent.rsplit(':').next() == Some("IPaddr2")
 }
 
-fn pair(word: &Word) -> Option<(String, Word)> {
-    let (key, value) = word.text.split_once('=')?;
-    Some((key.to_owned(), Word { text: value.to_owned(), place: word.place.clone() }))
+fn pair(token: &Token) -> Option<(String, Token)> {
+    let (key, value) = token.text.split_once('=')?;
+    Some((key.to_owned(), Token { text: value.to_owned(), place: token.place.clone() }))
 }
 
 fn read_clone(part: &Part, clone: &Part, answers: &Answers, found: &mut Found) {
-    let yes = |word: &Word| matches!(word.text.to_lowercase().as_str(), "true" | "yes" | "1" | "on" | "y");
-    if let Some(word) = part.get("unique_clone_address").filter(|word| yes(word)) {
+    let yes = |token: &Token| matches!(token.text.to_lowercase().as_str(), "true" | "yes" | "1" | "on" | "y");
+    if let Some(token) = part.get("unique_clone_address").filter(|token| yes(token)) {
         found.refuse(
-            word,
+            token,
             "each clone has an address of its own",
             "nothing is shared, so there is nothing to import",
         );
@@ -150,11 +150,11 @@ fn read_clone(part: &Part, clone: &Part, answers: &Answers, found: &mut Found) {
     };
     let Some(clusterip) = is_clusterip_agent(part, answers, found) else { return };
     let total = match clone.get("clone-max") {
-        Some(word) => match word.text.parse().ok().filter(|total| (2..=64).contains(total)) {
+        Some(token) => match token.text.parse().ok().filter(|total| (2..=64).contains(total)) {
             Some(total) => Some(total),
             None => {
                 found.refuse(
-                    word,
+                    token,
                     "clone-max is not from 2 to 64",
                     "the address is shared only when there are several clones",
                 );
@@ -163,21 +163,21 @@ fn read_clone(part: &Part, clone: &Part, answers: &Answers, found: &mut Found) {
         },
         None => None,
     };
-    let mac = part.get("mac").map(|word| (word, word.text.parse().ok()));
-    if let Some((word, None)) = mac {
-        found.refuse(word, "this is no MAC", "write six bytes in hex, like 01:00:5e:33:64:0a");
+    let mac = part.get("mac").map(|token| (token, token.text.parse().ok()));
+    if let Some((token, None)) = mac {
+        found.refuse(token, "this is no MAC", "write six bytes in hex, like 01:00:5e:33:64:0a");
     }
     let mode = if clusterip { hash_mode(part, found) } else { Some(HashMode::SourceIp) };
     let Some(mode) = mode else { return };
     let seed = part.get("clusterip_hash_seed");
-    let read = seed.and_then(|word| number(&word.text));
-    if let (Some(word), None) = (seed, read) {
-        found.refuse(word, "this is no seed", "a seed has 32 bits: a number, or hex with 0x");
+    let read = seed.and_then(|token| number(&token.text));
+    if let (Some(token), None) = (seed, read) {
+        found.refuse(token, "this is no seed", "a seed has 32 bits: a number, or hex with 0x");
     }
     let scheme = Scheme {
         origin: if clusterip { "IPaddr2 with CLUSTERIP" } else { "IPaddr2 with the cluster match" },
         addresses: vec![address],
-        interface: part.get("nic").map(|word| word.text.split(':').next().unwrap_or_default().to_owned()),
+        interface: part.get("nic").map(|token| token.text.split(':').next().unwrap_or_default().to_owned()),
         mac: mac.and_then(|(_, mac)| mac),
         total,
         local: Vec::new(),
@@ -218,14 +218,18 @@ fn is_clusterip_agent(part: &Part, answers: &Answers, found: &mut Found) -> Opti
 }
 
 fn hash_mode(part: &Part, found: &mut Found) -> Option<HashMode> {
-    let Some(word) = part.get("clusterip_hash") else { return Some(HashMode::SourceIpPort) };
-    match word.text.as_str() {
+    let Some(token) = part.get("clusterip_hash") else { return Some(HashMode::SourceIpPort) };
+    match token.text.as_str() {
         "sourceip" => Some(HashMode::SourceIp),
         "sourceip-sourceport" => Some(HashMode::SourceIpPort),
         "sourceip-sourceport-destport" => Some(HashMode::SourceIpPortDestPort),
         other => {
             let reason = format!("there is no clusterip_hash {other}");
-            found.refuse(word, reason, "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport");
+            found.refuse(
+                token,
+                reason,
+                "it is sourceip, sourceip-sourceport or sourceip-sourceport-destport",
+            );
             None
         }
     }
@@ -240,8 +244,8 @@ fn not_taken_over(part: &Part, found: &mut Found) {
         ("iflabel", "onevip sets no label"),
     ];
     for (key, why) in others {
-        if let Some(word) = part.get(key) {
-            let one = Diagnostic::advice(&word.place, format!("{key} is not taken over"), why);
+        if let Some(token) = part.get(key) {
+            let one = Diagnostic::advice(&token.place, format!("{key} is not taken over"), why);
             found.out.push(one);
         }
     }

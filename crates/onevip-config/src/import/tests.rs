@@ -1,8 +1,8 @@
 //! Outputs as the tools print them, and what becomes of them.
 
 use super::*;
-use crate::Protocol;
 use onevip_core::MacAddr;
+use onevip_core::Transport;
 use onevip_core::{AddressOrder, HashMode};
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ fn hosts(count: u8) -> Answers {
 }
 
 fn read(text: &str, answers: &Answers) -> Imported {
-    import(&[Source::new("rules", text)], answers)
+    import(&[SourceFile::new("rules", text)], answers)
 }
 
 /// The configuration that comes of it, which must be in order.
@@ -104,8 +104,8 @@ fn xt_cluster_is_read_as_iptables_prints_it_and_the_mac_from_its_neighbours() {
 #[test]
 fn the_recent_rules_become_a_limit() {
     let mut found = Found::default();
-    super::iptables::read(&Source::new("rules", XT_CLUSTER), &mut found);
-    let limit = found::Limit {
+    super::iptables::read(&SourceFile::new("rules", XT_CLUSTER), &mut found);
+    let limit = found::ImportedLimit {
         port: Some(22),
         burst: 2,
         seconds: 7,
@@ -127,7 +127,7 @@ fn the_recent_rules_become_a_limit() {
     let swapped =
         format!("{before}{set}\n-A INPUT -p tcp -m tcp --dport 22 -m recent --update{update}\n{after}");
     let mut found = Found::default();
-    super::iptables::read(&Source::new("rules", swapped.as_str()), &mut found);
+    super::iptables::read(&SourceFile::new("rules", swapped.as_str()), &mut found);
     assert_eq!(found.limits[0].burst, 1);
 }
 
@@ -151,7 +151,7 @@ fn nft_rules_are_read_in_every_shape() {
     let rule = |rule: &str| {
         let text = format!("table ip t {{\n\tchain c {{\n\t\tip daddr 198.51.100.10 {rule}\n\t}}\n}}\n");
         let mut found = Found::default();
-        super::nft::read(&Source::new("rules", text), &mut found);
+        super::nft::read(&SourceFile::new("rules", text), &mut found);
         (
             found.schemes.into_iter().map(|s| (s.total, s.seed, s.local)).collect::<Vec<_>>(),
             found.out.render(false),
@@ -198,10 +198,10 @@ fn a_seed_that_the_agent_makes_up_comes_from_the_rules_of_a_node() {
     assert!(said.contains("the seed of the hash is not in this input"), "{said}");
     let nft = "table ip IPaddr2_198_51_100_10 {\n\tchain prerouting {\n\t\tiif \"eth0\" ip daddr 198.51.100.10 jhash ip saddr \
                mod 2 seed 0x77 offset 1 2 meta pkttype set host accept comment \"cip-node-2\"\n\t}\n}\n";
-    let both = import(&[Source::new("pcs", without), Source::new("nft", nft)], &hosts(2));
+    let both = import(&[SourceFile::new("pcs", without), SourceFile::new("nft", nft)], &hosts(2));
     assert!(both.text.unwrap_or_else(|| panic!("{}", both.found)).contains("seed = 119"));
     let other = nft.replace("mod 2", "mod 3");
-    let both = import(&[Source::new("pcs", PCS), Source::new("nft", other)], &hosts(2));
+    let both = import(&[SourceFile::new("pcs", PCS), SourceFile::new("nft", other)], &hosts(2));
     assert!(both.found.render(false).contains("another number of nodes, another seed"), "{}", both.found);
 }
 
@@ -239,7 +239,7 @@ fn what_is_something_else_is_said_to_be() {
 fn ports_become_services() {
     let text = CLUSTERIP.replace("-i eth0", "-i eth0 -p tcp -m tcp --dport 2222");
     let services = &config(&text, &hosts(4)).vips[0].services;
-    assert_eq!((services[0].protocol, services[0].ports.clone()), (Protocol::Tcp, 2222..=2222));
+    assert_eq!((services[0].transport, services[0].ports.clone()), (Transport::Tcp, 2222..=2222));
 }
 
 proptest::proptest! {

@@ -1,8 +1,7 @@
 //! The text of the configuration.
 
-use super::found::{Answers, Found, Limit, Scheme};
-use crate::Protocol;
-use onevip_core::{AddressOrder, HashMode};
+use super::found::{Answers, Found, ImportedLimit, Scheme};
+use onevip_core::{AddressOrder, HashMode, Transport};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -34,7 +33,7 @@ pub(super) fn configuration(found: &Found, answers: &Answers) -> String {
     out
 }
 
-fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[Limit]) {
+fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[ImportedLimit]) {
     let name = if number == 0 { "login".to_owned() } else { format!("login{}", number + 1) };
     let _ = writeln!(out, "\n[[vip]]\nname = \"{name}\"\naddresses = [{}]", quoted(&scheme.addresses));
     if let Some(interface) = &scheme.interface {
@@ -60,19 +59,21 @@ fn vip(out: &mut String, number: usize, scheme: &Scheme, limits: &[Limit]) {
     }
     let mut services = scheme.services.clone();
     if services.is_empty() {
-        services.push((Protocol::Tcp, 22));
+        services.push((Transport::Tcp, 22));
     }
-    for (protocol, port) in services {
+    for (transport, port) in services {
+        let protocol = transport.as_str();
         let _ = writeln!(out, "\n[[vip.service]]\nprotocol = \"{protocol}\"\nport = {port}");
-        let of_this =
-            |limit: &&Limit| protocol == Protocol::Tcp && limit.port.is_none_or(|other| other == port);
+        let of_this = |limit: &&ImportedLimit| {
+            transport == Transport::Tcp && limit.port.is_none_or(|other| other == port)
+        };
         if let Some(limit) = limits.iter().find(of_this) {
             service_limit(out, limit);
         }
     }
 }
 
-fn service_limit(out: &mut String, limit: &Limit) {
+fn service_limit(out: &mut String, limit: &ImportedLimit) {
     let refused = if limit.counts_refused { "count" } else { "ignore" };
     let _ = writeln!(
         out,

@@ -10,8 +10,8 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-use crate::{Config, Delivery, Mapping, Node, Vip};
-use onevip_core::{AddressOrder, Answerer, HashMode, Other};
+use crate::{Config, Delivery, Node, Vip};
+use onevip_core::{AddressOrder, Answerer, HashMode, Mapping, Other};
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -26,13 +26,13 @@ pub enum Format {
 
 /// Why a VIP cannot be rendered.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub struct Refusal {
+pub struct RenderError {
     vip: String,
     reason: String,
     remedy: String,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VIP {}: {}; {}", self.vip, self.reason, self.remedy)
     }
@@ -58,7 +58,7 @@ enum Choice {
 ///
 /// # Errors
 /// Every reason why the format cannot say it.
-pub fn render(config: &Config, node: &Node, format: Format) -> Result<String, Vec<Refusal>> {
+pub fn render(config: &Config, node: &Node, format: Format) -> Result<String, Vec<RenderError>> {
     let (mut plans, mut refusals) = (Vec::new(), Vec::new());
     for vip in config.vips.iter().filter(|vip| vip.nodes.contains(node.id)) {
         match plan(config, node, vip, format) {
@@ -67,7 +67,7 @@ pub fn render(config: &Config, node: &Node, format: Format) -> Result<String, Ve
         }
     }
     if plans.is_empty() && refusals.is_empty() {
-        refusals.push(Refusal {
+        refusals.push(RenderError {
             vip: "(none)".to_owned(),
             reason: format!("{} serves no VIP", node.name),
             remedy: "choose another with --node".to_owned(),
@@ -79,8 +79,8 @@ pub fn render(config: &Config, node: &Node, format: Format) -> Result<String, Ve
     Ok(script::script(config, node, format, &plans))
 }
 
-fn plan<'a>(config: &Config, node: &Node, vip: &'a Vip, format: Format) -> Result<Plan<'a>, Refusal> {
-    let refuse = |reason: &str, remedy: &str| Refusal {
+fn plan<'a>(config: &Config, node: &Node, vip: &'a Vip, format: Format) -> Result<Plan<'a>, RenderError> {
+    let refuse = |reason: &str, remedy: &str| RenderError {
         vip: vip.name.clone(),
         reason: reason.to_owned(),
         remedy: remedy.to_owned(),

@@ -1,6 +1,7 @@
 //! What a file means.
 
 use super::*;
+use onevip_core::membership::Failback;
 use onevip_core::{AddressOrder, Answerer, HashMode, Hasher, NodeId, Other, Ports, Slice, Transport};
 use std::time::Duration;
 
@@ -48,11 +49,11 @@ fn a_short_file_has_sensible_defaults() {
     assert_eq!(vip.interface, None);
     assert_eq!(vip.nodes.len(), 2, "all nodes serve it");
     assert_eq!(vip.mac.to_string(), "01:00:5e:33:64:0a");
-    assert_eq!((vip.delivery, vip.accelerate, vip.beat_port), (Delivery::Multicast, Accelerate::Off, 7077));
+    assert_eq!((vip.delivery, vip.accelerate, vip.beat_port), (Delivery::Multicast, Acceleration::Off, 7077));
     assert_eq!(
         vip.services,
-        [Service {
-            protocol: Protocol::Tcp,
+        [VipService {
+            transport: Transport::Tcp,
             ports: 22..=22,
             hash: HashMode::SourceIp,
             answerer: Answerer::Bucket,
@@ -251,4 +252,6 @@ fn the_digest_tells_meanings_apart_and_spellings_not() {
 #[test]
 fn the_digest_is_the_same_in_every_release_and_on_every_machine() {
     assert_eq!(accepted(&file("", "", "")).digest_hex(), "02fb5168f926a8b1");
+    let everything = include_str!("../../tests/everything.toml");
+    assert_eq!(accepted(everything).digest_hex(), "2e4acb87cf830d26");
 }

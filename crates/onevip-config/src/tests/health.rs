@@ -1,7 +1,7 @@
 //! `[health]` and `[[check]]`.
 
 use super::*;
-use crate::health::{Effect, HealthSettings, NologinCheck, Scope, SshdCheck, Thresholds};
+use crate::health::{Effect, HealthSettings, HostScope, NologinCheck, SshdCheck, Thresholds};
 use std::time::Duration;
 
 #[test]
@@ -24,7 +24,7 @@ fn everything_can_be_said() {
     let health = &config.health;
     assert_eq!(
         (health.sshd, health.nologin, health.scope),
-        (SshdCheck::Off, NologinCheck::Ignore, Scope::Cgroup)
+        (SshdCheck::Off, NologinCheck::Ignore, HostScope::Cgroup)
     );
     assert_eq!((health.port, health.fall, health.rise), (Some(2222), 3, 4));
     assert_eq!(health.memory_pressure, Thresholds { shed: Some(1), out: Some(2) });

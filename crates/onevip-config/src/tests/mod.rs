@@ -5,6 +5,7 @@ mod health;
 mod hostile;
 mod limits;
 mod refused;
+mod settings;
 mod several_files;
 
 use super::*;

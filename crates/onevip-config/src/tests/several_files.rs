@@ -1,6 +1,7 @@
 //! The main file, `conf.d`, and files that are none.
 
 use super::*;
+use onevip_core::membership::Failback;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -15,16 +15,7 @@ pub mod tasks;
 pub mod watch;
 
 use super::impact::{Finding, Impact, POORLY};
-use onevip_config::health::Thresholds;
-
-/// Which way a figure gets worse.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Worse {
-    /// The larger, the worse.
-    Upwards,
-    /// The smaller, the worse.
-    Downwards,
-}
+use onevip_config::health::{Thresholds, Worse};
 
 /// What a figure costs.
 pub fn grade(percent: f64, worse: Worse, thresholds: Thresholds, words: String) -> Finding {

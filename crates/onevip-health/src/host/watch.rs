@@ -2,11 +2,11 @@
 
 use super::cgroup::Cgroup;
 use super::pressure::{self, Line, Pressure};
-use super::{Worse, files, grade, memory, nologin, room, tasks};
+use super::{files, grade, memory, nologin, room, tasks};
 use crate::hysteresis::Hysteresis;
 use crate::impact::{CLOSING, Finding, Impact, POORLY};
 use crate::results::Results;
-use onevip_config::health::{HealthSettings, NologinCheck, Scope, Thresholds};
+use onevip_config::health::{HealthSettings, HostScope, NologinCheck, Thresholds, Worse};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,8 +35,8 @@ impl HostWatch {
     /// Of the host whose root is mounted at `root`.
     pub fn new(settings: &HealthSettings, root: &Path) -> Self {
         let cgroup = match settings.scope {
-            Scope::Host => None,
-            Scope::Cgroup => Some(Cgroup::own()),
+            HostScope::Host => None,
+            HostScope::Cgroup => Some(Cgroup::own()),
         };
         let unified = cgroup.as_ref().and_then(Cgroup::unified);
         let pressure =

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, bail};
 use onevip_bpf::{KernelConfig, VipConfig};
-use onevip_config::{Accelerate, Config, Node, Vip};
+use onevip_config::{Acceleration, Config, Node, Vip};
 use onevip_core::membership::Timing;
 use onevip_host::VipSetup;
 use onevip_host::address::Address;
@@ -107,12 +107,14 @@ impl Plan {
     }
 
     /// Each interface once, with how its packets are to be dropped early.
-    pub fn attachments(&self) -> Vec<(String, Accelerate)> {
-        let mut wanted: Vec<(String, Accelerate)> = Vec::new();
+    pub fn attachments(&self) -> Vec<(String, Acceleration)> {
+        let mut wanted: Vec<(String, Acceleration)> = Vec::new();
         for plan in &self.vips {
             match wanted.iter_mut().find(|(name, _)| *name == plan.link.name) {
                 None => wanted.push((plan.link.name.clone(), plan.vip.accelerate)),
-                Some((_, accelerate)) if *accelerate == Accelerate::Off => *accelerate = plan.vip.accelerate,
+                Some((_, accelerate)) if *accelerate == Acceleration::Off => {
+                    *accelerate = plan.vip.accelerate
+                }
                 Some(_) => {}
             }
         }
@@ -184,11 +186,11 @@ fn vip_link(netlink: &mut Netlink, vip: &Vip) -> anyhow::Result<Link> {
 }
 
 /// How packets are to be dropped early, in the words of the kernel part.
-pub fn early_drop(accelerate: Accelerate) -> onevip_bpf::Accelerate {
+pub fn early_drop(accelerate: Acceleration) -> onevip_bpf::Accelerate {
     match accelerate {
-        Accelerate::Off => onevip_bpf::Accelerate::Off,
-        Accelerate::Xdp => onevip_bpf::Accelerate::Xdp,
-        Accelerate::XdpGeneric => onevip_bpf::Accelerate::XdpGeneric,
+        Acceleration::Off => onevip_bpf::Accelerate::Off,
+        Acceleration::Xdp => onevip_bpf::Accelerate::Xdp,
+        Acceleration::XdpGeneric => onevip_bpf::Accelerate::XdpGeneric,
     }
 }
 

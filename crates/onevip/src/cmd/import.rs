@@ -5,7 +5,7 @@
 
 use crate::cmd::context::{EXIT_WRONG, colour};
 use anyhow::{Context as _, bail};
-use onevip_config::Source;
+use onevip_config::SourceFile;
 use onevip_config::import::{Answers, Imported, Member, import};
 use onevip_core::MacAddr;
 use std::fs::OpenOptions;
@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> anyhow::Result<Arc<Source>> {
+fn read(path: &Path) -> anyhow::Result<Arc<SourceFile>> {
     let mut bytes = Vec::new();
     let name = if path == Path::new("-") {
         std::io::stdin().take(BYTES_MAX + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
@@ -125,7 +125,7 @@ fn read(path: &Path) -> anyhow::Result<Arc<Source>> {
     }
     let text = String::from_utf8(bytes)
         .map_err(|_| anyhow::anyhow!("{} is not text; give the output of a command", name.display()))?;
-    Ok(Source::new(name, text))
+    Ok(SourceFile::new(name, text))
 }
 
 fn report(imported: &Imported) -> anyhow::Result<()> {

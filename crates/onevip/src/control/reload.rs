@@ -3,8 +3,8 @@
 use super::protocol::{DONE, Request};
 use super::server::Handler;
 use crate::base::current::{Configured, Current};
-use crate::base::plan::{Plan, VipPlan};
-use anyhow::bail;
+use crate::base::plan::Plan;
+use anyhow::anyhow;
 use onevip_config::{Config, Membership};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -71,51 +71,19 @@ pub fn handler(reloader: &Arc<Reloader>) -> Handler {
     Handler::new(move |ReloadRequest {}, _| reloader.reload())
 }
 
-/// What a reload would change, in words.
+/// What a reload changes, in words.
 ///
 /// # Errors
 /// Something only a restart can change.
 fn differences(old: &Configured, new: &Configured) -> anyhow::Result<String> {
-    let restart = |what: &str| -> anyhow::Result<String> {
-        bail!("{what} changed; that takes a restart of the daemon (sessions stay): nothing was applied")
-    };
-    let (Configured { config: old, plan: old_plan }, Configured { config: new, plan }) = (old, new);
-    if old.cluster != new.cluster || old.membership != new.membership {
-        return restart("the cluster's name or membership");
+    let interfaces = |plan: &Plan| plan.vips.iter().map(|vip| vip.setup().interface).collect::<Vec<_>>();
+    let elsewhere = interfaces(&old.plan) != interfaces(&new.plan);
+    let taken = old.config.reload(&new.config, &old.plan.node.name, elsewhere);
+    let mut words = taken.map_err(|what| {
+        anyhow!("{what} changed; that takes a restart of the daemon (sessions stay): nothing was applied")
+    })?;
+    if new.config.membership == Membership::Living {
+        words.push("keys read again");
     }
-    if old.control_group != new.control_group {
-        return restart("control_group");
-    }
-    if old.metrics != new.metrics || old.hooks != new.hooks {
-        return restart("[metrics] or a [[hook]]");
-    }
-    if old_plan.node.id != plan.node.id || old_plan.node.addresses != plan.node.addresses {
-        return restart("this node's number or own address");
-    }
-    let place = |plan: &Plan| {
-        let of = |vip: &VipPlan| (vip.setup(), vip.vip.name.clone(), vip.vip.accelerate);
-        (plan.vips.iter().map(of).collect::<Vec<_>>(), plan.kernel_config())
-    };
-    if place(old_plan) != place(plan) {
-        return restart("an address, interface, hash, port or the set of VIPs of this node");
-    }
-    if old.membership == Membership::Static && (old.nodes != new.nodes || old.beat != new.beat) {
-        return restart("the fixed set of nodes, or the beat time,");
-    }
-    Ok(taken(old, new))
-}
-
-/// What a running daemon takes, in words.
-fn taken(old: &Config, new: &Config) -> String {
-    let parts = [
-        (old.beat != new.beat, "beat time"),
-        (old.failback != new.failback, "failback"),
-        (old.nodes != new.nodes, "nodes or weights"),
-        (old.key_file != new.key_file, "place of the key file"),
-        (old.health != new.health || old.checks != new.checks, "health checks"),
-        (old.never_banned != new.never_banned, "who is never banned"),
-        (new.membership == Membership::Living, "keys read again"),
-    ];
-    let changes: Vec<&str> = parts.iter().filter(|(changed, _)| *changed).map(|(_, what)| *what).collect();
-    if changes.is_empty() { "nothing is different".to_owned() } else { changes.join(", ") }
+    Ok(if words.is_empty() { "nothing is different".to_owned() } else { words.join(", ") })
 }

@@ -6,7 +6,7 @@
 use super::connection::TestConnection;
 use super::nft::Ruleset;
 use super::{Diagnosis, Inputs, iptables};
-use onevip_config::Protocol;
+use onevip_core::Transport;
 use onevip_host::programs;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -51,8 +51,8 @@ pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
 fn questions(inputs: &Inputs<'_>) -> Vec<TestConnection> {
     let mut all = Vec::new();
     for plan in &inputs.plan.vips {
-        let single = |service: &&onevip_config::Service| {
-            service.protocol == Protocol::Tcp && service.ports.start() == service.ports.end()
+        let single = |service: &&onevip_config::VipService| {
+            service.transport == Transport::Tcp && service.ports.start() == service.ports.end()
         };
         for service in plan.vip.services.iter().filter(single) {
             all.extend(plan.vip.addresses.iter().map(|vip| TestConnection {

@@ -55,7 +55,7 @@ fn has_key(principals: &[String], name: &str) -> bool {
 
 /// The names of the VIPs: those of the file, and those that the addresses resolve to.
 fn names(inputs: &Inputs<'_>) -> Vec<String> {
-    let mut names = inputs.config.desk.names.clone();
+    let mut names = inputs.config.support.names.clone();
     let addresses = inputs.plan.vips.iter().flat_map(|plan| &plan.vip.addresses);
     // A program that is killed when the name service does not answer.
     names.extend(addresses.filter_map(|address| {

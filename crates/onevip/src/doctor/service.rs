@@ -2,7 +2,8 @@
 
 use super::{Diagnosis, Inputs, kerberos};
 use crate::doctor::sshd::{Effective, Sshd};
-use onevip_config::{Protocol, Vip};
+use onevip_config::Vip;
+use onevip_core::Transport;
 use onevip_host::talkers::{self, Listener};
 use std::net::IpAddr;
 
@@ -31,7 +32,7 @@ pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
 
 /// The single TCP ports that a VIP serves; a range is a playground of many programs.
 fn ports(vip: &Vip) -> impl Iterator<Item = u16> + '_ {
-    let tcp = vip.services.iter().filter(|service| service.protocol == Protocol::Tcp);
+    let tcp = vip.services.iter().filter(|service| service.transport == Transport::Tcp);
     tcp.filter(|service| service.ports.start() == service.ports.end()).map(|service| *service.ports.start())
 }
 

@@ -8,7 +8,7 @@ use crate::base::interfaces::{self, Interface, Interfaces, not_there, trouble};
 use crate::base::mailbox::Mailbox;
 use crate::base::plan::{Plan, VipPlan, is_link_local};
 use anyhow::Context;
-use onevip_config::Accelerate;
+use onevip_config::Acceleration;
 use onevip_core::MacAddr;
 use onevip_host::VipSetup;
 use onevip_host::address::Address;
@@ -106,7 +106,7 @@ impl Follower {
 
     /// The interfaces that are there and to which the programs have yet to be attached; the index and name of each, and how
     /// packets are to be dropped early there.
-    pub fn unattached(&self) -> Vec<(u32, String, Accelerate)> {
+    pub fn unattached(&self) -> Vec<(u32, String, Acceleration)> {
         let lacking = |(vip, seat): (usize, &Seat)| {
             let link = &self.plan.vips[vip].link;
             let is_there = seat.attached.as_ref() == Some(&(link.index, link.name.clone()));
@@ -119,7 +119,7 @@ impl Follower {
         };
         let wanted = links
             .into_iter()
-            .map(|link| (link.index, link.name.clone(), accelerate(&link.name).unwrap_or(Accelerate::Off)));
+            .map(|link| (link.index, link.name.clone(), accelerate(&link.name).unwrap_or(Acceleration::Off)));
         wanted.collect()
     }
 

@@ -185,7 +185,7 @@ impl RemoteOrders {
     fn allowed(&self, from: Option<NodeId>) -> anyhow::Result<(NodeId, String)> {
         let from = from.context("a node gives itself no orders")?;
         let current = self.current.get();
-        if current.config.desk.remote_drain != RemoteDrain::Allow {
+        if current.config.support.remote_drain != RemoteDrain::Allow {
             bail!("it takes no orders from other nodes (remote_drain in [desk]); log in there");
         }
         Ok((from, called(&current.config, from)))

@@ -9,7 +9,7 @@ use crate::base::interfaces::routes;
 use crate::base::plan::{Plan, VipPlan};
 use anyhow::Context;
 use onevip_bpf::Words;
-use onevip_config::{Config, Failback};
+use onevip_config::Config;
 use onevip_core::beat::Receiver;
 use onevip_core::membership::{self, Engine, Family, Timing};
 use onevip_core::{BucketSet, NodeSet, Time, Weight};
@@ -87,14 +87,10 @@ pub fn engine_config(config: &Config, plan: &Plan, vip: &VipPlan) -> membership:
         host: host_number(vip),
         nodes: vip.vip.nodes,
         weight: Weight::new(vip.vip.weight_of(&plan.node)).unwrap_or(Weight::NORMAL),
-        layout: vip.vip.table_mapping(),
+        layout: vip.vip.layout(),
         pinned: vip.vip.pinned(),
         seed: vip.vip.seed,
-        failback: match config.failback {
-            Failback::Idle => membership::Failback::Idle,
-            Failback::Now => membership::Failback::Now,
-            Failback::Manual => membership::Failback::Manual,
-        },
+        failback: config.failback,
         timing: Timing::new(config.beat),
     }
 }

@@ -249,7 +249,7 @@ impl Glance<'_> {
             None => self.config.full_table(vip),
             Some(engine) => {
                 let members: Vec<_> = engine.members.clone();
-                Table::compute_reserved(&members, vip.seed, vip.table_mapping(), &vip.reserve())
+                Table::compute_reserved(&members, vip.seed, vip.layout(), &vip.reserve())
             }
         };
         let peer_of = |id| engine.and_then(|engine| engine.peers.iter().find(|peer| peer.node == id));

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::now::Now;
-use onevip_config::{Config, Instead, Protocol, Service, Vip, nodelist};
+use onevip_config::{Config, Steering, Vip, VipService, nodelist};
 use onevip_core::{BUCKETS, HashMode, Ports, Selector, Transport};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -84,13 +84,13 @@ impl Answer {
     fn exception(&mut self, config: &Config, vip: &Vip, selector: &Selector, source: IpAddr) {
         let Some(network) = selector.exception(source).map(|exception| exception.network) else { return };
         let rule = vip.sources.iter().find(|rule| rule.network == network);
-        let text = match rule.map(|rule| &rule.instead) {
-            Some(Instead::Pin(node)) => {
+        let text = match rule.map(|rule| &rule.steering) {
+            Some(Steering::Pin(node)) => {
                 let name =
                     config.node(*node).map_or_else(|| format!("node {node}"), |node| node.name.clone());
                 format!("{network} is pinned to {name}; while that is out, the table decides")
             }
-            Some(Instead::Hash(mode)) => format!("{network} hashes {}", mode_in_words(*mode)),
+            Some(Steering::Hash(mode)) => format!("{network} hashes {}", mode_in_words(*mode)),
             None => return,
         };
         self.lines.push(("source", text));
@@ -177,8 +177,8 @@ impl Missing {
 }
 
 /// What the question is about: the service on the port that was named, or the VIP's first one.
-fn asked_service(vip: &Vip, dest_port: Option<u16>) -> Option<&Service> {
-    let serves = |service: &&Service| dest_port.is_none_or(|port| service.ports.contains(&port));
+fn asked_service(vip: &Vip, dest_port: Option<u16>) -> Option<&VipService> {
+    let serves = |service: &&VipService| dest_port.is_none_or(|port| service.ports.contains(&port));
     // Sorted, so TCP comes before UDP.
     vip.services.iter().find(serves)
 }
@@ -186,10 +186,7 @@ fn asked_service(vip: &Vip, dest_port: Option<u16>) -> Option<&Service> {
 /// The ports of the connection that the question is about.
 fn asked_ports(vip: &Vip, client: Client, dest_port: Option<u16>) -> Option<Ports> {
     let service = asked_service(vip, dest_port);
-    let transport = match service.map(|service| service.protocol) {
-        Some(Protocol::Udp) => Transport::Udp,
-        Some(Protocol::Tcp) | None => Transport::Tcp,
-    };
+    let transport = service.map_or(Transport::Tcp, |service| service.transport);
     let dest = dest_port.or_else(|| service.map(|service| *service.ports.start()))?;
     Some(Ports { transport, source: client.port.unwrap_or(0), dest })
 }

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 /// The text of one configuration file and its name.
 #[derive(Debug)]
-pub struct Source {
+pub struct SourceFile {
     path: PathBuf,
     text: String,
     /// Where each line begins, so that the line of a place is found without reading the file again.
     line_starts: Vec<usize>,
 }
 
-impl Source {
+impl SourceFile {
     /// A file of this name with this text.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
@@ -44,14 +44,14 @@ impl Source {
 
 /// A stretch of a file, or the file as a whole.
 #[derive(Clone)]
-pub struct Place {
-    source: Arc<Source>,
+pub struct Span {
+    source: Arc<SourceFile>,
     span: Option<Range<usize>>,
 }
 
-impl Place {
+impl Span {
     /// The bytes `span` of `source`. A span that leaves the text, or splits a character, is moved inside.
-    pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
+    pub fn new(source: &Arc<SourceFile>, span: Range<usize>) -> Self {
         let text = source.text();
         let inside = |at: usize| {
             let at = at.min(text.len());
@@ -62,18 +62,23 @@ impl Place {
     }
 
     /// The file as a whole, where no line can be named.
-    pub fn whole(source: &Arc<Source>) -> Self {
+    pub fn whole(source: &Arc<SourceFile>) -> Self {
         Self { source: source.clone(), span: None }
     }
 
     /// The file.
-    pub fn source(&self) -> &Arc<Source> {
+    pub fn source(&self) -> &Arc<SourceFile> {
         &self.source
     }
 
     /// The bytes of the file, or `None` for the file as a whole.
-    pub fn span(&self) -> Option<Range<usize>> {
+    pub fn bytes(&self) -> Option<Range<usize>> {
         self.span.clone()
+    }
+
+    /// Whether it is a stretch of a file: not for a file as a whole, nor for what no file says.
+    pub fn is_in_a_line(&self) -> bool {
+        self.span.is_some()
     }
 
     /// The text at this place, empty for the file as a whole.
@@ -117,7 +122,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.source.path().display())?;
         match self.line_column() {
@@ -127,7 +132,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -135,16 +140,16 @@ impl fmt::Debug for Place {
 
 /// A value and the place it was read from.
 #[derive(Clone, Debug)]
-pub struct Spot<T> {
+pub struct Spanned<T> {
     /// The value.
     pub value: T,
     /// Where it stands.
-    pub place: Place,
+    pub place: Span,
 }
 
-impl<T> Spot<T> {
+impl<T> Spanned<T> {
     /// `value`, read from `place`.
-    pub fn new(value: T, place: Place) -> Self {
+    pub fn new(value: T, place: Span) -> Self {
         Self { value, place }
     }
 }
@@ -155,27 +160,27 @@ mod tests {
 
     #[test]
     fn a_place_knows_its_line_and_column_in_characters() {
-        let source = Source::new("f", "# ü\r\nname = \"ü\" x\n");
+        let source = SourceFile::new("f", "# ü\r\nname = \"ü\" x\n");
         let x = source.text().find('x').unwrap();
-        let place = Place::new(&source, x..x + 1);
+        let place = Span::new(&source, x..x + 1);
         assert_eq!(place.to_string(), "f:2:12");
         assert_eq!(place.line(), Some(("name = \"ü\" x", 12..13)));
-        assert_eq!(Place::whole(&source).to_string(), "f");
+        assert_eq!(Span::whole(&source).to_string(), "f");
     }
 
     #[test]
     fn a_span_outside_the_text_is_moved_inside() {
-        let source = Source::new("f", "ü");
-        assert_eq!(Place::new(&source, 1..99).span(), Some(0..2));
-        assert_eq!(Place::new(&source, 99..100).span(), Some(2..2));
+        let source = SourceFile::new("f", "ü");
+        assert_eq!(Span::new(&source, 1..99).bytes(), Some(0..2));
+        assert_eq!(Span::new(&source, 99..100).bytes(), Some(2..2));
     }
 
     #[test]
     fn a_part_of_a_string_is_found_unless_it_has_escapes() {
-        let source = Source::new("f", r#"a = "unix[9-1]" b = "\u0041x""#);
-        let plain = Place::new(&source, 4..15);
+        let source = SourceFile::new("f", r#"a = "unix[9-1]" b = "\u0041x""#);
+        let plain = Span::new(&source, 4..15);
         assert_eq!(plain.within_string("unix[9-1]", 5..8).text(), "9-1");
-        let escaped = Place::new(&source, 20..29);
+        let escaped = Span::new(&source, 20..29);
         assert_eq!(escaped.within_string("Ax", 1..2).text(), r#""\u0041x""#);
     }
 }

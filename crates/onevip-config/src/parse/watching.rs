@@ -1,24 +1,21 @@
 //! `[metrics]` and `[[hook]]`: how the daemon is watched.
 
-use super::diagnostic::Diagnostics;
-use super::event_kind::EventKind;
-use super::model::{Hook, Listen};
-use super::reader::Section;
-use super::source::Spot;
-use super::suggest::nearest;
+use crate::diagnostic::Diagnostics;
+use crate::event_kind::EventKind;
+use crate::model::{Hook, Listen};
+use crate::reader::Section;
+use crate::span::Spanned;
+use crate::suggest::nearest;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// How long a hook may run, unless the file says otherwise.
-const HOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest it may be told to.
-const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// How many hooks there may be.
 const HOOKS_MAX: usize = 64;
 
 /// Where metrics can be read.
 pub(super) fn metrics(top: &mut Section<'_>, out: &mut Diagnostics) -> Option<Listen> {
-    let mut section = top.table("metrics", "[metrics]", out)?;
+    let mut section = top.table("metrics", out)?;
     section.require("listen", out);
     let listen = section.string("listen", out).and_then(|text| listen(&text, out));
     section.finish(out);
@@ -27,7 +24,7 @@ pub(super) fn metrics(top: &mut Section<'_>, out: &mut Diagnostics) -> Option<Li
 
 /// What runs when something happens.
 pub(super) fn hooks(top: &mut Section<'_>, out: &mut Diagnostics) -> Vec<Hook> {
-    let sections = top.tables("hook", "[[hook]]", out);
+    let sections = top.tables("hook", out);
     if let Some(beyond) = sections.get(HOOKS_MAX) {
         let reason = format!("there are {} hooks, more than {HOOKS_MAX}", sections.len());
         out.mistake(
@@ -45,12 +42,14 @@ fn hook(mut section: Section<'_>, out: &mut Diagnostics) -> Option<Hook> {
     let on = section.strings("on", out).map(|events| events.value).unwrap_or_default();
     let known = on.iter().filter(|event| is_event(event, out)).map(|event| event.value.clone()).collect();
     let command = section.string("command", out).and_then(|command| command_line(command, out));
-    let timeout = section.string("timeout", out).map_or(Some(HOOK_TIMEOUT), |text| timeout(&text, out));
+    let timeout = section.or_default(out, |section, out| {
+        timeout(&section.string("timeout", out)?, section.times("timeout"), out)
+    });
     section.finish(out);
-    Some(Hook { on: known, command: command?, timeout: timeout? })
+    Some(Hook { on: known, command: command?, timeout })
 }
 
-fn is_event(event: &Spot<String>, out: &mut Diagnostics) -> bool {
+fn is_event(event: &Spanned<String>, out: &mut Diagnostics) -> bool {
     if EventKind::named(&event.value).is_some() {
         return true;
     }
@@ -62,7 +61,7 @@ fn is_event(event: &Spot<String>, out: &mut Diagnostics) -> bool {
     false
 }
 
-fn command_line(command: Spot<String>, out: &mut Diagnostics) -> Option<String> {
+fn command_line(command: Spanned<String>, out: &mut Diagnostics) -> Option<String> {
     if !command.value.trim().is_empty() && !command.value.contains('\0') {
         return Some(command.value);
     }
@@ -74,9 +73,13 @@ fn command_line(command: Spot<String>, out: &mut Diagnostics) -> Option<String> 
     None
 }
 
-fn timeout(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duration> {
+fn timeout(
+    text: &Spanned<String>,
+    range: &RangeInclusive<Duration>,
+    out: &mut Diagnostics,
+) -> Option<Duration> {
     let read = humantime::parse_duration(&text.value).ok();
-    let fits = read.filter(|span| !span.is_zero() && *span <= HOOK_TIMEOUT_MAX);
+    let fits = read.filter(|span| range.contains(span));
     if fits.is_none() {
         let reason = format!("`timeout` cannot be \"{}\"", text.value);
         out.mistake(&text.place, reason, "write a time of at most ten minutes, like \"10s\"");
@@ -85,7 +88,7 @@ fn timeout(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duration> {
 }
 
 /// `127.0.0.1:9108`, `[::1]:9108`, or a path. Not for the network: nothing there asks who reads.
-fn listen(text: &Spot<String>, out: &mut Diagnostics) -> Option<Listen> {
+fn listen(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Listen> {
     if text.value.starts_with('/') && text.value.len() < 100 && !text.value.contains('\0') {
         return Some(Listen::Unix(text.value.clone().into()));
     }

@@ -2,9 +2,9 @@
 //!
 //! Whether values agree with each other is for `validate.rs`.
 
-use super::diagnostic::{Diagnostic, Diagnostics};
-use super::nodelist;
-use super::source::Spot;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::nodelist;
+use crate::span::Spanned;
 use onevip_core::MacAddr;
 use onevip_core::Prefix;
 use std::net::IpAddr;
@@ -12,17 +12,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The shortest and the longest time between two beats. Faster than the scheduler's own hiccups (a loaded host is
-/// late by tens of milliseconds) a beat proves nothing; slower than a second, a dead host is missed for longer than a
-/// user waits.
-const BEAT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 /// A name of an interface that the kernel itself gives has at most so many bytes (`IFNAMSIZ` - 1).
 const INTERFACE_BYTES_MAX: usize = 15;
 /// An alternative name of an interface has at most so many bytes (`ALTIFNAMSIZ` - 1).
 const ALTNAME_BYTES_MAX: usize = 127;
 
 /// Name of a cluster or a VIP: 1 to 63 of `a-z 0-9 -`. It names directories and goes into beats.
-pub(super) fn label(key: &str, name: Spot<String>, out: &mut Diagnostics) -> Option<Spot<String>> {
+pub(super) fn label(key: &str, name: Spanned<String>, out: &mut Diagnostics) -> Option<Spanned<String>> {
     let right = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=63).contains(&name.value.len()) && name.value.chars().all(right) {
         return Some(name);
@@ -39,7 +35,7 @@ pub(super) fn label(key: &str, name: Spot<String>, out: &mut Diagnostics) -> Opt
 }
 
 /// Name of a node: a hostname, 1 to 64 of `A-Z a-z 0-9 . -`, as `hostname` prints it.
-pub(super) fn hostname(name: Spot<String>, out: &mut Diagnostics) -> Option<Spot<String>> {
+pub(super) fn hostname(name: Spanned<String>, out: &mut Diagnostics) -> Option<Spanned<String>> {
     let right = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
     let text = &name.value;
     if (1..=64).contains(&text.len()) && text.chars().all(right) && !text.starts_with(['.', '-']) {
@@ -55,11 +51,15 @@ pub(super) fn hostname(name: Spot<String>, out: &mut Diagnostics) -> Option<Spot
 }
 
 /// The time between two beats.
-pub(super) fn beat(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duration> {
+pub(super) fn beat(
+    text: &Spanned<String>,
+    range: &RangeInclusive<Duration>,
+    out: &mut Diagnostics,
+) -> Option<Duration> {
     match humantime::parse_duration(&text.value) {
-        Ok(beat) if BEAT.contains(&beat) => Some(beat),
+        Ok(beat) if range.contains(&beat) => Some(beat),
         Ok(beat) => {
-            let bound = if beat < *BEAT.start() { "shorter than 10ms" } else { "longer than 1s" };
+            let bound = if beat < *range.start() { "shorter than 10ms" } else { "longer than 1s" };
             let remedy = "write a time from \"10ms\" to \"1s\"; \"50ms\" replaces a dead host within 0.3 s";
             out.mistake(&text.place, format!("`beat` is {bound}"), remedy);
             None
@@ -73,7 +73,7 @@ pub(super) fn beat(text: &Spot<String>, out: &mut Diagnostics) -> Option<Duratio
 }
 
 /// An absolute path.
-pub(super) fn absolute_path(key: &str, path: Spot<String>, out: &mut Diagnostics) -> Option<PathBuf> {
+pub(super) fn absolute_path(key: &str, path: Spanned<String>, out: &mut Diagnostics) -> Option<PathBuf> {
     if path.value.starts_with('/') && !path.value.contains('\0') {
         return Some(PathBuf::from(path.value));
     }
@@ -87,7 +87,7 @@ pub(super) fn absolute_path(key: &str, path: Spot<String>, out: &mut Diagnostics
 }
 
 /// Name of a group of the system, at most 32 characters (`groupadd(8)`).
-pub(super) fn group(name: Spot<String>, out: &mut Diagnostics) -> Option<String> {
+pub(super) fn group(name: Spanned<String>, out: &mut Diagnostics) -> Option<String> {
     let right = |c: char| c.is_ascii_alphanumeric() || "_-.$@\\".contains(c);
     if (1..=32).contains(&name.value.len()) && name.value.chars().all(right) && !name.value.starts_with('-') {
         return Some(name.value);
@@ -98,7 +98,7 @@ pub(super) fn group(name: Spot<String>, out: &mut Diagnostics) -> Option<String>
 }
 
 /// Name or altname of an interface.
-pub(super) fn interface(name: Spot<String>, out: &mut Diagnostics) -> Option<String> {
+pub(super) fn interface(name: Spanned<String>, out: &mut Diagnostics) -> Option<String> {
     let text = &name.value;
     let wrong = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if text.is_empty() || text == "." || text == ".." || text.contains(wrong) {
@@ -126,7 +126,7 @@ pub(super) fn interface(name: Spot<String>, out: &mut Diagnostics) -> Option<Str
 }
 
 /// An address that a host can have and that others can reach it by. `what` names it in messages.
-pub(super) fn address(what: &str, text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<IpAddr>> {
+pub(super) fn address(what: &str, text: &Spanned<String>, out: &mut Diagnostics) -> Option<Spanned<IpAddr>> {
     let Ok(address) = text.value.parse::<IpAddr>() else {
         let remedy = match text.value.split_once('/') {
             Some((bare, _)) if bare.parse::<IpAddr>().is_ok() => {
@@ -140,7 +140,7 @@ pub(super) fn address(what: &str, text: &Spot<String>, out: &mut Diagnostics) ->
         return None;
     };
     match why_not(address) {
-        None => Some(Spot::new(address, text.place.clone())),
+        None => Some(Spanned::new(address, text.place.clone())),
         Some((why, remedy)) => {
             out.mistake(&text.place, format!("{what} cannot be {address}: {why}"), remedy);
             None
@@ -177,7 +177,7 @@ fn why_not(address: IpAddr) -> Option<(&'static str, String)> {
 }
 
 /// A network, or a single address.
-pub(super) fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Prefix> {
+pub(super) fn network(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Prefix> {
     let read = text.value.parse().ok();
     if read.is_none() {
         let remedy = "write an address, or how many of its bits count as well, like \"192.0.2.0/24\" or \"2001:db8::/32\"";
@@ -187,9 +187,9 @@ pub(super) fn network(text: &Spot<String>, out: &mut Diagnostics) -> Option<Pref
 }
 
 /// A cluster MAC, whatever its kind.
-pub(super) fn mac(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<MacAddr>> {
+pub(super) fn mac(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Spanned<MacAddr>> {
     match text.value.parse() {
-        Ok(mac) => Some(Spot::new(mac, text.place.clone())),
+        Ok(mac) => Some(Spanned::new(mac, text.place.clone())),
         Err(_) => {
             let reason = format!("\"{}\" is not an Ethernet address", text.value);
             out.mistake(&text.place, reason, "write six bytes in hex, like \"01:00:5e:33:64:0a\"");
@@ -199,14 +199,14 @@ pub(super) fn mac(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<Mac
 }
 
 /// A port, or a range of ports.
-pub(super) fn ports(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<RangeInclusive<u16>>> {
+pub(super) fn ports(text: &Spanned<String>, out: &mut Diagnostics) -> Option<Spanned<RangeInclusive<u16>>> {
     let (first, last) = text.value.split_once('-').unwrap_or((&text.value, &text.value));
     let number = |digits: &str| digits.trim().parse::<u16>().ok();
     let (reason, remedy) = match (number(first), number(last)) {
         (Some(0), _) | (_, Some(0)) => {
             ("port 0 does not exist".to_owned(), "write a port from 1 to 65535".into())
         }
-        (Some(low), Some(high)) if low <= high => return Some(Spot::new(low..=high, text.place.clone())),
+        (Some(low), Some(high)) if low <= high => return Some(Spanned::new(low..=high, text.place.clone())),
         (Some(low), Some(high)) => {
             (format!("the range {low}-{high} runs backwards"), format!("write \"{high}-{low}\""))
         }
@@ -220,9 +220,9 @@ pub(super) fn ports(text: &Spot<String>, out: &mut Diagnostics) -> Option<Spot<R
 }
 
 /// The names of a node list, each at the place of its list.
-pub(super) fn node_list(list: &Spot<String>, out: &mut Diagnostics) -> Vec<Spot<String>> {
+pub(super) fn node_list(list: &Spanned<String>, out: &mut Diagnostics) -> Vec<Spanned<String>> {
     match nodelist::expand(&list.value) {
-        Ok(names) => names.into_iter().map(|name| Spot::new(name, list.place.clone())).collect(),
+        Ok(names) => names.into_iter().map(|name| Spanned::new(name, list.place.clone())).collect(),
         Err(error) => {
             let place = list.place.within_string(&list.value, error.at);
             out.mistake(&place, error.reason, error.remedy);

@@ -3,16 +3,19 @@
 //! Everything is looked at even after the first mistake; only if none was found in the whole of the files is there a
 //! configuration.
 
-use super::diagnostic::{Diagnostic, Diagnostics};
-use super::model::{Config, Delivery, Mapping, Node, Vip};
-use super::nodelist::compress;
-use super::parse::{BEAT_PORT, Draft, HashWord, NodeDraft, VipDraft, WEIGHT};
-use super::services;
-use super::source::{Place, Spot};
-use super::sources;
-use super::suggest::nearest;
-use onevip_core::MacAddr;
-use onevip_core::{AddressOrder, HashMode, NODES_MAX, NodeId, NodeSet};
+mod limits;
+mod mac;
+mod services;
+mod sources;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::draft::{Draft, NodeDraft, VipDraft};
+use crate::model::{Config, Node, Vip};
+use crate::nodelist::compress;
+use crate::span::{Span, Spanned};
+use crate::suggest::nearest;
+use crate::words::HashWord;
+use onevip_core::{AddressOrder, HashMode, Mapping, NODES_MAX, NodeId, NodeSet};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -42,7 +45,7 @@ pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config
         key_file: draft.key_file,
         control_group: draft.control_group,
         metrics: draft.metrics,
-        desk: draft.desk,
+        support: draft.support,
         hooks: draft.hooks,
         health: draft.health,
         checks: draft.checks,
@@ -78,11 +81,11 @@ fn counts(draft: &Draft, out: &mut Diagnostics) {
 
 /// Reports each value that came before.
 fn unique<'a, K: Hash + Eq>(
-    values: impl IntoIterator<Item = (K, &'a Place)>,
+    values: impl IntoIterator<Item = (K, &'a Span)>,
     out: &mut Diagnostics,
     message: impl Fn(&K) -> (String, String),
 ) {
-    let mut seen: HashMap<K, &Place> = HashMap::new();
+    let mut seen: HashMap<K, &Span> = HashMap::new();
     for (value, place) in values {
         if let Some(earlier) = seen.get(&value) {
             let (reason, remedy) = message(&value);
@@ -118,8 +121,8 @@ fn unique_names(draft: &Draft, out: &mut Diagnostics) {
 fn unique_addresses(draft: &Draft, out: &mut Diagnostics) {
     let vips = draft.vips.iter().flat_map(|vip| &vip.addresses).map(|address| (address, "VIP"));
     let nodes = draft.nodes.iter().flat_map(|node| &node.addresses).map(|address| (address, "node"));
-    let mut seen: HashMap<IpAddr, (&Place, &str)> = HashMap::new();
-    for (Spot { value, place }, whose) in vips.chain(nodes) {
+    let mut seen: HashMap<IpAddr, (&Span, &str)> = HashMap::new();
+    for (Spanned { value, place }, whose) in vips.chain(nodes) {
         let Some((earlier, owner)) = seen.get(value) else {
             seen.insert(*value, (place, whose));
             continue;
@@ -163,12 +166,12 @@ fn node(draft: &NodeDraft, out: &mut Diagnostics) -> Option<Node> {
     })
 }
 
-fn node_id(id: &Spot<u32>) -> Option<NodeId> {
+fn node_id(id: &Spanned<u32>) -> Option<NodeId> {
     u8::try_from(id.value).ok().and_then(NodeId::new)
 }
 
 fn weight(draft: &NodeDraft) -> u16 {
-    draft.weight.as_ref().map_or(WEIGHT, |weight| weight.value as u16)
+    draft.weight.value as u16
 }
 
 /// A VIP, if nothing that it needs is absent. Its mistakes are reported.
@@ -179,7 +182,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
     let hash = hash_mode(vip, out);
     let address_order = address_order(vip, out);
     let addresses: Vec<IpAddr> = vip.addresses.iter().map(|address| address.value).collect();
-    let mac = cluster_mac(vip, &addresses, out);
+    let mac = mac::cluster_mac(vip, &addresses, out);
     let numbers = draft.nodes.iter().filter_map(|node| node.id.as_ref().and_then(node_id));
     let services = services::services(vip, hash, numbers.max(), out);
     Some(Vip {
@@ -195,7 +198,7 @@ fn check_vip(vip: &VipDraft, draft: &Draft, out: &mut Diagnostics) -> Option<Vip
         delivery: vip.delivery,
         mac: mac?,
         accelerate: vip.accelerate,
-        beat_port: vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value),
+        beat_port: vip.beat_port.value as u16,
         services,
         other: vip.other,
         sources: sources::sources(vip, &members, out),
@@ -215,7 +218,7 @@ fn members<'a>(vip: &VipDraft, draft: &'a Draft, out: &mut Diagnostics) -> Vec<&
         };
         draft.nodes.iter().find(matches)
     };
-    for list in names.value.chunk_by(|a, b| a.place.span() == b.place.span()) {
+    for list in names.value.chunk_by(|a, b| a.place.bytes() == b.place.bytes()) {
         let unknown: Vec<&str> =
             list.iter().map(|name| name.value.as_str()).filter(|name| find(name).is_none()).collect();
         let Some((first, place)) = unknown.first().zip(list.first().map(|name| &name.place)) else {
@@ -261,8 +264,7 @@ fn weights(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) -> BTr
     if let Some(last) = members.last()
         && members.iter().all(|node| weight_here(node) == 0)
     {
-        let place = last.weight.as_ref().map_or(&last.place, |weight| &weight.place);
-        let place = vip.weights.last().map_or(place, |(_, weight)| &weight.place);
+        let place = vip.weights.last().map_or(&last.weight.place, |(_, weight)| &weight.place);
         let reason = "every node of the VIP has weight 0: nobody would answer";
         let remedy = "give at least one node a weight; to take a host out for a while, use `onevip drain`";
         out.push(Diagnostic::mistake(place, reason, remedy).also(&vip.place, "the VIP"));
@@ -272,7 +274,7 @@ fn weights(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) -> BTr
 
 /// `mapping = "clusterip"` numbers its blocks as the old systems number their nodes: 1 to N without a gap.
 fn numbering(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) {
-    if vip.mapping != Mapping::ClusterIp {
+    if vip.mapping == Mapping::Balanced {
         return;
     }
     let total = members.len() as u32;
@@ -288,98 +290,28 @@ fn numbering(vip: &VipDraft, members: &[&NodeDraft], out: &mut Diagnostics) {
 }
 
 fn hash_mode(vip: &VipDraft, out: &mut Diagnostics) -> HashMode {
-    let word = vip.hash.as_ref().map_or(HashWord::Ip, |word| word.value);
     let mut words = vip
         .services
         .iter()
         .filter_map(|service| service.hash.as_ref())
         .chain(vip.sources.iter().filter_map(|source| source.hash.as_ref()))
         .map(|word| word.value);
-    if let Some(prefix) = &vip.prefix
-        && word != HashWord::Net
-        && !words.any(|word| word == HashWord::Net)
-    {
+    let given = vip.prefix.place.is_in_a_line();
+    if given && vip.hash != HashWord::Net && !words.any(|word| word == HashWord::Net) {
         let reason = "`prefix` counts only with hash = \"source-net\"";
-        out.mistake(&prefix.place, reason, "write hash = \"source-net\", or take `prefix` out");
+        out.mistake(&vip.prefix.place, reason, "write hash = \"source-net\", or take `prefix` out");
     }
-    services::mode(word, vip.prefix.as_ref())
+    vip.prefix.mode(vip.hash)
 }
 
 fn address_order(vip: &VipDraft, out: &mut Diagnostics) -> AddressOrder {
-    let Some(order) = &vip.address_order else { return AddressOrder::Memory };
-    if order.value == AddressOrder::Host && vip.mapping != Mapping::ClusterIp {
+    let order = &vip.address_order;
+    if order.value == AddressOrder::Host && vip.mapping == Mapping::Balanced {
         let reason = "`address_order = \"host\"` counts only with mapping = \"clusterip\"";
         let remedy = "write mapping = \"clusterip\" (to replace CLUSTERIP), or take `address_order` out";
         out.mistake(&order.place, reason, remedy);
     }
     order.value
-}
-
-/// The MAC that the file names, if it fits the delivery; else the one made from the addresses.
-fn cluster_mac(vip: &VipDraft, addresses: &[IpAddr], out: &mut Diagnostics) -> Option<MacAddr> {
-    let made = match vip.delivery {
-        Delivery::Multicast => MacAddr::multicast_for(addresses),
-        Delivery::Flood => MacAddr::flood_for(addresses),
-    };
-    let Some(mac) = &vip.mac else { return made };
-    let leave_out = made.map_or(String::new(), |made| format!(", or leave `mac` out: it would be {made}"));
-    let found = mac.value;
-    let wrong = match vip.delivery {
-        _ if found.0 == [0; 6] || found.0 == [0xff; 6] => Some((
-            format!("{found} is nobody's or everybody's address"),
-            format!("write a MAC of its own{leave_out}"),
-        )),
-        _ if found.is_link_local() => {
-            Some((format!("{found} never passes a bridge"), format!("write another{leave_out}")))
-        }
-        Delivery::Multicast if !found.is_multicast() => Some((
-            format!("{found} is no multicast MAC: its first byte {:02x} is even", found.0[0]),
-            format!("begin it with 01:00:5e, or write delivery = \"flood\"{leave_out}"),
-        )),
-        Delivery::Flood if found.is_multicast() => Some((
-            format!("{found} is a multicast MAC: its first byte {:02x} is odd", found.0[0]),
-            format!("begin it with 02, or write delivery = \"multicast\"{leave_out}"),
-        )),
-        Delivery::Multicast | Delivery::Flood => None,
-    };
-    match wrong {
-        Some((reason, remedy)) => {
-            out.mistake(&mac.place, reason, remedy);
-            None
-        }
-        None => {
-            mac_advice(vip, mac, addresses, out);
-            Some(found)
-        }
-    }
-}
-
-/// MACs that work, but that switches or other hosts may stumble over.
-fn mac_advice(vip: &VipDraft, mac: &Spot<MacAddr>, addresses: &[IpAddr], out: &mut Diagnostics) {
-    let has_v4 = addresses.iter().any(IpAddr::is_ipv4);
-    let advice = match (vip.delivery, mac.value.0) {
-        (Delivery::Multicast, [0x01, 0x00, 0x5e, ..]) if !has_v4 => Some((
-            "is in the range of IPv4 multicast, but the VIP has IPv6 only",
-            "33:33:… is the range of IPv6",
-        )),
-        (Delivery::Multicast, [0x33, 0x33, ..]) if has_v4 => Some((
-            "is in the range of IPv6 multicast, but the VIP has IPv4",
-            "01:00:5e:… is the range of IPv4",
-        )),
-        (Delivery::Multicast, [0x01, 0x00, 0x5e, ..] | [0x33, 0x33, ..] | [0x03, ..]) => None,
-        (Delivery::Multicast, _) => Some((
-            "is outside the ranges that switches know as multicast",
-            "01:00:5e:… is the classic; 03:… is flooded by switches that snoop",
-        )),
-        (Delivery::Flood, _) if !mac.value.is_local() => Some((
-            "looks like the address of a real network card",
-            "begin it with 02, so that it can never be one",
-        )),
-        (Delivery::Flood, _) => None,
-    };
-    if let Some((reason, remedy)) = advice {
-        out.push(Diagnostic::advice(&mac.place, format!("{} {reason}", mac.value), remedy));
-    }
 }
 
 /// Nodes that serve no VIP are allowed (they may be about to), but worth a word.

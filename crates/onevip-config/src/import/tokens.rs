@@ -1,18 +1,18 @@
-//! A line as words, each with its place.
+//! A line as tokens, each with its place.
 
-use crate::{Place, Source};
+use crate::{SourceFile, Span};
 use std::sync::Arc;
 
-/// A word of a file.
+/// A token of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Word {
+pub(super) struct Token {
     /// Without quotes.
     pub text: String,
-    pub place: Place,
+    pub place: Span,
 }
 
 /// The lines of a file with where they begin.
-pub(super) fn lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn lines(source: &SourceFile) -> impl Iterator<Item = (usize, &str)> {
     let mut at = 0;
     source.text().split('\n').map(move |line| {
         let start = at;
@@ -22,15 +22,15 @@ pub(super) fn lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// The place of a whole line, without the space around it.
-pub(super) fn place_of_line(source: &Arc<Source>, start: usize, line: &str) -> Place {
+pub(super) fn place_of_line(source: &Arc<SourceFile>, start: usize, line: &str) -> Span {
     let indent = line.len() - line.trim_start().len();
-    Place::new(source, start + indent..start + line.trim_end().len().max(indent))
+    Span::new(source, start + indent..start + line.trim_end().len().max(indent))
 }
 
-/// The words of a line that begins at `start`. Quotes hold words together; `{`, `}`, `,` and `:` stand for themselves only
+/// The tokens of a line that begins at `start`. Quotes hold tokens together; `{`, `}`, `,` and `:` stand for themselves only
 /// where `punctuation` says so.
-pub(super) fn words(source: &Arc<Source>, start: usize, line: &str, punctuation: &str) -> Vec<Word> {
-    let mut words = Vec::new();
+pub(super) fn tokens(source: &Arc<SourceFile>, start: usize, line: &str, punctuation: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
     let mut chars = line.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         if c.is_whitespace() {
@@ -56,9 +56,9 @@ pub(super) fn words(source: &Arc<Source>, start: usize, line: &str, punctuation:
                 }
             }
         }
-        words.push(Word { text, place: Place::new(source, start + at..start + end) });
+        tokens.push(Token { text, place: Span::new(source, start + at..start + end) });
     }
-    words
+    tokens
 }
 
 /// A number as iptables and nft write it: decimal, or hex with `0x`.

@@ -1,64 +1,14 @@
-//! `[[vip.service]]`: what a VIP serves, how that hashes and who answers.
+//! What must hold for `[[vip.service]]`, and what follows from it.
 
-use super::diagnostic::{Diagnostic, Diagnostics};
-use super::model::{Protocol, Service, ServiceCheck};
-use super::parse::{BEAT_PORT, HashWord, PrefixDraft, VipDraft};
-use super::reader::Section;
-use super::source::Spot;
-use super::values;
-use onevip_core::limit::Limit;
+use super::limits;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::draft::{ServiceDraft, VipDraft};
+use crate::model::{ServiceCheck, VipService};
 use onevip_core::slice::{self, SLICES_MAX};
-use onevip_core::{Answerer, HashMode, NodeId, Other, Slice};
-use std::ops::RangeInclusive;
+use onevip_core::{Answerer, HashMode, NodeId, Transport};
 
 /// How many services all VIPs together may have: the kernel part goes through those of a VIP one by one.
-pub const SERVICES_MAX: usize = 32;
-
-/// The words for who answers.
-pub(super) const ANSWERERS: &[(&str, Answerer)] =
-    &[("bucket", Answerer::Bucket), ("socket", Answerer::Socket(Slice::WHOLE))];
-/// The words for what becomes of the rest.
-pub(super) const OTHERS: &[(&str, Other)] = &[("owner", Other::Owner), ("drop", Other::Drop)];
-
-/// What one `[[vip.service]]` says.
-pub(super) struct ServiceDraft {
-    pub protocol: Protocol,
-    pub ports: Spot<RangeInclusive<u16>>,
-    /// `None` when the file does not say: as the VIP.
-    pub hash: Option<Spot<HashWord>>,
-    pub answerer: Option<Spot<Answerer>>,
-    pub check: Option<Spot<ServiceCheck>>,
-    pub limit: Option<Spot<Limit>>,
-    pub slices: Option<Spot<u32>>,
-}
-
-/// Reads one `[[vip.service]]`.
-pub(super) fn service(mut section: Section<'_>, out: &mut Diagnostics) -> Option<ServiceDraft> {
-    section.require("protocol", out);
-    section.require("port", out);
-    let protocol = section.choice("protocol", Protocol::ALL, out);
-    let ports = section.number_or_string("port", out).and_then(|text| values::ports(&text, out));
-    let hash = section.choice("hash", HashWord::ALL, out);
-    let answerer = section.choice("owner", ANSWERERS, out);
-    let check = section.choice("check", ServiceCheck::ALL, out);
-    let limit = super::limits::limit(&mut section, out);
-    let slices = section.integer("slices", 1..=u32::from(SLICES_MAX), out);
-    section.finish(out);
-    Some(ServiceDraft { protocol: protocol?.value, ports: ports?, hash, answerer, check, limit, slices })
-}
-
-/// The hash mode that a word means. `source-net` takes its prefixes from the VIP.
-pub(super) fn mode(word: HashWord, prefix: Option<&PrefixDraft>) -> HashMode {
-    match word {
-        HashWord::Ip => HashMode::SourceIp,
-        HashWord::IpPort => HashMode::SourceIpPort,
-        HashWord::IpPortDestPort => HashMode::SourceIpPortDestPort,
-        HashWord::Net => {
-            let (v4_prefix, v6_prefix) = prefix.map_or((32, 64), |prefix| (prefix.ipv4, prefix.ipv6));
-            HashMode::SourceNet { v4_prefix, v6_prefix }
-        }
-    }
-}
+const SERVICES_MAX: usize = 32;
 
 /// The services of a VIP that hashes by `hash`, sorted; none in the file means SSH. Mistakes are reported.
 /// `highest` is the highest number of a node.
@@ -67,24 +17,24 @@ pub(super) fn services(
     hash: HashMode,
     highest: Option<NodeId>,
     out: &mut Diagnostics,
-) -> Vec<Service> {
+) -> Vec<VipService> {
     overlaps(vip, out);
     beat_port_is_free(vip, out);
     if !vip.says_services {
-        let (protocol, answerer, check) = (Protocol::Tcp, Answerer::Bucket, None);
-        return vec![Service { protocol, ports: 22..=22, hash, answerer, limit: None, slices: 1, check }];
+        let (transport, answerer, check) = (Transport::Tcp, Answerer::Bucket, None);
+        return vec![VipService { transport, ports: 22..=22, hash, answerer, limit: None, slices: 1, check }];
     }
-    let mut services: Vec<Service> = Vec::new();
+    let mut services: Vec<VipService> = Vec::new();
     for draft in &vip.services {
         answerers(draft, out);
         checks(draft, out);
-        super::limits::fits(draft, out);
-        let own = draft.hash.as_ref().map(|word| mode(word.value, vip.prefix.as_ref()));
-        let service = Service {
-            protocol: draft.protocol,
+        limits::fits(draft, out);
+        let own = draft.hash.as_ref().map(|word| vip.prefix.mode(word.value));
+        let service = VipService {
+            transport: draft.transport,
             ports: draft.ports.value.clone(),
             hash: own.unwrap_or(hash),
-            answerer: draft.answerer.as_ref().map_or_else(Answerer::default, |word| word.value),
+            answerer: draft.answerer.value,
             check: draft.check.as_ref().map(|word| word.value),
             limit: draft.limit.as_ref().map(|limit| limit.value.clone()),
             slices: slices(draft, highest, out),
@@ -92,14 +42,14 @@ pub(super) fn services(
         pieces(draft, &service, hash, out);
         services.push(service);
     }
-    services.sort_by_key(|service| (service.protocol, *service.ports.start()));
+    services.sort_by_key(|service| (service.transport, *service.ports.start()));
     services
 }
 
 /// No more services than there is room for.
 pub(super) fn count(vips: &[VipDraft], out: &mut Diagnostics) {
     let services: Vec<_> = vips.iter().flat_map(|vip| &vip.services).collect();
-    super::limits::count(&services, out);
+    limits::count(&services, out);
     // A VIP without any in the file has one: SSH.
     let implied = vips.iter().filter(|vip| !vip.says_services).count();
     if let Some(beyond) = services.get(SERVICES_MAX.saturating_sub(implied)) {
@@ -118,10 +68,10 @@ fn overlaps(vip: &VipDraft, out: &mut Diagnostics) {
     for (i, later) in vip.services.iter().enumerate() {
         let overlaps = |earlier: &&ServiceDraft| {
             let (a, b) = (&earlier.ports.value, &later.ports.value);
-            earlier.protocol == later.protocol && a.start() <= b.end() && b.start() <= a.end()
+            earlier.transport == later.transport && a.start() <= b.end() && b.start() <= a.end()
         };
         if let Some(earlier) = vip.services[..i].iter().find(overlaps) {
-            let reason = format!("two services of the VIP have {} ports in common", later.protocol);
+            let reason = format!("two services of the VIP have {} ports in common", later.transport.as_str());
             let remedy = "let each port belong to one [[vip.service]]";
             let also = &earlier.ports.place;
             out.push(Diagnostic::mistake(&later.ports.place, reason, remedy).also(also, "the other one"));
@@ -131,15 +81,15 @@ fn overlaps(vip: &VipDraft, out: &mut Diagnostics) {
 
 /// Beats never reach the stack, so no service can live on their port.
 fn beat_port_is_free(vip: &VipDraft, out: &mut Diagnostics) {
-    let port = vip.beat_port.as_ref().map_or(BEAT_PORT, |port| port.value);
+    let port = vip.beat_port.value as u16;
     let taken =
-        |service: &&ServiceDraft| service.protocol == Protocol::Udp && service.ports.value.contains(&port);
+        |service: &&ServiceDraft| service.transport == Transport::Udp && service.ports.value.contains(&port);
     if let Some(service) = vip.services.iter().find(taken) {
         let reason = format!("beats arrive on UDP port {port}, which this service takes");
         let remedy = "set `beat_port` of the VIP to a UDP port that no service uses";
         let mut mistake = Diagnostic::mistake(&service.ports.place, reason, remedy);
-        if let Some(port) = &vip.beat_port {
-            mistake = mistake.also(&port.place, "set here");
+        if vip.beat_port.place.is_in_a_line() {
+            mistake = mistake.also(&vip.beat_port.place, "set here");
         }
         out.push(mistake);
     }
@@ -147,11 +97,11 @@ fn beat_port_is_free(vip: &VipDraft, out: &mut Diagnostics) {
 
 /// A socket can answer only for a protocol in which nothing but the port tells whose a packet is.
 fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
-    let Some(owner) = service.answerer.as_ref().filter(|word| matches!(word.value, Answerer::Socket(_)))
-    else {
+    let owner = &service.answerer;
+    if owner.value == Answerer::Bucket {
         return;
-    };
-    if service.protocol != Protocol::Udp {
+    }
+    if service.transport != Transport::Udp {
         let reason =
             "`owner = \"socket\"` is for UDP: a TCP connection stays with the node that has it anyway";
         out.mistake(&owner.place, reason, "leave `owner` out");
@@ -167,7 +117,7 @@ fn answerers(service: &ServiceDraft, out: &mut Diagnostics) {
 /// Only over TCP can it be an sshd.
 fn checks(service: &ServiceDraft, out: &mut Diagnostics) {
     let Some(check) = service.check.as_ref().filter(|word| word.value == ServiceCheck::Sshd) else { return };
-    if service.protocol != Protocol::Tcp {
+    if service.transport != Transport::Tcp {
         let reason = "`check = \"sshd\"` is for TCP: sshd speaks nothing else";
         out.mistake(
             &check.place,
@@ -183,8 +133,7 @@ const SLICE_MIN: usize = 32;
 /// Into how many slices the ports of a service are dealt.
 fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) -> u8 {
     // Over TCP it is a mistake that has been reported.
-    let by_socket = draft.protocol == Protocol::Udp
-        && draft.answerer.as_ref().is_some_and(|word| matches!(word.value, Answerer::Socket(_)));
+    let by_socket = draft.transport == Transport::Udp && matches!(draft.answerer.value, Answerer::Socket(_));
     if !by_socket {
         if let Some(slices) = &draft.slices {
             let reason = "`slices` counts only with owner = \"socket\"";
@@ -214,7 +163,7 @@ fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) 
     };
     let ports = draft.ports.value.clone().count();
     // With TCP the service is a mistake anyway.
-    if draft.protocol == Protocol::Udp && ports / usize::from(count) < SLICE_MIN {
+    if draft.transport == Transport::Udp && ports / usize::from(count) < SLICE_MIN {
         let place = draft.slices.as_ref().map_or(&draft.ports.place, |given| &given.place);
         let each = ports / usize::from(count);
         let reason =
@@ -229,10 +178,10 @@ fn slices(draft: &ServiceDraft, highest: Option<NodeId>, out: &mut Diagnostics) 
 }
 
 /// Fragments have no ports, so a datagram in pieces cannot hash as one in one piece does.
-fn pieces(draft: &ServiceDraft, service: &Service, vip: HashMode, out: &mut Diagnostics) {
+fn pieces(draft: &ServiceDraft, service: &VipService, vip: HashMode, out: &mut Diagnostics) {
     let counts_ports = matches!(service.hash, HashMode::SourceIpPort | HashMode::SourceIpPortDestPort);
     let differs = counts_ports || service.hash != vip;
-    if service.protocol != Protocol::Udp || service.answerer != Answerer::Bucket || !differs {
+    if service.transport != Transport::Udp || service.answerer != Answerer::Bucket || !differs {
         return;
     }
     let place = draft.hash.as_ref().map_or(&draft.ports.place, |word| &word.place);
