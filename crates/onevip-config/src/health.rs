@@ -13,7 +13,7 @@ pub struct HealthSettings {
     /// What is asked of `sshd`.
     pub sshd: SshdCheck,
     /// Whether this node watches how the others' clients are served, and says so.
-    pub witness: bool,
+    pub peer_check: bool,
     /// Where `sshd` is asked; `None`: at the first address of the first VIP that serves TCP.
     pub address: Option<IpAddr>,
     /// On which port; `None`: the VIP's, 22 if it is among them.

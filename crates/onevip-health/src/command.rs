@@ -3,27 +3,18 @@
 use super::hysteresis::Hysteresis;
 use super::impact::{DEAD, Finding, Impact, POORLY};
 use super::results::Results;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use onevip_config::health::Effect;
 use onevip_config::{HealthSettings, UserCheck};
-use onevip_host::programs::{self, ordinary};
-use std::io::{ErrorKind, Read};
+use onevip_host::bounded::{self, Limits, Wanted};
+use onevip_host::programs;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// How much of what a command prints is kept, in bytes: its first line is shown.
 const KEPT: usize = 512;
 /// How long the last line shown is, in characters.
 const SHOWN: usize = 100;
-/// How often a running command is looked at.
-const LOOK: Duration = Duration::from_millis(20);
-/// A command that was killed and does not die (it waits for a disk that hangs) is waited for so long.
-const DIES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Under which name key exchanges are posted.
 pub const KEY_EXCHANGE: &str = "key exchange";
@@ -93,7 +84,7 @@ impl CommandCheck {
         if self.hysteresis.is_settled() { self.check.interval } else { self.hurry }
     }
 
-    fn run(&mut self, ends: &impl Fn() -> bool) -> Result<String, String> {
+    fn run(&mut self, ends: &dyn Fn() -> bool) -> Result<String, String> {
         if let Some(child) = &mut self.undead {
             if matches!(child.try_wait(), Ok(None)) {
                 return Err("was killed, but does not die".to_owned());
@@ -101,25 +92,16 @@ impl CommandCheck {
             self.undead = None;
         }
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", &format!("exec 2>&1; {}", self.check.command)])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = ordinary(&mut command).spawn().map_err(|error| format!("cannot be run: {error}"))?;
-        let mut said = Said::new(child.stdout.take());
-        let ended = wait(&mut child, &mut said, self.check.timeout, ends);
-        // Also what a command that ended has left behind.
-        let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-        match ended {
-            Some(status) if status.success() => Ok(said.line("succeeds")),
-            Some(status) => Err(said.line(&status.to_string())),
-            None => {
-                if wait(&mut child, &mut said, DIES_WITHIN, &|| false).is_none() {
-                    self.undead = Some(child);
-                }
-                Err(format!("takes longer than {}", humantime::format_duration(self.check.timeout)))
-            }
+        command.args(["-c", &format!("exec 2>&1; {}", self.check.command)]);
+        let time = self.check.timeout;
+        let limits = Limits { time, bytes: KEPT, ends_when_full: false, spares_rest: false, ends };
+        let ran = bounded::run(&mut command, Wanted::Output, &limits);
+        let ran = ran.map_err(|error| format!("cannot be run: {error}"))?;
+        self.undead = ran.undead;
+        match ran.status {
+            Some(status) if status.success() => Ok(line(&ran.printed, "succeeds")),
+            Some(status) => Err(line(&ran.printed, &status.to_string())),
+            None => Err(format!("takes longer than {}", humantime::format_duration(self.check.timeout))),
         }
     }
 }
@@ -146,67 +128,11 @@ pub fn name(check: &UserCheck) -> String {
     format!("check {}", check.name)
 }
 
-/// Waits for the end, at most for `limit`, and reads meanwhile, so that nobody waits for a full pipe.
-fn wait(child: &mut Child, said: &mut Said, limit: Duration, ends: &impl Fn() -> bool) -> Option<ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Ok(Some(status)) = child.try_wait() {
-            said.read();
-            return Some(status);
-        }
-        if start.elapsed() >= limit || ends() {
-            return None;
-        }
-        said.wait(LOOK);
-    }
-}
-
-/// What a command prints.
-struct Said {
-    pipe: Option<ChildStdout>,
-    kept: Vec<u8>,
-}
-
-impl Said {
-    fn new(pipe: Option<ChildStdout>) -> Self {
-        // Without it a read might wait; then better nothing is read.
-        let pipe = pipe.filter(|pipe| fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_ok());
-        Self { pipe, kept: Vec::new() }
-    }
-
-    fn wait(&mut self, most: Duration) {
-        let mut fds: Vec<PollFd<'_>> =
-            self.pipe.iter().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)).collect();
-        let _ = poll(&mut fds, PollTimeout::from(most.as_millis() as u16));
-        self.read();
-    }
-
-    /// Reads what is there, for at most some kilobytes at a time, and keeps the beginning.
-    fn read(&mut self) {
-        let mut bytes = [0; 4096];
-        for _ in 0..64 {
-            match self.pipe.as_mut().map(|pipe| pipe.read(&mut bytes)) {
-                Some(Ok(length)) if length > 0 => {
-                    let room = KEPT.saturating_sub(self.kept.len()).min(length);
-                    self.kept.extend_from_slice(&bytes[..room]);
-                }
-                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => return,
-                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
-                // The end: a closed pipe is always ready, and waiting for it would be no waiting.
-                Some(_) => {
-                    self.pipe = None;
-                    return;
-                }
-                None => return,
-            }
-        }
-    }
-
-    fn line(&self, otherwise: &str) -> String {
-        let text = String::from_utf8_lossy(&self.kept);
-        let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-        line.map_or_else(|| otherwise.to_owned(), |line| line.chars().take(SHOWN).collect())
-    }
+/// The first line that it printed, where it printed any.
+fn line(printed: &[u8], otherwise: &str) -> String {
+    let text = String::from_utf8_lossy(printed);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.map_or_else(|| otherwise.to_owned(), |line| line.chars().take(SHOWN).collect())
 }
 
 #[cfg(test)]

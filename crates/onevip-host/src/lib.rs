@@ -7,6 +7,7 @@
 pub mod address;
 pub mod announcement;
 pub mod arp;
+pub mod bounded;
 pub mod cgroup;
 pub mod cluster_mac;
 pub mod descriptors;

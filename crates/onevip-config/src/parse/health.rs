@@ -22,7 +22,7 @@ pub(super) fn health(section: Option<Section<'_>>, out: &mut Diagnostics) -> Hea
     let known = &mut table;
     let health = HealthSettings {
         sshd: known.word_or_default("sshd", SshdCheck::WORDS, out),
-        witness: known.word_or_default("witness", SWITCH, out),
+        peer_check: known.word_or_default("witness", SWITCH, out),
         address: own_address(known, out),
         port: known.number("port", out).map(|port| port.value as u16),
         interval: pace(known, "interval", out),

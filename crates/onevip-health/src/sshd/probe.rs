@@ -2,7 +2,7 @@
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, connect as connect_socket, setsockopt, socket,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, setsockopt, socket,
     sockopt,
 };
 use std::io::{self, Read, Write};
@@ -39,7 +39,7 @@ pub enum ProbeOutcome {
 /// # Errors
 /// The answer that is known already: most often [`ProbeOutcome::Refused`].
 pub fn connect(to: SocketAddr) -> Result<(), ProbeOutcome> {
-    let stream = dial(to)?;
+    let stream = dial(None, to, |_| Ok(()))?;
     // Between two ends on one host the handshake is over when `connect` returns.
     let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
     let _ = poll(&mut fds, PollTimeout::ZERO);
@@ -60,7 +60,7 @@ impl BannerProbe {
     /// # Errors
     /// The answer that is known already.
     pub fn begin(to: SocketAddr) -> Result<Self, ProbeOutcome> {
-        Ok(Self { stream: dial(to)?, said: Vec::new() })
+        Ok(Self { stream: dial(None, to, |_| Ok(()))?, said: Vec::new() })
     }
 
     /// Over a connection that was begun elsewhere; it must not block.
@@ -126,17 +126,27 @@ impl AsFd for BannerProbe {
     }
 }
 
-/// A socket that connects, or has connected; never waits.
-fn dial(to: SocketAddr) -> Result<TcpStream, ProbeOutcome> {
-    let family = match to.ip() {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
-    };
+/// A socket that connects, or has connected; never waits. From this address, if one is given; `prepare` sees it before it
+/// connects.
+///
+/// # Errors
+/// The answer that is known already.
+pub fn dial(
+    from: Option<IpAddr>,
+    to: SocketAddr,
+    prepare: impl FnOnce(&TcpStream) -> nix::Result<()>,
+) -> Result<TcpStream, ProbeOutcome> {
     let unasked = |error: nix::errno::Errno| ProbeOutcome::Unasked(error.to_string());
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Stream, flags, None).map_err(unasked)?;
-    match connect_socket(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
-        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(fd.into()),
+    if let Some(from) = from {
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).map_err(unasked)?;
+    }
+    let stream = TcpStream::from(fd);
+    prepare(&stream).map_err(unasked)?;
+    match connect_socket(stream.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(stream),
         Err(nix::errno::Errno::ECONNREFUSED) => Err(ProbeOutcome::Refused),
         Err(error) => Err(unasked(error)),
     }

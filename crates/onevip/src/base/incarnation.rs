@@ -1,12 +1,12 @@
 //! Which life of this node's daemon it is: a number that never goes back, not even over a reboot or when the clock was
 //! set back. Beats are sealed with it, so using one twice would reuse nonces.
 
+use super::clock::unix_time;
 use anyhow::Context;
 use onevip_core::beat::Incarnation;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The file in the state directory.
 const FILE: &str = "incarnation";
@@ -19,7 +19,7 @@ const FILE: &str = "incarnation";
 /// The directory or the file in it cannot be read or written durably, or there is no larger number.
 pub fn next(state_dir: &Path) -> anyhow::Result<Incarnation> {
     // A clock beyond 2106 says nothing; counting goes on.
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = unix_time().as_secs();
     let now = u32::try_from(seconds).unwrap_or(0);
     take(state_dir, |last| Some(now.max(last.checked_add(1)?)))
 }

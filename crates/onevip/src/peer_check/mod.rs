@@ -91,7 +91,7 @@ impl PeerChecks {
         tools: &PeerCheckTools,
         beat_loop: &BeatLoopHandle,
     ) -> anyhow::Result<Option<Self>> {
-        if config.membership == Membership::Static || !config.health.witness {
+        if config.membership == Membership::Static || !config.health.peer_check {
             return Ok(None);
         }
         let vips = plan.vips.iter().enumerate();

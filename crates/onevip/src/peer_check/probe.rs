@@ -1,10 +1,8 @@
 //! Connections from a node's own address to another's: a touch, and a call.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
-};
-use onevip_health::sshd::probe::{BannerProbe, ProbeOutcome};
+use nix::sys::socket::{setsockopt, sockopt};
+use onevip_health::sshd::probe::{BannerProbe, ProbeOutcome, dial};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -17,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// # Errors
 /// The answer that is known already.
 pub fn call(from: IpAddr, to: SocketAddr) -> Result<BannerProbe, ProbeOutcome> {
-    dial(from, to, false).map(BannerProbe::over)
+    dial(Some(from), to, |_| Ok(())).map(BannerProbe::over)
 }
 
 /// A connection whose handshake we do not complete: the kernel on the other side answers the SYN if somebody listens and
@@ -30,7 +28,7 @@ pub struct Touch {
 impl Touch {
     /// Begins; none if it is refused already.
     pub fn begin(from: IpAddr, to: SocketAddr, now: Instant) -> Option<Self> {
-        dial(from, to, true).ok().map(|stream| Self { stream, begun: now })
+        dial(Some(from), to, delay_acks).ok().map(|stream| Self { stream, begun: now })
     }
 
     /// Whether it was taken; none while that is not known.
@@ -58,25 +56,7 @@ impl AsFd for Touch {
     }
 }
 
-/// A socket that connects from this address; never waits. With `delayed` the kernel holds the last segment of the
-/// handshake back for as long as it may, so that a reset comes first.
-fn dial(from: IpAddr, to: SocketAddr, delayed: bool) -> Result<TcpStream, ProbeOutcome> {
-    let unasked = |error: nix::errno::Errno| ProbeOutcome::Unasked(error.to_string());
-    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, SockType::Stream, flags, None).map_err(unasked)?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).map_err(unasked)?;
-    let stream = TcpStream::from(fd);
-    if delayed {
-        delay_acks(&stream).map_err(unasked)?;
-    }
-    match connect(stream.as_raw_fd(), &SockaddrStorage::from(to)) {
-        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(stream),
-        Err(nix::errno::Errno::ECONNREFUSED) => Err(ProbeOutcome::Refused),
-        Err(error) => Err(unasked(error)),
-    }
-}
-
+/// The kernel holds the last segment of the handshake back for as long as it may, so that a reset comes first.
 /// (The standard library does this since Rust 1.89.)
 fn delay_acks(stream: &TcpStream) -> nix::Result<()> {
     let (off, size) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);

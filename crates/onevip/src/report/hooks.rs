@@ -7,17 +7,14 @@
 use crate::base::supervisor::background;
 use crate::events::bus::Bus;
 use crate::events::record::Record;
-use anyhow::Context;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use anyhow::{Context, bail};
 use onevip_config::Hook;
-use onevip_host::programs::ordinary;
-use std::process::{Child, Command, Stdio};
+use onevip_host::bounded::{self, Limits, Wanted};
+use onevip_host::programs;
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often a running hook is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait before watching again, after too much has happened.
 const REST: Duration = Duration::from_secs(1);
 
@@ -52,39 +49,30 @@ fn run_all(hooks: &[Hook], record: &Record) {
 
 /// Runs a hook to its end, or to the end of its time.
 fn run(hook: &Hook, record: &Record) -> anyhow::Result<()> {
-    let mut child = begin(hook, record)?;
-    let until = Instant::now() + hook.timeout;
-    loop {
-        match child.try_wait().context("cannot wait for it")? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => anyhow::bail!("it ended with {status}"),
-            None if Instant::now() >= until => {
-                // It leads a group of its own, so its children go with it.
-                let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-                child.wait().context("cannot wait for it")?;
-                anyhow::bail!("killed after {:?}", hook.timeout);
-            }
-            None => thread::sleep(LOOK_EVERY),
-        }
-    }
-}
-
-fn begin(hook: &Hook, record: &Record) -> anyhow::Result<Child> {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &hook.command]).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(["-c", &hook.command]);
     command
         .env("ONEVIP_EVENT", &record.event)
         .env("ONEVIP_VIP", &record.vip)
-        .env("ONEVIP_TEXT", &record.text);
-    command.env("ONEVIP_NODE", record.node.as_deref().unwrap_or_default());
-    command.env("ONEVIP_TIME", record.time.to_string());
-    ordinary(&mut command).spawn().context("cannot start /bin/sh")
+        .env("ONEVIP_TEXT", &record.text)
+        .env("ONEVIP_NODE", record.node.as_deref().unwrap_or_default())
+        .env("ONEVIP_TIME", record.time.to_string());
+    let time = hook.timeout;
+    let limits = Limits { time, bytes: 0, ends_when_full: false, spares_rest: true, ends: &|| false };
+    let ran = bounded::run(&mut command, Wanted::Nothing, &limits).context("cannot start /bin/sh")?;
+    programs::remember_undead(ran.undead);
+    match ran.status {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("it ended with {status}"),
+        None => bail!("killed after {:?}", hook.timeout),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::signal::SigSet;
+    use nix::sys::signal::{SigSet, Signal};
+    use std::time::Instant;
 
     fn hook(command: &str, timeout: Duration) -> Hook {
         Hook { on: vec!["node-out".into()], command: command.into(), timeout }

@@ -1,8 +1,9 @@
 //! Sessions as people read them: a table, and a sentence that counts them.
 
-use crate::sessions::list::Session;
+use super::list::Session;
+use crate::base::clock::unix_time;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How many users a summary names.
 const NAMED_MAX: usize = 8;
@@ -25,9 +26,7 @@ pub fn table(sessions: &[Session]) -> String {
 
 fn row(session: &Session) -> [String; 7] {
     let dash = || "-".to_owned();
-    let age = session.since.and_then(|since| {
-        SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|now| now.as_secs().saturating_sub(since))
-    });
+    let age = session.since.map(|since| unix_time().as_secs().saturating_sub(since));
     let terminals = match session.terminals.as_slice() {
         [] => session.program.clone().map_or_else(dash, |program| format!("({program})")),
         some => some.join(","),
