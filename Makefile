@@ -14,7 +14,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test tidy lint deny bench failover health load simulate fuzz vms install clean
+.PHONY: help build demo test tidy lint deny bench failover health load simulate fuzz vms configuration install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -96,6 +96,10 @@ install: build   ## onevip into $(PREFIX)/sbin, its units into $(UNITS)
 	$(SUDO) install -d $(DESTDIR)$(UNITS)
 	for unit in packaging/systemd/*; do \
 		sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' $$unit | $(SUDO) tee $(DESTDIR)$(UNITS)/$$(basename $$unit) > /dev/null || exit 1; done
+
+configuration:   ## docs/configuration.md, from the table of settings
+	$(CARGO) run --locked -q -p onevip-config --example configuration > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 
 clean:           ## what was built
 	$(CARGO) clean

@@ -5,7 +5,7 @@ use super::impact::{DEAD, Finding, Impact, POORLY};
 use super::results::Results;
 use onevip_config::health::Effect;
 use onevip_config::{HealthSettings, UserCheck};
-use onevip_host::bounded::{self, Limits, Wanted};
+use onevip_host::bounded::{self, Bounds, Capture};
 use onevip_host::programs;
 use std::net::SocketAddr;
 use std::process::{Child, Command};
@@ -94,8 +94,8 @@ impl CommandCheck {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("exec 2>&1; {}", self.check.command)]);
         let time = self.check.timeout;
-        let limits = Limits { time, bytes: KEPT, ends_when_full: false, spares_rest: false, ends };
-        let ran = bounded::run(&mut command, Wanted::Output, &limits);
+        let bounds = Bounds { time, bytes: KEPT, ends_when_full: false, spares_rest: false, ends };
+        let ran = bounded::run(&mut command, Capture::Output, &bounds);
         let ran = ran.map_err(|error| format!("cannot be run: {error}"))?;
         self.undead = ran.undead;
         match ran.status {

@@ -24,7 +24,7 @@ const LOOK_OFTEN: Duration = Duration::from_millis(5);
 
 /// What of a command's output is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum Capture {
     /// Nothing; what it prints to its standard error goes where ours goes.
     Nothing,
     /// What it prints to its standard output.
@@ -34,7 +34,7 @@ pub enum Wanted {
 }
 
 /// What a command may take.
-pub struct Limits<'a> {
+pub struct Bounds<'a> {
     /// How long it may run.
     pub time: Duration,
     /// How many bytes of what it prints are kept.
@@ -74,32 +74,36 @@ pub fn ordinary(command: &mut Command) -> &mut Command {
 ///
 /// # Errors
 /// It cannot be started.
-pub fn run(command: &mut Command, wanted: Wanted, limits: &Limits<'_>) -> io::Result<Ran> {
+pub fn run(command: &mut Command, capture: Capture, bounds: &Bounds<'_>) -> io::Result<Ran> {
     let pipe = |wants| if wants { Stdio::piped() } else { Stdio::null() };
     command.stdin(Stdio::null());
-    command.stdout(pipe(wanted == Wanted::Output));
-    command.stderr(if wanted == Wanted::Nothing { Stdio::inherit() } else { pipe(wanted == Wanted::Errors) });
+    command.stdout(pipe(capture == Capture::Output));
+    command.stderr(if capture == Capture::Nothing {
+        Stdio::inherit()
+    } else {
+        pipe(capture == Capture::Errors)
+    });
     let mut child = ordinary(command).spawn()?;
     let (output, errors) = (child.stdout.take(), child.stderr.take());
     Ok(match (output, errors) {
-        (Some(pipe), _) => finish(child, Printed::new(pipe), limits),
-        (_, Some(pipe)) => finish(child, Printed::new(pipe), limits),
-        _ => finish(child, Printed::<std::process::ChildStdout>::nothing(), limits),
+        (Some(pipe), _) => finish(child, Printed::new(pipe), bounds),
+        (_, Some(pipe)) => finish(child, Printed::new(pipe), bounds),
+        _ => finish(child, Printed::<std::process::ChildStdout>::nothing(), bounds),
     })
 }
 
 /// Reads what it prints until it ends or has to.
-fn finish<P: Read + AsFd>(child: Child, mut printed: Printed<P>, limits: &Limits<'_>) -> Ran {
-    let until = Instant::now() + limits.time;
-    let is_full = |printed: &Printed<P>| limits.ends_when_full && printed.all > limits.bytes;
+fn finish<P: Read + AsFd>(child: Child, mut printed: Printed<P>, bounds: &Bounds<'_>) -> Ran {
+    let until = Instant::now() + bounds.time;
+    let is_full = |printed: &Printed<P>| bounds.ends_when_full && printed.all > bounds.bytes;
     let mut ended = has_ended(&child);
-    while !ended && Instant::now() < until && !is_full(&printed) && !(limits.ends)() {
-        printed.wait(until, limits.bytes);
+    while !ended && Instant::now() < until && !is_full(&printed) && !(bounds.ends)() {
+        printed.wait(until, bounds.bytes);
         ended = has_ended(&child);
     }
-    printed.read(limits.bytes);
+    printed.read(bounds.bytes);
     let ended = ended && !is_full(&printed);
-    if !(ended && limits.spares_rest) {
+    if !(ended && bounds.spares_rest) {
         // It is not reaped yet, so the number is still that of its group.
         let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
     }
@@ -189,62 +193,60 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn ran(script: &str, wanted: Wanted, time: Duration, bytes: usize) -> Ran {
-        let limits = Limits { time, bytes, ends_when_full: false, spares_rest: false, ends: &|| false };
-        run(Command::new("/bin/sh").args(["-c", script]), wanted, &limits).unwrap()
+    /// Whether a process lives; a zombie, which waits for init, does not.
+    fn lives(pid: i32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    fn ran(script: &str, capture: Capture, time: Duration, bytes: usize) -> Ran {
+        let bounds = Bounds { time, bytes, ends_when_full: false, spares_rest: false, ends: &|| false };
+        run(Command::new("/bin/sh").args(["-c", script]), capture, &bounds).unwrap()
     }
 
     #[test]
     fn what_is_wanted_is_kept_up_to_its_bound() {
         let said =
             |script, wanted, bytes| String::from_utf8(ran(script, wanted, LONG, bytes).printed).unwrap();
-        assert_eq!(said("echo a; echo b >&2", Wanted::Output, 100), "a\n");
-        assert_eq!(said("echo a; echo b >&2", Wanted::Errors, 100), "b\n");
-        assert_eq!(said("echo a; echo b >&2", Wanted::Nothing, 100), "");
-        assert_eq!(said("echo abcdef", Wanted::Output, 3), "abc");
-        let much = ran("head -c 3000000 /dev/zero", Wanted::Output, LONG, 10);
+        assert_eq!(said("echo a; echo b >&2", Capture::Output, 100), "a\n");
+        assert_eq!(said("echo a; echo b >&2", Capture::Errors, 100), "b\n");
+        assert_eq!(said("echo a; echo b >&2", Capture::Nothing, 100), "");
+        assert_eq!(said("echo abcdef", Capture::Output, 3), "abc");
+        let much = ran("head -c 3000000 /dev/zero", Capture::Output, LONG, 10);
         assert!(much.status.is_some_and(|status| status.success()) && much.printed.len() == 10);
     }
 
     #[test]
     fn one_without_an_end_is_ended_with_all_it_started() {
         let begun = Instant::now();
-        let out = ran("sleep 60 & echo $!; wait", Wanted::Output, Duration::from_millis(300), 100);
+        let out = ran("sleep 60 & echo $!; wait", Capture::Output, Duration::from_millis(300), 100);
         assert!(out.status.is_none() && out.undead.is_none() && begun.elapsed() < LONG / 2);
-        let pid = String::from_utf8(out.printed).unwrap();
-        let lives = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-            // A zombie waits for init.
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-        };
-        while lives() {
+        let pid = String::from_utf8(out.printed).unwrap().trim().parse().unwrap();
+        while lives(pid) {
             assert!(begun.elapsed() < LONG / 2, "{pid} lives");
             std::thread::sleep(LOOK_OFTEN);
         }
-        let told = Limits { time: LONG, bytes: 0, ends_when_full: false, spares_rest: false, ends: &|| true };
-        let ended = run(Command::new("/bin/sleep").arg("60"), Wanted::Nothing, &told).unwrap();
+        let told = Bounds { time: LONG, bytes: 0, ends_when_full: false, spares_rest: false, ends: &|| true };
+        let ended = run(Command::new("/bin/sleep").arg("60"), Capture::Nothing, &told).unwrap();
         assert!(ended.status.is_none() && begun.elapsed() < LONG / 2, "told to end");
         let full =
-            Limits { time: LONG, bytes: 100, ends_when_full: true, spares_rest: false, ends: &|| false };
-        assert!(run(&mut Command::new("yes"), Wanted::Output, &full).unwrap().status.is_none());
-        assert!(run(&mut Command::new("/nonexistent"), Wanted::Output, &full).is_err());
+            Bounds { time: LONG, bytes: 100, ends_when_full: true, spares_rest: false, ends: &|| false };
+        assert!(run(&mut Command::new("yes"), Capture::Output, &full).unwrap().status.is_none());
+        assert!(run(&mut Command::new("/nonexistent"), Capture::Output, &full).is_err());
     }
 
     #[test]
     fn what_a_command_left_behind_lives_on_only_where_it_may() {
         for spares_rest in [false, true] {
-            let limits =
-                Limits { time: LONG, bytes: 100, ends_when_full: false, spares_rest, ends: &|| false };
+            let bounds =
+                Bounds { time: LONG, bytes: 100, ends_when_full: false, spares_rest, ends: &|| false };
             let script = "trap '' HUP; sleep 60 > /dev/null & echo $!";
             let mut command = Command::new("/bin/sh");
-            let out = run(command.args(["-c", script]), Wanted::Output, &limits).unwrap();
+            let out = run(command.args(["-c", script]), Capture::Output, &bounds).unwrap();
             assert!(out.status.is_some_and(|status| status.success()));
             let pid: i32 = String::from_utf8(out.printed).unwrap().trim().parse().unwrap();
-            // Whoever lives can be killed; a zombie that waits for init as well.
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let lives = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
             if spares_rest {
-                assert!(lives, "{stat}");
+                assert!(lives(pid), "{pid} does not live");
                 nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
             } else {
                 let begun = Instant::now();
@@ -261,7 +263,7 @@ mod tests {
     fn nothing_is_blocked_in_a_command() {
         let ended = std::thread::spawn(|| {
             SigSet::from_iter([Signal::SIGTERM]).thread_block().unwrap();
-            ran("kill -TERM $$; echo lives", Wanted::Output, LONG, 100)
+            ran("kill -TERM $$; echo lives", Capture::Output, LONG, 100)
         });
         let out = ended.join().unwrap();
         assert!(out.printed.is_empty() && out.status.is_some_and(|status| status.code().is_none()));

@@ -3,7 +3,7 @@
 //! Nothing is run because a process or a variable names it. Programs are found in fixed places, and only those count
 //! that root alone can change. Whatever runs has an end: its time, and a bound on what it prints.
 
-use super::bounded::{self, Limits, Ran, Wanted};
+use super::bounded::{self, Bounds, Capture, Ran};
 use std::fs;
 use std::io::{self, Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -86,13 +86,13 @@ pub fn of_root_alone(path: &Path) -> io::Result<PathBuf> {
 
 /// What a program prints, if it succeeds in time.
 pub fn output_of(command: &mut Command) -> Option<String> {
-    let ran = run(command, Wanted::Output)?;
+    let ran = run(command, Capture::Output)?;
     ran.status?.success().then(|| text(&ran.printed))
 }
 
 /// What a program complains, whether it succeeds or not, if it ends in time.
 pub fn complaint_of(command: &mut Command) -> Option<String> {
-    let ran = run(command, Wanted::Errors)?;
+    let ran = run(command, Capture::Errors)?;
     ran.status.map(|_| text(&ran.printed))
 }
 
@@ -103,14 +103,14 @@ pub fn remember_undead(child: Option<Child>) {
     undead.extend(child);
 }
 
-fn run(command: &mut Command, wanted: Wanted) -> Option<Ran> {
+fn run(command: &mut Command, capture: Capture) -> Option<Ran> {
     remember_undead(None);
     if UNDEAD.lock().unwrap_or_else(PoisonError::into_inner).len() >= UNDEAD_MAX {
         return None;
     }
     let (time, bytes) = (SPEAKS_WITHIN, PRINTED_MAX);
-    let limits = Limits { time, bytes, ends_when_full: true, spares_rest: false, ends: &|| false };
-    let mut ran = bounded::run(command, wanted, &limits).ok()?;
+    let bounds = Bounds { time, bytes, ends_when_full: true, spares_rest: false, ends: &|| false };
+    let mut ran = bounded::run(command, capture, &bounds).ok()?;
     remember_undead(ran.undead.take());
     Some(ran)
 }

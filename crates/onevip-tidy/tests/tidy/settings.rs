@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Tables by their names (`""` is the top of the file), and the keys of each.
 pub type Settings = BTreeMap<String, BTreeSet<String>>;
 
-/// The example, which shows every setting, most of them commented out.
+/// The example, which shows every setting of the table in `onevip-config`, most of them commented out: a test there sees
+/// to it.
 const EXAMPLE: &str = "packaging/onevip.toml";
 
 /// All settings. This is the one place that says where they are known from.

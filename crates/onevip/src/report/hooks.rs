@@ -9,7 +9,7 @@ use crate::events::bus::Bus;
 use crate::events::record::Record;
 use anyhow::{Context, bail};
 use onevip_config::Hook;
-use onevip_host::bounded::{self, Limits, Wanted};
+use onevip_host::bounded::{self, Bounds, Capture};
 use onevip_host::programs;
 use std::process::Command;
 use std::thread;
@@ -58,8 +58,8 @@ fn run(hook: &Hook, record: &Record) -> anyhow::Result<()> {
         .env("ONEVIP_NODE", record.node.as_deref().unwrap_or_default())
         .env("ONEVIP_TIME", record.time.to_string());
     let time = hook.timeout;
-    let limits = Limits { time, bytes: 0, ends_when_full: false, spares_rest: true, ends: &|| false };
-    let ran = bounded::run(&mut command, Wanted::Nothing, &limits).context("cannot start /bin/sh")?;
+    let bounds = Bounds { time, bytes: 0, ends_when_full: false, spares_rest: true, ends: &|| false };
+    let ran = bounded::run(&mut command, Capture::Nothing, &bounds).context("cannot start /bin/sh")?;
     programs::remember_undead(ran.undead);
     match ran.status {
         Some(status) if status.success() => Ok(()),
