@@ -3,7 +3,8 @@
 //! Prints a table: size and time to seal and to open beats of clusters of several sizes, then what it costs to turn
 //! away each kind of datagram that is none.
 
-use onevip_core::beat::codec::{DATAGRAM_MAX, rulings_room};
+use onevip_core::beat::codec::rulings_room;
+use onevip_core::beat::envelope::DATAGRAM_MAX;
 use onevip_core::beat::{
     Beat, Facts, Health, Incarnation, Key, Keyring, NodeState, PeerReport, Receiver, Rulings, Sealer, Seq,
     Standing, Testimony,

@@ -1,7 +1,7 @@
 //! How a beat is written: one layout, and exactly one way to write each beat in it.
 //!
 //! All numbers are little-endian, so that the bucket bitmaps are plain too: bucket `b` is bit `b % 8` of byte `b / 8`.
-//! What names the beat ([`Origin`]) travels in the clear, in the header that [`super::seal`] writes; this is the body,
+//! What names the beat ([`Origin`]) travels in the clear, in the header ([`super::envelope`]); this is the body,
 //! which travels encrypted:
 //!
 //! | offset | bytes | meaning |
@@ -37,18 +37,12 @@
 //! | 4 | 4 | incarnation |
 //! | 8 | 4 | number of the newest beat heard, at least 1 |
 //!
-//! A field that is added, or means something else, needs a new [`super::seal::VERSION`].
+//! A field that is added, or means something else, needs a new [`super::envelope::VERSION`].
 
-use super::seal::OVERHEAD;
+use super::envelope::{DATAGRAM_MAX, OVERHEAD};
 use super::{Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing, Testimony};
 use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 use crate::table::Weight;
-
-/// The longest sealed beat in bytes, header and tag included.
-///
-/// With IPv6 and UDP headers that is 1448 bytes: a beat passes every link that carries at least 1450, as overlays on
-/// Ethernet (VXLAN) do, in one piece.
-pub const DATAGRAM_MAX: usize = 1400;
 
 /// The body of a beat without reports and rulings, in bytes.
 pub const BODY_MIN: usize = 40 + 3 * BITMAP + 3 * NODES;

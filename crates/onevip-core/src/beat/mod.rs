@@ -1,9 +1,10 @@
-//! What a beat says, apart from how it is written ([`codec`]), protected ([`key`], [`seal`]) and let in ([`replay`],
+//! What a beat says, apart from how it is written ([`codec`], [`envelope`]), protected ([`key`], [`seal`]) and let in ([`replay`],
 //! [`receive`]).
 //!
 //! Made by `membership`, carried by the daemon, read by the `membership` of every other node.
 
 pub mod codec;
+pub mod envelope;
 pub mod key;
 pub mod key_file;
 pub mod receive;
