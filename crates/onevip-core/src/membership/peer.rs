@@ -1,6 +1,7 @@
 //! What we know of one other node, and when we believe that it hears us.
 
 use super::dirty::Dirty;
+use super::peer_kernel::PeerKernel;
 use super::quality::Quality;
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
@@ -44,7 +45,7 @@ pub(super) struct Peer {
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
     pub known_guests: BucketSet,
     /// What we know of its kernel while its daemon is silent.
-    pub kernel: super::kernels::PeerKernel,
+    pub kernel: PeerKernel,
 }
 
 impl Peer {
@@ -66,7 +67,7 @@ impl Peer {
             duplicate_told: Time::ZERO,
             acked: Seq(0),
             known_guests: BucketSet::FULL,
-            kernel: super::kernels::PeerKernel::unknown(now),
+            kernel: PeerKernel::unknown(now),
         }
     }
 
