@@ -110,7 +110,7 @@ fn beat(nodes: usize, rulings: usize) -> Beat {
         facts: Facts::default(),
         claims: BucketSet::FULL,
         intents: BucketSet::EMPTY,
-        guests: BucketSet::FULL,
+        sessions: BucketSet::FULL,
         testimony: Testimony::default(),
         peers: all.take(nodes - 1).map(report).collect(),
         rulings: Rulings {

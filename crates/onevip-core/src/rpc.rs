@@ -38,7 +38,7 @@ use crate::seal::{Envelopes, Format, Header, TAG};
 /// The version of the layout.
 pub const VERSION: u8 = 1;
 
-/// The names are part of the protocol; they date from when a message was called a letter.
+/// The names are part of the protocol; they date from when a message was called a `letter`.
 const FORMAT: Format = Format {
     magic: *b"1ltr",
     version: VERSION,

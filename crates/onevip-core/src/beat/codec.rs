@@ -20,7 +20,7 @@
 //! | 38 | 2 | number of rulings |
 //! | 40 | 128 | claims |
 //! | 168 | 128 | intents |
-//! | 296 | 128 | guests |
+//! | 296 | 128 | buckets with sessions |
 //! | 424 | 8 | testimony: nodes about which the sender has a say, node `n` is bit `n − 1` of a number of 64 bits |
 //! | 432 | 8 | of those, the ones that do not serve |
 //! | 440 | 8 | nodes against which the sender counts a majority |
@@ -138,7 +138,7 @@ pub fn encode_into(beat: &Beat, out: &mut Vec<u8>) {
     out.extend(beat.rulings.from.to_le_bytes());
     out.extend(beat.rulings.to.to_le_bytes());
     out.extend((beat.rulings.first.len() as u16).to_le_bytes());
-    for set in [&beat.claims, &beat.intents, &beat.guests] {
+    for set in [&beat.claims, &beat.intents, &beat.sessions] {
         out.extend(set.words().iter().flat_map(|word| word.to_le_bytes()));
     }
     let Testimony { able, suspects, convicted } = beat.testimony;
@@ -182,7 +182,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
         load_percent: rest.u16()?,
     };
     let (from, to, rulings) = (rest.u16()?, rest.u16()?, usize::from(rest.u16()?));
-    let (claims, intents, guests) = (rest.buckets()?, rest.buckets()?, rest.buckets()?);
+    let (claims, intents, sessions) = (rest.buckets()?, rest.buckets()?, rest.buckets()?);
     let testimony = rest.testimony(origin.from)?;
     if peers > PEERS_MAX || rulings > rulings_room(peers) || rest.0.len() != peers * REPORT + rulings * RULING
     {
@@ -203,7 +203,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
         facts,
         claims,
         intents,
-        guests,
+        sessions,
         testimony,
         peers,
         rulings,

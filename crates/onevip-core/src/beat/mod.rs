@@ -175,7 +175,7 @@ pub struct Beat {
     /// Buckets it will claim when everybody lets it.
     pub intents: BucketSet,
     /// Buckets in which its kernel may hold sessions.
-    pub guests: BucketSet,
+    pub sessions: BucketSet,
     /// Who does not serve, in its opinion.
     pub testimony: Testimony,
     /// What it knows of the others, ascending by node.

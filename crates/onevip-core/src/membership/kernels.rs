@@ -110,7 +110,7 @@ impl Engine {
         self.dirty.mark(Dirty::ELSEWHERE);
         if peer.kernel.gone || peer.kernel.unanswered > 1 {
             // It was out of reach for a while, and may have claimed anything meanwhile.
-            peer.known_guests = BucketSet::FULL;
+            peer.known_sessions = BucketSet::FULL;
         }
         (peer.kernel.unanswered, peer.kernel.next_probe) = (0, now + timing.probe_again);
         peer.kernel.gone = false;
@@ -152,7 +152,7 @@ impl Engine {
                 continue;
             }
             if peer.newest.is_some() && now < peer.arrived + timing.watch {
-                watched = watched.or(&peer.known_guests);
+                watched = watched.or(&peer.known_sessions);
             }
             if now < peer.kernel.next_probe {
                 continue;
@@ -229,7 +229,7 @@ impl Engine {
             return BucketSet::FULL;
         }
         for (_, peer) in self.peers.iter().filter(|(_, peer)| !peer.kernel.gone) {
-            elsewhere = elsewhere.or(&peer.known_guests);
+            elsewhere = elsewhere.or(&peer.known_sessions);
             let speaks = now < peer.arrived + self.config.timing.death;
             if !peer.heard && speaks {
                 return BucketSet::FULL;

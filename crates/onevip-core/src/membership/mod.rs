@@ -99,10 +99,10 @@ pub struct Engine {
 impl Engine {
     /// A daemon that starts at `now`. Its first outputs clear the kernel's claims and lease, whatever they were.
     ///
-    /// `incarnation` must be larger than any this node ever had. `guests` are the buckets in which the kernel holds
+    /// `incarnation` must be larger than any this node ever had. `sessions` are the buckets in which the kernel holds
     /// sessions already (after a restart of the daemon).
-    pub fn new(config: EngineConfig, incarnation: Incarnation, guests: BucketSet, now: Time) -> Self {
-        let mut engine = Self::blank(config, incarnation, LocalSessions::found(guests, now), now);
+    pub fn new(config: EngineConfig, incarnation: Incarnation, sessions: BucketSet, now: Time) -> Self {
+        let mut engine = Self::blank(config, incarnation, LocalSessions::found(sessions, now), now);
         engine.begin(now);
         engine
     }
