@@ -16,7 +16,7 @@ use crate::table::Weight;
 
 pub use key::{Key, KeyId, Keyring};
 pub use key_file::{KeyFile, KeyFileError};
-pub use receive::{Counters, Receiver};
+pub use receive::{ReceiveCounters, Receiver};
 pub use seal::{Rejected, Sealer};
 
 /// Which life of a node's daemon: larger at each start, also across reboots (e.g. seconds since 1970, but at least
