@@ -9,7 +9,7 @@ use common::{
     BEAT_PORT, CLUSTER_MAC, V, VIP, VIP6, bucket_of, config, flags, frame, isolated, run, wait_until,
 };
 use onevip_bpf::{Accelerate, AttachPreference, Kernel, OpenOutcome, TcMode, boot_time_ns};
-use onevip_core::{Flags, Reason};
+use onevip_core::{Flags, Reason, checksum};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -271,7 +271,7 @@ fn the_guard_puts_the_cluster_mac_into_neighbour_messages_with_a_right_checksum(
             let wire = Wire::open();
             let whole = |found: &([u8; 6], Ipv6Addr, Ipv6Addr, Vec<u8>)| {
                 let (_, source, dest, message) = found;
-                assert_eq!(frame::transport_checksum(IpAddr::from(*source), (*dest).into(), 58, message), 0);
+                assert_eq!(checksum::transport(IpAddr::from(*source), (*dest).into(), 58, message), 0);
             };
             let await_message = |what: &str, kind, target: Ipv6Addr, source: Option<Ipv6Addr>| {
                 let mut found = None;

@@ -3,7 +3,8 @@
 //! Prints a table: size and time to seal and to open beats of clusters of several sizes, then what it costs to turn
 //! away each kind of datagram that is none.
 
-use onevip_core::beat::codec::{DATAGRAM_MAX, rulings_room};
+use onevip_core::beat::codec::rulings_room;
+use onevip_core::beat::envelope::DATAGRAM_MAX;
 use onevip_core::beat::{
     Beat, Facts, Health, Incarnation, Key, Keyring, NodeState, PeerReport, Receiver, Rulings, Sealer, Seq,
     Standing, Testimony,
@@ -109,7 +110,7 @@ fn beat(nodes: usize, rulings: usize) -> Beat {
         facts: Facts::default(),
         claims: BucketSet::FULL,
         intents: BucketSet::EMPTY,
-        guests: BucketSet::FULL,
+        sessions: BucketSet::FULL,
         testimony: Testimony::default(),
         peers: all.take(nodes - 1).map(report).collect(),
         rulings: Rulings {

@@ -27,7 +27,8 @@
 //! ([`crate::beat::replay`]), and a page counts only as the response to a call that is open: so a recorded message
 //! tells nobody anything, and at worst makes a daemon that was just restarted answer once more.
 
-use crate::beat::codec::{DATAGRAM_MAX, Origin};
+use crate::beat::codec::Origin;
+use crate::beat::envelope::DATAGRAM_MAX;
 use crate::beat::replay::ReplayGuard;
 use crate::beat::{Incarnation, Keyring, Seq};
 use crate::ids::NodeId;
@@ -37,7 +38,7 @@ use crate::seal::{Envelopes, Format, Header, TAG};
 /// The version of the layout.
 pub const VERSION: u8 = 1;
 
-/// The names are part of the protocol; they date from when a message was called a letter.
+/// The names are part of the protocol; they date from when a message was called a `letter`.
 const FORMAT: Format = Format {
     magic: *b"1ltr",
     version: VERSION,

@@ -114,7 +114,7 @@ pub trait NodeView {
     fn limited(&self, vip: usize, service: usize, source: IpAddr) -> bool;
 }
 
-/// How long after a passed SYN its bucket counts as having guests, in seconds. It bridges the time until a scan has
+/// How long after a passed SYN its bucket counts as having sessions, in seconds. It bridges the time until a scan has
 /// seen the new socket: longer than any handshake (`tcp_synack_retries` = 5 gives up after 63 s).
 pub const SYN_MEMORY_SECS: u64 = 120;
 
@@ -198,7 +198,7 @@ reasons! {
     TcpHeld = 12, Pass, "tcp-held";
     /// Segment of a bucket in which nothing lives here: dropped without a socket lookup.
     TcpForeign = 13, Drop, "tcp-foreign";
-    /// Segment of a bucket with guests, but of no connection that lives here.
+    /// Segment of a bucket with local sessions, but of no connection that lives here.
     TcpNotHere = 14, Drop, "tcp-not-here";
     /// The ACK that completes a handshake begun here, or the RST that ends it.
     TcpHalfOpen = 15, Pass, "tcp-half-open";
@@ -226,7 +226,7 @@ reasons! {
     UdpOwn = 26, Pass, "udp-own";
     /// UDP that another node answers.
     UdpForeign = 27, Drop, "udp-foreign";
-    /// Later fragment of a claimed bucket, or of one with guests.
+    /// Later fragment of a claimed bucket, or of one with local sessions.
     FragmentOwn = 28, Pass, "fragment-own";
     /// Later fragment that another node reassembles.
     FragmentForeign = 29, Drop, "fragment-foreign";
@@ -377,7 +377,7 @@ struct Segment {
 }
 
 /// A segment that opens nothing. MINE sends it to the socket lookup even when the lease has run out: the daemon of a
-/// hung node cannot mark its guests any more, and its sessions must live on.
+/// hung node cannot mark its buckets any more, and its sessions must live on.
 fn judge_segment(facts: &impl NodeView, at: Place, flow: &Flow, segment: Segment) -> Reason {
     let flags = facts.flags(at.vip, at.bucket);
     let looked_up = [Flags::MINE, Flags::GUESTS, Flags::WATCHED].iter().any(|flag| flags.has(*flag));

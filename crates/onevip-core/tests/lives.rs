@@ -112,8 +112,8 @@ fn votes_that_leave_nobody_to_serve_are_found() {
 }
 
 #[test]
-fn forgotten_guests_are_found() {
-    is_found(Mutation::ForgetsGuests, &["I6"]);
+fn forgotten_sessions_are_found() {
+    is_found(Mutation::ForgetsSessions, &["I6"]);
 }
 
 #[test]

@@ -222,7 +222,7 @@ impl State {
             let is_due = host.engine.as_ref().is_some_and(|engine| engine.poll_timeout() <= self.now);
             if is_due && !host.frozen {
                 let held = host.held;
-                self.act(index, |engine, now| engine.guests_scanned(now, held, now));
+                self.act(index, |engine, now| engine.sessions_scanned(now, held, now));
             }
         }
         self.serve();

@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use onevip_core::checksum::transport;
 
 use crate::lab::Lab;
 use crate::net::INTERFACE;
@@ -66,7 +67,7 @@ impl NdMessage {
             destination,
             target: address(&message[8..24])?,
             link_address: link_address(&message[24..], if is_answer { 2 } else { 1 }),
-            is_whole: checksum(source, destination, message) == 0,
+            is_whole: transport(source.into(), destination.into(), 58, message) == 0,
         })
     }
 
@@ -118,7 +119,7 @@ fn solicitation(
         message.extend([1, 1]);
         message.extend(mac);
     }
-    let sum = checksum(source, dest, &message);
+    let sum = transport(source.into(), dest.into(), 58, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 
     let to_mac = if ask == SolicitationKind::Probe { cluster_mac } else { [0x33, 0x33, 0xff, a, b, c] };
@@ -141,18 +142,6 @@ fn link_address(mut options: &[u8], wanted: u8) -> Option<String> {
         options = &options[option.len()..];
     }
     None
-}
-
-/// The checksum of an ICMPv6 message with its pseudo-header; 0 when the right one is in place already.
-fn checksum(source: Ipv6Addr, dest: Ipv6Addr, message: &[u8]) -> u16 {
-    let word = |two: &[u8]| u32::from(two[0]) << 8 | u32::from(two.get(1).copied().unwrap_or(0));
-    let addresses = [source.octets(), dest.octets()].concat();
-    let mut sum = addresses.chunks(2).chain(message.chunks(2)).map(word).sum::<u32>();
-    sum += message.len() as u32 + 58;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Frames, built byte by byte.
 
 use super::{CLUSTER_MAC, vip_for};
+use onevip_core::checksum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x99];
@@ -42,7 +43,7 @@ pub fn ipv4_fragment(
     packet.extend([64, protocol, 0, 0]);
     packet.extend(source.octets());
     packet.extend(dest.octets());
-    let sum = checksum(&packet);
+    let sum = checksum::internet(&packet);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend(payload);
     packet
@@ -103,19 +104,9 @@ pub fn tcp_header(source_port: u16, dest_port: u16, flags: u8, seq: u32, ack: u3
 /// A TCP header to the VIP that a stack accepts.
 pub fn tcp_with_checksum(source: IpAddr, from: u16, to: u16, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
     let mut header = tcp_header(from, to, flags, seq, ack);
-    let sum = transport_checksum(source, vip_for(source), 6, &header);
+    let sum = checksum::transport(source, vip_for(source), 6, &header);
     header[16..18].copy_from_slice(&sum.to_be_bytes());
     header
-}
-
-/// The checksum of what an IP packet carries, over its pseudo-header. 0 when the right one is in place already.
-pub fn transport_checksum(source: IpAddr, dest: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
-    let octets = |address: IpAddr| match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    let length = (payload.len() as u16).to_be_bytes();
-    checksum(&[octets(source), octets(dest), vec![0, protocol], length.to_vec(), payload.to_vec()].concat())
 }
 
 /// A TCP segment to the VIP.
@@ -175,7 +166,7 @@ pub fn neighbour_message(
     let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
     message.extend(target.octets());
     message.extend(options);
-    let sum = transport_checksum(source.into(), dest.into(), 58, &message);
+    let sum = checksum::transport(source.into(), dest.into(), 58, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     message
 }
@@ -184,13 +175,4 @@ pub fn neighbour_message(
 pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]))
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|two| u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)]));
-    let mut sum: u32 = words.map(u32::from).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }

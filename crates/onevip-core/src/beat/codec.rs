@@ -1,7 +1,7 @@
 //! How a beat is written: one layout, and exactly one way to write each beat in it.
 //!
 //! All numbers are little-endian, so that the bucket bitmaps are plain too: bucket `b` is bit `b % 8` of byte `b / 8`.
-//! What names the beat ([`Origin`]) travels in the clear, in the header that [`super::seal`] writes; this is the body,
+//! What names the beat ([`Origin`]) travels in the clear, in the header ([`super::envelope`]); this is the body,
 //! which travels encrypted:
 //!
 //! | offset | bytes | meaning |
@@ -20,7 +20,7 @@
 //! | 38 | 2 | number of rulings |
 //! | 40 | 128 | claims |
 //! | 168 | 128 | intents |
-//! | 296 | 128 | guests |
+//! | 296 | 128 | buckets with sessions |
 //! | 424 | 8 | testimony: nodes about which the sender has a say, node `n` is bit `n − 1` of a number of 64 bits |
 //! | 432 | 8 | of those, the ones that do not serve |
 //! | 440 | 8 | nodes against which the sender counts a majority |
@@ -37,18 +37,12 @@
 //! | 4 | 4 | incarnation |
 //! | 8 | 4 | number of the newest beat heard, at least 1 |
 //!
-//! A field that is added, or means something else, needs a new [`super::seal::VERSION`].
+//! A field that is added, or means something else, needs a new [`super::envelope::VERSION`].
 
-use super::seal::OVERHEAD;
+use super::envelope::{DATAGRAM_MAX, OVERHEAD};
 use super::{Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing, Testimony};
 use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 use crate::table::Weight;
-
-/// The longest sealed beat in bytes, header and tag included.
-///
-/// With IPv6 and UDP headers that is 1448 bytes: a beat passes every link that carries at least 1450, as overlays on
-/// Ethernet (VXLAN) do, in one piece.
-pub const DATAGRAM_MAX: usize = 1400;
 
 /// The body of a beat without reports and rulings, in bytes.
 pub const BODY_MIN: usize = 40 + 3 * BITMAP + 3 * NODES;
@@ -144,7 +138,7 @@ pub fn encode_into(beat: &Beat, out: &mut Vec<u8>) {
     out.extend(beat.rulings.from.to_le_bytes());
     out.extend(beat.rulings.to.to_le_bytes());
     out.extend((beat.rulings.first.len() as u16).to_le_bytes());
-    for set in [&beat.claims, &beat.intents, &beat.guests] {
+    for set in [&beat.claims, &beat.intents, &beat.sessions] {
         out.extend(set.words().iter().flat_map(|word| word.to_le_bytes()));
     }
     let Testimony { able, suspects, convicted } = beat.testimony;
@@ -188,7 +182,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
         load_percent: rest.u16()?,
     };
     let (from, to, rulings) = (rest.u16()?, rest.u16()?, usize::from(rest.u16()?));
-    let (claims, intents, guests) = (rest.buckets()?, rest.buckets()?, rest.buckets()?);
+    let (claims, intents, sessions) = (rest.buckets()?, rest.buckets()?, rest.buckets()?);
     let testimony = rest.testimony(origin.from)?;
     if peers > PEERS_MAX || rulings > rulings_room(peers) || rest.0.len() != peers * REPORT + rulings * RULING
     {
@@ -209,7 +203,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
         facts,
         claims,
         intents,
-        guests,
+        sessions,
         testimony,
         peers,
         rulings,

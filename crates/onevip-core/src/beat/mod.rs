@@ -1,9 +1,10 @@
-//! What a beat says, apart from how it is written ([`codec`]), protected ([`key`], [`seal`]) and let in ([`replay`],
+//! What a beat says, apart from how it is written ([`codec`], [`envelope`]), protected ([`key`], [`seal`]) and let in ([`replay`],
 //! [`receive`]).
 //!
 //! Made by `membership`, carried by the daemon, read by the `membership` of every other node.
 
 pub mod codec;
+pub mod envelope;
 pub mod key;
 pub mod key_file;
 pub mod receive;
@@ -15,7 +16,7 @@ use crate::table::Weight;
 
 pub use key::{Key, KeyId, Keyring};
 pub use key_file::{KeyFile, KeyFileError};
-pub use receive::{Counters, Receiver};
+pub use receive::{ReceiveCounters, Receiver};
 pub use seal::{Rejected, Sealer};
 
 /// Which life of a node's daemon: larger at each start, also across reboots (e.g. seconds since 1970, but at least
@@ -174,7 +175,7 @@ pub struct Beat {
     /// Buckets it will claim when everybody lets it.
     pub intents: BucketSet,
     /// Buckets in which its kernel may hold sessions.
-    pub guests: BucketSet,
+    pub sessions: BucketSet,
     /// Who does not serve, in its opinion.
     pub testimony: Testimony,
     /// What it knows of the others, ascending by node.

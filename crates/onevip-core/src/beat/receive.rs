@@ -16,17 +16,17 @@ pub struct Receiver {
     /// By node, its last datagram that was opened, and what was in it. What is the same byte for byte is as
     /// genuine: the copy that comes by the other family costs no cryptography.
     opened: Vec<Option<(Vec<u8>, Beat)>>,
-    counters: Counters,
+    counters: ReceiveCounters,
 }
 
 /// What became of the datagrams that arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
+pub struct ReceiveCounters {
     accepted: [u64; 2],
     rejected: [u64; Rejected::ALL.len()],
 }
 
-impl Counters {
+impl ReceiveCounters {
     /// How many were accepted by each VIP family, every copy counted; see [`Family::index`].
     pub const fn accepted(&self) -> [u64; 2] {
         self.accepted
@@ -50,7 +50,7 @@ impl Receiver {
             sealer,
             guard: ReplayGuard::new(),
             opened: vec![None; NODES_MAX],
-            counters: Counters::default(),
+            counters: ReceiveCounters::default(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Receiver {
     }
 
     /// What became of everything that arrived so far.
-    pub const fn counters(&self) -> &Counters {
+    pub const fn counters(&self) -> &ReceiveCounters {
         &self.counters
     }
 

@@ -1,23 +1,6 @@
 //! How a beat is protected: encrypted and authenticated as a whole, under a key that only this cluster's VIP has.
 //!
-//! A sealed beat, as the UDP payload; all numbers are little-endian:
-//!
-//! | offset | bytes | meaning |
-//! | ---: | ---: | --- |
-//! | 0 | 4 | `1vip` |
-//! | 4 | 8 | cluster tag: hash of the names of cluster and VIP |
-//! | 12 | 1 | [`VERSION`] of the layout |
-//! | 13 | 1 | node, 1 to 64 |
-//! | 14 | 4 | key id |
-//! | 18 | 4 | host |
-//! | 22 | 4 | incarnation |
-//! | 26 | 4 | number of the beat |
-//! | 30 | 8 | salt |
-//! | 38 | | the body ([`codec`]), encrypted |
-//! | end − 16 | 16 | tag |
-//!
-//! The first 13 bytes stay the same in all versions, so that a node can tell "one of us that I cannot read" from a
-//! stranger. Cipher, nonce and salt are those of every envelope: `seal.rs` of this crate.
+//! Its layout is in [`super::envelope`], that of the body in [`codec`].
 //!
 //! The same sealed beat goes out once per VIP family; the family is not part of it.
 //!
@@ -26,30 +9,11 @@
 
 use super::Beat;
 use super::Seq;
-use super::codec::{self, DATAGRAM_MAX, DecodeError, Origin};
+use super::codec::{self, DecodeError, Origin};
+use super::envelope::{DATAGRAM_MAX, FORMAT, HEADER, OVERHEAD, VERSION};
 use super::key::{KeyId, Keyring};
 use crate::ids::NodeId;
-use crate::seal::{Envelopes, Format, Header};
-
-/// The version of the layout of header and body.
-pub const VERSION: u8 = 3;
-
-/// Bytes before the body.
-pub const HEADER: usize = FORMAT.header_len();
-
-/// Bytes after the body.
-pub const TAG: usize = crate::seal::TAG;
-
-/// What sealing adds to a body, in bytes.
-pub const OVERHEAD: usize = HEADER + TAG;
-
-const FORMAT: Format = Format {
-    magic: *b"1vip",
-    version: VERSION,
-    addressed: false,
-    seal_label: b"onevip beat seal",
-    salt_label: b"onevip beat salt",
-};
+use crate::seal::{Envelopes, Header};
 
 /// Why a datagram did not count as a beat. In the order of the checks: the earlier, the cheaper.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What people are told as it happens (`onevip watch`, the log).
 
-use super::Family;
+use super::family::Family;
 use crate::beat::{Incarnation, NodeState};
 use crate::ids::{NodeId, NodeSet};
 use std::time::Duration;

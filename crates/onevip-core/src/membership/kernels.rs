@@ -9,50 +9,10 @@
 //! have left count as unanswered ones, and only while something arrives here and our own beats go out.
 
 use super::dirty::Dirty;
+use super::timing::{ASKS, PROBES};
 use super::{Engine, Event, Output};
 use crate::ids::{BucketSet, NodeId, NodeSet};
 use crate::time::Time;
-
-use super::timing::{ASKS, PROBES};
-
-/// What we know of a node's kernel.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct PeerKernel {
-    /// It left this many questions in a row unanswered since its daemon fell silent.
-    unanswered: u32,
-    /// When it is to be asked next, if its daemon is silent.
-    next_probe: Time,
-    /// It is not there.
-    pub gone: bool,
-    /// Whether it answers while it lives; `None`: that is not known yet.
-    pub askable: Option<bool>,
-    /// It left this many questions in a row unanswered while its daemon spoke.
-    ignored: u32,
-    /// When it is to be asked next while its daemon speaks.
-    next_ask: Time,
-}
-
-impl PeerKernel {
-    /// Nothing is known yet.
-    pub fn unknown(now: Time) -> Self {
-        Self { unanswered: 0, next_probe: now, gone: false, askable: None, ignored: 0, next_ask: now }
-    }
-
-    /// Its daemon speaks, so it lives.
-    pub fn alive(&mut self, now: Time) {
-        (self.unanswered, self.next_probe, self.gone) = (0, now, false);
-    }
-
-    /// Its daemon has begun to speak: whether it answers is to be found out now.
-    pub fn ask_soon(&mut self, now: Time) {
-        (self.ignored, self.next_ask) = (0, now);
-    }
-
-    /// Its silence means that it is not there.
-    fn is_found_gone(&self) -> bool {
-        self.unanswered >= PROBES && self.askable == Some(true)
-    }
-}
 
 /// What the kernel part was told of orphans.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -150,7 +110,7 @@ impl Engine {
         self.dirty.mark(Dirty::ELSEWHERE);
         if peer.kernel.gone || peer.kernel.unanswered > 1 {
             // It was out of reach for a while, and may have claimed anything meanwhile.
-            peer.known_guests = BucketSet::FULL;
+            peer.known_sessions = BucketSet::FULL;
         }
         (peer.kernel.unanswered, peer.kernel.next_probe) = (0, now + timing.probe_again);
         peer.kernel.gone = false;
@@ -192,7 +152,7 @@ impl Engine {
                 continue;
             }
             if peer.newest.is_some() && now < peer.arrived + timing.watch {
-                watched = watched.or(&peer.known_guests);
+                watched = watched.or(&peer.known_sessions);
             }
             if now < peer.kernel.next_probe {
                 continue;
@@ -269,7 +229,7 @@ impl Engine {
             return BucketSet::FULL;
         }
         for (_, peer) in self.peers.iter().filter(|(_, peer)| !peer.kernel.gone) {
-            elsewhere = elsewhere.or(&peer.known_guests);
+            elsewhere = elsewhere.or(&peer.known_sessions);
             let speaks = now < peer.arrived + self.config.timing.death;
             if !peer.heard && speaks {
                 return BucketSet::FULL;

@@ -17,6 +17,7 @@ mod contact;
 mod dirty;
 mod event;
 mod families;
+mod family;
 mod incarnation;
 mod kernels;
 mod lease;
@@ -25,7 +26,9 @@ mod links;
 mod mutation;
 mod output;
 mod own;
+mod own_link;
 mod peer;
+mod peer_kernel;
 mod peers;
 mod quality;
 mod rulings;
@@ -43,9 +46,10 @@ use std::collections::VecDeque;
 
 pub use config::{EngineConfig, Failback};
 pub use event::{Event, WhyLost};
+pub use family::Family;
 #[cfg(feature = "sim")]
 pub use mutation::Mutation;
-pub use output::{Family, Output};
+pub use output::Output;
 pub use quality::WINDOW as LOSS_WINDOW;
 pub use status::{EngineStatus, PeerStatus, WhyOut};
 pub use timing::Timing;
@@ -59,9 +63,9 @@ use kernels::OrphanFlags;
 use lease::Lease;
 use links::Shares;
 use own::OwnNode;
+use own_link::OwnLink;
 use peer::Peer;
 use peers::Peers;
-use quality::OwnLink;
 use rulings::Ruling;
 use send::Sending;
 use sessions::LocalSessions;
@@ -95,10 +99,10 @@ pub struct Engine {
 impl Engine {
     /// A daemon that starts at `now`. Its first outputs clear the kernel's claims and lease, whatever they were.
     ///
-    /// `incarnation` must be larger than any this node ever had. `guests` are the buckets in which the kernel holds
+    /// `incarnation` must be larger than any this node ever had. `sessions` are the buckets in which the kernel holds
     /// sessions already (after a restart of the daemon).
-    pub fn new(config: EngineConfig, incarnation: Incarnation, guests: BucketSet, now: Time) -> Self {
-        let mut engine = Self::blank(config, incarnation, LocalSessions::found(guests, now), now);
+    pub fn new(config: EngineConfig, incarnation: Incarnation, sessions: BucketSet, now: Time) -> Self {
+        let mut engine = Self::blank(config, incarnation, LocalSessions::found(sessions, now), now);
         engine.begin(now);
         engine
     }

@@ -25,7 +25,7 @@ pub enum Mutation {
     /// Two that do not hear each other are not told of each other's claims.
     NoRulings,
     /// Releases a bucket, but does not say that sessions may be left in it.
-    ForgetsGuests,
+    ForgetsSessions,
     /// Goes on as if nobody had voted it out.
     DefiesVotes,
     /// Being voted out it takes no share at all, though nobody may be left who does.
@@ -50,7 +50,7 @@ impl Mutation {
         Self::LapseKeepsClaims,
         Self::TrustsAfterStall,
         Self::NoRulings,
-        Self::ForgetsGuests,
+        Self::ForgetsSessions,
         Self::DefiesVotes,
         Self::VotesEmptyTheCluster,
         Self::TrustsSilence,

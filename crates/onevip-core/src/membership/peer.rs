@@ -1,6 +1,7 @@
 //! What we know of one other node, and when we believe that it hears us.
 
 use super::dirty::Dirty;
+use super::peer_kernel::PeerKernel;
 use super::quality::Quality;
 use super::{Engine, Event, Family, Output, WhyLost};
 use crate::beat::{Beat, NodeState, Seq};
@@ -42,9 +43,9 @@ pub(super) struct Peer {
     /// The newest beat of ours that it acknowledged.
     pub acked: Seq,
     /// Buckets in which its kernel may hold sessions, as of its newest beat.
-    pub known_guests: BucketSet,
+    pub known_sessions: BucketSet,
     /// What we know of its kernel while its daemon is silent.
-    pub kernel: super::kernels::PeerKernel,
+    pub kernel: PeerKernel,
 }
 
 impl Peer {
@@ -65,8 +66,8 @@ impl Peer {
             stale_since: None,
             duplicate_told: Time::ZERO,
             acked: Seq(0),
-            known_guests: BucketSet::FULL,
-            kernel: super::kernels::PeerKernel::unknown(now),
+            known_sessions: BucketSet::FULL,
+            kernel: PeerKernel::unknown(now),
         }
     }
 
@@ -167,10 +168,10 @@ impl Engine {
         peer.finds_us_lossy = beat.report(self.config.me).is_some_and(|report| report.lossy);
         peer.arrived = now;
         peer.acked = acked.unwrap_or(Seq(0));
-        let known_guests = beat.guests.or(&beat.claims);
-        let differs = known_guests != peer.known_guests || peer.kernel.gone;
+        let known_sessions = beat.sessions.or(&beat.claims);
+        let differs = known_sessions != peer.known_sessions || peer.kernel.gone;
         self.dirty.mark_if(differs, Dirty::ELSEWHERE);
-        peer.known_guests = known_guests;
+        peer.known_sessions = known_sessions;
         peer.kernel.alive(now);
         peer.newest = Some(Box::new(beat.clone()));
         let why = if gone { WhyLost::Left } else { WhyLost::DoesNotHearUs };
@@ -198,7 +199,7 @@ impl Engine {
         self.dirty.mark(Dirty::ELSEWHERE);
         self.distrust_orphans_before(now);
         for (_, peer) in self.peers.iter_mut() {
-            peer.known_guests = BucketSet::FULL;
+            peer.known_sessions = BucketSet::FULL;
         }
     }
 
@@ -262,7 +263,7 @@ impl Engine {
         }
         peer.why_lost = why;
         // It may have gained what it intended, and taken in sessions, before we hear of it.
-        peer.known_guests = peer.known_guests.or(&peer.intents());
+        peer.known_sessions = peer.known_sessions.or(&peer.intents());
         let why = why.unwrap_or(WhyLost::Silent);
         if matches!(why, WhyLost::Silent | WhyLost::DoesNotHearUs) {
             // It may live and claim. Whoever hears both of us must know that we lost it before we may rely on its

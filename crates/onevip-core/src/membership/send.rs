@@ -125,7 +125,7 @@ impl Engine {
             facts: self.own.facts(),
             claims: self.claims.held(),
             intents: self.claims.intents(),
-            guests: self.own_guests(),
+            sessions: self.own_sessions(),
             testimony: self.votes.testimony(),
             peers,
             rulings,

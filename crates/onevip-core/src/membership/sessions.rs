@@ -19,6 +19,12 @@ impl LocalSessions {
         Self { found, as_of: now, released: Vec::new() }
     }
 
+    /// A scan that began at `as_of` found sessions in exactly these buckets. What was released since may hold others.
+    fn scanned(&mut self, found: BucketSet, as_of: Time) {
+        (self.found, self.as_of) = (found, as_of);
+        self.released.retain(|(released, _)| *released >= as_of);
+    }
+
     /// Sessions may be left in these buckets.
     pub fn released(&mut self, now: Time, buckets: BucketSet) {
         self.released.push((now, buckets));
@@ -37,18 +43,16 @@ impl LocalSessions {
 
 impl Engine {
     /// A scan that began at `as_of` found sessions in exactly these buckets.
-    pub fn guests_scanned(&mut self, now: Time, guests: BucketSet, as_of: Time) {
+    pub fn sessions_scanned(&mut self, now: Time, found: BucketSet, as_of: Time) {
         self.wake(now);
-        let sessions = &mut self.sessions;
-        (sessions.found, sessions.as_of) = (guests, as_of);
-        sessions.released.retain(|(released, _)| *released >= as_of);
+        self.sessions.scanned(found, as_of);
         self.settle(now);
     }
 
     /// The buckets in which our own kernel may hold sessions: what the last scan found, and what was released since.
-    pub(super) fn own_guests(&self) -> BucketSet {
+    pub(super) fn own_sessions(&self) -> BucketSet {
         #[cfg(feature = "sim")]
-        if self.is(super::Mutation::ForgetsGuests) {
+        if self.is(super::Mutation::ForgetsSessions) {
             return self.sessions.last_found();
         }
         self.sessions.possible()

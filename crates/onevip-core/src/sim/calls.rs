@@ -92,8 +92,8 @@ fn config(rng: &mut Rng, me: usize, nodes: usize) -> EngineConfig {
 
 impl Calls {
     fn begin(&mut self, i: usize, incarnation: Incarnation) -> Engine {
-        let guests = self.buckets();
-        let mut engine = Engine::new(self.configs[i].clone(), incarnation, guests, self.now);
+        let sessions = self.buckets();
+        let mut engine = Engine::new(self.configs[i].clone(), incarnation, sessions, self.now);
         if self.rng.one_in(2) {
             engine.expect_both_families();
         }
@@ -205,7 +205,7 @@ impl Calls {
                 engine.reconfigure(now, changed);
             }
             8 => engine.facts_changed(Facts { sessions: rng.below(9) as u32, ..Facts::default() }),
-            9 => engine.guests_scanned(now, buckets, now - Duration::from_millis(rng.below(90))),
+            9 => engine.sessions_scanned(now, buckets, now - Duration::from_millis(rng.below(90))),
             10 => engine.frames_arrive(now),
             11 => engine.testify(now, nodes, more),
             12 => engine.speaks(now, rng.one_in(3)),

@@ -10,6 +10,7 @@ pub mod check;
 pub mod faults;
 pub mod figures;
 pub mod host;
+mod inflict;
 pub mod life;
 pub mod net;
 

@@ -1,5 +1,6 @@
 //! What will happen in a simulated cluster, and when.
 
+use super::faults::Fault;
 use super::host::Input;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +14,7 @@ pub(super) enum SimEvent {
     Resume(usize),
     Clients,
     Scan(usize),
-    Fault(super::faults::Fault),
+    Fault(Fault),
 }
 
 /// An entry of the queue; ordered by time, then by the order in which it was put there.

@@ -194,7 +194,7 @@ impl World {
             SimEvent::Scan(node) => {
                 if self.nodes[node].runs() {
                     let held = self.nodes[node].kernel.held;
-                    self.act(node, |engine, now| engine.guests_scanned(now, held, now));
+                    self.act(node, |engine, now| engine.sessions_scanned(now, held, now));
                 }
                 if self.nodes[node].engine.is_some() {
                     let span = self.beat_ns() * 10;

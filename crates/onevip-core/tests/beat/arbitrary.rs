@@ -70,7 +70,7 @@ pub fn beat() -> impl Strategy<Value = Beat> {
     (head, numbers, sets, reports(), rulings()).prop_map(|(head, numbers, sets, reports, rulings)| {
         let (from, incarnation, seq, host, standing, answer) = head;
         let (view, rebalance, facts) = numbers;
-        let (claims, intents, guests, nodes) = sets;
+        let (claims, intents, sessions, nodes) = sets;
         let [able, suspects, convicted] = nodes.map(NodeSet::from_word);
         let able = able.without(from);
         let testimony = Testimony { able, suspects: suspects.and(able), convicted };
@@ -88,7 +88,7 @@ pub fn beat() -> impl Strategy<Value = Beat> {
             facts,
             claims,
             intents,
-            guests,
+            sessions,
             testimony,
             peers,
             rulings,
@@ -144,7 +144,7 @@ pub fn full_beat() -> Beat {
         facts: Facts { config_digest: 1, host_keys_digest: 2, sessions: 3, load_percent: 4 },
         claims: BucketSet::FULL,
         intents: BucketSet::FULL,
-        guests: BucketSet::FULL,
+        sessions: BucketSet::FULL,
         testimony: Testimony { able, suspects: able, convicted: NodeSet::from_word(u64::MAX) },
         peers,
         rulings: Rulings { from: 0, to: BUCKETS as u16, first },

@@ -1,8 +1,8 @@
 //! One way to write each beat.
 
 use super::arbitrary::{beat, full_beat, node};
-use onevip_core::beat::codec::{BODY_MIN, DATAGRAM_MAX, DecodeError, Origin, decode, encode, rulings_room};
-use onevip_core::beat::seal::OVERHEAD;
+use onevip_core::beat::codec::{BODY_MIN, DecodeError, Origin, decode, encode, rulings_room};
+use onevip_core::beat::envelope::{DATAGRAM_MAX, OVERHEAD};
 use onevip_core::beat::{Incarnation, Seq};
 use onevip_core::{BUCKETS, Bucket, NodeId};
 use proptest::prelude::*;

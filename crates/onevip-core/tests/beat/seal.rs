@@ -3,8 +3,7 @@
 use super::arbitrary::{beat, beat_numbered, full_beat};
 use super::{CLUSTER, VIP, key, sealer, sealer_with};
 use onevip_core::NodeId;
-use onevip_core::beat::codec::DATAGRAM_MAX;
-use onevip_core::beat::seal::VERSION;
+use onevip_core::beat::envelope::{DATAGRAM_MAX, VERSION};
 use onevip_core::beat::{Incarnation, Keyring, Rejected, Sealer};
 use proptest::prelude::*;
 

@@ -44,13 +44,13 @@ fn busy_buckets_wait_for_their_sessions_to_end() {
     segment.start(1, 10);
     segment.run(10);
     let busy = BucketSet::from_words([u64::MAX, u64::MAX, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    segment.tell(1, |engine, now| engine.guests_scanned(now, busy, now));
+    segment.tell(1, |engine, now| engine.sessions_scanned(now, busy, now));
     segment.start(2, 10);
     segment.run(60);
     let kept = segment.engine(1).claims();
     assert_eq!(kept.and(&busy), busy, "busy buckets stay");
     assert!(segment.claims()[1] > 400, "idle ones move: {:?}", segment.claims());
-    segment.tell(1, |engine, now| engine.guests_scanned(now, BucketSet::EMPTY, now));
+    segment.tell(1, |engine, now| engine.sessions_scanned(now, BucketSet::EMPTY, now));
     segment.run(10);
     assert_eq!(segment.claims(), [512, 512, 0]);
 }

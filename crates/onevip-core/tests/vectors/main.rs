@@ -50,7 +50,7 @@ fn beat() -> Beat {
         facts: Facts { config_digest: 1, host_keys_digest: 2, sessions: 3, load_percent: 4 },
         claims: buckets(3),
         intents: buckets(5),
-        guests: buckets(7),
+        sessions: buckets(7),
         testimony: Testimony {
             able: [1, 2].into_iter().map(node).collect::<NodeSet>(),
             suspects: NodeSet::EMPTY.with(node(2)),

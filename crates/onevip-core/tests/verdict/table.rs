@@ -82,7 +82,7 @@ fn rows_of_syns() -> Vec<Row> {
     vec![
         ("a SYN is answered by the node that claims its bucket", syn, live(MINE, None), SynOwn),
         ("also while flows of the bucket live elsewhere", syn, live(MINE.with(ELSEWHERE), None), SynOwn),
-        ("a SYN of another's bucket is dropped, guests or not", syn, live(GUESTS, None), SynForeign),
+        ("a SYN of another's bucket is dropped, sessions or not", syn, live(GUESTS, None), SynForeign),
         ("a claim without a lease is no claim", syn, lapsed(MINE, None), SynLapsed),
     ]
 }
@@ -177,7 +177,7 @@ fn rows_of_others() -> Vec<Row> {
         ("so do other protocols", Packet::Plain(Plain::Other, place()), live(MINE, None), OtherOwn),
         ("and only there", Packet::Plain(Plain::Other, place()), live(NONE, None), OtherForeign),
         ("a later fragment follows its bucket", Packet::Fragment(place()), live(MINE, None), FragmentOwn),
-        ("or a guest it may belong to", Packet::Fragment(place()), live(GUESTS, None), FragmentOwn),
+        ("or a session it may belong to", Packet::Fragment(place()), live(GUESTS, None), FragmentOwn),
         ("else it is dropped", Packet::Fragment(place()), live(ELSEWHERE, None), FragmentForeign),
     ]
 }

@@ -70,18 +70,18 @@ fn power_off(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     let typing = testbed.users.iter().filter(|user| user.host != name);
     let elsewhere = elsewhere + typing.count();
     screen.claim(
-        measurement.lost_elsewhere.is_empty() && measurement.pause_elsewhere <= AT_ONCE,
+        measurement.sessions.lost_elsewhere.is_empty() && measurement.sessions.pause_elsewhere <= AT_ONCE,
         &format!(
             "the {elsewhere} sessions on other hosts go on: none lost, longest pause {:.2} s",
-            measurement.pause_elsewhere
+            measurement.sessions.pause_elsewhere
         ),
     )?;
-    let slowest = measurement.resets.iter().copied().reduce(f64::max);
+    let slowest = measurement.sessions.resets.iter().copied().reduce(f64::max);
     screen.claim(
-        measurement.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
+        measurement.sessions.hanging == 0 && slowest.is_some_and(|reset| reset <= AT_ONCE),
         &format!(
             "its own {} end {:.2} s after the next keystroke, instead of freezing for minutes",
-            measurement.resets.len(),
+            measurement.sessions.resets.len(),
             or_0(slowest)
         ),
     )
@@ -120,7 +120,7 @@ fn power_on(testbed: &mut Testbed, screen: &mut Screen) -> Result<()> {
     screen.claim(is_back(testbed), &format!("{name} serves its share again"))?;
     let (connections, failed, _) = measurement.connections;
     screen.claim(
-        measurement.lost_elsewhere.is_empty() && failed == 0 && connections > 0,
+        measurement.sessions.lost_elsewhere.is_empty() && failed == 0 && connections > 0,
         &format!(
             "that cost nobody anything: no session lost, {failed} of {connections} new connections failed"
         ),

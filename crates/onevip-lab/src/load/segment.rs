@@ -1,6 +1,8 @@
 //! TCP segments in Ethernet frames, made and read by hand: what the SYN prober speaks.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use onevip_core::checksum;
 
 /// Bytes of the Ethernet header.
 const ETHERNET: usize = 14;
@@ -59,10 +61,9 @@ impl Segment {
         ip[8..10].copy_from_slice(&[64, 6]);
         ip[12..16].copy_from_slice(&self.from.0.octets());
         ip[16..20].copy_from_slice(&self.to.0.octets());
-        let sum = checksum(0, &ip[..IP]);
+        let sum = checksum::internet(&ip[..IP]);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        let pseudo: u32 = ip[12..20].chunks(2).map(word).sum::<u32>() + 6 + TCP as u32;
-        self.write_tcp(&mut ip[IP..], pseudo);
+        self.write_tcp(&mut ip[IP..], self.from.0.into(), self.to.0.into());
         frame
     }
 
@@ -74,8 +75,7 @@ impl Segment {
         ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, TCP as u8, 6, 64]);
         ip[8..24].copy_from_slice(&from.octets());
         ip[24..40].copy_from_slice(&to.octets());
-        let pseudo: u32 = ip[8..40].chunks(2).map(word).sum::<u32>() + 6 + TCP as u32;
-        self.write_tcp(&mut ip[IP6..], pseudo);
+        self.write_tcp(&mut ip[IP6..], from.into(), to.into());
         frame
     }
 
@@ -85,15 +85,15 @@ impl Segment {
         frame[12..14].copy_from_slice(&kind);
     }
 
-    /// The TCP header; `pseudo` is the sum over the pseudo-header.
-    fn write_tcp(&self, tcp: &mut [u8], pseudo: u32) {
+    /// The TCP header, with its checksum between these addresses.
+    fn write_tcp(&self, tcp: &mut [u8], from: IpAddr, to: IpAddr) {
         tcp[..2].copy_from_slice(&self.from.1.to_be_bytes());
         tcp[2..4].copy_from_slice(&self.to.1.to_be_bytes());
         tcp[4..8].copy_from_slice(&self.seq.to_be_bytes());
         tcp[8..12].copy_from_slice(&self.ack.to_be_bytes());
         tcp[12..14].copy_from_slice(&[0x50, self.flags]);
         tcp[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
-        let sum = checksum(pseudo, tcp);
+        let sum = checksum::transport(from, to, 6, tcp);
         tcp[16..18].copy_from_slice(&sum.to_be_bytes());
     }
 
@@ -133,19 +133,6 @@ impl Segment {
     }
 }
 
-fn word(pair: &[u8]) -> u32 {
-    u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))
-}
-
-/// The checksum of RFC 1071 over bytes and what was summed before.
-fn checksum(before: u32, bytes: &[u8]) -> u16 {
-    let mut sum = bytes.chunks(2).map(word).sum::<u32>() + before;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,10 +158,9 @@ mod tests {
     #[test]
     fn checksums_are_right() {
         let frame = segment().frame();
-        // A sum over everything, the checksum itself included, is all ones.
-        assert_eq!(checksum(0, &frame[14..34]), 0);
-        let pseudo = frame[26..34].chunks(2).map(word).sum::<u32>() + 6 + 20;
-        assert_eq!(checksum(pseudo, &frame[34..]), 0);
+        assert_eq!(checksum::internet(&frame[14..34]), 0);
+        let (from, to) = (segment().from.0.into(), segment().to.0.into());
+        assert_eq!(checksum::transport(from, to, 6, &frame[34..]), 0);
     }
 
     #[test]
@@ -183,8 +169,7 @@ mod tests {
         let frame = segment().frame6(from, to);
         assert_eq!((&frame[12..14], frame[20]), (&[0x86, 0xdd][..], 6));
         assert_eq!((&frame[22..38], &frame[38..54]), (&from.octets()[..], &to.octets()[..]));
-        let pseudo = frame[22..54].chunks(2).map(word).sum::<u32>() + 6 + 20;
-        assert_eq!(checksum(pseudo, &frame[54..]), 0);
+        assert_eq!(checksum::transport(from.into(), to.into(), 6, &frame[54..]), 0);
         assert_eq!(frame[54..70], segment().frame()[34..50], "all of TCP but its checksum");
     }
 

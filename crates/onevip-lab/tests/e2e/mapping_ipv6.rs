@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
+use onevip_core::checksum;
 use onevip_core::hash::{jhash2, reciprocal_scale};
 use onevip_lab::plan::{LabPlan, v6};
 use onevip_lab::process::feed;
@@ -106,15 +107,9 @@ fn udp(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
     frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]);
     frame.extend(source.octets());
     frame.extend(destination.octets());
-    let (addresses, ports) = (frame[22..].to_vec(), [0, 9, 0, 9, 0, 8]);
-    let words =
-        addresses.chunks(2).chain(ports.chunks(2)).map(|two| u32::from(two[0]) << 8 | u32::from(two[1]));
-    // The pseudo-header has the length and the protocol as well.
-    let mut sum = words.sum::<u32>() + 8 + 17;
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    frame.extend(ports);
-    frame.extend((!(sum as u16)).to_be_bytes());
+    let mut datagram = [0, 9, 0, 9, 0, 8, 0, 0];
+    let sum = checksum::udp(source.into(), destination.into(), &datagram);
+    datagram[6..].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(datagram);
     frame
 }

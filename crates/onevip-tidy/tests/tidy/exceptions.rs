@@ -18,7 +18,10 @@ pub const SAME_TYPES: &[Exception] = &[Exception {
 }];
 
 /// Structs of more than [`crate::fields::FIELDS_MAX`] fields, as `crate::Name`.
-pub const WIDE_STRUCTS: &[Exception] = &[];
+pub const WIDE_STRUCTS: &[Exception] = &[Exception {
+    what: "onevip-core::Timing",
+    why: "the model of all timers, each derived from the beat time; docs/membership.md names them as its fields",
+}];
 
 /// Retired words, as `path: word`.
 pub const RETIRED_WORDS: &[Exception] = &[];

@@ -200,7 +200,7 @@ impl VipLoop {
         self.write(outside.words, &changed);
         if let Decider::Living(living) = &mut self.decider {
             living.engine.facts_changed(facts);
-            living.engine.guests_scanned(now, found.living, as_of);
+            living.engine.sessions_scanned(now, found.living, as_of);
             self.carry_out(outside);
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::aim::FailoverAim;
 use crate::load::connections::RETRANSMITTED;
-use crate::load::{SessionLog, TcpConnection};
+use crate::load::{ProbeOutcome, SessionLog, TcpConnection};
 use crate::plan::Host;
 use crate::testbed::Testbed;
 
@@ -46,20 +46,9 @@ pub struct FailoverMeasurement {
     pub gaps: BTreeMap<Ipv4Addr, Option<f64>>,
     /// The same for the worst of all other clients.
     pub gap_elsewhere: Option<f64>,
-    /// Sessions on the node before, those with `ssh` included.
-    pub sessions_node: usize,
-    /// Of these, lost.
-    pub lost_node: usize,
-    /// Sessions elsewhere that were lost, by name.
-    pub lost_elsewhere: Vec<String>,
-    /// From the client's next packet to the reset, for each session that was lost on the node.
-    pub resets: Vec<f64>,
-    /// Sessions on the node that were neither lost nor answering at the end.
-    pub hanging: usize,
-    /// The longest silence of a session on the node that lived.
-    pub pause_node: f64,
-    /// The longest silence of a session elsewhere.
-    pub pause_elsewhere: f64,
+    /// What became of the sessions.
+    #[serde(flatten)]
+    pub sessions: SessionFigures,
     /// Probes of clients that it is not about, and how many of them were not answered.
     #[serde(rename = "knocks")]
     pub probes: (usize, usize),
@@ -82,6 +71,70 @@ pub struct FailoverMeasurement {
     pub(super) window: (Instant, Instant),
 }
 
+/// What became of the sessions in one scenario. Times in seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionFigures {
+    /// How many were on the node before, those with `ssh` included.
+    #[serde(rename = "sessions_node")]
+    pub on_node: usize,
+    /// Of these, lost.
+    pub lost_node: usize,
+    /// Those elsewhere that were lost, by name.
+    pub lost_elsewhere: Vec<String>,
+    /// From the client's next packet to the reset, for each one that was lost on the node.
+    pub resets: Vec<f64>,
+    /// Those on the node that were neither lost nor answering at the end.
+    pub hanging: usize,
+    /// The longest silence of one on the node that lived.
+    pub pause_node: f64,
+    /// The longest silence of one elsewhere.
+    pub pause_elsewhere: f64,
+}
+
+impl SessionFigures {
+    /// Those of the testbed's sessions, and of its users of `ssh`.
+    fn measure(testbed: &Testbed, scenario: &Scenario) -> Self {
+        let (from, until) = (scenario.from, scenario.until);
+        let logs = testbed.sessions.logs();
+        let (own, other): (Vec<_>, Vec<_>) =
+            logs.iter().partition(|log| (scenario.own)(log.client, log.node));
+        let is_lost = |log: &&&SessionLog| log.lost.as_ref().is_some_and(|(at, _)| *at >= from);
+        let lives = |log: &&&SessionLog| log.lost.is_none();
+        let longest = |logs: &[&SessionLog]| {
+            let pauses = logs.iter().filter(lives).map(|log| pause(log, from, until));
+            pauses.max().unwrap_or_default().as_secs_f64()
+        };
+        let mut figures = Self {
+            on_node: own.len(),
+            lost_node: own.iter().filter(is_lost).count(),
+            lost_elsewhere: other.iter().filter(is_lost).map(|log| obituary(log, from)).collect(),
+            resets: own.iter().filter(is_lost).filter_map(|log| reset_after(log, from)).collect(),
+            hanging: own.iter().filter(lives).filter(|log| silence(log, until) > STILL).count(),
+            pause_node: longest(&own),
+            pause_elsewhere: longest(&other),
+        };
+        figures.count_users(testbed, scenario);
+        figures
+    }
+
+    fn count_users(&mut self, testbed: &Testbed, scenario: &Scenario) {
+        for user in &testbed.users {
+            let lost = user.log().lost.is_some_and(|at| at >= scenario.from);
+            let node = user.host.parse().ok().and_then(Host::node_id);
+            let own = match (user.client, node) {
+                (IpAddr::V4(client), Some(node)) => (scenario.own)(client, node),
+                _ => false,
+            };
+            if own {
+                self.on_node += 1;
+                self.lost_node += usize::from(lost);
+            } else if lost {
+                self.lost_elsewhere.push(format!("ssh from {} on {}", user.client, user.host));
+            }
+        }
+    }
+}
+
 impl FailoverMeasurement {
     /// Works the figures out of what the clients saw.
     pub fn measure(testbed: &Testbed, scenario: &Scenario, repeat: u32) -> Self {
@@ -90,30 +143,23 @@ impl FailoverMeasurement {
         let about = |client: &Ipv4Addr| scenario.clients.contains(client);
         let gap = |client| testbed.samples.gap(client, from, until).map(seconds);
         let others: Vec<Ipv4Addr> = testbed.samples.clients().filter(|client| !about(client)).collect();
-        let logs = testbed.sessions.logs();
-        let (own, other): (Vec<_>, Vec<_>) =
-            logs.iter().partition(|log| (scenario.own)(log.client, log.node));
-        let is_lost = |log: &&&SessionLog| log.lost.as_ref().is_some_and(|(at, _)| *at >= from);
-        let lives = |log: &&&SessionLog| log.lost.is_none();
-        let longest = |logs: &[&SessionLog]| {
-            logs.iter().filter(lives).map(|log| seconds(pause(log, from, until))).fold(0.0, f64::max)
-        };
-        let mut measurement = Self {
+        let twice = testbed.samples.twice(from, until);
+        Self {
             scenario: scenario.name.to_owned(),
             repeat,
             nodes: scenario.nodes.to_vec(),
             watched: seconds(until - from),
             gaps: scenario.clients.iter().map(|&client| (client, gap(client))).collect(),
             gap_elsewhere: others.iter().filter_map(|&client| gap(client)).reduce(f64::max),
-            sessions_node: own.len(),
-            lost_node: own.iter().filter(is_lost).count(),
-            lost_elsewhere: other.iter().filter(is_lost).map(|log| obituary(log, from)).collect(),
-            resets: own.iter().filter(is_lost).filter_map(|log| reset_after(log, from)).collect(),
-            hanging: own.iter().filter(lives).filter(|log| silence(log, until) > STILL).count(),
-            pause_node: longest(&own),
-            pause_elsewhere: longest(&other),
+            sessions: SessionFigures::measure(testbed, scenario),
             probes: testbed.samples.missed(from, until, |client| !scenario.clients.contains(&client)),
-            twice: vec![],
+            twice: twice
+                .iter()
+                .filter_map(|probe| match probe.outcome {
+                    ProbeOutcome::Twice(first, second) => Some((probe.client, first, second)),
+                    _ => None,
+                })
+                .collect(),
             moves: testbed
                 .samples
                 .clients()
@@ -129,33 +175,6 @@ impl FailoverMeasurement {
             failures: vec![],
             aim: scenario.aim,
             window: (from, until),
-        };
-        let twice = testbed.samples.twice(from, until);
-        measurement.twice = twice
-            .iter()
-            .filter_map(|probe| match probe.outcome {
-                crate::load::ProbeOutcome::Twice(first, second) => Some((probe.client, first, second)),
-                _ => None,
-            })
-            .collect();
-        measurement.count_users(testbed, scenario);
-        measurement
-    }
-
-    fn count_users(&mut self, testbed: &Testbed, scenario: &Scenario) {
-        for user in &testbed.users {
-            let lost = user.log().lost.is_some_and(|at| at >= scenario.from);
-            let node = user.host.parse().ok().and_then(Host::node_id);
-            let own = match (user.client, node) {
-                (IpAddr::V4(client), Some(node)) => (scenario.own)(client, node),
-                _ => false,
-            };
-            if own {
-                self.sessions_node += 1;
-                self.lost_node += usize::from(lost);
-            } else if lost {
-                self.lost_elsewhere.push(format!("ssh from {} on {}", user.client, user.host));
-            }
         }
     }
 

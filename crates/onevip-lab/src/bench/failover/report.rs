@@ -62,7 +62,8 @@ impl Row {
         let aim = measurements[0].aim;
         let all_gaps = || measurements.iter().flat_map(|measurement| measurement.gaps.values());
         let gaps = sorted(all_gaps().flatten().copied());
-        let resets = sorted(measurements.iter().flat_map(|measurement| measurement.resets.iter().copied()));
+        let resets =
+            sorted(measurements.iter().flat_map(|measurement| measurement.sessions.resets.iter().copied()));
         let sum = |f: fn(&FailoverMeasurement) -> usize| {
             measurements.iter().map(|measurement| f(measurement)).sum::<usize>()
         };
@@ -72,13 +73,16 @@ impl Row {
             gap_median: median(&gaps),
             gap_worst: gaps.last().copied(),
             unserved: all_gaps().filter(|gap| gap.is_none()).count(),
-            lost_elsewhere: sum(|measurement| measurement.lost_elsewhere.len()),
-            sessions_node: sum(|measurement| measurement.sessions_node),
-            lost_node: sum(|measurement| measurement.lost_node),
-            hanging: sum(|measurement| measurement.hanging),
+            lost_elsewhere: sum(|measurement| measurement.sessions.lost_elsewhere.len()),
+            sessions_node: sum(|measurement| measurement.sessions.on_node),
+            lost_node: sum(|measurement| measurement.sessions.lost_node),
+            hanging: sum(|measurement| measurement.sessions.hanging),
             reset_median: median(&resets),
             reset_worst: resets.last().copied(),
-            pause_node: measurements.iter().map(|measurement| measurement.pause_node).fold(0.0, f64::max),
+            pause_node: measurements
+                .iter()
+                .map(|measurement| measurement.sessions.pause_node)
+                .fold(0.0, f64::max),
             connections: (
                 sum(|measurement| measurement.connections.0),
                 sum(|measurement| measurement.connections.1),
@@ -250,6 +254,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::bench::failover::measurement::SessionFigures;
 
     fn measurement() -> FailoverMeasurement {
         FailoverMeasurement {
@@ -259,13 +264,15 @@ mod tests {
             watched: 1.0,
             gaps: BTreeMap::from([([198, 51, 100, 101].into(), Some(0.25))]),
             gap_elsewhere: None,
-            sessions_node: 2,
-            lost_node: 2,
-            lost_elsewhere: vec![],
-            resets: vec![0.5],
-            hanging: 0,
-            pause_node: 0.0,
-            pause_elsewhere: 0.1,
+            sessions: SessionFigures {
+                on_node: 2,
+                lost_node: 2,
+                lost_elsewhere: vec![],
+                resets: vec![0.5],
+                hanging: 0,
+                pause_node: 0.0,
+                pause_elsewhere: 0.1,
+            },
             probes: (50, 0),
             twice: vec![],
             moves: 1,

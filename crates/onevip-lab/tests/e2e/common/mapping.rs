@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use onevip_core::checksum;
 use onevip_lab::plan::LabPlan;
 use onevip_lab::wire::Tap;
 use onevip_lab::{Host, Lab, wait_until};
@@ -84,11 +85,8 @@ fn ipv4(to: &str, protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, payload
     let mut header = vec![0x45, 0, 0, 20 + payload.len() as u8, 0, 0, 0, 0, 64, protocol, 0, 0];
     header.extend(source.octets());
     header.extend(destination.octets());
-    let words = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let sum = checksum::internet(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
     let mut frame =
         [mac(to), mac(&LabPlan::mac(Host::Client)), vec![8, 0], header, payload.to_vec()].concat();
     frame.resize(60, 0);
