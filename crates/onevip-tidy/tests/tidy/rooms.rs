@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn an_upward_import_and_a_module_that_is_no_room_are_found() {
         let tree = Tree::made_up(&[
-            ("crates/onevip/src/bans/mod.rs", "use crate::ground::Plan;\nuse crate::daemon::run;"),
+            ("crates/onevip/src/bans/mod.rs", "use crate::base::Plan;\nuse crate::daemon::run;"),
             (
-                "crates/onevip/src/ground/mod.rs",
+                "crates/onevip/src/base/mod.rs",
                 "pub struct Plan; #[cfg(test)] mod tests { use crate::cli; }",
             ),
             ("crates/onevip/src/cellar.rs", ""),
