@@ -79,10 +79,7 @@ mod tests {
     fn an_upward_import_and_a_module_that_is_no_room_are_found() {
         let tree = Tree::made_up(&[
             ("crates/onevip/src/bans/mod.rs", "use crate::base::Plan;\nuse crate::daemon::run;"),
-            (
-                "crates/onevip/src/base/mod.rs",
-                "pub struct Plan; #[cfg(test)] mod tests { use crate::cli; }",
-            ),
+            ("crates/onevip/src/base/mod.rs", "pub struct Plan; #[cfg(test)] mod tests { use crate::cli; }"),
             ("crates/onevip/src/cellar.rs", ""),
             ("crates/onevip/src/daemon.rs", "use crate::bans;"),
         ]);
