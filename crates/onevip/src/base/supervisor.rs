@@ -96,7 +96,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Starts a service that looks at a [`Stop`].
+    /// Starts a service that looks at a [`StopSignal`].
     ///
     /// # Errors
     /// The thread cannot be started.

@@ -17,7 +17,7 @@ pub fn run(ctx: &Context) -> anyhow::Result<ExitCode> {
         Conversation::begin(&run_dir.control(), &WatchEvents {})?.with_context(|| run_dir.no_daemon())?;
     records.be_patient()?;
     let mut out = std::io::stdout();
-    while let Some(record) = records.next::<Record>()? {
+    while let Some(record) = records.next_line::<Record>()? {
         let text = if ctx.json { serde_json::to_string(&record)? } else { for_people(&record) };
         // Whoever read it has gone: so do we.
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {

@@ -45,7 +45,7 @@ impl Conversation {
     ///
     /// # Errors
     /// The line does not come in time or cannot be understood.
-    pub fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
+    pub fn next_line<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
         let Some(line) = self.line()? else { return Ok(None) };
         serde_json::from_str(&line)
             .map(Some)

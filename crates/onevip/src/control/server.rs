@@ -285,7 +285,7 @@ mod tests {
         let refused = Conversation::begin(&path, &Reload {}).err().expect("refused").to_string();
         assert_eq!(refused, "not today");
         let (mut counting, ()) = Conversation::begin(&path, &Count { to: 2 }).unwrap().expect("it is there");
-        let numbers: Vec<Option<u8>> = (0..3).map(|_| counting.next().unwrap()).collect();
+        let numbers: Vec<Option<u8>> = (0..3).map(|_| counting.next_line().unwrap()).collect();
         assert_eq!(numbers, [Some(0), Some(1), None]);
         supervisor.stop().unwrap();
         fs::remove_file(&path).unwrap();

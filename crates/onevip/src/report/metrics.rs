@@ -243,8 +243,7 @@ impl Metrics {
         self.set("health_weight_percent", &[], health.weight_percent);
         for check in &health.checks {
             let of = [("check", check.name.as_str())];
-            let state = Some(check.state as usize);
-            self.set("health_check", &of, state.unwrap_or(2) as u64);
+            self.set("health_check", &of, check.state as u64);
             if let Some(seconds) = check.last_seconds {
                 self.took.get_or_create(&owned(&of)).set(seconds);
             }
