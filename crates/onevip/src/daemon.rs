@@ -64,7 +64,7 @@ pub fn run(name: Option<&str>, paths: &Paths) -> anyhow::Result<()> {
     let interfaces = Interfaces::of(&plan, living.is_some())?;
     let (shared, ends) = Shared::new(Current::new(config, plan), interfaces)?;
     let scanned = Scanned::of(&shared.current.get().plan);
-    let features = Features::new(&mut supervisor, &shared, &kernel, &scanned, paths, memory_locked.is_ok())?;
+    let features = Features::new(&shared, &kernel, &scanned, paths, memory_locked.is_ok())?;
     let Ends { commands, probe, rpc, notices } = ends;
     let beat_loop = shared.beat_loop(&kernel, &scanned, living.as_ref(), sender, commands)?;
     shared.start_probe(&mut supervisor, probe)?;

@@ -34,7 +34,7 @@ pub enum Command {
     /// The kernel of this node said something to others, or to all.
     KernelSpoke(NodeId),
     /// These nodes have other addresses from now on.
-    AskAnew(NodeSet),
+    AddressesChanged(NodeSet),
     /// This silent node is gone, somebody says. The answer goes there: at how many VIPs that was new.
     Forget(NodeId, mpsc::Sender<usize>),
     /// Others know a later life of this node: begin anew with this incarnation, which was stored.

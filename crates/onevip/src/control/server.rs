@@ -12,20 +12,20 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, Group, chown};
 use serde::Serialize;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one side of a conversation may take to speak.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// After a connection could not be accepted, none is for so long.
 const REST: Duration = Duration::from_millis(100);
 /// The longest request that is read, in bytes.
-const REQUEST_MAX: u64 = 4096;
+const REQUEST_MAX: usize = 4096;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -166,10 +166,8 @@ pub fn serve(listener: &UnixListener, handlers: &[Handler], stop: &StopSignal) -
 
 fn converse(stream: UnixStream, handlers: &[Handler]) -> anyhow::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new((&stream).take(REQUEST_MAX)).read_line(&mut line)?;
+    let line = read_line(&stream, PATIENCE)?;
     if line.is_empty() {
         return Ok(()); // somebody only looked whether we are here
     }
@@ -196,6 +194,21 @@ fn handle(line: &str, handlers: &[Handler], caller: Caller) -> anyhow::Result<Ou
         Some(handler) => (handler.run)(line, caller),
         None => bail!("not understood: there is no command {command:?}"),
     }
+}
+
+/// The line that a client sends, of at most [`REQUEST_MAX`] bytes; all of it has to come within `patience`.
+fn read_line(mut stream: &UnixStream, patience: Duration) -> anyhow::Result<String> {
+    let (until, mut line, mut some) = (Instant::now() + patience, Vec::new(), [0; 1024]);
+    while line.len() < REQUEST_MAX && !line.ends_with(b"\n") {
+        let left = until.saturating_duration_since(Instant::now());
+        anyhow::ensure!(!left.is_zero(), "a client took longer than {patience:?} to say what it wants");
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut some)? {
+            0 => break,
+            length => line.extend_from_slice(&some[..length]),
+        }
+    }
+    Ok(String::from_utf8(line)?)
 }
 
 /// Writes one line.
@@ -289,6 +302,22 @@ mod tests {
         assert_eq!(numbers, [Some(0), Some(1), None]);
         supervisor.stop().unwrap();
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_client_that_drips_is_given_up_in_time() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let drips = std::thread::spawn(move || {
+            // Until nobody listens any more.
+            while theirs.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let begun = Instant::now();
+        assert!(read_line(&ours, Duration::from_millis(300)).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        drop(ours);
+        drips.join().unwrap();
     }
 
     #[test]

@@ -53,7 +53,6 @@ pub(super) struct Features {
 impl Features {
     /// For a daemon with this kernel part; begins to look at the host keys.
     pub(super) fn new(
-        supervisor: &mut Supervisor,
         shared: &Shared,
         kernel: &Kernel,
         scanned: &[Scanned],
@@ -62,7 +61,7 @@ impl Features {
     ) -> anyhow::Result<Self> {
         let (current, beat_loop, rpc) = (&shared.current, &shared.beat_loop, &shared.rpc);
         let configured = current.get();
-        host_keys::watch(supervisor, &configured, &shared.host_keys)?;
+        host_keys::watch(&configured, &shared.host_keys)?;
         let peer_check = PeerCheckTools {
             flows: kernel.flows(),
             suspicions: Arc::default(),

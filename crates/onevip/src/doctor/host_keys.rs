@@ -2,12 +2,13 @@
 
 use crate::base::current::Configured;
 use crate::base::plan::Plan;
-use crate::base::supervisor::Supervisor;
+use crate::base::supervisor::background;
 use crate::doctor::sshd::{self, Sshd};
 use onevip_config::Config;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// How often the keys are looked at. They change once in years; `doctor` does not rely on this.
@@ -22,23 +23,18 @@ pub fn look(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
     effective.map(|effective| effective.host_keys()).unwrap_or_default()
 }
 
-/// Keeps their digest up to date until the supervisor ends it; 0 while they are not known.
+/// Keeps their digest up to date for as long as the process lives; 0 while they are not known. Nobody waits for it: `sshd`
+/// may take its time.
 ///
 /// # Errors
 /// No thread can be started.
-pub fn watch(
-    supervisor: &mut Supervisor,
-    configured: &Arc<Configured>,
-    digest: &Arc<AtomicU64>,
-) -> anyhow::Result<()> {
+pub fn watch(configured: &Arc<Configured>, digest: &Arc<AtomicU64>) -> anyhow::Result<()> {
     let (configured, kept) = (Arc::clone(configured), Arc::clone(digest));
-    supervisor.start_until("host-keys", move |stop| {
+    background("host-keys", move || {
         loop {
             let digest = sshd::digest(&look(&configured.config, &configured.plan));
             kept.store(digest, Ordering::Relaxed);
-            if stop.wait(if digest == 0 { LOOK_AGAIN } else { LOOK_EVERY }) {
-                return Ok(());
-            }
+            thread::sleep(if digest == 0 { LOOK_AGAIN } else { LOOK_EVERY });
         }
     })
 }

@@ -110,7 +110,7 @@ impl BeatLoop {
                     self.for_each_engine(|engine| engine.kernel_answered(now, node))
                 }
                 Command::KernelSpoke(node) => self.for_each_engine(|engine| engine.kernel_spoke(now, node)),
-                Command::AskAnew(nodes) => {
+                Command::AddressesChanged(nodes) => {
                     self.for_each_engine(|engine| engine.addresses_changed(now, nodes))
                 }
                 Command::Forget(node, to) => {

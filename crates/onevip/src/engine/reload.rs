@@ -50,7 +50,7 @@ impl Engines {
         if before != after {
             let moved =
                 before.iter().chain(&after).filter(|one| !(before.contains(one) && after.contains(one)));
-            self.beat_loop.send(Command::AskAnew(moved.map(|(node, _)| *node).collect()));
+            self.beat_loop.send(Command::AddressesChanged(moved.map(|(node, _)| *node).collect()));
             self.probe.send(ProbeRequest::Nodes(after));
         }
     }
