@@ -5,6 +5,7 @@ use nix::net::if_::if_nametoindex;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_PIN: libc::c_long = 6;
@@ -44,10 +45,22 @@ pub fn load(name: &str, answer: i32) -> OwnedFd {
 }
 
 /// Puts a program before all others of a side of the node's interface, for as long as the link is open.
+///
+/// One whose link was closed just now may still be there: whoever lists the links of this kernel holds each for a moment.
 pub fn put_first(program: &OwnedFd, side: u32) -> OwnedFd {
     let ifindex = u64::from(if_nametoindex(NODE).unwrap());
     let head = program.as_raw_fd() as u64 | ifindex << 32;
-    bpf_fd(LINK_CREATE, &mut [head, u64::from(side) | BEFORE << 32, 0, 0])
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match bpf(LINK_CREATE, &mut [head, u64::from(side) | BEFORE << 32, 0, 0]) {
+            // SAFETY: the kernel has just given us this descriptor.
+            Ok(link) => return unsafe { OwnedFd::from_raw_fd(link) },
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && Instant::now() < until => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("the program cannot be put first: {error}"),
+        }
+    }
 }
 
 /// Pins a program, where `tc` finds it.
