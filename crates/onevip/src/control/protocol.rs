@@ -39,6 +39,7 @@ pub fn encode_request<R: Request>(request: &R) -> serde_json::Result<Vec<u8>> {
 /// The text is no request.
 pub fn command_of(text: &str) -> serde_json::Result<String> {
     #[derive(Deserialize)]
+    #[serde(expecting = "a request with its `command`")]
     struct Named {
         command: String,
     }

@@ -5,15 +5,13 @@
 //! others waiting for long, and nobody at all can delay a beat. What takes longer is answered by a thread of its own.
 
 use super::protocol::{Request, command_of, encode_refusal, encode_reply};
-use crate::base::supervisor::{StopSignal, background};
+use crate::base::supervisor::background;
 use anyhow::{Context, bail};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, Group, chown};
 use serde::Serialize;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -137,20 +135,12 @@ pub fn group_id(name: &str) -> anyhow::Result<Gid> {
     }
 }
 
-/// Answers requests by these handlers until told to stop.
-///
-/// # Errors
-/// The kernel does not let the socket be waited for.
-pub fn serve(listener: &UnixListener, handlers: &[Handler], stop: &StopSignal) -> anyhow::Result<()> {
-    listener.set_nonblocking(true).context("cannot prepare the control socket")?;
-    while !stop.is_set() {
-        let mut fds = [listener.as_fd(), stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        // An interrupted wait is a short one.
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        let outcome = match listener.accept() {
-            Ok((stream, _)) => converse(stream, handlers),
-            // Nobody, or whoever rang has gone again.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+/// Answers requests by these handlers for ever: in the background, since a client that is slow must not hold up the end of
+/// the daemon.
+pub fn serve(listener: &UnixListener, handlers: &[Handler]) {
+    for stream in listener.incoming() {
+        let outcome = match stream {
+            Ok(stream) => converse(stream, handlers),
             Err(error) => {
                 // Too many descriptors are open; whoever waits is still there when there are fewer.
                 std::thread::sleep(REST);
@@ -161,11 +151,9 @@ pub fn serve(listener: &UnixListener, handlers: &[Handler], stop: &StopSignal) -
             tracing::debug!("control connection: {error:#}");
         }
     }
-    Ok(())
 }
 
 fn converse(stream: UnixStream, handlers: &[Handler]) -> anyhow::Result<()> {
-    stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let line = read_line(&stream, PATIENCE)?;
     if line.is_empty() {
@@ -196,10 +184,10 @@ fn handle(line: &str, handlers: &[Handler], caller: Caller) -> anyhow::Result<Ou
     }
 }
 
-/// The line that a client sends, of at most [`REQUEST_MAX`] bytes; all of it has to come within `patience`.
+/// The first line that a client sends, of at most [`REQUEST_MAX`] bytes; all of it has to come within `patience`.
 fn read_line(mut stream: &UnixStream, patience: Duration) -> anyhow::Result<String> {
     let (until, mut line, mut some) = (Instant::now() + patience, Vec::new(), [0; 1024]);
-    while line.len() < REQUEST_MAX && !line.ends_with(b"\n") {
+    while line.len() < REQUEST_MAX && !line.contains(&b'\n') {
         let left = until.saturating_duration_since(Instant::now());
         anyhow::ensure!(!left.is_zero(), "a client took longer than {patience:?} to say what it wants");
         stream.set_read_timeout(Some(left))?;
@@ -208,6 +196,8 @@ fn read_line(mut stream: &UnixStream, patience: Duration) -> anyhow::Result<Stri
             length => line.extend_from_slice(&some[..length]),
         }
     }
+    let end = line.iter().position(|byte| *byte == b'\n').map_or(line.len(), |at| at + 1);
+    line.truncate(end.min(REQUEST_MAX));
     Ok(String::from_utf8(line)?)
 }
 
@@ -225,7 +215,6 @@ mod tests {
     use super::super::client::Conversation;
     use super::super::protocol::{DONE, Request};
     use super::*;
-    use crate::base::supervisor::Supervisor;
     use serde::Deserialize;
     use std::sync::mpsc::channel;
 
@@ -282,8 +271,7 @@ mod tests {
             "nobody is there yet"
         );
         let listener = listen(&path, None).unwrap();
-        let mut supervisor = Supervisor::default();
-        supervisor.start_until("control", move |stop| serve(&listener, &handlers(), stop)).unwrap();
+        background("control", move || serve(&listener, &handlers())).unwrap();
         drop(UnixStream::connect(&path).unwrap());
         for nonsense in ["{\"command\": 5}\n", "{\"command\": \"dance\"}\n", "{\"command\": \"drain\"}\n"] {
             let mut stream = UnixStream::connect(&path).unwrap();
@@ -300,7 +288,6 @@ mod tests {
         let (mut counting, ()) = Conversation::begin(&path, &Count { to: 2 }).unwrap().expect("it is there");
         let numbers: Vec<Option<u8>> = (0..3).map(|_| counting.next_line().unwrap()).collect();
         assert_eq!(numbers, [Some(0), Some(1), None]);
-        supervisor.stop().unwrap();
         fs::remove_file(&path).unwrap();
     }
 
@@ -318,6 +305,15 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(20));
         drop(ours);
         drips.join().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"one\ntwo").unwrap();
+        assert_eq!(
+            read_line(&ours, Duration::from_secs(60)).unwrap(),
+            "one\n",
+            "what follows is not waited for"
+        );
+        theirs.write_all(&[b'x'; 2 * REQUEST_MAX]).unwrap();
+        assert_eq!(read_line(&ours, Duration::from_secs(60)).unwrap().len(), REQUEST_MAX);
     }
 
     #[test]

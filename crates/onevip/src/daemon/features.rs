@@ -6,7 +6,7 @@ use crate::bans::list::NodeBans;
 use crate::bans::replication;
 use crate::bans::wire::Wake;
 use crate::base::paths::Paths;
-use crate::base::supervisor::Supervisor;
+use crate::base::supervisor::{Supervisor, background};
 use crate::control::reload::{self, Reload, Reloader};
 use crate::control::server::{self, Handler};
 use crate::doctor::{facts, host_keys};
@@ -29,6 +29,7 @@ use crate::sessions::handlers as sessions;
 use anyhow::Context;
 use onevip_bpf::{Kernel, Refusals};
 use onevip_host::frames::FrameSender;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -38,7 +39,8 @@ use std::time::Instant;
 pub(super) struct Features {
     shared: Shared,
     config_file: PathBuf,
-    control: PathBuf,
+    /// Open from the beginning: a start that fails for it fails before this node says a word to others.
+    control: UnixListener,
     collector: Arc<Collector>,
     bans: Arc<NodeBans>,
     wake: Sender<Wake>,
@@ -99,7 +101,7 @@ impl Features {
         Ok(Self {
             shared: shared.clone(),
             config_file: paths.config.clone(),
-            control: paths.run_dir.control(),
+            control: server::listen(&paths.run_dir.control(), configured.config.control_group.as_deref())?,
             collector,
             bans,
             wake,
@@ -201,8 +203,8 @@ impl Features {
             metrics::start(supervisor, listen, config.control_group.as_deref(), source)?;
         }
         systemd::start(supervisor, &shared.beat_loop)?;
-        let listener = server::listen(&self.control, config.control_group.as_deref())?;
-        supervisor.start_until("control", move |stop| server::serve(&listener, &handlers, stop))?;
+        let listener = self.control;
+        background("control", move || server::serve(&listener, &handlers))?;
         Ok(reloader)
     }
 }

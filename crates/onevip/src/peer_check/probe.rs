@@ -79,7 +79,8 @@ mod tests {
     use onevip_health::sshd::socket_snapshot::Snapshotter;
     use std::net::TcpListener;
 
-    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    /// An address of this host at which no other test listens: a port that was ours may be somebody else's at once.
+    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 77, 1));
 
     fn outcome(to: SocketAddr) -> bool {
         let Some(touch) = Touch::begin(LOCAL, to, Instant::now()) else { return false };

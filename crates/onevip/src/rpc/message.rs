@@ -1,6 +1,7 @@
 //! Questions and answers: `{"ask": NAME, …}`, answered by a [`tagged`] value. JSON, because people may want to look.
 
 use crate::base::tagged::{self, OTHER_VERSION};
+use anyhow::{Context, anyhow, ensure};
 use onevip_core::NodeId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
@@ -80,6 +81,7 @@ type Run = Box<dyn Fn(Option<NodeId>, &[u8]) -> anyhow::Result<Vec<u8>> + Send +
 pub struct QuestionHandler {
     ask: &'static str,
     harmless: bool,
+    read: fn(&[u8]) -> serde_json::Result<Vec<u8>>,
     run: Run,
 }
 
@@ -92,7 +94,8 @@ impl QuestionHandler {
             let question = serde_json::from_slice(text).map_err(|_| not_understood())?;
             Ok(tagged::encode(Q::ANSWER, &run(from, question)?)?)
         };
-        Self { ask: Q::ASK, harmless: Q::HARMLESS, run: Box::new(run) }
+        let read = |text: &[u8]| encode(&serde_json::from_slice::<Q>(text)?);
+        Self { ask: Q::ASK, harmless: Q::HARMLESS, read, run: Box::new(run) }
     }
 }
 
@@ -117,9 +120,14 @@ impl QuestionHandlers {
         }
     }
 
-    /// Whether it is a question that this node knows, and only a question; `None` for one that it does not know.
-    pub fn is_harmless(&self, question: &[u8]) -> Option<bool> {
-        self.find(question).map(|answerer| answerer.harmless)
+    /// A question that somebody on this host wants to ask other nodes, as it is sent: nothing but what it consists of.
+    ///
+    /// # Errors
+    /// This node does not know it, or it is an order.
+    pub fn read(&self, question: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let handler = self.find(question).context("not understood: there is no such question")?;
+        ensure!(handler.harmless, "that is no question, but an order");
+        (handler.read)(question).map_err(|error| anyhow!("not understood: {error}"))
     }
 
     fn find(&self, question: &[u8]) -> Option<&QuestionHandler> {
@@ -160,7 +168,14 @@ mod tests {
         let answer = answerers().answer(None, &asked);
         assert_eq!(answer, br#"{"heard":"xx"}"#);
         assert_eq!(decode::<Echo>(&answer), Ok("xx".to_owned()));
-        assert_eq!(answerers().is_harmless(&asked), Some(true));
+        let asked_with_more = br#"{"ask":"echo","more":1,"times":2}"#;
+        assert_eq!(answerers().read(asked_with_more).unwrap(), asked, "only what it consists of is sent on");
+        for wrong in
+            [&b"{"[..], br#"{"ask":"echo"}"#, br#"{"ask":"echo","times":"2"}"#, br#"{"ask":"dance"}"#]
+        {
+            let why = answerers().read(wrong).unwrap_err().to_string();
+            assert!(why.starts_with("not understood: "), "{why}");
+        }
     }
 
     #[test]

@@ -90,12 +90,7 @@ impl Nodes {
 
     /// Asks all other nodes that can be heard, and this one; or a single one.
     fn ask(&self, request: &AskNodes) -> anyhow::Result<Work<Vec<RawReply>>> {
-        let question = request.question.get().as_bytes();
-        match self.answerers.is_harmless(question) {
-            Some(true) => {}
-            Some(false) => bail!("that is no question, but an order"),
-            None => bail!("not understood: there is no such question"),
-        }
+        let question = self.answerers.read(request.question.get().as_bytes())?;
         let whom = request.node.as_deref();
         let wanted = |node: &Node| whom.is_none_or(|whom| node.name.eq_ignore_ascii_case(whom));
         let reports = self.beat_loop.report()?;
@@ -111,7 +106,7 @@ impl Nodes {
             let known: Vec<&PeerStatus> =
                 engines.flat_map(|engine| &engine.peers).filter(|peer| peer.node == other.id).collect();
             if known.iter().any(|peer| peer.heard) {
-                if !self.rpc.ask_raw(other.id, question.to_vec(), &to) {
+                if !self.rpc.ask_raw(other.id, question.clone(), &to) {
                     bail!("too many questions are open; ask again");
                 }
                 asked.push((other.id, other.name.clone()));
@@ -121,7 +116,7 @@ impl Nodes {
             }
         }
         if wanted(&plan.node) {
-            let answer = raw(self.answerers.answer(None, question));
+            let answer = raw(self.answerers.answer(None, &question));
             have.push(RawReply { node: plan.node.name.clone(), answer });
         }
         Ok(Box::new(move || Ok(collect(have, &asked, &answers))))
