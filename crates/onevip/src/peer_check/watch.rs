@@ -6,7 +6,7 @@ use super::{JURY, PeerCheckTools, Suspicion};
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::clock::now as boot_now;
 use crate::base::command::{Command, Notice};
-use crate::base::plan::{Plan, VipPlan};
+use crate::base::plan::{Plan, VipPlan, is_link_local};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_config::Config;
 use onevip_core::membership::PeerCheckView;
@@ -228,13 +228,6 @@ fn sits(me: NodeId, node: NodeId, view: &PeerCheckView) -> bool {
     let after = others.iter().filter(|other| *other > node);
     let before = others.iter().filter(|other| *other < node);
     view.heard.contains(node) && after.chain(before).take(JURY).any(|juror| juror == me)
-}
-
-fn is_link_local(ip: &IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
 }
 
 /// Watches until told to stop.
