@@ -90,7 +90,8 @@ fn counts_are_listed_and_those_of_another_node_taken_over() {
         let sources = kernel.sources();
         for (text, stamps) in [("192.0.2.1", 3u64), ("2001:db8:1:2::/64", 2)] {
             let (source, now) = (text.parse::<Prefix>().unwrap(), boot_time_ns() / 1_000_000);
-            let early: Vec<u64> = (0..stamps).map(|number| now - 1000 + number).collect();
+            // Two of them within one millisecond.
+            let early: Vec<u64> = (0..stamps).map(|number| now - 1000 + number / 2).collect();
             sources.merge(1, &source, &early, 5).unwrap();
             sources.merge(1, &source, &early, 1).unwrap();
             let all = sources.list(&[&rule]).unwrap();

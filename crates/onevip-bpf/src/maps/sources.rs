@@ -11,6 +11,9 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+/// How far, in ms, two tellings of one attempt may lie apart: an answer that was lost is sent again after 150 ms.
+const SAME_ATTEMPT_MS: u64 = 250;
+
 /// One source's attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
@@ -68,13 +71,11 @@ impl Sources {
         }
         let Some((index, old)) = chosen else { return Ok(()) };
         let mut raw = RawSource { start, end, owner, refused, ..RawSource::default() };
-        let mut stamps = stamps_ms.to_vec();
-        if (old.start, old.end, old.owner) == (start, end, owner) {
-            stamps.extend(stamps_of(&old));
+        let same = (old.start, old.end, old.owner) == (start, end, owner);
+        if same {
             raw.refused += old.refused;
         }
-        stamps.sort_unstable();
-        stamps.dedup();
+        let stamps = united(&if same { stamps_of(&old) } else { Vec::new() }, stamps_ms);
         for stamp in &stamps[stamps.len().saturating_sub(BURST_MAX)..] {
             raw.stamps[raw.attempts as usize % BURST_MAX] = *stamp as u32;
             raw.attempts += 1;
@@ -88,6 +89,29 @@ impl Sources {
         let found = sys::map_get(self.0.sources.as_fd(), &index);
         Ok(found.map_err(Error::system("read the sources that are counted"))?.unwrap_or_default())
     }
+}
+
+/// Attempts counted here and attempts told by another node, in order, each once. What is told again comes with another delay, so
+/// a told attempt is one that is known when one within [`SAME_ATTEMPT_MS`] is, and was not taken for another already: two
+/// attempts within one millisecond stay two, and what is told twice counts once.
+fn united(known: &[u64], told: &[u64]) -> Vec<u64> {
+    let (mut known, mut told) = (known.to_vec(), told.to_vec());
+    known.sort_unstable();
+    told.sort_unstable();
+    let mut all = known.clone();
+    let mut next = 0;
+    for stamp in told {
+        while next < known.len() && known[next] + SAME_ATTEMPT_MS < stamp {
+            next += 1;
+        }
+        if next < known.len() && known[next] <= stamp + SAME_ATTEMPT_MS {
+            next += 1;
+        } else {
+            all.push(stamp);
+        }
+    }
+    all.sort_unstable();
+    all
 }
 
 /// The newest stamps, the oldest of them first, as whole numbers of ms.
@@ -137,6 +161,15 @@ mod tests {
             raw.last_ns = at * 1_000_000;
         }
         raw
+    }
+
+    #[test]
+    fn attempts_within_a_millisecond_are_two_and_what_is_told_twice_counts_once() {
+        assert_eq!(united(&[], &[500, 500]), [500, 500]);
+        assert_eq!(united(&[500, 500], &[502, 503]), [500, 500], "told again, a little later");
+        assert_eq!(united(&[500, 500], &[499, 500, 501]), [500, 500, 501], "one more");
+        assert_eq!(united(&[500, 800, 900], &[510, 810]), [500, 800, 900], "and one of its own");
+        assert_eq!(united(&[5000], &[100, 4000, 6000]), [100, 4000, 5000, 6000], "at another time");
     }
 
     #[test]
