@@ -28,7 +28,7 @@
 //! tells nobody anything, and at worst makes a daemon that was just restarted answer once more.
 
 use crate::beat::codec::Origin;
-use crate::beat::envelope::DATAGRAM_MAX;
+use crate::beat::envelope::{DATAGRAM_MAX, DATAGRAM_SENT_MAX};
 use crate::beat::replay::ReplayGuard;
 use crate::beat::{Incarnation, Keyring, Seq};
 use crate::ids::NodeId;
@@ -50,8 +50,11 @@ const FORMAT: Format = Format {
 const HEADER: usize = FORMAT.header_len();
 const HEAD_OF_BODY: usize = 13;
 
-/// The longest text of one message, in bytes: a message is never longer than a beat may be.
-pub const TEXT_MAX: usize = DATAGRAM_MAX - HEADER - HEAD_OF_BODY - TAG;
+/// The longest text of one message that is sent, in bytes.
+pub const TEXT_MAX: usize = DATAGRAM_SENT_MAX - HEADER - HEAD_OF_BODY - TAG;
+
+/// The longest text of one message that is read, in bytes: what earlier versions sent.
+pub const TEXT_READ_MAX: usize = DATAGRAM_MAX - HEADER - HEAD_OF_BODY - TAG;
 
 /// What a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +84,7 @@ pub struct Message {
     pub id: u64,
     /// What it is.
     pub kind: MessageKind,
-    /// At most [`TEXT_MAX`] bytes.
+    /// At most [`TEXT_READ_MAX`] bytes.
     pub text: Vec<u8>,
 }
 
@@ -159,7 +162,7 @@ impl Endpoint {
             MessageKind::Request { page } => (0, page, 0),
             MessageKind::Response { page, pages } => (1, page, pages),
         };
-        self.envelopes.seal(&header, Some(to.get()), DATAGRAM_MAX, |body| {
+        self.envelopes.seal(&header, Some(to.get()), DATAGRAM_SENT_MAX, |body| {
             body.push(number);
             body.extend(id.to_le_bytes());
             body.extend(page.to_le_bytes());
@@ -287,7 +290,7 @@ mod tests {
     #[test]
     fn the_longest_message_fits_and_a_beat_is_none() {
         let sealed = endpoint(1, 7, 5).seal(node(2), 1, REQUEST, &[b'x'; 5000]);
-        assert_eq!(sealed.len(), DATAGRAM_MAX);
+        assert_eq!(sealed.len(), 1280 - 40 - 8, "in one piece on every link that bears IPv6");
         assert_eq!(endpoint(2, 7, 9).open(&sealed).unwrap().text.len(), TEXT_MAX);
         assert!(!is_message(b"1vip and so on"));
     }

@@ -39,7 +39,7 @@
 //!
 //! A field that is added, or means something else, needs a new [`super::envelope::VERSION`].
 
-use super::envelope::{DATAGRAM_MAX, OVERHEAD};
+use super::envelope::{DATAGRAM_MAX, DATAGRAM_SENT_MAX, OVERHEAD};
 use super::{Beat, Facts, Health, Incarnation, NodeState, PeerReport, Rulings, Seq, Standing, Testimony};
 use crate::ids::{BUCKETS, Bucket, BucketSet, NODES_MAX, NodeId, NodeSet};
 use crate::table::Weight;
@@ -53,10 +53,23 @@ const REPORT: usize = 12;
 const RULING: usize = 2;
 const PEERS_MAX: usize = NODES_MAX - 1;
 
-/// How many rulings fit into a beat that reports on `peers` nodes (at most 63): 449 with none, 71 with 63.
+/// How many rulings a beat carries that reports on `peers` nodes (at most 63): 365 with none, 71 with 49 and more.
+///
+/// As many as fit into [`DATAGRAM_SENT_MAX`], but never fewer than fit into [`DATAGRAM_MAX`] beside 63 reports.
 pub const fn rulings_room(peers: usize) -> usize {
-    let peers = if peers > PEERS_MAX { PEERS_MAX } else { peers };
-    (DATAGRAM_MAX - OVERHEAD - BODY_MIN - peers * REPORT) / RULING
+    let (fixed, least) = (OVERHEAD + BODY_MIN + reports(peers) * REPORT, rulings_read(PEERS_MAX));
+    let room = DATAGRAM_SENT_MAX.saturating_sub(fixed) / RULING;
+    if room > least { room } else { least }
+}
+
+/// How many rulings are read beside the reports on `peers` nodes: what fits into [`DATAGRAM_MAX`], which earlier
+/// versions filled.
+const fn rulings_read(peers: usize) -> usize {
+    (DATAGRAM_MAX - OVERHEAD - BODY_MIN - reports(peers) * REPORT) / RULING
+}
+
+const fn reports(peers: usize) -> usize {
+    if peers > PEERS_MAX { PEERS_MAX } else { peers }
 }
 
 /// What names a beat: no two have the same, whoever sends them.
@@ -159,7 +172,8 @@ pub fn encode_into(beat: &Beat, out: &mut Vec<u8>) {
 
 /// Reads the body of the beat that `origin` names.
 ///
-/// Accepts exactly what [`encode`] writes for a beat as its types document it, so that two beats never mean the same.
+/// Accepts exactly what [`encode`] writes for a beat as its types document it, so that two beats never mean the same,
+/// and as many rulings as earlier versions sent.
 /// Its work is bounded by the length of the body, its memory by the counts after they were checked against it.
 ///
 /// # Errors
@@ -184,7 +198,7 @@ pub fn decode(origin: Origin, body: &[u8]) -> Result<Beat, DecodeError> {
     let (from, to, rulings) = (rest.u16()?, rest.u16()?, usize::from(rest.u16()?));
     let (claims, intents, sessions) = (rest.buckets()?, rest.buckets()?, rest.buckets()?);
     let testimony = rest.testimony(origin.from)?;
-    if peers > PEERS_MAX || rulings > rulings_room(peers) || rest.0.len() != peers * REPORT + rulings * RULING
+    if peers > PEERS_MAX || rulings > rulings_read(peers) || rest.0.len() != peers * REPORT + rulings * RULING
     {
         return Err(DecodeError::Length);
     }

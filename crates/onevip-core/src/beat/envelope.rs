@@ -33,11 +33,17 @@ pub const TAG: usize = crate::seal::TAG;
 /// What sealing adds to a body, in bytes.
 pub const OVERHEAD: usize = HEADER + TAG;
 
-/// The longest sealed beat in bytes, header and tag included.
+/// The longest datagram that is read, in bytes, header and tag included; and the longest beat of more than 50 nodes.
 ///
-/// With IPv6 and UDP headers that is 1448 bytes: a beat passes every link that carries at least 1450, as overlays on
+/// With IPv6 and UDP headers that is 1448 bytes: it passes every link that carries at least 1450, as overlays on
 /// Ethernet (VXLAN) do, in one piece.
 pub const DATAGRAM_MAX: usize = 1400;
+
+/// The longest message, and the longest beat of up to 50 nodes, in bytes, header and tag included.
+///
+/// With IPv6 and UDP headers that is 1280 bytes, which every link that bears IPv6 carries in one piece (RFC 8200,
+/// section 5): tunnels, overlays on overlays, and paths that lose longer frames without a word.
+pub const DATAGRAM_SENT_MAX: usize = 1232;
 
 /// What makes an envelope one of beats.
 pub(super) const FORMAT: Format = Format {

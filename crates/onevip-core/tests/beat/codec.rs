@@ -2,8 +2,8 @@
 
 use super::arbitrary::{beat, full_beat, node};
 use onevip_core::beat::codec::{BODY_MIN, DecodeError, Origin, decode, encode, rulings_room};
-use onevip_core::beat::envelope::{DATAGRAM_MAX, OVERHEAD};
-use onevip_core::beat::{Incarnation, Seq};
+use onevip_core::beat::envelope::{DATAGRAM_MAX, DATAGRAM_SENT_MAX, OVERHEAD};
+use onevip_core::beat::{Incarnation, Rulings, Seq};
 use onevip_core::{BUCKETS, Bucket, NodeId};
 use proptest::prelude::*;
 
@@ -55,10 +55,32 @@ fn a_full_beat_of_64_nodes_fits_one_frame() {
 
 #[test]
 fn there_is_room_for_rulings_whatever_the_number_of_peers() {
-    assert_eq!((rulings_room(0), rulings_room(1), rulings_room(63), rulings_room(1000)), (449, 443, 71, 71));
+    assert_eq!((rulings_room(0), rulings_room(1), rulings_room(48), rulings_room(49)), (365, 359, 77, 71));
+    assert_eq!((rulings_room(63), rulings_room(1000)), (71, 71));
     for peers in 0..64 {
         let used = OVERHEAD + BODY_MIN + 12 * peers + 2 * rulings_room(peers);
-        assert!(used <= DATAGRAM_MAX && used + 2 > DATAGRAM_MAX);
+        assert!(used <= if peers < 50 { DATAGRAM_SENT_MAX } else { DATAGRAM_MAX }, "{peers}: {used}");
+    }
+}
+
+#[test]
+fn as_many_rulings_are_read_as_earlier_versions_sent() {
+    let mut beat = full_beat();
+    beat.peers.clear();
+    beat.rulings = Rulings {
+        from: 0,
+        to: BUCKETS as u16,
+        first: Bucket::all().map(|bucket| (bucket, beat.from)).take(rulings_room(0)).collect(),
+    };
+    let mut body = encode(&beat);
+    for (room, read) in [(449_u16, true), (450, false)] {
+        body.truncate(BODY_MIN + 2 * rulings_room(0));
+        for bucket in rulings_room(0) as u16..room {
+            body.extend((bucket | (beat.from.index() as u16) << 10).to_le_bytes());
+        }
+        body[38..40].copy_from_slice(&room.to_le_bytes());
+        let found = decode(Origin::of(&beat), &body).map(|beat| beat.rulings.first.len());
+        assert_eq!(found.ok(), read.then_some(room.into()));
     }
 }
 

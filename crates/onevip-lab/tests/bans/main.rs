@@ -6,6 +6,7 @@
 
 mod fail2ban;
 mod limits;
+mod short_frames;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
