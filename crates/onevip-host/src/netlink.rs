@@ -29,6 +29,8 @@ pub struct Link {
     pub altnames: Vec<String>,
     /// Its own hardware address, where it has one of six bytes.
     pub mac: Option<[u8; 6]>,
+    /// The longest packet that it carries in one piece, in bytes.
+    pub mtu: Option<u32>,
     /// Whether it is administratively up.
     pub up: bool,
     /// Whether its driver reports a carrier; one that is down has none.
@@ -327,6 +329,7 @@ fn link(message: LinkMessage) -> Link {
         name: String::new(),
         altnames: Vec::new(),
         mac: None,
+        mtu: None,
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
         kind: None,
@@ -345,6 +348,7 @@ fn link(message: LinkMessage) -> Link {
                 }));
             }
             LinkAttribute::LinkInfo(info) => link.kind = info.iter().find_map(kind),
+            LinkAttribute::Mtu(bytes) => link.mtu = Some(bytes),
             LinkAttribute::Controller(master) => link.master = Some(master),
             _ => {}
         }

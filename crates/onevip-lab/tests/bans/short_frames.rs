@@ -58,3 +58,17 @@ fn everything_is_told_where_the_path_loses_longer_frames() {
     }
     everything_is_told(&lab);
 }
+
+/// IPv6 is gone from such a link; what is left is said.
+#[test]
+fn an_interface_that_carries_less_is_named() {
+    let lab = lab("lim-short", 2);
+    let doctor = |node: u8| {
+        let output = super::onevip(&lab, node, "doctor", &[]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!doctor(1).contains("carries"), "{}", doctor(1));
+    lab.exec_ok("unix1", &["ip", "link", "set", "eth0", "mtu", "1200"]).unwrap();
+    let words = "interface eth0 carries 1200 bytes at most (mtu), and nodes send up to 1280";
+    assert!(doctor(1).contains(words), "{}", doctor(1));
+}

@@ -128,6 +128,7 @@ mod tests {
             name: "eth0".into(),
             altnames: Vec::new(),
             mac: Some([2; 6]),
+            mtu: Some(1500),
             up: true,
             carrier: true,
             kind: None,

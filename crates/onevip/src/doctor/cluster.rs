@@ -2,14 +2,22 @@
 
 use super::facts::NodeFacts;
 use super::{Diagnosis, Inputs};
+use crate::base::plan::VipPlan;
 use crate::events::words;
 use crate::report::status::{NodeStatus, Status, VipStatus};
+use onevip_config::Membership;
 use onevip_core::MacAddr;
+use onevip_core::beat::envelope::{DATAGRAM_MAX, DATAGRAM_SENT_MAX};
 use onevip_core::membership::WhyOut;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Clocks further apart than this, in milliseconds, are worth a word; asking takes less than half of it.
 const CLOCKS_APART_MS: u64 = 5_000;
+
+/// Beats of up to so many nodes are no longer than messages ([`DATAGRAM_SENT_MAX`]).
+const SHORT_BEATS_NODES: usize = 50;
+/// Bytes of a UDP header.
+const UDP: usize = 8;
 
 pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
     let facts: Vec<(&str, &NodeFacts)> = inputs
@@ -38,6 +46,9 @@ pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
         "install the same release on all nodes",
     ));
     findings.extend(clocks(&facts, &inputs.plan.node.name));
+    if inputs.config.membership == Membership::Living {
+        findings.extend(inputs.plan.vips.iter().filter_map(short_frames));
+    }
     if let Some(status) = inputs.status {
         findings.extend(status.vips.iter().flat_map(membership));
         findings.extend(stranger(status));
@@ -108,6 +119,22 @@ fn clocks(facts: &[(&str, &NodeFacts)], me: &str) -> Vec<Diagnosis> {
         )
     })
     .collect()
+}
+
+/// An interface that does not carry the longest of what nodes tell each other.
+fn short_frames(vip: &VipPlan) -> Option<Diagnosis> {
+    let datagram = if vip.vip.nodes.len() > SHORT_BEATS_NODES { DATAGRAM_MAX } else { DATAGRAM_SENT_MAX };
+    let ip = if vip.vip.addresses.iter().any(|address| address.is_ipv6()) { 40 } else { 20 };
+    let (least, mtu) = (datagram + ip + UDP, vip.link.mtu?);
+    (usize::try_from(mtu).is_ok_and(|mtu| mtu < least)).then(|| {
+        let name = &vip.link.name;
+        Diagnosis::new(
+            "short-frames",
+            format!("{}: interface {name} carries {mtu} bytes at most (mtu), and nodes send up to {least}", vip.vip.name),
+            "bans, counts and lists of sessions do not reach the other nodes, and in a contest beats do not either",
+            format!("`ip link set {name} mtu {least}` or more, on all nodes and in the network manager's file"),
+        )
+    })
 }
 
 fn membership(vip: &VipStatus) -> Vec<Diagnosis> {

@@ -165,6 +165,7 @@ pub struct RpcTransport {
     kept: VecDeque<Kept>,
     pages: Allowance,
     answers: Allowance,
+    told_too_long: bool,
 }
 
 /// What belongs to one VIP.
@@ -219,6 +220,7 @@ impl RpcTransport {
             kept: VecDeque::new(),
             pages: Allowance::new(PAGES_PER_SECOND),
             answers: Allowance::new(ANSWERS_PER_SECOND),
+            told_too_long: false,
         })
     }
 
@@ -271,8 +273,19 @@ impl RpcTransport {
         let sealed = channel.endpoint.seal(node, id, kind, text);
         for route in &self.interfaces.routes(vip) {
             // By each family, since a switch may withhold one of them; a second copy is returned unread, and what none
-            // takes now is asked for again.
-            let _ = self.sender.send(route, &sealed);
+            // takes now is asked for again. But one that is too long never gets through.
+            let too_long = self
+                .sender
+                .send(route, &sealed)
+                .err()
+                .filter(|error| error.raw_os_error() == Some(libc::EMSGSIZE));
+            if let Some(error) = too_long.filter(|_| !std::mem::replace(&mut self.told_too_long, true)) {
+                let name = &self.names.1[vip];
+                tracing::warn!(
+                    "{name}: cannot send a message of {} bytes to other nodes: {error}; `onevip doctor` says more",
+                    sealed.len()
+                );
+            }
         }
     }
 
