@@ -10,6 +10,7 @@
 
 #include <linux/pkt_cls.h>
 #include "arp.h"
+#include "effect.h"
 #include "maps.h"
 #include "nd.h"
 
@@ -37,6 +38,9 @@ static __always_inline enum guarded guard_arp(struct __sk_buff *skb, const struc
 	sender = address_find_ipv4(settings, arp->sender);
 	if (sender < 0)
 		return GUARDED_NOTHING;
+	/* What nobody asked for names itself. */
+	if (arp->operation == bpf_htons(ARPOP_REPLY) && arp->target != arp->sender)
+		effect_count(sender, ONEVIP_ON_LINK, ONEVIP_ANSWER_OUT);
 	vip = vip_of(settings, sender);
 	if (mac_equal(arp->sender_mac, vip->cluster_mac))
 		return GUARDED_NOTHING;
@@ -89,6 +93,8 @@ static __always_inline enum guarded guard_nd(struct __sk_buff *skb, const struct
 			return GUARDED_NOTHING;
 		about = address_look_up_ipv6(settings, nd->target);
 		option = nd_link_address(nd + 1, end, ND_TARGET_LINK_ADDRESS);
+		if (about >= 0 && nd->icmp.rest & bpf_htonl(ND_SOLICITED))
+			effect_count(about, ONEVIP_ON_LINK, ONEVIP_ANSWER_OUT);
 		break;
 	default:
 		return GUARDED_NOTHING;
@@ -113,10 +119,14 @@ int onevip_egress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (!link_read((void *)(long)skb->data, (void *)(long)skb->data_end, &link))
 		return TC_ACT_UNSPEC;
-	if (link.type == bpf_htons(ETH_P_ARP))
+	if (link.type == bpf_htons(ETH_P_ARP)) {
 		guarded = guard_arp(skb, settings, link.network);
-	else if (link.type == bpf_htons(ETH_P_IPV6))
+	} else if (link.type == bpf_htons(ETH_P_IPV6)) {
+		effect_out_ipv6(skb, settings, link.network);
 		guarded = guard_nd(skb, settings, link.network);
+	} else if (link.type == bpf_htons(ETH_P_IP)) {
+		effect_out_ipv4(skb, settings, link.network);
+	}
 	if (guarded == GUARDED_NOTHING)
 		return TC_ACT_UNSPEC;
 	if (guarded == GUARDED_FAILED) {

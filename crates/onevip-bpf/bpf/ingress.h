@@ -8,6 +8,7 @@
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include "ban.h"
+#include "effect.h"
 #include "limit.h"
 #include "trace.h"
 
@@ -131,6 +132,7 @@ int onevip_ingress(struct __sk_buff *skb)
 		trace_skb(skb, verdict.reason);
 	if (!reason_passes(verdict.reason))
 		return TC_ACT_SHOT;
+	effect_in(skb, &pkt, &verdict);
 	packet_accept(skb, &pkt.settings->vips[address_vip(pkt.settings, verdict.address)]);
 	return TC_ACT_UNSPEC;
 }

@@ -7,6 +7,7 @@
  *   socket.h   what this kernel knows of a flow    classify.h                    what both families have in common
  *   peer_check.h                                   what other nodes' clients show
  *   verdict4.h, verdict6.h, verdict.h              the decision
+ *   effect.h                                       what came in to open something, and what left for it
  *   ban.h, limit.h                                 who is let in nowhere, and who not so often
  *   ingress.h, egress.h, xdp.h, explain.h          the programs
  *   trace.h                                        telling a tracer of decisions

@@ -14,7 +14,7 @@
 #include <linux/types.h>
 
 #define ONEVIP_MAGIC 0x1fee1e55u
-#define ONEVIP_LAYOUT 4
+#define ONEVIP_LAYOUT 5
 
 #define ONEVIP_VIPS_MAX 8
 #define ONEVIP_ADDRESSES_MAX 8
@@ -320,6 +320,53 @@ struct onevip_trace {
 	__u8 reason; /* enum onevip_reason */
 	__u32 reserved;
 	__u8 frame[ONEVIP_TRACE_FRAME_MAX];
+};
+
+/* What of openings came in, and what left for it. */
+enum onevip_effect {
+	ONEVIP_SYN_IN = 0, /* SYNs let in */
+	ONEVIP_SYN_ACK_OUT = 1,
+	ONEVIP_RESET_OUT = 2,
+	ONEVIP_HANDSHAKE_IN = 3, /* third segments for which a socket was there, half open or by cookie */
+	ONEVIP_ORPHAN_IN = 4, /* segments let in for the stack to reset */
+	ONEVIP_QUESTION_IN = 5, /* ARP requests and neighbour solicitations let in */
+	ONEVIP_ANSWER_OUT = 6, /* ARP replies and solicited neighbour advertisements */
+	ONEVIP_EFFECTS = 7,
+};
+
+/* Whom the openings are of. Neighbours ask on the link alone. */
+enum onevip_kind {
+	ONEVIP_ON_LINK = 0,
+	ONEVIP_ROUTED = 1,
+	ONEVIP_KINDS = 2,
+};
+
+#define ONEVIP_EFFECTS_ROOM 8
+
+/* By VIP address and kind of client, each CPU its own copy. */
+struct onevip_effects {
+	__u64 counts[ONEVIP_ADDRESSES_MAX][ONEVIP_KINDS][ONEVIP_EFFECTS_ROOM];
+};
+
+#define ONEVIP_ON_LINK_MAX 8
+
+/* A network on the link; a place that is not used matches nothing: its mask is 0, its network is not. */
+struct onevip_network4 {
+	__be32 network;
+	__be32 mask;
+};
+
+struct onevip_network6 {
+	__u64 network[2]; /* as they lie in memory */
+	__u64 mask[2];
+};
+
+/* Which clients are on the link, and who opened last. */
+struct onevip_clients {
+	struct onevip_network4 v4[ONEVIP_ON_LINK_MAX]; /* Writer: the daemon. */
+	struct onevip_network6 v6[ONEVIP_ON_LINK_MAX];
+	/* Writer: the ingress program. The source of the newest SYN that was let in; IPv4 uses the first word. */
+	__be32 newest[ONEVIP_ADDRESSES_MAX][ONEVIP_KINDS][4];
 };
 
 /* Counters: one row of ONEVIP_REASONS_MAX per program. */

@@ -35,6 +35,7 @@ pub use load::view::PinnedView;
 pub use maps::bans::Bans;
 pub use maps::beats::{BeatDatagram, Beats};
 pub use maps::counters::{Counters, counter_read};
+pub use maps::effects::{ClientKind, EffectCounters, EffectCounts, Effects};
 pub use maps::flows::Flows;
 pub use maps::layout;
 pub use maps::layout::VIPS_MAX;

@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use onevip_bpf::layout::{
-    self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawConfig, RawException,
-    RawExceptionKey, RawFlow, RawLimit, RawRefusal, RawService, RawSettings, RawSource, RawTrace, RawTracing,
-    RawVip,
+    self, RawAddress, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawBeat, RawClients, RawConfig,
+    RawEffects, RawException, RawExceptionKey, RawFlow, RawLimit, RawNetwork4, RawNetwork6, RawRefusal,
+    RawService, RawSettings, RawSource, RawTrace, RawTracing, RawVip,
 };
 use onevip_core::{BUCKETS, Flags, Reason, verdict::SYN_MEMORY_SECS};
 use std::collections::BTreeMap;
@@ -63,6 +63,9 @@ fn constants() -> Facts {
         ("ONEVIP_ELSEWHERE".into(), Flags::ELSEWHERE.bits().into()),
         ("ONEVIP_WATCHED".into(), Flags::WATCHED.bits().into()),
         ("ONEVIP_REASONS".into(), Reason::END as u64),
+        ("ONEVIP_KINDS".into(), layout::KINDS as u64),
+        ("ONEVIP_EFFECTS_ROOM".into(), layout::EFFECTS_ROOM as u64),
+        ("ONEVIP_ON_LINK_MAX".into(), layout::ON_LINK_MAX as u64),
         ("ONEVIP_LIMITS_MAX".into(), layout::LIMITS_MAX as u64),
         ("ONEVIP_SOURCES".into(), layout::SOURCES as u64),
         ("ONEVIP_WAYS".into(), layout::WAYS as u64),
@@ -89,6 +92,10 @@ fn sizes() -> Facts {
         ("sizeof(struct onevip_refusal)".into(), size_of::<RawRefusal>() as u64),
         ("sizeof(struct onevip_ban_key4)".into(), size_of::<RawBanKey4>() as u64),
         ("sizeof(struct onevip_ban_key6)".into(), size_of::<RawBanKey6>() as u64),
+        ("sizeof(struct onevip_effects)".into(), size_of::<RawEffects>() as u64),
+        ("sizeof(struct onevip_network4)".into(), size_of::<RawNetwork4>() as u64),
+        ("sizeof(struct onevip_network6)".into(), size_of::<RawNetwork6>() as u64),
+        ("sizeof(struct onevip_clients)".into(), size_of::<RawClients>() as u64),
         ("sizeof(struct onevip_ban)".into(), size_of::<RawBan>() as u64),
         ("sizeof(struct onevip_flow)".into(), size_of::<RawFlow>() as u64),
         ("sizeof(struct onevip_address)".into(), size_of::<RawAddress>() as u64),
@@ -115,6 +122,9 @@ fn fields() -> Facts {
     fields!(facts, "onevip_service", RawService: first_port, last_port, protocol, mode, v4_prefix, v6_prefix, answerer, limit, slice_mask, slice);
     fields!(facts, "onevip_settings", RawSettings: address_count, vip_count, half, traced, addresses, vips, services, limit_count, limit_seed, limits, checksum);
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
+    fields!(facts, "onevip_network4", RawNetwork4: network, mask);
+    fields!(facts, "onevip_network6", RawNetwork6: network, mask);
+    fields!(facts, "onevip_clients", RawClients: v4, v6, newest);
     fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);
     fields!(facts, "onevip_trace", RawTrace: time_ns, ifindex, length, captured, program, reason);

@@ -16,6 +16,7 @@ use crate::load::rival::{OwnIds, RivalPrograms};
 use crate::maps::bans::Bans;
 use crate::maps::beats::Beats;
 use crate::maps::counters::Counters;
+use crate::maps::effects::EffectCounters;
 use crate::maps::flows::Flows;
 use crate::maps::pinned::{self, MAPS};
 use crate::maps::refusals::Refusals;
@@ -159,6 +160,11 @@ impl Kernel {
     /// The words that say what this node claims; they stay valid as long as anybody holds them.
     pub fn words(&self) -> Words {
         Words(Arc::clone(&self.maps))
+    }
+
+    /// What the programs count of openings, and of what left for them.
+    pub fn effects(&self) -> EffectCounters {
+        EffectCounters(Arc::clone(&self.maps))
     }
 
     /// The sources that the programs count.

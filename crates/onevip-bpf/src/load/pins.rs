@@ -2,7 +2,7 @@
 //!
 //! | file | what it pins |
 //! | --- | --- |
-//! | `config`, `flags`, `last_syn`, `lease`, `orphans`, `settled`, `excepted`, `witness`, `counters`, `beats`, `bans4`, `bans6`, `banned`, `sources`, `allowed`, `refusals`, `tracing`, `traces` | the maps |
+//! | `config`, `flags`, `last_syn`, `lease`, `orphans`, `settled`, `excepted`, `witness`, `counters`, `beats`, `bans4`, `bans6`, `banned`, `sources`, `allowed`, `refusals`, `tracing`, `traces`, `effects`, `clients` | the maps |
 //! | `program_ingress`, `program_egress`, `program_xdp` | the programs in force |
 //! | `ingress_N`, `egress_N` | tcx links on the interface with index N |
 //! | `xdp_N`, `xdpgeneric_N` | XDP links, native or generic |

@@ -69,7 +69,7 @@ pub fn counter_read(map: BorrowedFd<'_>, index: u32) -> Result<u64> {
 }
 
 /// How many CPUs the kernel keeps a copy for. It lists them as ranges, the last of which ends with the highest.
-fn possible_cpus() -> usize {
+pub(crate) fn possible_cpus() -> usize {
     static CPUS: OnceLock<usize> = OnceLock::new();
     *CPUS.get_or_init(|| {
         let list = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();

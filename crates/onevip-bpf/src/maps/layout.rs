@@ -9,7 +9,7 @@ use onevip_core::table::RESERVED;
 /// First word of the config map.
 pub const MAGIC: u32 = 0x1fee_1e55;
 /// Version of all layouts together.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 /// How many VIPs fit.
 pub const VIPS_MAX: usize = 8;
 /// How many addresses all VIPs together may have.
@@ -42,6 +42,48 @@ pub const TRACE_FRAME_MAX: usize = 192;
 pub const REASONS_MAX: usize = 64;
 /// Programs that count.
 pub const PROGRAMS: usize = 3;
+
+/// Kinds of clients: on the link, and behind a router.
+pub const KINDS: usize = 2;
+/// Room for counted effects by address and kind; see `enum onevip_effect`.
+pub const EFFECTS_ROOM: usize = 8;
+/// How many networks of each family may be on the link.
+pub const ON_LINK_MAX: usize = 8;
+
+/// `struct onevip_effects`: by address, kind and effect; one for each CPU.
+pub type RawEffects = [[[u64; EFFECTS_ROOM]; KINDS]; ADDRESSES_MAX];
+
+/// `struct onevip_network4`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawNetwork4 {
+    /// The network in network order.
+    pub network: [u8; 4],
+    /// Its mask.
+    pub mask: [u8; 4],
+}
+
+/// `struct onevip_network6`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawNetwork6 {
+    /// The network in network order.
+    pub network: [u8; 16],
+    /// Its mask.
+    pub mask: [u8; 16],
+}
+
+/// `struct onevip_clients`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RawClients {
+    /// IPv4 networks on the link.
+    pub v4: [RawNetwork4; ON_LINK_MAX],
+    /// IPv6 networks on the link.
+    pub v6: [RawNetwork6; ON_LINK_MAX],
+    /// The source of the newest SYN, by address and kind; IPv4 uses the first four bytes. The program's.
+    pub newest: [[[u8; 16]; KINDS]; ADDRESSES_MAX],
+}
 
 /// Bit of the owner of a counted source, or of a network that is not counted, which says IPv6.
 pub const OWNER_V6: u32 = 1 << 8;

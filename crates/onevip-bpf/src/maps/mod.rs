@@ -6,6 +6,7 @@ mod allowed;
 pub(crate) mod bans;
 pub(crate) mod beats;
 pub(crate) mod counters;
+pub(crate) mod effects;
 pub(crate) mod encoding;
 pub(crate) mod flows;
 pub mod layout;

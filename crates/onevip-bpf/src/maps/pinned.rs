@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::maps::layout::{
     ALLOWED_MAX, BAN_PLACES, BEATS_BYTES, EXCEPTIONS_MAX, FLOWS, ORPHANS, PROGRAMS, REASONS_MAX,
-    REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawConfig, RawException, RawExceptionKey,
-    RawFlow, RawSource, RawTracing, SOURCES, TRACES_BYTES, VIPS_MAX, WORDS,
+    REFUSALS_BYTES, RawAllowedKey, RawBan, RawBanKey4, RawBanKey6, RawClients, RawConfig, RawEffects,
+    RawException, RawExceptionKey, RawFlow, RawSource, RawTracing, SOURCES, TRACES_BYTES, VIPS_MAX, WORDS,
 };
 use crate::sys;
 use std::mem::size_of;
@@ -12,9 +12,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The maps: name of the pin.
-pub(crate) const MAPS: [&str; 18] = [
+pub(crate) const MAPS: [&str; 20] = [
     "config", "flags", "last_syn", "lease", "orphans", "settled", "excepted", "witness", "counters", "beats",
-    "bans4", "bans6", "banned", "sources", "allowed", "refusals", "tracing", "traces",
+    "bans4", "bans6", "banned", "sources", "allowed", "refusals", "tracing", "traces", "effects", "clients",
 ];
 
 const ARRAY: u32 = 2;
@@ -42,6 +42,8 @@ pub(super) fn shape(map: &str) -> Shape {
             let (key, value) = (size_of::<RawExceptionKey>() as u32, size_of::<RawException>() as u32);
             (LPM_TRIE, key, value, 2 * EXCEPTIONS_MAX as u32, NO_PREALLOC)
         }
+        "effects" => (PERCPU_ARRAY, 4, size_of::<RawEffects>() as u32, 1, 0),
+        "clients" => (ARRAY, 4, size_of::<RawClients>() as u32, 1, MMAPABLE),
         "tracing" => (ARRAY, 4, size_of::<RawTracing>() as u32, 1, MMAPABLE),
         "traces" => (RINGBUF, 0, 0, TRACES_BYTES as u32, 0),
         "beats" => (RINGBUF, 0, 0, BEATS_BYTES as u32, 0),

@@ -7,8 +7,9 @@ use crate::maps::allowed;
 use crate::maps::counters::Counters;
 use crate::maps::encoding::{decode_exception, encode_exception};
 use crate::maps::layout::{
-    FLOWS, LAYOUT, MAGIC, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, RawConfig, RawException,
-    RawExceptionKey, RawFlow, RawSettings, TICK_SHIFT, VIPS_MAX, WORDS,
+    FLOWS, LAYOUT, MAGIC, ON_LINK_MAX, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, RawClients, RawConfig,
+    RawException, RawExceptionKey, RawFlow, RawNetwork4, RawNetwork6, RawSettings, TICK_SHIFT, VIPS_MAX,
+    WORDS,
 };
 use crate::maps::mapped::MappedArray;
 use crate::maps::pinned::shape;
@@ -36,6 +37,8 @@ pub(crate) struct Maps {
     exceptions: OwnedFd,
     flows: MappedArray,
     counters: OwnedFd,
+    pub(crate) effects: OwnedFd,
+    clients: MappedArray,
     /// IPv4, IPv6.
     pub(crate) bans: [OwnedFd; 2],
     pub(crate) banned: MappedArray,
@@ -60,8 +63,10 @@ impl Maps {
             settled: mapped("settled", 8, writable)?,
             banned: mapped("banned", 4, writable)?,
             flows: mapped("witness", size_of::<RawFlow>(), false)?,
+            clients: mapped("clients", size_of::<RawClients>(), writable)?,
             exceptions: fd_of("excepted")?,
             counters: fd_of("counters")?,
+            effects: fd_of("effects")?,
             bans: [fd_of("bans4")?, fd_of("bans6")?],
             sources: fd_of("sources")?,
             allowed: fd_of("allowed")?,
@@ -242,6 +247,23 @@ impl Maps {
     pub(crate) fn flow(&self, place: usize) -> RawFlow {
         // SAFETY: the element is mapped and aligned, and every bit pattern is a RawFlow.
         unsafe { self.flows.element(place % FLOWS).cast::<RawFlow>().read_volatile() }
+    }
+
+    /// The networks on the link, and who opened last. A program may be writing the latter: what is read may be of two
+    /// clients.
+    pub(crate) fn clients(&self) -> RawClients {
+        // SAFETY: the element is mapped and aligned, and every bit pattern is a RawClients.
+        unsafe { self.clients.element(0).cast::<RawClients>().read_volatile() }
+    }
+
+    /// Writes which networks are on the link. A program that reads meanwhile may count one client among the others.
+    pub(crate) fn set_on_link(&self, v4: [RawNetwork4; ON_LINK_MAX], v6: [RawNetwork6; ON_LINK_MAX]) {
+        let clients = self.clients.element(0).cast::<RawClients>().as_ptr();
+        // SAFETY: within the mapped, aligned RawClients, whose networks have this one writer.
+        unsafe {
+            (&raw mut (*clients).v4).write_volatile(v4);
+            (&raw mut (*clients).v6).write_volatile(v6);
+        }
     }
 
     pub(crate) fn counters(&self) -> Result<Counters> {
