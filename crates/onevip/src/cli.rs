@@ -5,7 +5,7 @@
 
 use crate::bans::handlers::Unban;
 use crate::cmd;
-use crate::cmd::context::{Context, EXIT_WRONG, colour};
+use crate::cmd::context::{Context, EXIT_WRONG, Mistake, colour};
 use crate::control::reload::ReloadRequest;
 use crate::engine::orders::{Forget, Rebalance};
 use clap::{Parser, Subcommand};
@@ -210,6 +210,10 @@ fn report(error: &anyhow::Error) -> ExitCode {
     }
     if let Some(unknown) = error.downcast_ref::<UnknownNode>() {
         let _ = writeln!(err, "onevip: {unknown}");
+        return ExitCode::from(EXIT_WRONG);
+    }
+    if let Some(mistake) = error.downcast_ref::<Mistake>() {
+        let _ = writeln!(err, "onevip: {mistake}");
         return ExitCode::from(EXIT_WRONG);
     }
     let is_broken_pipe = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;

@@ -36,6 +36,18 @@ fn who_tells_user_source_beginning_and_terminal() {
     assert_eq!(json(&lab, 1, "who", &[]).len(), 0, "unix1 holds none");
     let page = said(&lab, 2, "who", &[]);
     assert!(page.starts_with("USER") && page.lines().count() == 3, "{page}");
+    assert_eq!(of("198.51.100.0/24").len() + of("2001:db8::/64").len(), 2);
+    assert_eq!(of("203.0.113.0/24").len(), 0);
+    assert_eq!(of(&format!("{address}:{port}")).len(), 1);
+    for (mistake, words) in [
+        ("", "write a user, an address, a network"),
+        ("198.51.100.0/33", "write a user, an address, a network"),
+        ("unix1", "unix1 is a node, not a user"),
+    ] {
+        let output = onevip(&lab, 2, "who", &[mistake]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(words), "{mistake:?}: {said}");
+    }
     lab.node(2).stop_onevip();
     assert_eq!(of("root").len(), 2, "without a daemon, too");
 }

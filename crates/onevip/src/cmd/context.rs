@@ -6,6 +6,11 @@ use std::path::PathBuf;
 /// The exit code for a wrong command line or configuration.
 pub const EXIT_WRONG: u8 = 2;
 
+/// The command line asks for something that makes no sense here: exit code [`EXIT_WRONG`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Mistake(pub String);
+
 /// What every subcommand knows.
 #[derive(Clone, Debug)]
 pub struct Context {

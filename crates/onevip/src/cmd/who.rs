@@ -1,12 +1,13 @@
 //! `onevip who`: whose sessions are where, since when, and who is there at all.
 
 use crate::base::plan::Plan;
-use crate::cmd::context::Context;
+use crate::cmd::context::{Context, Mistake};
 use crate::control::client;
 use crate::rpc::nodes::{self, Reply};
 use crate::sessions::handlers::{AskWho, Who};
 use crate::sessions::list::{self, Session};
 use crate::sessions::show;
+use crate::sessions::whom::Whom;
 use anyhow::Context as _;
 use onevip_config::Config;
 use onevip_host::run_dir::RunDir;
@@ -16,9 +17,9 @@ use std::process::ExitCode;
 /// Options of `onevip who`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Only sessions of this user, or from this address
-    #[arg(value_name = "USER|ADDRESS")]
-    whom: Option<String>,
+    /// Only sessions of this user, or from this address, network, or address and port
+    #[arg(value_name = "USER|ADDRESS|NETWORK|ADDRESS:PORT")]
+    whom: Option<Whom>,
     /// Ask all nodes
     #[arg(long)]
     all_nodes: bool,
@@ -31,13 +32,15 @@ pub struct Args {
 ///
 /// The exit code is 1 when a node could not be asked, so that nobody takes part of the truth for all of it.
 pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
-    let (sessions, silent) = if args.all_nodes {
-        everywhere(ctx, args.whom.clone())?
+    if let Some(Whom::User(name)) = &args.whom {
+        is_no_node(ctx, name)?;
+    }
+    let (mut sessions, silent) = if args.all_nodes {
+        everywhere(ctx, args.whom.as_ref().and_then(Whom::as_asked))?
     } else {
-        let mut here = here(ctx)?;
-        here.retain(|session| args.whom.as_ref().is_none_or(|whom| session.is_of(whom)));
-        (here, Vec::new())
+        (here(ctx)?, Vec::new())
     };
+    sessions.retain(|session| args.whom.as_ref().is_none_or(|whom| whom.has(session)));
     let mut out = std::io::stdout();
     if ctx.json {
         for session in &sessions {
@@ -50,6 +53,19 @@ pub fn run(ctx: &Context, args: &Args) -> anyhow::Result<ExitCode> {
         eprintln!("onevip: {node} was not asked: {why}");
     }
     Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who asks for a node means its sessions, and an empty list would say that it has none.
+fn is_no_node(ctx: &Context, name: &str) -> anyhow::Result<()> {
+    // Without a configuration nobody knows of nodes.
+    let nodes = Config::load(&ctx.config).map_or_else(|_| Vec::new(), |config| config.nodes);
+    if nodes.iter().any(|node| node.name == name) {
+        return Err(Mistake(format!(
+            "{name} is a node, not a user; `onevip who` on {name} lists its sessions, `onevip who --all-nodes` those of all"
+        ))
+        .into());
+    }
+    Ok(())
 }
 
 /// Nodes that said nothing, and why.

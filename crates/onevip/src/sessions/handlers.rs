@@ -1,6 +1,7 @@
 //! `onevip who`, on this node and for others.
 
 use super::list::{self, Session};
+use super::whom::Whom;
 use crate::base::current::Current;
 use crate::control::protocol::Request;
 use crate::control::server::Handler;
@@ -41,7 +42,10 @@ pub fn answerer(current: &Current) -> QuestionHandler {
     let current = current.clone();
     QuestionHandler::new(move |_, AskWho { whom }| {
         let mut sessions = list::look(&current.get().plan)?;
-        sessions.retain(|session| whom.as_ref().is_none_or(|whom| session.is_of(whom)));
+        if let Some(whom) = whom {
+            let whom: Whom = whom.parse()?;
+            sessions.retain(|session| whom.has(session));
+        }
         Ok(sessions)
     })
 }

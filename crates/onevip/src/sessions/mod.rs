@@ -9,3 +9,4 @@ pub mod list;
 pub mod processes;
 pub mod show;
 pub mod terminals;
+pub mod whom;
