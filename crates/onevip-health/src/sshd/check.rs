@@ -4,6 +4,7 @@
 //! - Where nobody came, a probe is a good answer when it is taken from the accept queue in time.
 //! - Doubt asks for the banner: a probe that is not taken within [`DOUBT`], a client that waits for longer than that while
 //!   nobody is served, a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
+//! - So does a client whose connection this side has ended, while nobody is served: a relay without a backend does that.
 //! - A client that waited for longer than `timeout` is one bad answer, but never the last one: for that somebody has to be asked.
 //! - An accept queue of which nobody is taken for `fall` eighths of `timeout` makes ill at once, if a good
 //!   answer came before (it may be starting): taking connections is up to `sshd` alone.
@@ -26,6 +27,11 @@ const CROWD: usize = 10;
 /// The queue may stand still for so long, `fall` times, however short `timeout` is: an `sshd` that has to wait for a
 /// processor takes tens of milliseconds.
 const STANDS_STILL_LEAST: Duration = Duration::from_millis(100);
+/// Between two doubts because of clients that this side turned away: at first, at most, and what makes it begin anew. As
+/// with the doubts of peers (docs/health.md).
+const ENDED_PAUSE: Duration = Duration::from_secs(2);
+const ENDED_PAUSE_MOST: Duration = Duration::from_secs(30);
+const ENDED_FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// How fast, and how patient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +73,9 @@ pub struct CheckRun {
     /// Length of the accept queue at the last look.
     length: u32,
     queue: Queue,
+    /// When clients that were turned away without a word make doubt again, and the pause after that: floods look like
+    /// it, and a call costs a line in the log.
+    ended_again: (Instant, Duration),
     /// There was a good answer.
     has_answered: bool,
     good: String,
@@ -88,6 +97,7 @@ impl CheckRun {
             only_seen: false,
             length: 0,
             queue: Queue::new(now),
+            ended_again: (now, ENDED_PAUSE),
             has_answered: false,
             good: "not asked yet".to_owned(),
             bad: "not well when it was last asked".to_owned(),
@@ -139,7 +149,7 @@ impl CheckRun {
                 self.good(format!("clients are served ({} since the last look)", snapshot.served));
             }
             None
-        } else if longest.is_some_and(|wait| wait >= self.doubt()) {
+        } else if longest.is_some_and(|wait| wait >= self.doubt()) || self.ended_makes_doubt(now, snapshot) {
             self.ask_if_idle(SshdAsk::Banner)
         } else if !self.is_well() && stuck {
             // Every further question would only lengthen its queue.
@@ -244,6 +254,18 @@ impl CheckRun {
         }
         let doubt = late(self.connected, self.doubt()) && self.asked.is_none();
         (doubt.then_some(SshdAsk::Banner), give_up)
+    }
+
+    /// Clients came, and this side ended it, while nobody is served.
+    fn ended_makes_doubt(&mut self, now: Instant, snapshot: &SocketSnapshot) -> bool {
+        let (again, pause) = self.ended_again;
+        let doubt = snapshot.ended > 0 && now >= again && self.asked.is_none();
+        if doubt {
+            let calm = now.duration_since(again) > ENDED_FORGOTTEN;
+            let pause = if calm { ENDED_PAUSE } else { pause };
+            self.ended_again = (now + pause, (pause * 2).min(ENDED_PAUSE_MOST));
+        }
+        doubt
     }
 
     fn doubt(&self) -> Duration {
