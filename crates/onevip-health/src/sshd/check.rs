@@ -1,7 +1,8 @@
 //! When `sshd` is looked at, when it is asked, and what that proves.
 //!
 //! - Clients that came and were served since the last look are a good answer: nobody is asked.
-//! - Where nobody came, a probe is a good answer when it is taken from the accept queue in time.
+//! - Where nobody came, a probe is a good answer when it is taken from the accept queue in time. The longer all is quiet
+//!   and well, the rarer it is: whoever comes and is not served is seen by the sockets.
 //! - Doubt asks for the banner: a probe that is not taken within [`DOUBT`], a client that waits for longer than that while
 //!   nobody is served, a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
 //! - So does a client whose connection this side has ended, while nobody is served: a relay without a backend does that.
@@ -32,6 +33,9 @@ const STANDS_STILL_LEAST: Duration = Duration::from_millis(100);
 const ENDED_PAUSE: Duration = Duration::from_secs(2);
 const ENDED_PAUSE_MOST: Duration = Duration::from_secs(30);
 const ENDED_FORGOTTEN: Duration = Duration::from_secs(60);
+/// An idle `sshd` is probed at longer and longer pauses, up to this one: each probe costs it a process, and some servers a
+/// line in the log.
+const PROBE_PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// How fast, and how patient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +80,8 @@ pub struct CheckRun {
     /// When clients that were turned away without a word make doubt again, and the pause after that: floods look like
     /// it, and a call costs a line in the log.
     ended_again: (Instant, Duration),
+    /// When an idle `sshd` is probed again, and the pause before the probe after that.
+    probe_again: (Instant, Duration),
     /// There was a good answer.
     has_answered: bool,
     good: String,
@@ -98,6 +104,7 @@ impl CheckRun {
             length: 0,
             queue: Queue::new(now),
             ended_again: (now, ENDED_PAUSE),
+            probe_again: (now, pace.interval),
             has_answered: false,
             good: "not asked yet".to_owned(),
             bad: "not well when it was last asked".to_owned(),
@@ -161,8 +168,11 @@ impl CheckRun {
             || !snapshot.listens
         {
             self.ask_if_idle(SshdAsk::Banner)
-        } else {
+        } else if snapshot.blind || snapshot.queue > 0 || now >= self.probe_again.0 {
             self.ask_if_idle(SshdAsk::Connect)
+        } else {
+            // Whoever comes in vain is seen in the queue, or waiting.
+            None
         };
         let pause = if self.hysteresis.is_settled() { self.pace.interval } else { self.pace.interval / 4 };
         // Whoever waits is looked at again when that is too long.
@@ -175,7 +185,11 @@ impl CheckRun {
     /// A question was put; its answer is to come.
     pub fn asked(&mut self, now: Instant, ask: SshdAsk) {
         match ask {
-            SshdAsk::Connect => self.connected = Some(now),
+            SshdAsk::Connect => {
+                let pause = self.probe_again.1;
+                self.connected = Some(now);
+                self.probe_again = (now + pause, (pause * 2).min(PROBE_PAUSE_MOST.max(pause)));
+            }
             SshdAsk::Banner => self.asked = Some(now),
         }
     }
@@ -292,6 +306,7 @@ impl CheckRun {
 
     fn count(&mut self, impact: Impact, words: String) {
         self.bad = words;
+        self.probe_again = (self.next_look, self.pace.interval);
         self.hysteresis.hear(impact);
     }
 }

@@ -78,6 +78,7 @@ impl Snapshotter {
         dump(&wanted, |socket| -> Option<()> {
             let id = &socket.header.socket_id;
             match socket.header.state {
+                TCP_LISTEN if !self.counts_listener(id.source_address) => {}
                 TCP_LISTEN => {
                     snapshot.listens = true;
                     snapshot.queue += socket.header.recv_queue;
@@ -105,7 +106,10 @@ impl Snapshotter {
     /// # Errors
     /// The kernel's.
     pub fn glance(&self) -> io::Result<SocketSnapshot> {
-        let queues = dump(&self.wanted(StateFlags::LISTEN), |listener| Some(listener.header.recv_queue))?;
+        let queues = dump(&self.wanted(StateFlags::LISTEN), |listener| {
+            let header = &listener.header;
+            self.counts_listener(header.socket_id.source_address).then_some(header.recv_queue)
+        })?;
         Ok(SocketSnapshot {
             listens: !queues.is_empty(),
             queue: queues.iter().sum(),
@@ -126,6 +130,12 @@ impl Snapshotter {
             waits.then(|| remote(id))
         })?;
         Ok(waiting.into_iter().collect())
+    }
+
+    /// A listener at `::` may take connections of both families.
+    fn counts_listener(&self, address: IpAddr) -> bool {
+        let both = address.is_ipv6() && address.is_unspecified();
+        both || self.family.is_none_or(|family| family == IpFamily::of(address))
     }
 
     fn wanted(&self, states: StateFlags) -> Wanted {

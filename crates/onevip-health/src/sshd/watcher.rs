@@ -39,8 +39,9 @@ impl Watcher {
     }
 
     /// The same, of connections in the target's family alone.
-    pub fn of_its_family(self) -> Self {
-        let family = IpFamily::of(self.target.ip());
+    pub fn of_its_family(mut self) -> Self {
+        let family = self.family();
+        self.addresses.retain(|address| IpFamily::of(*address) == family);
         Self { snapshotter: self.snapshotter.only(family), ..self }
     }
 

@@ -67,7 +67,20 @@ fn an_idle_sshd_is_connected_to_and_asked_once_in_a_while() {
         }
     }
     assert_eq!(asked.iter().filter(|ask| **ask == SshdAsk::Banner).count(), 1);
-    assert!((295..=305).contains(&asked.len()), "{}", asked.len());
+    let probes = asked.len() - 1;
+    assert!((8..=12).contains(&probes), "{probes} probes in five minutes: each costs a process");
+}
+
+#[test]
+fn doubt_and_blindness_probe_an_idle_sshd_at_once() {
+    for doubtful in [SocketSnapshot { queue: 1, ..idle() }, SocketSnapshot { blind: true, ..idle() }] {
+        let mut story = Story::new();
+        assert_eq!(story.look(&idle()), Some(SshdAsk::Connect));
+        story.check_run.taken(story.now + MS);
+        story.check_run.probe_again.0 = story.now + Duration::from_secs(60);
+        assert_eq!(story.look(&idle()), None, "it is quiet");
+        assert_eq!(story.look(&doubtful), Some(SshdAsk::Connect), "{doubtful:?}");
+    }
 }
 
 #[test]
