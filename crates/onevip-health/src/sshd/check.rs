@@ -117,6 +117,11 @@ impl CheckRun {
         self.next_look
     }
 
+    /// Makes a look and a call due.
+    pub fn call_soon(&mut self, now: Instant) {
+        (self.next_look, self.banner_due) = (self.next_look.min(now), self.banner_due.min(now));
+    }
+
     /// Since when a probe has not been taken.
     pub fn connected_since(&self) -> Option<Instant> {
         self.connected

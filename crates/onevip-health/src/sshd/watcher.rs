@@ -130,6 +130,11 @@ impl Watcher {
         }
     }
 
+    /// Asks for the banner as soon as can be.
+    pub fn doubt(&mut self) {
+        self.check_run.call_soon(Instant::now());
+    }
+
     /// How long nothing is due, at most `most`, if nothing arrives.
     pub fn pause(&self, most: Duration) -> Duration {
         let now = Instant::now();

@@ -135,7 +135,7 @@ fn who_closes_at_once_is_out_after_the_first_client() {
     let client = client_of(&testbed, 2);
     testbed.lab.fault(&LabFault::KillSshd(2)).unwrap();
     until_state(&testbed.lab, 2, "sshd", "out");
-    let relay = Relay::listen(&testbed.lab, 2, "0.0.0.0:22".parse().unwrap());
+    let relay = Relay::listen(&testbed.lab, 2, "[::]:22".parse().unwrap());
     until_state(&testbed.lab, 2, "sshd", "well");
     wait_until(PATIENCE, "unix2 to serve", || testbed.lab.node(2).claims().is_some_and(|claims| claims > 0))
         .unwrap();
