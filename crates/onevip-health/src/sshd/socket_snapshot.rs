@@ -185,7 +185,7 @@ impl std::fmt::Display for IpFamily {
 }
 
 /// How many connections of this host were closed before what the client had sent was read (`TCPAbortOnClose`): these
-/// are reset, and leave no socket. Knocks of ours are not among them.
+/// are reset, and leave no socket. Our probes are not among them.
 fn resets_by_this_side() -> Option<u64> {
     netstat_field(&std::fs::read_to_string("/proc/thread-self/net/netstat").ok()?, "TCPAbortOnClose")
 }
