@@ -4,7 +4,7 @@ use super::command::{self, CommandCheck};
 use super::host::watch::HostWatch;
 use super::results::{Assessment, PROGRAMS, Results};
 use super::sshd::check::CheckPace;
-use super::sshd::watcher::Watcher;
+use super::sshd::families::FamilyWatchers;
 use super::weight_steps::WeightSteps;
 use anyhow::Context;
 use onevip_config::health::SshdCheck;
@@ -64,8 +64,14 @@ impl Monitor {
         let settings = &subject.config.health;
         let examined = sshd(settings, &subject.vips);
         let exchange = examined.as_ref().filter(|_| settings.sshd == SshdCheck::Kex).map(|sshd| sshd.target);
-        let watcher = examined
-            .map(|sshd| Watcher::new(sshd.target, sshd.addresses, pace(settings), results.impact_of(SSHD)));
+        let watcher = examined.map(|sshd| {
+            FamilyWatchers::new(
+                &sshd.targets(settings),
+                &sshd.addresses,
+                pace(settings),
+                results.impact_of(SSHD),
+            )
+        });
         let host = HostWatch::new(settings, &subject.host_root);
         let mut names = host.names();
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
@@ -111,7 +117,12 @@ impl Drop for Monitor {
 }
 
 /// Examines `sshd`, and makes one assessment of all results.
-fn assess(mut watcher: Option<Watcher>, results: &Results, announce: &dyn Fn(Health, u8), stop: &AtomicBool) {
+fn assess(
+    mut watcher: Option<FamilyWatchers>,
+    results: &Results,
+    announce: &dyn Fn(Health, u8),
+    stop: &AtomicBool,
+) {
     let (mut steps, mut told, mut last) = (WeightSteps::default(), None, Instant::now());
     while !stop.load(Ordering::Relaxed) {
         if let Some(watcher) = &mut watcher {
@@ -180,6 +191,16 @@ struct Sshd {
     addresses: Vec<IpAddr>,
 }
 
+impl Sshd {
+    /// The target, and where it is a VIP's address the first one of the other family.
+    fn targets(&self, settings: &HealthSettings) -> Vec<SocketAddr> {
+        let other = |address: &&IpAddr| address.is_ipv4() != self.target.is_ipv4();
+        let other = self.addresses.iter().find(other).filter(|_| settings.address.is_none());
+        let other = other.map(|&address| SocketAddr::new(address, self.target.port()));
+        std::iter::once(self.target).chain(other).collect()
+    }
+}
+
 fn sshd(settings: &HealthSettings, vips: &[Vip]) -> Option<Sshd> {
     if settings.sshd == SshdCheck::Off { None } else { where_users_find_it(settings, vips.iter()) }
 }
@@ -241,6 +262,20 @@ mod tests {
     fn target_of(services: &str, health: &str) -> Option<String> {
         let config = config(services, health);
         sshd(&config.health, &config.vips).map(|sshd| sshd.target.to_string())
+    }
+
+    #[test]
+    fn sshd_is_asked_in_both_families() {
+        let targets = |health| {
+            let mut config = config("", health);
+            config.vips[0]
+                .addresses
+                .extend(["198.51.100.11", "2001:db8::10"].map(|a| a.parse::<IpAddr>().unwrap()));
+            let sshd = sshd(&config.health, &config.vips).unwrap();
+            sshd.targets(&config.health).iter().map(SocketAddr::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(targets(""), ["198.51.100.10:22", "[2001:db8::10]:22"]);
+        assert_eq!(targets("address = \"127.0.0.1\""), ["127.0.0.1:22"], "said where");
     }
 
     #[test]

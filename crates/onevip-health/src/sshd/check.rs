@@ -1,9 +1,11 @@
 //! When `sshd` is looked at, when it is asked, and what that proves.
 //!
 //! - Clients that came and were served since the last look are a good answer: nobody is asked.
-//! - Where nobody came, a probe is a good answer when it is taken from the accept queue in time.
+//! - Where nobody came, a probe is a good answer when it is taken from the accept queue in time. The longer all is quiet
+//!   and well, the rarer it is: whoever comes and is not served is seen by the sockets.
 //! - Doubt asks for the banner: a probe that is not taken within [`DOUBT`], a client that waits for longer than that while
 //!   nobody is served, a crowd on which nobody has logged in while nobody is served (`MaxStartups`), an answer that was bad just now.
+//! - So does a client whose connection this side has ended, while nobody is served: a relay without a backend does that.
 //! - A client that waited for longer than `timeout` is one bad answer, but never the last one: for that somebody has to be asked.
 //! - An accept queue of which nobody is taken for `fall` eighths of `timeout` makes ill at once, if a good
 //!   answer came before (it may be starting): taking connections is up to `sshd` alone.
@@ -26,6 +28,14 @@ const CROWD: usize = 10;
 /// The queue may stand still for so long, `fall` times, however short `timeout` is: an `sshd` that has to wait for a
 /// processor takes tens of milliseconds.
 const STANDS_STILL_LEAST: Duration = Duration::from_millis(100);
+/// Between two doubts because of clients that this side turned away: at first, at most, and what makes it begin anew. As
+/// with the doubts of peers (docs/health.md).
+const ENDED_PAUSE: Duration = Duration::from_secs(2);
+const ENDED_PAUSE_MOST: Duration = Duration::from_secs(30);
+const ENDED_FORGOTTEN: Duration = Duration::from_secs(60);
+/// An idle `sshd` is probed at longer and longer pauses, up to this one: each probe costs it a process, and some servers a
+/// line in the log.
+const PROBE_PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// How fast, and how patient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +77,11 @@ pub struct CheckRun {
     /// Length of the accept queue at the last look.
     length: u32,
     queue: Queue,
+    /// When clients that were turned away without a word make doubt again, and the pause after that: floods look like
+    /// it, and a call costs a line in the log.
+    ended_again: (Instant, Duration),
+    /// When an idle `sshd` is probed again, and the pause before the probe after that.
+    probe_again: (Instant, Duration),
     /// There was a good answer.
     has_answered: bool,
     good: String,
@@ -88,6 +103,8 @@ impl CheckRun {
             only_seen: false,
             length: 0,
             queue: Queue::new(now),
+            ended_again: (now, ENDED_PAUSE),
+            probe_again: (now, pace.interval),
             has_answered: false,
             good: "not asked yet".to_owned(),
             bad: "not well when it was last asked".to_owned(),
@@ -98,6 +115,11 @@ impl CheckRun {
     /// When the next look at all sockets is due.
     pub fn next_look(&self) -> Instant {
         self.next_look
+    }
+
+    /// Makes a look and a call due.
+    pub fn call_soon(&mut self, now: Instant) {
+        (self.next_look, self.banner_due) = (self.next_look.min(now), self.banner_due.min(now));
     }
 
     /// Since when a probe has not been taken.
@@ -139,7 +161,7 @@ impl CheckRun {
                 self.good(format!("clients are served ({} since the last look)", snapshot.served));
             }
             None
-        } else if longest.is_some_and(|wait| wait >= self.doubt()) {
+        } else if longest.is_some_and(|wait| wait >= self.doubt()) || self.ended_makes_doubt(now, snapshot) {
             self.ask_if_idle(SshdAsk::Banner)
         } else if !self.is_well() && stuck {
             // Every further question would only lengthen its queue.
@@ -151,8 +173,11 @@ impl CheckRun {
             || !snapshot.listens
         {
             self.ask_if_idle(SshdAsk::Banner)
-        } else {
+        } else if snapshot.blind || snapshot.queue > 0 || now >= self.probe_again.0 {
             self.ask_if_idle(SshdAsk::Connect)
+        } else {
+            // Whoever comes in vain is seen in the queue, or waiting.
+            None
         };
         let pause = if self.hysteresis.is_settled() { self.pace.interval } else { self.pace.interval / 4 };
         // Whoever waits is looked at again when that is too long.
@@ -165,7 +190,11 @@ impl CheckRun {
     /// A question was put; its answer is to come.
     pub fn asked(&mut self, now: Instant, ask: SshdAsk) {
         match ask {
-            SshdAsk::Connect => self.connected = Some(now),
+            SshdAsk::Connect => {
+                let pause = self.probe_again.1;
+                self.connected = Some(now);
+                self.probe_again = (now + pause, (pause * 2).min(PROBE_PAUSE_MOST.max(pause)));
+            }
             SshdAsk::Banner => self.asked = Some(now),
         }
     }
@@ -246,6 +275,18 @@ impl CheckRun {
         (doubt.then_some(SshdAsk::Banner), give_up)
     }
 
+    /// Clients came, and this side ended it, while nobody is served.
+    fn ended_makes_doubt(&mut self, now: Instant, snapshot: &SocketSnapshot) -> bool {
+        let (again, pause) = self.ended_again;
+        let doubt = snapshot.ended > 0 && now >= again && self.asked.is_none();
+        if doubt {
+            let calm = now.duration_since(again) > ENDED_FORGOTTEN;
+            let pause = if calm { ENDED_PAUSE } else { pause };
+            self.ended_again = (now + pause, (pause * 2).min(ENDED_PAUSE_MOST));
+        }
+        doubt
+    }
+
     fn doubt(&self) -> Duration {
         DOUBT.min(self.pace.timeout / 2)
     }
@@ -270,6 +311,7 @@ impl CheckRun {
 
     fn count(&mut self, impact: Impact, words: String) {
         self.bad = words;
+        self.probe_again = (self.next_look, self.pace.interval);
         self.hysteresis.hear(impact);
     }
 }

@@ -25,7 +25,7 @@ pub enum ProbeOutcome {
     Closed,
     /// `sshd` is there, and has no room (`MaxStartups`).
     Full,
-    /// `sshd` is there, and does not want to speak to our address (`PerSourcePenalties`).
+    /// `sshd` is there, and does not want to speak to our address (`PerSourcePenalties`); or OpenSSH 10 has no room.
     Penalised,
     /// Somebody else speaks there.
     Stranger(String),
@@ -61,6 +61,14 @@ impl BannerProbe {
     /// The answer that is known already.
     pub fn begin(to: SocketAddr) -> Result<Self, ProbeOutcome> {
         Ok(Self { stream: dial(None, to, |_| Ok(()))?, said: Vec::new() })
+    }
+
+    /// Begins to ask from this address.
+    ///
+    /// # Errors
+    /// The answer that is known already.
+    pub fn begin_from(from: IpAddr, to: SocketAddr) -> Result<Self, ProbeOutcome> {
+        Ok(Self { stream: dial(Some(from), to, |_| Ok(()))?, said: Vec::new() })
     }
 
     /// Over a connection that was begun elsewhere; it must not block.

@@ -1,13 +1,12 @@
 //! Carries the check out: looks, asks, listens; never waits for longer than a moment.
 
 use super::check::{CheckPace, CheckRun, SshdAsk};
-use super::probe::{BannerProbe, connect};
-use super::socket_snapshot::Snapshotter;
+use super::probe::{BannerProbe, ProbeOutcome, connect};
+use super::socket_snapshot::{IpFamily, Snapshotter};
 use crate::impact::{Finding, Impact};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How soon the queue is looked at after a probe, and again while it is not empty.
@@ -23,6 +22,10 @@ pub struct Watcher {
     snapshotter: Snapshotter,
     check_run: CheckRun,
     call: Option<BannerProbe>,
+    /// The call is the second one, from another source.
+    again: bool,
+    /// The sources that were used for such calls.
+    sources: u16,
 }
 
 impl Watcher {
@@ -31,7 +34,20 @@ impl Watcher {
     pub fn new(target: SocketAddr, mut addresses: Vec<IpAddr>, pace: CheckPace, verdict: Impact) -> Self {
         let check_run = CheckRun::new(pace, verdict, Instant::now());
         addresses.push(target.ip());
-        Self { target, addresses, snapshotter: Snapshotter::new(target.port()), check_run, call: None }
+        let snapshotter = Snapshotter::new(target.port());
+        Self { target, addresses, snapshotter, check_run, call: None, again: false, sources: 0 }
+    }
+
+    /// The same, of connections in the target's family alone.
+    pub fn of_its_family(mut self) -> Self {
+        let family = self.family();
+        self.addresses.retain(|address| IpFamily::of(*address) == family);
+        Self { snapshotter: self.snapshotter.only(family), ..self }
+    }
+
+    /// The family of the target.
+    pub fn family(&self) -> IpFamily {
+        IpFamily::of(self.target.ip())
     }
 
     /// Does what is due.
@@ -39,23 +55,54 @@ impl Watcher {
         // Answers before deadlines: this thread may itself have been late.
         if let Some(answer) = self.call.as_mut().and_then(BannerProbe::proceed) {
             self.call = None;
-            self.check_run.answered(Instant::now(), answer);
+            if let Some(answer) = self.told_apart(answer) {
+                self.check_run.answered(Instant::now(), answer);
+            }
         }
         self.glance();
         let (ask, give_up) = self.check_run.timeout(Instant::now());
         if give_up {
+            self.again = false;
             self.call.take().into_iter().for_each(BannerProbe::give_up);
         }
         ask.into_iter().for_each(|ask| self.ask(ask));
         if Instant::now() >= self.check_run.next_look() {
             // Without sock_diag (it may be missing from a kernel) questions alone have to do.
             let snapshot = self.snapshotter.look().unwrap_or_else(|_| {
-                super::socket_snapshot::SocketSnapshot { listens: true, ..Default::default() }
+                super::socket_snapshot::SocketSnapshot { listens: true, blind: true, ..Default::default() }
             });
             if let Some(ask) = self.check_run.looked(Instant::now(), &snapshot) {
                 self.ask(ask);
             }
         }
+    }
+
+    /// OpenSSH 10 says the same to a penalised source and at `MaxStartups`. A source that never asked before cannot be
+    /// penalised: what it hears says which. None while that is being asked.
+    fn told_apart(&mut self, answer: ProbeOutcome) -> Option<ProbeOutcome> {
+        let again = std::mem::take(&mut self.again);
+        match answer {
+            ProbeOutcome::Penalised if again => Some(ProbeOutcome::Full),
+            ProbeOutcome::Penalised => match BannerProbe::begin_from(self.another_source(), self.target) {
+                Ok(call) => {
+                    (self.call, self.again) = (Some(call), true);
+                    None
+                }
+                Err(_) => Some(ProbeOutcome::Penalised),
+            },
+            ProbeOutcome::Banner(_) if again => Some(ProbeOutcome::Penalised),
+            answer => Some(answer),
+        }
+    }
+
+    /// A loopback address of this host; of IPv4 another one each time. (IPv6 has one alone.)
+    fn another_source(&mut self) -> IpAddr {
+        if self.family() == IpFamily::V6 {
+            return Ipv6Addr::LOCALHOST.into();
+        }
+        self.sources = self.sources.wrapping_add(1);
+        let [high, low] = self.sources.to_be_bytes();
+        Ipv4Addr::new(127, 22, high, low).into()
     }
 
     /// Looks at the accept queue, and only if somebody is in it, who. Without sock_diag nothing is seen.
@@ -72,6 +119,7 @@ impl Watcher {
     }
 
     fn ask(&mut self, ask: SshdAsk) {
+        self.again = self.again && ask != SshdAsk::Banner;
         self.check_run.asked(Instant::now(), ask);
         let outcome = match ask {
             SshdAsk::Connect => connect(self.target),
@@ -82,8 +130,13 @@ impl Watcher {
         }
     }
 
-    /// Waits until something is due or has arrived, at most for `most`.
-    pub fn wait(&self, most: Duration) {
+    /// Asks for the banner as soon as can be.
+    pub fn doubt(&mut self) {
+        self.check_run.call_soon(Instant::now());
+    }
+
+    /// How long nothing is due, at most `most`, if nothing arrives.
+    pub fn pause(&self, most: Duration) -> Duration {
         let now = Instant::now();
         let mut wait = most.min(self.check_run.next_look().saturating_duration_since(now));
         if let Some(since) = self.check_run.connected_since() {
@@ -92,10 +145,12 @@ impl Watcher {
         } else if self.call.is_some() || self.check_run.is_queueing() {
             wait = wait.min(GLANCE_LATER);
         }
-        let mut fds: Vec<PollFd<'_>> =
-            self.call.iter().map(|call| PollFd::new(call.as_fd(), PollFlags::POLLIN)).collect();
-        // An interrupted wait is a short one.
-        let _ = poll(&mut fds, PollTimeout::from(wait.as_millis().clamp(1, 1000) as u16));
+        wait
+    }
+
+    /// Where the answer to a call arrives.
+    pub fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        self.call.as_ref().map(AsFd::as_fd)
     }
 
     /// What is known.
@@ -148,7 +203,7 @@ mod tests {
                 return finding;
             }
             assert!(Instant::now() < deadline, "{watcher:?}");
-            watcher.wait(Duration::from_millis(50));
+            thread::sleep(watcher.pause(Duration::from_millis(50)));
         }
     }
 
@@ -188,7 +243,7 @@ mod tests {
         while Instant::now() < end {
             watcher.turn();
             assert_eq!(watcher.finding().impact, Impact::None, "{watcher:?}");
-            watcher.wait(Duration::from_millis(50));
+            thread::sleep(watcher.pause(Duration::from_millis(50)));
         }
         STOP.store(true, Ordering::Relaxed);
         server.join().unwrap();
@@ -227,5 +282,35 @@ mod tests {
         let words = until(&mut watcher, Impact::Out(DEAD)).words;
         assert!(words.starts_with("takes nobody from its queue (1 wait) for 1."), "{words}");
         drop(frozen);
+    }
+
+    /// Says this to whoever comes from the first source, and that to all others.
+    fn says(listener: TcpListener, first: &'static str, others: &'static str, stop: &'static AtomicBool) {
+        let home = listener.local_addr().unwrap().ip();
+        listener.set_nonblocking(true).unwrap();
+        while !stop.load(Ordering::Relaxed) {
+            if let Ok((mut stream, from)) = listener.accept() {
+                let _ = stream.write_all(if from.ip() == home { first } else { others }.as_bytes());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_full_sshd_is_told_from_a_penalty_by_another_source() {
+        const NOT_ALLOWED: &str = "Not allowed at this time\r\n";
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let [(full, to_full), (penal, to_penal)] = [listener(), listener()];
+        let servers = [
+            thread::spawn(|| says(full, NOT_ALLOWED, NOT_ALLOWED, &STOP)),
+            thread::spawn(|| says(penal, NOT_ALLOWED, "SSH-2.0-x\r\n", &STOP)),
+        ];
+        let mut watcher = Watcher::new(to_full, Vec::new(), PACE, Impact::None);
+        let finding = until(&mut watcher, Impact::Out(crate::impact::POORLY));
+        assert!(finding.words.contains("MaxStartups"), "{finding:?}");
+        let finding = until(&mut Watcher::new(to_penal, Vec::new(), PACE, Impact::None), Impact::None);
+        assert!(finding.words.contains("PerSourcePenaltyExemptList"), "{finding:?}");
+        STOP.store(true, Ordering::Relaxed);
+        servers.into_iter().for_each(|server| server.join().unwrap());
     }
 }

@@ -3,9 +3,10 @@
 use super::{Diagnosis, Inputs, kerberos};
 use crate::doctor::sshd::{Effective, Sshd};
 use onevip_config::Vip;
-use onevip_core::Transport;
+use onevip_core::{Prefix, Transport};
 use onevip_host::talkers::{self, Listener};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// OpenSSH's own default.
 const STARTUPS_DEFAULT: u32 = 10;
@@ -24,7 +25,7 @@ pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
     {
         let named = sshd.config_name();
         findings.extend(startups(inputs, &effective, &named));
-        findings.extend(penalties(sshd.version(), &effective, &named));
+        findings.extend(penalties(sshd.version(), &effective, &named, &askers(inputs)));
         findings.extend(kerberos::examine(inputs, &sshd, &effective));
     }
     findings
@@ -78,19 +79,36 @@ fn startups(inputs: &Inputs<'_>, effective: &Effective, file: &str) -> Option<Di
     })
 }
 
+/// Whose connections `sshd` sees without a login: this host's checks come from the VIPs, where they ask, and, in doubt,
+/// from loopback; peers come from the nodes' own addresses.
+fn askers(inputs: &Inputs<'_>) -> Vec<Prefix> {
+    let vips = inputs.plan.vips.iter().flat_map(|plan| plan.vip.addresses.iter());
+    let nodes = inputs.config.nodes.iter().flat_map(|node| node.addresses.iter());
+    let loopback = [(Ipv4Addr::new(127, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+    let loopback = loopback.into_iter().filter_map(|(address, length)| Prefix::new(address, length));
+    let told = inputs.config.health.address.iter().chain(vips).chain(nodes).copied().map(Prefix::host);
+    loopback.chain(told).collect()
+}
+
 /// Since 9.8 OpenSSH shuts out addresses that connect and do not log in, as health checks do.
-fn penalties(version: Option<(u32, u32)>, effective: &Effective, file: &str) -> Option<Diagnosis> {
+fn penalties(
+    version: Option<(u32, u32)>,
+    effective: &Effective,
+    file: &str,
+    askers: &[Prefix],
+) -> Option<Diagnosis> {
     let on = effective.get("persourcepenalties").is_some_and(|value| value != "no");
     let exempt = effective.get("persourcepenaltyexemptlist").unwrap_or("none");
-    let covers = exempt.split(',').any(|net| net.starts_with("127.0.0.1"));
-    (version >= Some((9, 8)) && on && !covers).then(|| {
+    let exempt: Vec<Prefix> = exempt.split(',').filter_map(|net| net.parse().ok()).collect();
+    let all: BTreeSet<&Prefix> = askers.iter().collect();
+    let covered = all.iter().all(|asker| exempt.iter().any(|net| net.contains(asker)));
+    (version >= Some((9, 8)) && on && !covered).then(|| {
+        let names: Vec<String> = all.iter().map(ToString::to_string).collect();
         Diagnosis::new(
             "source-penalties",
-            "sshd punishes sources that connect without logging in, this host's own health checks included",
+            "sshd punishes sources that connect without logging in, this cluster's own health checks included",
             "after some checks the node would look ill without being so",
-            format!(
-                "`PerSourcePenaltyExemptList 127.0.0.1/32,::1/128` in {file}, with the nodes' own addresses"
-            ),
+            format!("`PerSourcePenaltyExemptList {}` in {file}", names.join(",")),
         )
     })
 }
@@ -122,10 +140,17 @@ mod tests {
     #[test]
     fn penalties_are_a_finding_only_where_they_are_and_hit_us() {
         let effective = |text: &str| Effective::parse(text);
-        let of = |version, text: &str| penalties(version, &effective(text), "f").is_some();
+        let askers = ["127.0.0.0/8", "198.51.100.10", "2001:db8::10"].map(|net| net.parse().unwrap());
+        let finding = |version, text: &str| penalties(version, &effective(text), "f", &askers);
+        let of = |version, text: &str| finding(version, text).is_some();
         let on = "persourcepenalties crash:90 authfail:5 noauth:1\npersourcepenaltyexemptlist none\n";
         assert!(of(Some((9, 8)), on) && of(Some((10, 0)), on) && !of(Some((9, 7)), on) && !of(None, on));
         assert!(!of(Some((9, 8)), "persourcepenalties no\n"));
-        assert!(!of(Some((9, 8)), "persourcepenalties crash:90\npersourcepenaltyexemptlist 127.0.0.1/32\n"));
+        let exempt = |list| format!("persourcepenalties crash:90\npersourcepenaltyexemptlist {list}\n");
+        assert!(of(Some((9, 8)), &exempt("127.0.0.1/32")), "calls come from the VIP");
+        assert!(!of(Some((9, 8)), &exempt("127.0.0.0/8,198.51.100.0/24,2001:db8::/64")));
+        let remedy = finding(Some((10, 0)), on).unwrap().remedy;
+        let list = remedy.split(['`', ' ']).nth(2).unwrap();
+        assert!(!of(Some((10, 0)), &exempt(list)), "content with its own remedy: {remedy}");
     }
 }

@@ -67,7 +67,20 @@ fn an_idle_sshd_is_connected_to_and_asked_once_in_a_while() {
         }
     }
     assert_eq!(asked.iter().filter(|ask| **ask == SshdAsk::Banner).count(), 1);
-    assert!((295..=305).contains(&asked.len()), "{}", asked.len());
+    let probes = asked.len() - 1;
+    assert!((8..=12).contains(&probes), "{probes} probes in five minutes: each costs a process");
+}
+
+#[test]
+fn doubt_and_blindness_probe_an_idle_sshd_at_once() {
+    for doubtful in [SocketSnapshot { queue: 1, ..idle() }, SocketSnapshot { blind: true, ..idle() }] {
+        let mut story = Story::new();
+        assert_eq!(story.look(&idle()), Some(SshdAsk::Connect));
+        story.check_run.taken(story.now + MS);
+        story.check_run.probe_again.0 = story.now + Duration::from_secs(60);
+        assert_eq!(story.look(&idle()), None, "it is quiet");
+        assert_eq!(story.look(&doubtful), Some(SshdAsk::Connect), "{doubtful:?}");
+    }
 }
 
 #[test]
@@ -242,4 +255,39 @@ fn full_is_less_bad_than_dead_and_penalised_is_not_bad_at_all() {
     }
     assert_eq!(story.impact(), Impact::None);
     assert!(story.check_run.finding().words.contains("PerSourcePenaltyExemptList"));
+}
+
+#[test]
+fn who_is_turned_away_without_a_word_makes_doubt_and_two_such_answers_make_ill() {
+    let mut story = Story::new();
+    story.now += Duration::from_secs(5);
+    let turned_away = SocketSnapshot { ended: 1, ..idle() };
+    let came = story.now;
+    assert_eq!(story.look(&turned_away), Some(SshdAsk::Banner), "doubt");
+    story.answer(ProbeOutcome::Closed);
+    assert_eq!(story.impact(), Impact::None);
+    assert_eq!(story.look(&idle()), Some(SshdAsk::Banner));
+    story.answer(ProbeOutcome::Closed);
+    assert_eq!(story.impact(), Impact::Out(DEAD));
+    assert!(story.now - came <= 2 * story.check_run.pace.interval, "{:?}", story.now - came);
+}
+
+#[test]
+fn a_flood_of_clients_that_are_turned_away_costs_few_calls() {
+    let mut story = Story::new();
+    let start = story.now;
+    let (mut calls, turned_away) = (0, SocketSnapshot { ended: 9, ..idle() });
+    while story.now < start + Duration::from_secs(120) {
+        if story.look(&turned_away) == Some(SshdAsk::Banner) {
+            calls += 1;
+            story.answer(ProbeOutcome::Banner("SSH-2.0-x".into()));
+        } else {
+            story.check_run.taken(story.now);
+        }
+    }
+    assert!((3..=8).contains(&calls), "{calls} calls in two minutes");
+    let mut story = Story::new();
+    story.now += Duration::from_secs(5);
+    let among_others = SocketSnapshot { served: 1, ended: 9, ..idle() };
+    assert_eq!(story.look(&among_others), None, "others are served");
 }
