@@ -95,10 +95,10 @@ fn only_the_port_of_the_service_is_evidence() {
                 &frame::packet(VIP.into(), NEAR4.into(), 6, &frame::tcp_header(port, 41000, SYN | ACK, 1, 2)),
             );
         };
-        comes(kernel, &frame::tcp(NEAR4.into(), 41000, 445, SYN));
+        comes(kernel, &frame::tcp(NEAR4, 41000, 445, SYN));
         leave(445);
         assert_eq!(counted(kernel, VIP.into(), ClientKind::OnLink), Effects::default());
-        comes(kernel, &frame::tcp(NEAR4.into(), 41000, SSH, SYN));
+        comes(kernel, &frame::tcp(NEAR4, 41000, SSH, SYN));
         leave(SSH);
         let wanted = Effects { syns: 1, syn_acks: 1, ..Effects::default() };
         assert_eq!(counted(kernel, VIP.into(), ClientKind::OnLink), wanted);
