@@ -25,7 +25,7 @@ const SOUND: Duration = Duration::from_secs(600);
 
 /// How many came in, and how many answers left, since the counters were made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
+pub struct Openings {
     /// Came in.
     pub asked: u64,
     /// Left.
@@ -52,7 +52,7 @@ pub struct Gauge {
     pub words: String,
     /// How many different sources have to ask: a filter may well drop what one of them sends.
     sources_min: usize,
-    last: Option<Tally>,
+    last: Option<Openings>,
     asked: u64,
     since: Option<Instant>,
     sources: BTreeSet<IpAddr>,
@@ -70,11 +70,11 @@ impl Gauge {
         self.sources.clear();
     }
 
-    fn look(&mut self, now: Instant, tally: Tally) -> Evidence {
-        let last = self.last.replace(tally).unwrap_or(tally);
+    fn look(&mut self, now: Instant, openings: Openings) -> Evidence {
+        let last = self.last.replace(openings).unwrap_or(openings);
         // Counters that were made anew say nothing.
         let (Some(asked), Some(answered)) =
-            (tally.asked.checked_sub(last.asked), tally.answered.checked_sub(last.answered))
+            (openings.asked.checked_sub(last.asked), openings.answered.checked_sub(last.answered))
         else {
             self.forget();
             return Evidence::Nothing;
@@ -89,7 +89,7 @@ impl Gauge {
         if asked > 0 {
             self.asked += asked;
             self.since.get_or_insert(now);
-            self.sources.extend(tally.source);
+            self.sources.extend(openings.source);
         }
         let waited = self.since.is_some_and(|since| now.duration_since(since) >= WAITS);
         let enough = self.asked >= ENOUGH && self.sources.len() >= self.sources_min;
@@ -117,29 +117,29 @@ struct Muteness {
 
 /// Judges all kinds of questions together.
 #[derive(Debug)]
-pub struct AnswersJudge {
+pub struct AnswersHysteresis {
     gauges: Vec<Gauge>,
     mute: Option<Muteness>,
     retry: Duration,
     since: Option<Instant>,
 }
 
-impl AnswersJudge {
+impl AnswersHysteresis {
     /// By these gauges.
     pub fn new(gauges: Vec<Gauge>) -> Self {
         Self { gauges, mute: None, retry: RETRY, since: None }
     }
 
-    /// Takes in one tally for each gauge. `pardoned` gauges are not judged now: their silence is somebody else's finding.
+    /// Takes in the openings of each gauge. `pardoned` gauges are not judged now: their silence is somebody else's finding.
     pub fn look(
         &mut self,
         now: Instant,
-        tallies: &[Tally],
+        openings: &[Openings],
         pardoned: impl Fn(usize) -> bool,
     ) -> Option<Turn> {
         let mut found = None;
-        for (index, (gauge, tally)) in self.gauges.iter_mut().zip(tallies).enumerate() {
-            let evidence = gauge.look(now, *tally);
+        for (index, (gauge, counted)) in self.gauges.iter_mut().zip(openings).enumerate() {
+            let evidence = gauge.look(now, *counted);
             if pardoned(index) {
                 gauge.forget();
                 continue;
@@ -185,25 +185,25 @@ mod tests {
 
     /// Plays seconds in tenths: `(asked, answered)` in each.
     struct Play {
-        judge: AnswersJudge,
+        hysteresis: AnswersHysteresis,
         now: Instant,
-        tally: Tally,
+        openings: Openings,
     }
 
     impl Play {
         fn new() -> Self {
-            let judge = AnswersJudge::new(vec![Gauge::new("mute".into(), 2)]);
-            let mut play = Self { judge, now: Instant::now(), tally: Tally::default() };
+            let hysteresis = AnswersHysteresis::new(vec![Gauge::new("mute".into(), 2)]);
+            let mut play = Self { hysteresis, now: Instant::now(), openings: Openings::default() };
             assert_eq!(play.step(0, 0, 1), None);
             play
         }
 
         fn step(&mut self, asked: u64, answered: u64, source: u8) -> Option<Turn> {
             self.now += Duration::from_millis(100);
-            self.tally.asked += asked;
-            self.tally.answered += answered;
-            self.tally.source = Some([198, 51, 100, source].into());
-            self.judge.look(self.now, &[self.tally], |_| false)
+            self.openings.asked += asked;
+            self.openings.answered += answered;
+            self.openings.source = Some([198, 51, 100, source].into());
+            self.hysteresis.look(self.now, &[self.openings], |_| false)
         }
 
         fn quiet(&mut self, tenths: u64) -> Vec<Turn> {
@@ -257,13 +257,13 @@ mod tests {
     fn counters_made_anew_and_what_others_judge_are_no_evidence() {
         let mut play = Play::new();
         (0..3).for_each(|source| assert_eq!(play.step(1, 0, source), None));
-        play.tally = Tally::default();
+        play.openings = Openings::default();
         assert_eq!(play.quiet(30), []);
         (0..30).for_each(|source| {
             play.now += Duration::from_millis(100);
-            play.tally.asked += 1;
-            play.tally.source = Some([198, 51, 100, source].into());
-            assert_eq!(play.judge.look(play.now, &[play.tally], |_| true), None);
+            play.openings.asked += 1;
+            play.openings.source = Some([198, 51, 100, source].into());
+            assert_eq!(play.hysteresis.look(play.now, &[play.openings], |_| true), None);
         });
     }
 }

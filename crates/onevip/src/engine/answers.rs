@@ -1,10 +1,10 @@
 //! Watches whether what the programs let in is answered, by what they count going out: the judgement is
-//! [`AnswersJudge`]'s.
+//! [`AnswersHysteresis`]'s.
 
 use crate::base::current::{Configured, Current};
 use crate::base::supervisor::StopSignal;
 use onevip_bpf::{ClientKind, EffectCounters, EffectCounts};
-use onevip_health::answers::{AnswersJudge, Gauge, Tally, Turn};
+use onevip_health::answers::{AnswersHysteresis, Gauge, Openings, Turn};
 use onevip_health::impact::{DEAD, Finding, Impact};
 use onevip_health::monitor::{self, SSHD};
 use onevip_health::results::{ANSWERS, Results};
@@ -52,11 +52,11 @@ impl Place {
         }
     }
 
-    fn tally(&self, counts: &EffectCounts) -> Tally {
+    fn openings(&self, counts: &EffectCounts) -> Openings {
         match self.reading {
             Reading::Syns(kind) => {
                 let seen = counts.of(self.index, kind);
-                Tally {
+                Openings {
                     asked: seen.syns,
                     answered: seen.syn_acks + seen.resets,
                     source: counts.newest(self.index, kind, self.address),
@@ -64,7 +64,7 @@ impl Place {
             }
             Reading::Questions => {
                 let seen = counts.of(self.index, ClientKind::OnLink);
-                Tally { asked: seen.questions, answered: seen.answers, source: None }
+                Openings { asked: seen.questions, answered: seen.answers, source: None }
             }
         }
     }
@@ -94,7 +94,7 @@ pub fn watch(current: &Current, effects: &EffectCounters, results: &Arc<Results>
         let sources = if place.reading == Reading::Questions { 0 } else { SOURCES_MIN };
         Gauge::new(place.words(), sources)
     };
-    let mut judge = AnswersJudge::new(places.iter().map(gauge).collect());
+    let mut hysteresis = AnswersHysteresis::new(places.iter().map(gauge).collect());
     let mut complained: Option<Instant> = None;
     while !stop.wait(TICK) {
         let counts = match effects.read() {
@@ -107,11 +107,11 @@ pub fn watch(current: &Current, effects: &EffectCounters, results: &Arc<Results>
                 continue;
             }
         };
-        let tallies: Vec<Tally> = places.iter().map(|place| place.tally(&counts)).collect();
+        let openings: Vec<Openings> = places.iter().map(|place| place.openings(&counts)).collect();
         // A frozen sshd with a full queue answers no SYN either, and its own check says when it is well.
         let mute_sshd = results.impact_of(SSHD) > Impact::Shed;
         let pardoned = |gauge: usize| mute_sshd && places[gauge].reading != Reading::Questions;
-        let finding = match judge.look(Instant::now(), &tallies, pardoned) {
+        let finding = match hysteresis.look(Instant::now(), &openings, pardoned) {
             None => continue,
             Some(Turn::Mute(words)) => Finding::ill(Impact::Out(DEAD), words),
             Some(Turn::Answers) => Finding::well("an answer left again"),
