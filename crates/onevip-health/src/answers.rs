@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_made_anew_and_what_others_judge_are_no_evidence() {
+    fn counters_made_anew_and_what_others_find_are_no_evidence() {
         let mut play = Play::new();
         (0..3).for_each(|source| assert_eq!(play.step(1, 0, source), None));
         play.openings = Openings::default();
