@@ -65,9 +65,10 @@ static __always_inline void effect_count(__u32 address, enum onevip_kind kind, _
 			       [INDEX(effect, ONEVIP_EFFECTS_ROOM)] += 1;
 }
 
-/* Counts an effect on the client whose address lies at `peer_at` of the frame. Not static, so that the verifier looks at
- * it once. */
-__noinline int effect_on_client(struct __sk_buff *skb, __u32 effect, __u32 address, __u32 peer_at)
+/* Counts an effect on the client whose address lies at `peer_at` of the frame; `port` is the service's where only that of
+ * the checked service counts, else 0. A filter may well drop what comes to other ports. Not static, so that the verifier
+ * looks at it once. */
+__noinline int effect_on_client(struct __sk_buff *skb, __u32 effect, __u32 address, __u32 peer_at, __u32 port)
 {
 	const struct onevip_settings *settings = settings_now();
 	__u32 zero = 0, place = INDEX(address, ONEVIP_ADDRESSES_MAX);
@@ -77,6 +78,8 @@ __noinline int effect_on_client(struct __sk_buff *skb, __u32 effect, __u32 addre
 	enum onevip_kind kind;
 
 	if (!settings || !clients)
+		return 0;
+	if (port && clients->port[place] && clients->port[place] != port)
 		return 0;
 	if (settings->addresses[place].family == ONEVIP_FAMILY_IPV6) {
 		if ((void *)(peer + 4) > end)
@@ -110,14 +113,14 @@ static __always_inline void effect_in(struct __sk_buff *skb, const struct packet
 
 	switch (verdict->reason) {
 	case ONEVIP_SYN_OWN:
-		effect_on_client(skb, ONEVIP_SYN_IN, verdict->address, peer_at);
+		effect_on_client(skb, ONEVIP_SYN_IN, verdict->address, peer_at, pkt->service_port);
 		return;
 	case ONEVIP_TCP_HALF_OPEN:
 	case ONEVIP_TCP_COOKIE:
-		effect_on_client(skb, ONEVIP_HANDSHAKE_IN, verdict->address, peer_at);
+		effect_on_client(skb, ONEVIP_HANDSHAKE_IN, verdict->address, peer_at, 0);
 		return;
 	case ONEVIP_TCP_ORPHAN:
-		effect_on_client(skb, ONEVIP_ORPHAN_IN, verdict->address, peer_at);
+		effect_on_client(skb, ONEVIP_ORPHAN_IN, verdict->address, peer_at, 0);
 		return;
 	case ONEVIP_ARP_ANSWER:
 	case ONEVIP_ND_ANSWER:
@@ -155,7 +158,8 @@ static __always_inline void effect_out_ipv4(struct __sk_buff *skb, const struct 
 		return;
 	address = address_find_ipv4(settings, ip->saddr);
 	if (address >= 0)
-		effect_on_client(skb, effect, address, network + IPV4_DEST);
+		effect_on_client(skb, effect, address, network + IPV4_DEST,
+				 effect == ONEVIP_SYN_ACK_OUT ? tcp->source : 0);
 }
 
 static __always_inline void effect_out_ipv6(struct __sk_buff *skb, const struct onevip_settings *settings,
@@ -174,7 +178,8 @@ static __always_inline void effect_out_ipv6(struct __sk_buff *skb, const struct 
 		return;
 	address = address_look_up_ipv6(settings, ip->saddr.s6_addr32);
 	if (address >= 0)
-		effect_on_client(skb, effect, address, network + IPV6_DEST);
+		effect_on_client(skb, effect, address, network + IPV6_DEST,
+				 effect == ONEVIP_SYN_ACK_OUT ? tcp->source : 0);
 }
 
 #endif

@@ -367,6 +367,8 @@ struct onevip_clients {
 	struct onevip_network6 v6[ONEVIP_ON_LINK_MAX];
 	/* Writer: the ingress program. The source of the newest SYN that was let in; IPv4 uses the first word. */
 	__be32 newest[ONEVIP_ADDRESSES_MAX][ONEVIP_KINDS][4];
+	/* Writer: the daemon. Of which port SYNs and SYN-ACKs count; 0: of all. */
+	__be16 port[ONEVIP_ADDRESSES_MAX];
 };
 
 /* Counters: one row of ONEVIP_REASONS_MAX per program. */

@@ -86,6 +86,26 @@ fn syns_and_their_answers_are_counted_by_family_and_kind() {
 }
 
 #[test]
+fn only_the_port_of_the_service_is_evidence() {
+    node(|kernel| {
+        kernel.effects().set_port(index(VIP.into()), SSH);
+        let leave = |port| {
+            leaves(
+                kernel,
+                &frame::packet(VIP.into(), NEAR4.into(), 6, &frame::tcp_header(port, 41000, SYN | ACK, 1, 2)),
+            );
+        };
+        comes(kernel, &frame::tcp(NEAR4, 41000, 445, SYN));
+        leave(445);
+        assert_eq!(counted(kernel, VIP.into(), ClientKind::OnLink), Effects::default());
+        comes(kernel, &frame::tcp(NEAR4, 41000, SSH, SYN));
+        leave(SSH);
+        let wanted = Effects { syns: 1, syn_acks: 1, ..Effects::default() };
+        assert_eq!(counted(kernel, VIP.into(), ClientKind::OnLink), wanted);
+    });
+}
+
+#[test]
 fn what_is_not_let_in_and_what_others_send_is_not_counted() {
     node(|kernel| {
         Bucket::all().for_each(|bucket| kernel.words().set_flags(V, bucket, Flags::NONE));

@@ -10,6 +10,7 @@
 //!
 //! [`Health`]: onevip_core::beat::Health
 
+pub mod answers;
 pub mod command;
 pub mod host;
 pub mod hysteresis;

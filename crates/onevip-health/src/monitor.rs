@@ -2,7 +2,7 @@
 
 use super::command::{self, CommandCheck};
 use super::host::watch::HostWatch;
-use super::results::{Assessment, PROGRAMS, Results};
+use super::results::{ANSWERS, Assessment, PROGRAMS, Results};
 use super::sshd::check::CheckPace;
 use super::sshd::families::FamilyWatchers;
 use super::weight_steps::WeightSteps;
@@ -77,7 +77,7 @@ impl Monitor {
         names.extend(watcher.is_some().then(|| SSHD.to_owned()));
         names.extend(subject.config.checks.iter().map(command::name));
         names.extend(exchange.map(|_| command::KEY_EXCHANGE.to_owned()));
-        names.push(PROGRAMS.to_owned());
+        names.extend([PROGRAMS, ANSWERS].map(str::to_owned));
         results.expect(names);
         if let Some(target) = exchange {
             let check = CommandCheck::key_exchange(settings, target, results);

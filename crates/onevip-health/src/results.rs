@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) const NO_ROOM: &str = "turns connections away: MaxStartups is reached";
 /// Under what name the reconciler says that this node's programs do not see every packet.
 pub const PROGRAMS: &str = "programs";
+/// Under what name it is said that what this node lets in is not answered.
+pub const ANSWERS: &str = "answers";
 
 /// What one check found.
 #[derive(Clone, Debug)]

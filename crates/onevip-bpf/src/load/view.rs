@@ -7,6 +7,7 @@ use crate::load::mode::AttachMode;
 use crate::load::{attach, ports};
 use crate::maps::bans;
 use crate::maps::counters::Counters;
+use crate::maps::effects::{self, EffectCounts};
 use crate::maps::pinned;
 use crate::maps::set::Maps;
 use onevip_core::bans::Stop;
@@ -71,6 +72,14 @@ impl PinnedView {
     /// When the kernel refuses to read the map.
     pub fn counters(&self) -> Result<Counters> {
         self.maps.counters()
+    }
+
+    /// What they have counted of openings, and of what left for them.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn effects(&self) -> Result<EffectCounts> {
+        effects::read(&self.maps)
     }
 
     /// Why the pinned maps cannot be trusted, if so.

@@ -93,16 +93,12 @@ impl EffectCounters {
     /// # Errors
     /// The kernel's.
     pub fn read(&self) -> Result<EffectCounts> {
-        let mut per_cpu = vec![RawEffects::default(); possible_cpus()];
-        let words = per_cpu.as_flattened_mut().as_flattened_mut().as_flattened_mut();
-        sys::array_read(self.0.effects.as_fd(), 0, words).map_err(Error::system("read the effects"))?;
-        let sum = |address: usize, kind: usize, effect: usize| {
-            per_cpu.iter().map(|counts| counts[address][kind][effect]).sum::<u64>()
-        };
-        let of = |address, kind| Effects::of(std::array::from_fn(|effect| sum(address, kind, effect)));
-        let counts =
-            (0..ADDRESSES_MAX).map(|address| std::array::from_fn(|kind| of(address, kind))).collect();
-        Ok(EffectCounts { counts, newest: self.0.clients().newest.to_vec() })
+        read(&self.0)
+    }
+
+    /// Says of which port SYNs and SYN-ACKs of an address count, by its index; 0: of all, as it is at first.
+    pub fn set_port(&self, address: usize, port: u16) {
+        self.0.set_counted_port(address, port);
     }
 
     /// Says which networks are on the link; clients of others are behind a router. Returns how many there was no room
@@ -136,4 +132,17 @@ impl EffectCounters {
         self.0.set_on_link(v4, v6);
         left
     }
+}
+
+/// What was counted until now, over all CPUs.
+pub(crate) fn read(maps: &Maps) -> Result<EffectCounts> {
+    let mut per_cpu = vec![RawEffects::default(); possible_cpus()];
+    let words = per_cpu.as_flattened_mut().as_flattened_mut().as_flattened_mut();
+    sys::array_read(maps.effects.as_fd(), 0, words).map_err(Error::system("read the effects"))?;
+    let sum = |address: usize, kind: usize, effect: usize| {
+        per_cpu.iter().map(|counts| counts[address][kind][effect]).sum::<u64>()
+    };
+    let of = |address, kind| Effects::of(std::array::from_fn(|effect| sum(address, kind, effect)));
+    let counts = (0..ADDRESSES_MAX).map(|address| std::array::from_fn(|kind| of(address, kind))).collect();
+    Ok(EffectCounts { counts, newest: maps.clients().newest.to_vec() })
 }

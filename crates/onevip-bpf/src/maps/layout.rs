@@ -83,6 +83,8 @@ pub struct RawClients {
     pub v6: [RawNetwork6; ON_LINK_MAX],
     /// The source of the newest SYN, by address and kind; IPv4 uses the first four bytes. The program's.
     pub newest: [[[u8; 16]; KINDS]; ADDRESSES_MAX],
+    /// Of which port SYNs and SYN-ACKs count, in network order, by address; 0: of all.
+    pub port: [[u8; 2]; ADDRESSES_MAX],
 }
 
 /// Bit of the owner of a counted source, or of a network that is not counted, which says IPv6.

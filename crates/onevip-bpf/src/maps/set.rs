@@ -7,9 +7,9 @@ use crate::maps::allowed;
 use crate::maps::counters::Counters;
 use crate::maps::encoding::{decode_exception, encode_exception};
 use crate::maps::layout::{
-    FLOWS, LAYOUT, MAGIC, ON_LINK_MAX, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, RawClients, RawConfig,
-    RawException, RawExceptionKey, RawFlow, RawNetwork4, RawNetwork6, RawSettings, TICK_SHIFT, VIPS_MAX,
-    WORDS,
+    ADDRESSES_MAX, FLOWS, LAYOUT, MAGIC, ON_LINK_MAX, ORPHAN_MEMORY_TICKS, ORPHANS, ORPHANS_SEED, RawClients,
+    RawConfig, RawException, RawExceptionKey, RawFlow, RawNetwork4, RawNetwork6, RawSettings, TICK_SHIFT,
+    VIPS_MAX, WORDS,
 };
 use crate::maps::mapped::MappedArray;
 use crate::maps::pinned::shape;
@@ -264,6 +264,13 @@ impl Maps {
             (&raw mut (*clients).v4).write_volatile(v4);
             (&raw mut (*clients).v6).write_volatile(v6);
         }
+    }
+
+    /// Writes of which port SYNs to an address count.
+    pub(crate) fn set_counted_port(&self, address: usize, port: u16) {
+        let clients = self.clients.element(0).cast::<RawClients>().as_ptr();
+        // SAFETY: within the mapped, aligned RawClients, whose ports have this one writer.
+        unsafe { (&raw mut (*clients).port[address % ADDRESSES_MAX]).write_volatile(port.to_be_bytes()) };
     }
 
     pub(crate) fn counters(&self) -> Result<Counters> {

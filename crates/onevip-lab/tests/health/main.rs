@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod host;
 mod peer_check;
 mod rolling_reboot;

@@ -10,6 +10,7 @@ use crate::base::supervisor::{Supervisor, background};
 use crate::control::reload::{self, Reload, Reloader};
 use crate::control::server::{self, Handler};
 use crate::doctor::{facts, host_keys};
+use crate::engine::answers;
 use crate::engine::health::HealthChecks;
 use crate::engine::orders::{self, Orders};
 use crate::engine::reload::Engines;
@@ -27,7 +28,7 @@ use crate::rpc::nodes::Nodes;
 use crate::rpc::transport::{RpcCommand, RpcTransport};
 use crate::sessions::handlers as sessions;
 use anyhow::Context;
-use onevip_bpf::{Kernel, Refusals};
+use onevip_bpf::{EffectCounters, Kernel, Refusals};
 use onevip_host::frames::FrameSender;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ pub(super) struct Features {
     remote_orders: Arc<RemoteOrders>,
     answerers: Arc<QuestionHandlers>,
     peer_check: PeerCheckTools,
+    effects: EffectCounters,
 }
 
 impl Features {
@@ -111,6 +113,7 @@ impl Features {
             remote_orders,
             answerers: Arc::new(QuestionHandlers(answerers)),
             peer_check,
+            effects: kernel.effects(),
         })
     }
 
@@ -183,6 +186,11 @@ impl Features {
             Arc::new(PeerCheckPart::start(&configured, self.peer_check, beat_loop.clone())?),
             Arc::clone(&self.bans) as Arc<dyn Reload>,
         ];
+        let (current, health, effects) = (shared.current.clone(), Arc::clone(&shared.health), self.effects);
+        supervisor.start_until("answers", move |stop| {
+            answers::watch(&current, &effects, &health, stop);
+            Ok(())
+        })?;
         let reloader = Arc::new(Reloader::new(&self.config_file, shared.current.clone(), parts));
         let nodes = Nodes { current: shared.current.clone(), beat_loop, rpc, answerers: self.answerers };
         let mut handlers: Vec<Handler> = vec![

@@ -55,6 +55,11 @@ fn remedy(check: &CheckReport) -> &'static str {
         SSHD | "key" => {
             "`systemctl status ssh` and its log; a hung one is replaced with `systemctl restart ssh`, sessions stay"
         }
+        "answers" => {
+            "look what drops them or leads them elsewhere: `sysctl net.ipv4.conf.{all,IFACE}.{rp_filter,arp_ignore}`, \
+             `ip -d link` (NOARP), `ip route get CLIENT from VIP`, `ip rule`, `nft list ruleset` with its arp tables. The \
+             node tries by itself whether it is cured"
+        }
         "nologin" => "if nobody shuts this host down, remove /etc/nologin and /run/nologin",
         "processes" => {
             "`ps -eLf --sort=-nlwp | head`: end what makes so many; limit users with `TasksMax=` of user-.slice"
@@ -89,7 +94,7 @@ mod tests {
             since_seconds: 0,
             last_seconds: None,
         };
-        for name in names.iter().map(String::as_str).chain(["sshd", "check home"]) {
+        for name in names.iter().map(String::as_str).chain(["sshd", "answers", "check home"]) {
             assert!(!remedy(&check(name)).contains("health.md"), "{name}");
         }
     }

@@ -3,6 +3,7 @@
 //! The [`beat_loop`] decides and never blocks; the [`reconciler`] keeps addresses, MACs and programs in place and scans
 //! sockets; the [`neighbour_probe`] asks whether silent kernels live; [`health`] asks whether users can be served.
 
+pub mod answers;
 pub mod beat_loop;
 pub mod follower;
 pub mod health;

@@ -13,8 +13,10 @@ use crate::base::command::Command;
 use crate::base::plan::early_drop;
 use crate::base::supervisor::StopSignal;
 use anyhow::Context;
+use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use onevip_bpf::Kernel;
+use onevip_core::Prefix;
 use onevip_core::beat::Facts;
 use onevip_health::impact::{DEAD, Finding, Impact};
 use onevip_health::results::{PROGRAMS, Results};
@@ -23,6 +25,7 @@ use onevip_host::journal::Journal;
 use onevip_host::netlink::{LinkWatch, Netlink};
 use onevip_host::others;
 use onevip_host::sockets;
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,6 +106,7 @@ impl Reconciler {
         self.setups = self.follower.setups();
         let placed = self.ensure_setups(netlink, anew);
         self.follower.publish();
+        self.tell_on_link(netlink)?;
         attached.and(programs).and(placed)
     }
 
@@ -141,6 +145,19 @@ impl Reconciler {
             self.health.record(PROGRAMS, Finding::well("onevip's see every packet"), Duration::MAX);
             self.contested = None;
         }
+    }
+
+    /// Tells the programs which clients are on the link, and which behind a router.
+    fn tell_on_link(&self, netlink: &mut Netlink) -> anyhow::Result<()> {
+        let indices: Vec<u32> =
+            self.setups.iter().filter_map(|setup| if_nametoindex(setup.interface.as_str()).ok()).collect();
+        let present = netlink.addresses().context("cannot list the addresses of this host")?;
+        let on_link = present.iter().filter(|address| indices.contains(&address.link));
+        let networks = on_link.filter_map(|address| Prefix::new(address.ip, address.prefix_len));
+        let networks: BTreeSet<Prefix> =
+            networks.filter(|network| *network != Prefix::host(network.address())).collect();
+        self.kernel.effects().set_on_link(&networks.into_iter().collect::<Vec<_>>());
+        Ok(())
     }
 
     /// On an interface that was made anew nobody has removed anything.

@@ -1,8 +1,8 @@
 //! Collects what `onevip status` shows: from the pinned maps, the sockets and, where there is one, the daemon.
 
 use super::status::{
-    AskStatus, AttachedStatus, DaemonStatus, LeaseStatus, MembershipStatus, NodeStatus, PeerView, Placement,
-    Status, VipStatus,
+    AskStatus, AttachedStatus, DaemonStatus, EffectStatus, LeaseStatus, MembershipStatus, NodeStatus,
+    PeerView, Placement, Status, VipStatus,
 };
 use crate::base::beat_loop::BeatLoopHandle;
 use crate::base::clock::now;
@@ -14,7 +14,7 @@ use crate::control::server::Handler;
 use crate::events::words::{names, state_word, why_lost, why_out};
 use crate::peer_check::Suspicions;
 use anyhow::Context;
-use onevip_bpf::{Accelerate, AttachMode, Kernel, PinnedView};
+use onevip_bpf::{Accelerate, AttachMode, ClientKind, Kernel, PinnedView};
 use onevip_config::{Config, Delivery};
 use onevip_core::{BUCKETS, Bucket, BucketSet, Flags, NodeId, NodeSet, Reason, Table, membership};
 use onevip_health::results::Results;
@@ -222,11 +222,36 @@ impl Glance<'_> {
             sessions,
             lease: self.lease(index),
             nodes: self.nodes(index, vip, engine),
+            effects: self.effects(index),
             membership: report
                 .zip(engine)
                 .map(|(report, engine)| membership(report, engine, vip.delivery, self.why_out(engine)))
                 .map(|said| if trouble.is_some() { for_want_of_an_interface(said, trouble) } else { said }),
         }
+    }
+
+    /// None where the kernel does not tell: status has to come all the same.
+    fn effects(&self, vip: usize) -> Vec<EffectStatus> {
+        let before: usize = self.plan.vips[..vip].iter().map(|plan| plan.vip.addresses.len()).sum();
+        let Ok(counts) = self.kernel.effects() else { return Vec::new() };
+        let addresses = self.plan.vips[vip].vip.addresses.iter().zip(before..);
+        let each = addresses.flat_map(|address| ClientKind::ALL.map(|kind| (address, kind)));
+        each.map(|((address, index), kind)| {
+            let seen = counts.of(index, kind);
+            EffectStatus {
+                address: *address,
+                clients: kind.word().to_owned(),
+                syns: seen.syns,
+                syn_acks: seen.syn_acks,
+                resets: seen.resets,
+                handshakes: seen.handshakes,
+                orphans: seen.orphans,
+                questions: seen.questions,
+                answers: seen.answers,
+                newest: counts.newest(index, kind, *address),
+            }
+        })
+        .collect()
     }
 
     /// Why the interface of a VIP cannot be used now.

@@ -107,8 +107,36 @@ pub struct VipStatus {
     pub lease: LeaseStatus,
     /// The nodes that serve it.
     pub nodes: Vec<NodeStatus>,
+    /// What came in to open something and what left for it, by address and kind of clients.
+    #[serde(default)]
+    pub effects: Vec<EffectStatus>,
     /// What living membership knows; `None` with fixed nodes or without a daemon.
     pub membership: Option<MembershipStatus>,
+}
+
+/// What was counted of openings, since the kernel part was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectStatus {
+    /// The address of the VIP.
+    pub address: IpAddr,
+    /// Whose: `on-link` or `routed`.
+    pub clients: String,
+    /// SYNs to the service's port that were let in.
+    pub syns: u64,
+    /// SYN-ACKs that left from there.
+    pub syn_acks: u64,
+    /// Resets that left, of sessions as well.
+    pub resets: u64,
+    /// Third segments of handshakes for which a socket was here.
+    pub handshakes: u64,
+    /// Segments that nobody holds, let in to be reset.
+    pub orphans: u64,
+    /// ARP requests or neighbour solicitations let in.
+    pub questions: u64,
+    /// Their answers that left.
+    pub answers: u64,
+    /// Who sent the newest SYN.
+    pub newest: Option<IpAddr>,
 }
 
 /// How this node stands among the others.
