@@ -103,6 +103,16 @@ __noinline int effect_on_client(struct __sk_buff *skb, __u32 effect, __u32 addre
 	return 0;
 }
 
+/* Whether a solicitation comes from a host that has no address yet and asks whether it may have this one (RFC 4862, 5.4.2):
+ * the answer to it goes to all, unsolicited. */
+static __always_inline bool nd_is_for_duplicates(struct __sk_buff *skb, __u32 network)
+{
+	struct ipv6hdr *ip = (void *)(long)skb->data + INDEX(network, PEER_AT_MAX);
+
+	return (void *)(ip + 1) <= (void *)(long)skb->data_end &&
+	       !(ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1] | ip->saddr.s6_addr32[2] | ip->saddr.s6_addr32[3]);
+}
+
 /* What was let in. */
 static __always_inline void effect_in(struct __sk_buff *skb, const struct packet_context *pkt,
 				      const struct verdict *verdict)
@@ -122,8 +132,12 @@ static __always_inline void effect_in(struct __sk_buff *skb, const struct packet
 	case ONEVIP_TCP_ORPHAN:
 		effect_on_client(skb, ONEVIP_ORPHAN_IN, verdict->address, peer_at, 0);
 		return;
-	case ONEVIP_ARP_ANSWER:
 	case ONEVIP_ND_ANSWER:
+		if (nd_is_for_duplicates(skb, verdict->network))
+			return;
+		effect_count(verdict->address, ONEVIP_ON_LINK, ONEVIP_QUESTION_IN);
+		return;
+	case ONEVIP_ARP_ANSWER:
 		effect_count(verdict->address, ONEVIP_ON_LINK, ONEVIP_QUESTION_IN);
 		return;
 	default:

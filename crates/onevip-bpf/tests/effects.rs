@@ -139,6 +139,9 @@ fn questions_of_neighbours_and_their_answers_are_counted() {
 
         let ask = frame::neighbour(135, NEAR6, frame::solicited_node(VIP6), VIP6, Some((1, [2; 6])));
         comes(kernel, &ask);
+        let nobody = Ipv6Addr::UNSPECIFIED;
+        // Whose answer goes to all, unsolicited.
+        comes(kernel, &frame::neighbour(135, nobody, frame::solicited_node(VIP6), VIP6, None));
         let mut answer = frame::neighbour(136, VIP6, NEAR6, VIP6, Some((2, CLUSTER_MAC)));
         let flags = 14 + 40 + 4;
         leaves(kernel, &answer);
