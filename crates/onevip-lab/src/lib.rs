@@ -19,7 +19,7 @@
 //! [`ssh`], [`daemon`] and [`service`] are what runs there, [`ssh_session`] is a user. [`lab`] is the whole and its nodes,
 //! [`cleanup`] the end of it. [`fault`] and [`switch`] are what goes wrong on purpose, [`stressor`] what takes too much.
 //! [`wire`] is what is seen on the network, [`dial`] connects to it. [`load`] has clients at work, [`testbed`] a lab
-//! together with them. [`demo`] is the story, [`mod@bench`] the figures.
+//! together with them. [`kind`] has hosts as people have them, [`matrix`] the same stories for each. [`demo`] is the story, [`mod@bench`] the figures.
 
 pub mod bench;
 pub mod cgroup;
@@ -30,9 +30,11 @@ pub mod demo;
 pub mod dial;
 pub mod fault;
 mod inject;
+pub mod kind;
 pub mod lab;
 pub mod lease_slack;
 pub mod load;
+pub mod matrix;
 pub mod neighbour;
 pub mod net;
 pub mod netns;

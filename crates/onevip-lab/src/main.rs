@@ -10,7 +10,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use onevip_lab::{Lab, LabFault, Name, Options, cleanup, demo, lab, process, service, stressor};
+use onevip_lab::kind::{self, HOST_KINDS, HostKind, HostKinds};
+use onevip_lab::{Lab, LabFault, Name, Options, cleanup, demo, lab, matrix, process, service, stressor};
 
 /// A onevip cluster in a box: network namespaces, one bridge, real OpenSSH.
 #[derive(Parser)]
@@ -75,6 +76,17 @@ enum Sub {
         /// Start no daemon: plain hosts, none of which has the VIP
         #[arg(long)]
         no_onevip: bool,
+        /// Kinds of hosts, for all nodes or for one: hardened,unix2=two-nics
+        #[arg(long, value_name = "KIND[,KIND]")]
+        host: Option<HostKinds>,
+    },
+    /// List the kinds of hosts there are
+    Kinds,
+    /// Run the same stories over kinds of hosts, and say which promises each keeps
+    Matrix {
+        /// Only these kinds; all by default
+        #[arg(long, value_name = "KIND", value_delimiter = ',')]
+        kinds: Vec<String>,
     },
     /// Take a lab down and remove every trace of it
     Down {
@@ -167,13 +179,16 @@ fn main() -> ExitCode {
 
 fn run(command: Sub) -> Result<()> {
     match command {
-        Sub::Up { which, nodes, clients, config, is_static, no_onevip } => {
+        Sub::Up { which, nodes, clients, config, is_static, no_onevip, host } => {
             let mut options = Options::new(&which.name).nodes(nodes).clients(clients);
             options.onevip = !no_onevip;
             options.living = !is_static;
+            options.hosts = host.unwrap_or_default();
             options.config = config.map(|path| read_config(&path)).transpose()?;
             up(options)
         }
+        Sub::Kinds => kinds(),
+        Sub::Matrix { kinds } => run_matrix(&kinds),
         Sub::Down { all: true, .. } => down_all(),
         Sub::Down { which, all: false } => lab::down(&Name::new(&which.name)?),
         Sub::Status { which, json } => status(&which.name, json),
@@ -192,6 +207,31 @@ fn run(command: Sub) -> Result<()> {
         Sub::Stressor(stressor) => stressor.run(),
         Sub::Heal { which, target } => Lab::open(&which.name)?.heal(target.as_deref()).map(drop),
     }
+}
+
+fn kinds() -> Result<()> {
+    HOST_KINDS.iter().try_for_each(|kind| print(&format!("{:18}{}", kind.name, kind.about)))
+}
+
+/// A line for each kind as it is done; fails when one broke a promise, or could not be tried.
+fn run_matrix(names: &[String]) -> Result<()> {
+    process::catch_interrupts()?;
+    let wanted: Vec<&HostKind> = match names {
+        [] => HOST_KINDS.iter().collect(),
+        names => names.iter().map(|name| kind::find(name)).collect::<Result<_>>()?,
+    };
+    let mut bad = 0;
+    for (done, kind) in wanted.iter().enumerate() {
+        let found = matrix::broken_promises(kind, Options::new("matrix"));
+        process::check_interrupt()?;
+        let broken = found.unwrap_or_else(|error| vec![format!("not tried to the end: {error:#}")]);
+        bad += usize::from(!broken.is_empty());
+        let verdict = if broken.is_empty() { "keeps all promises" } else { "BREAKS promises" };
+        print(&format!("[{}/{}] {}: {verdict}", done + 1, wanted.len(), kind.name))?;
+        broken.iter().try_for_each(|words| print(&format!("      {words}")))?;
+    }
+    anyhow::ensure!(bad == 0, "{bad} of {} kinds break promises", wanted.len());
+    Ok(())
 }
 
 fn read_config(path: &PathBuf) -> Result<String> {

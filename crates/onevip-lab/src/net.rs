@@ -134,13 +134,20 @@ pub fn remove_netns(name: &Name, host: Host) -> Result<()> {
 /// # Errors
 /// When the port stays.
 pub fn unplug(name: &Name, host: Host) -> Result<()> {
-    if is_plugged(name, host)?
-        && let Err(error) = ip_batch(name, Host::Switch, &format!("link del {host}\n"))
-    {
-        // It may have gone by itself between the look and the command.
-        ensure!(!is_plugged(name, host)?, "{error:#}");
+    for port in [host.to_string(), second_port(host)] {
+        if has_port(name, &port)?
+            && let Err(error) = ip_batch(name, Host::Switch, &format!("link del {port}\n"))
+        {
+            // It may have gone by itself between the look and the command.
+            ensure!(!has_port(name, &port)?, "{error:#}");
+        }
     }
     Ok(())
+}
+
+/// The switch's port for the second interface of a host, if it has one.
+pub fn second_port(host: Host) -> String {
+    format!("{host}-b")
 }
 
 /// Whether the switch has a port for this host.
@@ -148,7 +155,15 @@ pub fn unplug(name: &Name, host: Host) -> Result<()> {
 /// # Errors
 /// When there is no switch.
 pub fn is_plugged(name: &Name, host: Host) -> Result<bool> {
-    netns::inside(name, Host::Switch, || if_nametoindex(host.to_string().as_str()).is_ok())
+    has_port(name, &host.to_string())
+}
+
+/// Whether the switch has a port of this name.
+///
+/// # Errors
+/// When there is no switch.
+pub fn has_port(name: &Name, port: &str) -> Result<bool> {
+    netns::inside(name, Host::Switch, || if_nametoindex(port).is_ok())
 }
 
 /// Runs `ip` commands, one a line, in a host's namespace; the first that fails ends the batch.

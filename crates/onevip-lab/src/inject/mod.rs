@@ -147,8 +147,10 @@ impl Lab {
     /// First the link, so that no dying process and no closing socket gets a last word out; then the processes,
     /// mounts and the namespace with all its sockets.
     fn power_off(&self, id: u8) -> Result<()> {
-        if net::is_plugged(self.name(), Host::Node(id))? {
-            ip_batch(self.name(), Host::Switch, &format!("link set {} down\n", Host::Node(id)))?;
+        for port in [Host::Node(id).to_string(), net::second_port(Host::Node(id))] {
+            if net::has_port(self.name(), &port)? {
+                ip_batch(self.name(), Host::Switch, &format!("link set {port} down\n"))?;
+            }
         }
         cleanup::remove_host(self.name(), Host::Node(id))?;
         net::unplug(self.name(), Host::Node(id))

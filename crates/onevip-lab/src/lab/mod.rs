@@ -20,6 +20,7 @@ use self::lock::own;
 pub use self::node::LabNode;
 pub use self::options::Options;
 pub use self::reach::COMMAND_WITHIN;
+use crate::kind::HostKinds;
 use crate::plan::{Host, LabPlan, Name, ROOT};
 use crate::process::{check_interrupt, clear_interrupt, tail, wait_until};
 use crate::service::echo;
@@ -34,6 +35,9 @@ pub(crate) struct State {
     pub plan: LabPlan,
     pub vip: Vec<IpAddr>,
     pub cluster_mac: String,
+    /// Kinds of the nodes, as on the command line; empty for plain ones.
+    #[serde(default)]
+    pub hosts: String,
 }
 
 /// A running lab. One that [`Lab::up`] made is taken down when it is dropped, also by a panic, unless
@@ -57,12 +61,18 @@ impl Lab {
         if plan.onevip {
             daemon::program()?;
         }
+        options.hosts.check(plan.nodes)?;
         let text = options.config.unwrap_or_else(|| config::generate(&plan));
         let summary = config::summarise(&text)?;
         let owned = own(&plan.name)?;
         let _lock = lock(&plan.name)?;
         cleanup::remove_lab(&plan.name)?;
-        let state = State { plan, vip: summary.vip, cluster_mac: summary.cluster_mac };
+        let state = State {
+            plan,
+            vip: summary.vip,
+            cluster_mac: summary.cluster_mac,
+            hosts: options.hosts.to_string(),
+        };
         let lab = Self { state, owned: Some(owned) };
         lab.build(&text, &options.env)?;
         Ok(lab)
@@ -109,6 +119,7 @@ impl Lab {
         let stations = plan.stations();
         net::create_switch(name)?;
         net::create_stations(plan, &stations)?;
+        self.kinds()?.make(name, &stations)?;
         check_interrupt()?;
         for &host in &stations {
             netns::create_uts(name, host)?;
@@ -188,7 +199,12 @@ impl Lab {
         let _ = fs::remove_dir_all(&run_dir);
         create_private(&run_dir)?;
         net::create_stations(self.plan(), &[host])?;
+        self.kinds()?.make(name, &[host])?;
         self.start_services(&[id])
+    }
+
+    fn kinds(&self) -> Result<HostKinds> {
+        if self.state.hosts.is_empty() { Ok(HostKinds::default()) } else { self.state.hosts.parse() }
     }
 
     /// The lab's name.

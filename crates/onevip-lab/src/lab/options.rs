@@ -4,6 +4,7 @@ use std::sync::Once;
 
 use anyhow::Result;
 
+use crate::kind::HostKinds;
 use crate::plan::LabPlan;
 use crate::{cleanup, config, daemon};
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub echo: bool,
     /// What the daemons find in their environment, as `NAME=VALUE`, besides the environment of whoever starts them.
     pub env: Vec<String>,
+    /// Of which kinds the nodes are; plain ones by default.
+    pub hosts: HostKinds,
 }
 
 impl Options {
@@ -40,6 +43,7 @@ impl Options {
             living: true,
             echo: false,
             env: Vec::new(),
+            hosts: HostKinds::default(),
         }
     }
 
@@ -98,6 +102,11 @@ impl Options {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push(format!("{name}={value}"));
         self
+    }
+
+    /// With nodes of these kinds.
+    pub fn hosts(self, hosts: HostKinds) -> Self {
+        Self { hosts, ..self }
     }
 
     /// Without daemons.
