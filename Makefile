@@ -14,7 +14,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := $(SUDO)
 endif
 
-.PHONY: help build demo test tidy lint deny bench failover health load simulate fuzz vms configuration install clean
+.PHONY: help build demo test tidy lint deny bench matrix failover health load simulate fuzz vms configuration install clean
 
 help:            ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -51,6 +51,11 @@ deny:            ## licences, sources and advisories of what is built in
 bench:           ## figures beside those of others, raw results in bench/results, and docs/benchmarks.md (under 20 minutes)
 	@scripts/deps bench
 	@SUDO="$(SUDO)" CARGO="$(CARGO)" scripts/bench
+
+matrix:          ## the same stories over every kind of host, and docs/hosts.md (about five minutes)
+	@scripts/deps test
+	$(CARGO) build --locked --workspace
+	$(SUDO) target/debug/onevip-lab matrix --out docs/hosts.md
 
 failover:        ## what users notice when hosts die, hang, drain and return (about half an hour)
 	@scripts/deps bench

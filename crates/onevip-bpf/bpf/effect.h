@@ -11,6 +11,7 @@
 #include <linux/in.h>
 #include <linux/tcp.h>
 #include "classify.h"
+#include "limit.h"
 #include "nd.h"
 
 /* Writers: ingress and egress, each CPU its own copy. */
@@ -113,6 +114,15 @@ static __always_inline bool nd_is_for_duplicates(struct __sk_buff *skb, __u32 ne
 	       !(ip->saddr.s6_addr32[0] | ip->saddr.s6_addr32[1] | ip->saddr.s6_addr32[2] | ip->saddr.s6_addr32[3]);
 }
 
+/* Whether orphans are reset by the daemon, since the stack's resets do not leave this host. */
+static __always_inline bool daemon_resets(void)
+{
+	__u32 zero = 0;
+	struct onevip_clients *clients = bpf_map_lookup_elem(&onevip_clients, &zero);
+
+	return clients && READ_ONCE(clients->resets);
+}
+
 /* What was let in. */
 static __always_inline void effect_in(struct __sk_buff *skb, const struct packet_context *pkt,
 				      const struct verdict *verdict)
@@ -131,6 +141,8 @@ static __always_inline void effect_in(struct __sk_buff *skb, const struct packet
 		return;
 	case ONEVIP_TCP_ORPHAN:
 		effect_on_client(skb, ONEVIP_ORPHAN_IN, verdict->address, peer_at, 0);
+		if (daemon_resets())
+			refusal_report(skb, verdict, ONEVIP_LIMIT_RESET);
 		return;
 	case ONEVIP_ND_ANSWER:
 		if (nd_is_for_duplicates(skb, verdict->network))

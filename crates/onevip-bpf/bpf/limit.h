@@ -198,7 +198,7 @@ static __always_inline __u32 sender_is_over(struct packet_context *pkt, void *da
 		       0;
 }
 
-/* Asks the daemon to answer a refused SYN, if there is room. */
+/* Asks the daemon to answer a refused SYN, or to reset an orphan, if there is room. */
 static __always_inline void refusal_report(struct __sk_buff *skb, const struct verdict *verdict, __u32 action)
 {
 	struct onevip_refusal *refusal;

@@ -369,6 +369,9 @@ struct onevip_clients {
 	__be32 newest[ONEVIP_ADDRESSES_MAX][ONEVIP_KINDS][4];
 	/* Writer: the daemon. Of which port SYNs and SYN-ACKs count; 0: of all. */
 	__be16 port[ONEVIP_ADDRESSES_MAX];
+	/* Writer: the daemon. 1: it resets orphans itself, because the stack's resets do not leave. */
+	__u32 resets;
+	__u32 reserved;
 };
 
 /* Counters: one row of ONEVIP_REASONS_MAX per program. */

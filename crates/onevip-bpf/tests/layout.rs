@@ -124,7 +124,7 @@ fn fields() -> Facts {
     fields!(facts, "onevip_config", RawConfig: magic, layout, active, halves);
     fields!(facts, "onevip_network4", RawNetwork4: network, mask);
     fields!(facts, "onevip_network6", RawNetwork6: network, mask);
-    fields!(facts, "onevip_clients", RawClients: v4, v6, newest, port);
+    fields!(facts, "onevip_clients", RawClients: v4, v6, newest, port, resets);
     fields!(facts, "onevip_flow", RawFlow: hash, word, port, source, isn, answer, begun, opened, ended, state);
     fields!(facts, "onevip_tracing", RawTracing: until_ns, family, rate_max, words, mask, lost, window, in_window);
     fields!(facts, "onevip_trace", RawTrace: time_ns, ifindex, length, captured, program, reason);

@@ -97,6 +97,29 @@ impl Gauge {
     }
 }
 
+/// Finds out whether the resets of this host's stack leave: a filter that wants to see a connection's beginning keeps them
+/// back, and sessions whose node died would freeze.
+#[derive(Clone, Debug, Default)]
+pub struct ResetWatch {
+    last: Option<(u64, u64)>,
+    since: Option<Instant>,
+}
+
+impl ResetWatch {
+    /// Takes in how many orphans were let in and how many resets left, since the counters were made; whether the resets
+    /// are missing: none left for [`WAITS`] after an orphan was let in.
+    pub fn look(&mut self, now: Instant, orphans: u64, resets: u64) -> bool {
+        let (orphans_before, resets_before) =
+            self.last.replace((orphans, resets)).unwrap_or((orphans, resets));
+        if resets != resets_before {
+            self.since = None;
+        } else if orphans > orphans_before {
+            self.since.get_or_insert(now);
+        }
+        self.since.is_some_and(|since| now.duration_since(since) >= WAITS)
+    }
+}
+
 /// A change of the verdict.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Turn {
@@ -182,6 +205,17 @@ impl AnswersHysteresis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resets_are_missing_when_an_orphan_was_let_in_and_none_left() {
+        let (mut watch, begin) = (ResetWatch::default(), Instant::now());
+        let mut at = |ms, orphans, resets| watch.look(begin + Duration::from_millis(ms), orphans, resets);
+        assert!(!at(0, 5, 3), "what was before says nothing");
+        assert!(!at(2000, 5, 3), "nor does quiet");
+        assert!(!at(3000, 6, 3) && !at(3900, 6, 3));
+        assert!(at(4000, 6, 3), "a second without a reset");
+        assert!(!at(4100, 7, 4) && !at(9000, 7, 4), "one left");
+    }
 
     /// Plays seconds in tenths: `(asked, answered)` in each.
     struct Play {

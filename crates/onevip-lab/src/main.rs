@@ -5,7 +5,7 @@ mod bench_command;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -87,6 +87,9 @@ enum Sub {
         /// Only these kinds; all by default
         #[arg(long, value_name = "KIND", value_delimiter = ',')]
         kinds: Vec<String>,
+        /// Write a table of them, as Markdown
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Take a lab down and remove every trace of it
     Down {
@@ -188,7 +191,7 @@ fn run(command: Sub) -> Result<()> {
             up(options)
         }
         Sub::Kinds => kinds(),
-        Sub::Matrix { kinds } => run_matrix(&kinds),
+        Sub::Matrix { kinds, out } => run_matrix(&kinds, out.as_deref()),
         Sub::Down { all: true, .. } => down_all(),
         Sub::Down { which, all: false } => lab::down(&Name::new(&which.name)?),
         Sub::Status { which, json } => status(&which.name, json),
@@ -213,24 +216,32 @@ fn kinds() -> Result<()> {
     HOST_KINDS.iter().try_for_each(|kind| print(&format!("{:18}{}", kind.name, kind.about)))
 }
 
-/// A line for each kind as it is done; fails when one broke a promise, or could not be tried.
-fn run_matrix(names: &[String]) -> Result<()> {
+/// A line for each kind as it is done, and a table of all into `out`; fails when one broke a promise, or could not be tried.
+fn run_matrix(names: &[String], out: Option<&Path>) -> Result<()> {
     process::catch_interrupts()?;
     let wanted: Vec<&HostKind> = match names {
         [] => HOST_KINDS.iter().collect(),
         names => names.iter().map(|name| kind::find(name)).collect::<Result<_>>()?,
     };
-    let mut bad = 0;
+    let (mut bad, mut rows) = (0, String::new());
     for (done, kind) in wanted.iter().enumerate() {
         let found = matrix::broken_promises(kind, Options::new("matrix"));
         process::check_interrupt()?;
-        let broken = found.unwrap_or_else(|error| vec![format!("not tried to the end: {error:#}")]);
-        bad += usize::from(!broken.is_empty());
-        let verdict = if broken.is_empty() { "keeps all promises" } else { "BREAKS promises" };
+        let (verdict, why) = match found {
+            Ok(broken) if broken.is_empty() => ("as it should be", broken),
+            Ok(broken) => ("BREAKS promises", broken),
+            Err(error) => ("could not be tried", vec![format!("{error:#}")]),
+        };
+        bad += usize::from(!why.is_empty());
         print(&format!("[{}/{}] {}: {verdict}", done + 1, wanted.len(), kind.name))?;
-        broken.iter().try_for_each(|words| print(&format!("      {words}")))?;
+        why.iter().try_for_each(|words| print(&format!("      {words}")))?;
+        rows += &format!("| `{}` | {} | {} | {verdict} |\n", kind.name, kind.about, kind.right.words());
     }
-    anyhow::ensure!(bad == 0, "{bad} of {} kinds break promises", wanted.len());
+    if let Some(path) = out {
+        std::fs::write(path, matrix::page(&rows))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    anyhow::ensure!(bad == 0, "{bad} of {} kinds are not as they should be", wanted.len());
     Ok(())
 }
 

@@ -23,3 +23,9 @@ fn hardened_hosts_keep_all_promises() {
 fn hosts_with_a_second_interface_in_the_lan_keep_all_promises() {
     keeps_its_promises("two-nics");
 }
+
+/// The resets of their stack are kept back by the filter; sessions of a dead node end all the same.
+#[test]
+fn hosts_with_a_strict_stateful_firewall_keep_all_promises() {
+    keeps_its_promises("conntrack-strict");
+}

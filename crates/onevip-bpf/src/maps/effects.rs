@@ -63,6 +63,8 @@ impl Effects {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EffectCounts {
     counts: Vec<[Effects; KINDS]>,
+    /// Whether the daemon resets orphans, because the stack's resets do not leave.
+    pub daemon_resets: bool,
     newest: Vec<[[u8; 16]; KINDS]>,
 }
 
@@ -94,6 +96,11 @@ impl EffectCounters {
     /// The kernel's.
     pub fn read(&self) -> Result<EffectCounts> {
         read(&self.0)
+    }
+
+    /// Says whether the daemon resets orphans itself, beside the stack: they are handed over as refused SYNs are.
+    pub fn set_daemon_resets(&self, resets: bool) {
+        self.0.set_daemon_resets(resets);
     }
 
     /// Says of which port SYNs and SYN-ACKs of an address count, by its index; 0: of all, as it is at first.
@@ -144,5 +151,6 @@ pub(crate) fn read(maps: &Maps) -> Result<EffectCounts> {
     };
     let of = |address, kind| Effects::of(std::array::from_fn(|effect| sum(address, kind, effect)));
     let counts = (0..ADDRESSES_MAX).map(|address| std::array::from_fn(|kind| of(address, kind))).collect();
-    Ok(EffectCounts { counts, newest: maps.clients().newest.to_vec() })
+    let clients = maps.clients();
+    Ok(EffectCounts { counts, daemon_resets: clients.resets != 0, newest: clients.newest.to_vec() })
 }

@@ -85,6 +85,10 @@ pub struct RawClients {
     pub newest: [[[u8; 16]; KINDS]; ADDRESSES_MAX],
     /// Of which port SYNs and SYN-ACKs count, in network order, by address; 0: of all.
     pub port: [[u8; 2]; ADDRESSES_MAX],
+    /// 1 while the daemon resets orphans itself.
+    pub resets: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Bit of the owner of a counted source, or of a network that is not counted, which says IPv6.

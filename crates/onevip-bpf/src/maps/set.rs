@@ -273,6 +273,13 @@ impl Maps {
         unsafe { (&raw mut (*clients).port[address % ADDRESSES_MAX]).write_volatile(port.to_be_bytes()) };
     }
 
+    /// Says whether the daemon resets orphans.
+    pub(crate) fn set_daemon_resets(&self, resets: bool) {
+        let clients = self.clients.element(0).cast::<RawClients>().as_ptr();
+        // SAFETY: within the mapped, aligned RawClients; this word has this one writer.
+        unsafe { (&raw mut (*clients).resets).write_volatile(resets.into()) };
+    }
+
     pub(crate) fn counters(&self) -> Result<Counters> {
         Counters::read(self.counters.as_fd())
     }

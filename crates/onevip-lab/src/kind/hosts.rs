@@ -86,6 +86,10 @@ pub(super) fn arp_filter(name: &Name, id: u8) -> Result<()> {
     nft(name, id, &rules)
 }
 
+pub(super) fn mtu_1280(name: &Name, id: u8) -> Result<()> {
+    ip_batch(name, Host::Node(id), &format!("link set {INTERFACE} mtu 1280\n"))
+}
+
 pub(super) fn own_slash_32(name: &Name, id: u8) -> Result<()> {
     let own = own(id);
     let batch = format!(

@@ -16,8 +16,23 @@ use crate::plan::{Host, Name};
 pub enum RightOutcome {
     /// Every promise holds, and `onevip doctor` finds nothing.
     Keeps,
-    /// Every promise holds, and `onevip doctor` names this check, since something nearby could be better.
-    Says(&'static str),
+    /// Every promise holds but one, and `onevip doctor` names this check beforehand: sessions of a node that died end when
+    /// it is back, or by `onevip forget`.
+    Waits(&'static str),
+}
+
+impl RightOutcome {
+    /// In words, for a table.
+    pub fn words(self) -> String {
+        match self {
+            Self::Keeps => "all promises".to_owned(),
+            Self::Waits(check) => {
+                format!(
+                    "all, but sessions of a dead node wait for its return or `forget`; `doctor` says `{check}`"
+                )
+            }
+        }
+    }
 }
 
 /// A kind of host.
@@ -67,8 +82,14 @@ pub const HOST_KINDS: &[HostKind] = &[
     HostKind {
         name: "arp-filter",
         about: "questions for the node's own addresses (ARP, ND) are dropped",
-        right: RightOutcome::Says("kernel-unaskable"),
+        right: RightOutcome::Waits("kernel-unaskable"),
         make: hosts::arp_filter,
+    },
+    HostKind {
+        name: "mtu-1280",
+        about: "an interface that carries no more than IPv6 asks for, as of a tunnel",
+        right: RightOutcome::Keeps,
+        make: hosts::mtu_1280,
     },
     HostKind {
         name: "own-slash-32",

@@ -117,21 +117,22 @@ impl Features {
         })
     }
 
-    /// Starts what limits need, where there are any; a change of them takes a restart of the daemon.
+    /// Starts to answer refused SYNs and orphans, and what limits need, where there are any; a change of them takes a
+    /// restart of the daemon.
     pub(super) fn start_limits(
         &self,
         supervisor: &mut Supervisor,
         mut refused: Refusals,
     ) -> anyhow::Result<()> {
-        if counters::limits(&self.shared.current.get().plan).is_empty() {
-            return Ok(());
-        }
         let (sender, interfaces) = (FrameSender::open(), Arc::clone(&self.shared.interfaces));
         let sender = sender.context("cannot open a packet socket")?;
         supervisor.start_until("refusals", move |stop| {
             refusals::answer(&mut refused, &interfaces, &sender, stop);
             Ok(())
         })?;
+        if counters::limits(&self.shared.current.get().plan).is_empty() {
+            return Ok(());
+        }
         let records = self.shared.bus.subscribe().context("nobody can watch the claims")?;
         let (counts, rpc, beat_loop) =
             (Arc::clone(&self.counts), self.shared.rpc.clone(), self.shared.beat_loop.clone());

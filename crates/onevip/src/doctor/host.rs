@@ -30,7 +30,16 @@ pub(super) fn daemon(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
             "`onevip status` says whom it hears; a daemon that does not run in time needs its real-time rights",
         )
     });
-    interfaces.chain(lease).collect()
+    let resets = status.daemon_resets.then(|| {
+        Diagnosis::new(
+            "resets",
+            "a packet filter of this host keeps the stack's resets back; onevip sends them itself",
+            "sessions of a node that died are ended some seconds later, and other programs may miss their resets as well",
+            "let segments of unknown connections to the VIP through: no `ct state invalid drop` and no \"new and not SYN\" \
+             rule before the accept, or net.netfilter.nf_conntrack_tcp_loose=1; then restart the daemon",
+        )
+    });
+    interfaces.chain(lease).chain(resets).collect()
 }
 
 fn interface(vip: &VipStatus) -> Option<Diagnosis> {

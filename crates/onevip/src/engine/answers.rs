@@ -4,7 +4,7 @@
 use crate::base::current::{Configured, Current};
 use crate::base::supervisor::StopSignal;
 use onevip_bpf::{ClientKind, EffectCounters, EffectCounts};
-use onevip_health::answers::{AnswersHysteresis, Gauge, Openings, Turn};
+use onevip_health::answers::{AnswersHysteresis, Gauge, Openings, ResetWatch, Turn};
 use onevip_health::impact::{DEAD, Finding, Impact};
 use onevip_health::monitor::{self, SSHD};
 use onevip_health::results::{ANSWERS, Results};
@@ -96,6 +96,9 @@ pub fn watch(current: &Current, effects: &EffectCounters, results: &Arc<Results>
     };
     let mut hysteresis = AnswersHysteresis::new(places.iter().map(gauge).collect());
     let mut complained: Option<Instant> = None;
+    let mut resets = vec![ResetWatch::default(); places.len()];
+    // Whether a filter is gone nobody can see while resets are ours; a new daemon tries anew.
+    effects.set_daemon_resets(false);
     while !stop.wait(TICK) {
         let counts = match effects.read() {
             Ok(counts) => counts,
@@ -107,6 +110,9 @@ pub fn watch(current: &Current, effects: &EffectCounters, results: &Arc<Results>
                 continue;
             }
         };
+        if !counts.daemon_resets {
+            see_to_resets(&places, &mut resets, &counts, effects);
+        }
         let openings: Vec<Openings> = places.iter().map(|place| place.openings(&counts)).collect();
         // A frozen sshd with a full queue answers no SYN either, and its own check says when it is well.
         let mute_sshd = results.impact_of(SSHD) > Impact::Shed;
@@ -120,5 +126,28 @@ pub fn watch(current: &Current, effects: &EffectCounters, results: &Arc<Results>
             }
         };
         results.record(ANSWERS, finding, Duration::MAX);
+    }
+}
+
+/// Where the stack's resets do not leave, orphans are reset by the daemon from now on: see `limits::refusals`.
+fn see_to_resets(
+    places: &[Place],
+    resets: &mut [ResetWatch],
+    counts: &EffectCounts,
+    effects: &EffectCounters,
+) {
+    for (place, watch) in places.iter().zip(resets) {
+        let Reading::Syns(kind) = place.reading else { continue };
+        let seen = counts.of(place.index, kind);
+        if watch.look(Instant::now(), seen.orphans, seen.resets) {
+            tracing::warn!(
+                "segments of ended sessions of {} clients to {} are let in, and no reset leaves this host, as of a packet \
+                 filter; onevip resets them itself from now on",
+                kind.word(),
+                place.address
+            );
+            effects.set_daemon_resets(true);
+            return;
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The answer to a refused SYN: an ICMP message or a reset, in the VIP's name.
+//! The answer to a refused SYN: an ICMP message or a reset, in the VIP's name. And the reset of an orphan, where those of
+//! this host's stack do not leave.
 //!
 //! Crafted here and not by the program: a SYN that comes from a neighbour without a wire (veth, virtio) has only half a
 //! checksum, which its carrier completes on the way out, wherever the program would have put something else by then. While
@@ -22,7 +23,10 @@ const LOOK_UP_MS: u16 = 200;
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-const RST_ACK: u8 = 0x14;
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 
 /// Answers until told to stop, each from the own MAC that its interface has now.
 pub fn answer(refusals: &mut Refusals, interfaces: &Interfaces, sender: &FrameSender, stop: &StopSignal) {
@@ -105,15 +109,23 @@ fn ipv6(packet: &[u8], refusal: Refusal) -> Option<Vec<u8>> {
     Some([ip, payload].concat())
 }
 
-/// A reset as RFC 9293 3.10.7.1 has it for a SYN: it acknowledges the SYN and whatever it carries.
-fn reset(syn: &[u8], length: usize) -> Option<Vec<u8>> {
-    let header = syn.first_chunk::<20>()?;
+/// A reset as RFC 9293 3.10.7.1 has it for a closed port: of a segment that acknowledges something it takes the number; of
+/// any other, as a SYN, it acknowledges what that says.
+fn reset(of: &[u8], length: usize) -> Option<Vec<u8>> {
+    let header = of.first_chunk::<20>()?;
     let [from, to] = [&header[..2], &header[2..4]];
-    let sequence = u32::from_be_bytes(header[4..8].try_into().ok()?);
     let carried = length.checked_sub(usize::from(header[12] >> 4) * 4)?;
-    let mut segment = [to, from, &[0; 4]].concat();
-    segment.extend(sequence.wrapping_add(1 + carried as u32).to_be_bytes());
-    segment.extend([0x50, RST_ACK, 0, 0, 0, 0, 0, 0]);
+    let mut segment = [to, from].concat();
+    if header[13] & ACK != 0 {
+        segment.extend(&header[8..12]);
+        segment.extend([0, 0, 0, 0, 0x50, RST, 0, 0, 0, 0, 0, 0]);
+    } else {
+        let sequence = u32::from_be_bytes(header[4..8].try_into().ok()?);
+        let opens = u32::from(header[13] & (SYN | FIN) != 0);
+        segment.extend([0; 4]);
+        segment.extend(sequence.wrapping_add(opens + carried as u32).to_be_bytes());
+        segment.extend([0x50, RST | ACK, 0, 0, 0, 0, 0, 0]);
+    }
     Some(segment)
 }
 
@@ -178,11 +190,27 @@ mod tests {
             let segment = &packet[header..];
             assert_eq!(segment[..4], [0, 22, 0x9c, 0x40]);
             assert_eq!(u32::from_be_bytes(segment[8..12].try_into().unwrap()), 1005, "the SYN and its data");
-            assert_eq!(segment[13], RST_ACK);
+            assert_eq!(segment[13], RST | ACK);
             let (from, to) = (&packet[addresses.start..middle], &packet[middle..addresses.end]);
             assert_eq!(checksum::transport(address(from), address(to), TCP, segment), 0);
             assert!(v6 || checksum::internet(&packet[..20]) == 0);
         }
+    }
+
+    #[test]
+    fn a_reset_of_an_orphan_is_the_one_that_its_sender_believes() {
+        let mut packet = syn(false);
+        packet[20 + 8..20 + 12].copy_from_slice(&7_000_000u32.to_be_bytes());
+        packet[20 + 13] = ACK;
+        let refused = Refused { ifindex: 2, refusal: Refusal::Reset, from: CLIENT_MAC, packet };
+        let (_, frame) = frame(&refused, &OWN_MAC).unwrap();
+        let segment = &frame[14 + 20..];
+        assert_eq!(
+            (&segment[4..8], segment[13]),
+            (&7_000_000u32.to_be_bytes()[..], RST),
+            "what it acknowledged"
+        );
+        assert_eq!(checksum::transport(address(&frame[26..30]), address(&frame[30..34]), TCP, segment), 0);
     }
 
     #[test]

@@ -137,6 +137,7 @@ impl Glance<'_> {
             node_id: self.plan.node.id.get(),
             membership: self.config.membership.to_string(),
             config_digest: self.config.digest_hex(),
+            daemon_resets: self.kernel.effects().is_ok_and(|counts| counts.daemon_resets),
             daemon: self.running.map(|running| DaemonStatus {
                 pid: std::process::id(),
                 up_seconds: running.since.elapsed().as_secs(),

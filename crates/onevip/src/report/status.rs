@@ -34,6 +34,9 @@ pub struct Status {
     /// Prefixes that this node's kernel part keeps out: IPv4, IPv6.
     #[serde(default)]
     pub bans: [u32; 2],
+    /// Whether the daemon resets orphans itself, because the resets of this host's stack do not leave.
+    #[serde(default)]
+    pub daemon_resets: bool,
     /// Where the kernel part is attached.
     pub attached: Vec<AttachedStatus>,
     /// Whether processes here are refused the ports of other nodes' slices; `None` where no service has slices.
