@@ -56,10 +56,11 @@ fn order(testbed: &Testbed, subcommand: &str) -> Result<()> {
 pub fn page(rows: &str) -> String {
     format!(
         "# Kinds of hosts\n\n\
-         What onevip promises on hosts that are not like the lab's plain ones. `make matrix` makes this page: it\n\
-         runs the same stories over three nodes of each kind (logins by both families, `doctor`, restart of a\n\
-         daemon, drain and undrain, power-off, boot) and judges as clients see it: nobody is unserved for more\n\
-         than 3 s, no SYN is answered twice, no session ends but those of a node that died, and those end.\n\n\
+         What onevip promises on hosts that are not like the lab's plain ones. `make matrix` makes this\n\
+         page: it runs the same stories over three nodes of each kind (logins by both families, `doctor`,\n\
+         restart of a daemon, drain and undrain, power-off, boot) and judges as clients see it: nobody is\n\
+         unserved for more than 3 s, no SYN is answered twice, no session ends but those of a node that\n\
+         died, and those end.\n\n\
          | kind | what it has | what it keeps | the last run |\n| --- | --- | --- | --- |\n{rows}\n\
          `onevip-lab up --host KIND` makes a cluster of such hosts to play with, `--host unix2=KIND` one.\n"
     )

@@ -67,7 +67,7 @@ impl Session {
 
     /// Whether a user of this host, or its own health check, connects to the VIP without having logged in: nobody's
     /// session, and the client's end of one is none either.
-    fn is_own_knock(&self, plan: &Plan) -> bool {
+    fn is_own_probe(&self, plan: &Plan) -> bool {
         let own = plan.vips.iter().any(|vip| vip.vip.addresses.contains(&self.address));
         own && self.user.is_none()
     }
@@ -98,7 +98,7 @@ pub fn look(plan: &Plan) -> anyhow::Result<Vec<Session>> {
             session(&plan.node.name, vip, talker, holders.get(&talker.inode).unwrap_or(&none), &processes)
         })
         .collect();
-    sessions.retain(|session| !session.is_own_knock(plan));
+    sessions.retain(|session| !session.is_own_probe(plan));
     sessions.extend(by_socket.iter().map(|(vip, bound)| {
         roaming(&plan.node.name, vip, bound, holders.get(&bound.inode).unwrap_or(&none), &processes)
     }));
