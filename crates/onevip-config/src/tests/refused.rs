@@ -148,9 +148,17 @@ fn macs_that_do_not_fit() {
     vip("mac = \"01:80:c2:00:00:0e\" # here", "never passes a bridge", "write another");
     // These work, so they are advice.
     vip("mac = \"05:00:5e:33:64:0a\" # here", "outside the ranges", "01:00:5e");
-    vip("mac = \"33:33:00:00:00:01\" # here", "range of IPv6", "range of IPv4");
-    vip("addresses = [\"2001:db8::10\"]\nmac = \"01:00:5e:00:00:01\" # here", "IPv6 only", "33:33");
+    vip("mac = \"33:33:00:33:00:01\" # here", "range of IPv6", "range of IPv4");
+    vip("addresses = [\"2001:db8::10\"]\nmac = \"01:00:5e:33:00:01\" # here", "IPv6 only", "33:33");
     vip("delivery = \"flood\"\nmac = \"00:16:3e:00:00:01\" # here", "real network card", "begin it with 02");
+    vip("mac = \"01:00:5e:00:00:12\" # here", "also the one of VRRP", "01:00:5e:33:33:12");
+    vip("addresses = [\"198.0.0.18\"] # here", "also the one of VRRP", "write `mac`");
+    vip("addresses = [\"2001:db8::1\"] # here", "also the one of all hosts", "33:33:00:33:33:01");
+    let two = "cluster = \"lab\"\n\
+        [[vip]]\nname = \"a\"\naddresses = [\"198.51.100.10\"]\n\
+        [[vip]] # here\nname = \"b\"\naddresses = [\"198.179.100.10\"]\n\
+        [[node]]\nname = \"n\"\nid = 1\naddress = \"198.51.100.1\"\n";
+    finds(two, "\"a\" and \"b\" have one cluster MAC", "write `mac`");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::draft::VipDraft;
-use crate::model::Delivery;
-use crate::span::Spanned;
+use crate::model::{Delivery, Vip};
+use crate::span::{Span, Spanned};
 use onevip_core::MacAddr;
 use std::net::IpAddr;
 
@@ -43,6 +43,54 @@ pub(super) fn cluster_mac(vip: &VipDraft, addresses: &[IpAddr], out: &mut Diagno
             mac_advice(vip, mac, addresses, out);
             Some(found)
         }
+    }
+}
+
+/// A MAC that frames of a protocol of the link have as well: those of 224.0.0.0/24 (a MAC has the lower 23 bits of an
+/// address: RFC 1112, section 6.4) and of ff02:: (the lower 32: RFC 2464, section 7), by the IANA's lists of groups.
+fn reserved(place: &Span, mac: MacAddr, out: &mut Diagnostics) {
+    let ([0x01, 0x00, 0x5e, 0, 0, group] | [0x33, 0x33, 0, 0, 0, group]) = mac.0 else { return };
+    let whose = match group {
+        0x01 => "all hosts",
+        0x02 => "all routers",
+        0x05 | 0x06 => "OSPF",
+        0x09 => "RIP",
+        0x0a => "EIGRP",
+        0x0d => "PIM",
+        0x12 => "VRRP, as of keepalived",
+        0x16 => "IGMP and MLD",
+        0xfb => "mDNS",
+        0xfc => "LLMNR",
+        _ => "a protocol of the link",
+    };
+    let remedy = format!(
+        "write `mac`, one that begins alike and that nothing else has: {}",
+        MacAddr([mac.0[0], mac.0[1], mac.0[2], 0x33, 0x33, group])
+    );
+    let reason = format!(
+        "the cluster MAC {mac} is also the one of {whose}: their hosts take in all frames for the VIP, and this one theirs"
+    );
+    out.push(Diagnostic::advice(place, reason, remedy));
+}
+
+/// What about the cluster MACs of a file without mistakes is worth a word: those that something else has as well, and one
+/// that two VIPs have, so that who serves one of them takes in what is for the other.
+pub(super) fn advise(drafts: &[VipDraft], vips: &[Option<Vip>], out: &mut Diagnostics) {
+    let known: Vec<(&VipDraft, &Vip)> =
+        drafts.iter().zip(vips).filter_map(|(draft, vip)| Some((draft, vip.as_ref()?))).collect();
+    for (at, (draft, vip)) in known.iter().enumerate() {
+        let said = draft.mac.as_ref().map(|mac| &mac.place);
+        let place = said.or(draft.addresses.first().map(|address| &address.place));
+        reserved(place.unwrap_or(&draft.place), vip.mac, out);
+        let Some((earlier, other)) = known[..at].iter().find(|(_, other)| other.mac == vip.mac) else {
+            continue;
+        };
+        let reason = format!(
+            "\"{}\" and \"{}\" have one cluster MAC, {}: a node of one takes in the frames of both",
+            other.name, vip.name, vip.mac
+        );
+        let remedy = "write `mac` for one of them, another one; with the same nodes for both it does no harm";
+        out.push(Diagnostic::advice(&draft.place, reason, remedy).also(&earlier.place, "the other one"));
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn validate(mut draft: Draft, out: &mut Diagnostics) -> Option<Config
     if out.has_mistakes() {
         return None;
     }
+    mac::advise(&draft.vips, &vips, out);
     Some(Config {
         cluster: draft.cluster?,
         membership: draft.membership,
