@@ -6,7 +6,7 @@ use onevip_config::Vip;
 use onevip_core::{Prefix, Transport};
 use onevip_host::talkers::{self, Listener};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// OpenSSH's own default.
 const STARTUPS_DEFAULT: u32 = 10;
@@ -18,7 +18,10 @@ pub(super) fn examine(inputs: &Inputs<'_>) -> Vec<Diagnosis> {
     let Ok(listeners) = talkers::listeners() else { return Vec::new() };
     let mut findings = Vec::new();
     for plan in &inputs.plan.vips {
-        findings.extend(ports(&plan.vip).filter_map(|port| unheard(&listeners, &plan.vip.addresses, port)));
+        let configured = |port| Sshd::configured_at(port, &listeners);
+        findings.extend(
+            ports(&plan.vip).filter_map(|port| unheard(&listeners, &plan.vip.addresses, port, &configured)),
+        );
     }
     if let Some(sshd) = Sshd::of(inputs.config, inputs.plan)
         && let Some(effective) = sshd.effective()
@@ -37,25 +40,51 @@ fn ports(vip: &Vip) -> impl Iterator<Item = u16> + '_ {
     tcp.filter(|service| service.ports.start() == service.ports.end()).map(|service| *service.ports.start())
 }
 
-fn unheard(listeners: &[Listener], vips: &[IpAddr], port: u16) -> Option<Diagnosis> {
+/// `configured` tells where the `sshd` of a port is to listen by its file.
+fn unheard(
+    listeners: &[Listener],
+    vips: &[IpAddr],
+    port: u16,
+    configured: &dyn Fn(u16) -> Vec<SocketAddr>,
+) -> Option<Diagnosis> {
     let on_port: Vec<&Listener> = listeners.iter().filter(|listener| listener.port == port).collect();
     let silent = vips.iter().filter(|vip| !on_port.iter().any(|listener| listener.hears(**vip)));
-    let silent: Vec<String> = silent.map(ToString::to_string).collect();
+    let silent: Vec<IpAddr> = silent.copied().collect();
     if silent.is_empty() {
         return None;
     }
     let why = "clients that land here are refused: `Connection refused`";
     if on_port.is_empty() {
-        let remedy = "start sshd (`systemctl start ssh`); until then `onevip drain` here";
+        // One connection while sshd_config has a mistake leaves the socket unit failed, also when that is mended
+        // (systemd 252 and 257).
+        let remedy = "start sshd (`systemctl start ssh`; where systemd listens for it, `systemctl restart ssh.socket`, which \
+                      stays failed after a mistake in sshd_config); until then `onevip drain` here";
         return Some(Diagnosis::new(NOT_LISTENING, format!("nothing listens on port {port}"), why, remedy));
     }
+    let named = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let heard: Vec<String> = on_port.iter().map(|listener| listener.address.to_string()).collect();
-    let found =
-        format!("port {port} is served on {}, but not on the VIP {}", heard.join(", "), silent.join(", "));
-    let remedy = format!(
-        "add `ListenAddress {}` to sshd_config, or remove all of them; then restart sshd",
-        silent.join("` and `ListenAddress ")
-    );
+    let found = format!("port {port} is served on {}, but not on the VIP {named}", heard.join(", "));
+    let is_configured = |vip: &IpAddr| configured(port).contains(&SocketAddr::new(*vip, port));
+    let remedy = if silent.iter().all(is_configured) {
+        let settings: BTreeSet<&str> =
+            silent
+                .iter()
+                .map(|vip| {
+                    if vip.is_ipv4() { "net.ipv4.ip_nonlocal_bind=1" } else { "net.ipv6.ip_nonlocal_bind=1" }
+                })
+                .collect();
+        let settings: Vec<&str> = settings.into_iter().collect();
+        format!(
+            "sshd_config names it already, but sshd began before the VIP was there: `systemctl restart ssh` (sessions stay). \
+             So that it does not come back with the next boot, `{}` in /etc/sysctl.d, or no `ListenAddress` at all",
+            settings.join("` and `")
+        )
+    } else {
+        format!(
+            "add `ListenAddress {}` to sshd_config, or remove all of them; then restart sshd",
+            named.replace(", ", "` and `ListenAddress ")
+        )
+    };
     Some(Diagnosis::new("listen-address", found, why, remedy))
 }
 
@@ -124,7 +153,7 @@ mod tests {
     #[test]
     fn a_vip_is_heard_by_its_own_or_by_a_wildcard_of_its_family() {
         let found = |listeners: &[Listener], vip: &str| {
-            unheard(listeners, &[vip.parse().unwrap()], 22).map(|finding| finding.check)
+            unheard(listeners, &[vip.parse().unwrap()], 22, &|_| Vec::new()).map(|finding| finding.check)
         };
         let (v4, v6) = ("198.51.100.10", "2001:db8::10");
         assert_eq!(found(&[], v4), Some(NOT_LISTENING));
@@ -135,6 +164,23 @@ mod tests {
         assert_eq!(found(&[listener("::", false)], v4), None);
         assert_eq!(found(&[listener("::", true)], v4), Some("listen-address"));
         assert_eq!(found(&[listener("::", true)], v6), None);
+    }
+
+    #[test]
+    fn an_sshd_that_began_before_the_vip_was_there_is_to_be_restarted() {
+        let own = [listener("198.51.100.11", false)];
+        let vips = ["198.51.100.10".parse().unwrap()];
+        let remedy = |at: &[&str]| {
+            let configured = |_| at.iter().map(|text| text.parse().unwrap()).collect();
+            unheard(&own, &vips, 22, &configured).unwrap().remedy
+        };
+        assert!(remedy(&["198.51.100.11:22"]).contains("add `ListenAddress 198.51.100.10`"));
+        let again = remedy(&["198.51.100.11:22", "198.51.100.10:22"]);
+        assert!(
+            again.contains("systemctl restart ssh") && again.contains("net.ipv4.ip_nonlocal_bind=1"),
+            "{again}"
+        );
+        assert!(!again.contains("add `ListenAddress"), "{again}");
     }
 
     #[test]

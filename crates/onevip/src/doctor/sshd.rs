@@ -36,6 +36,15 @@ impl Sshd {
         Self::behind(target, &talkers::listeners().ok()?)
     }
 
+    /// Where the `sshd` that listens on this port, at whatever address, is to listen by its configuration; nowhere where that
+    /// cannot be told.
+    pub fn configured_at(port: u16, listeners: &[Listener]) -> Vec<SocketAddr> {
+        let mut on_port = listeners.iter().filter(|listener| listener.port == port);
+        let sshd = on_port.find_map(|one| Self::behind(SocketAddr::new(one.address, port), listeners));
+        let effective = sshd.and_then(|sshd| sshd.effective());
+        effective.map_or_else(Vec::new, |effective| effective.listen_addresses())
+    }
+
     fn behind(target: SocketAddr, listeners: &[Listener]) -> Option<Self> {
         let hears = |listener: &&Listener| listener.port == target.port() && listener.hears(target.ip());
         let inodes = listeners.iter().filter(hears).map(|listener| listener.inode);
@@ -120,6 +129,12 @@ impl Effective {
         self.get("maxstartups")?.split(':').next()?.parse().ok()
     }
 
+    /// Where it is to listen.
+    pub fn listen_addresses(&self) -> Vec<SocketAddr> {
+        let all = self.0.get("listenaddress").into_iter().flatten();
+        all.filter_map(|address| address.parse().ok()).collect()
+    }
+
     /// Its host keys, by type; of those that have their public half beside them.
     pub fn host_keys(&self) -> BTreeMap<String, String> {
         let files = self.0.get("hostkey").into_iter().flatten();
@@ -197,6 +212,9 @@ mod tests {
         let said = Effective::parse("port 22\nmaxstartups 10:30:100\nhostkey /a\nhostkey /b\n");
         assert_eq!((said.max_startups(), said.get("port"), said.get("absent")), (Some(10), Some("22"), None));
         assert_eq!(said.0["hostkey"], ["/a", "/b"]);
+        let said = Effective::parse("listenaddress 198.51.100.10:22\nlistenaddress [2001:db8::10]:22\n");
+        let wanted = ["198.51.100.10:22", "[2001:db8::10]:22"].map(|address| address.parse().unwrap());
+        assert_eq!(said.listen_addresses(), wanted);
         assert_eq!(version_in("OpenSSH_9.8p1, OpenSSL 3"), Some((9, 8)));
     }
 
