@@ -52,6 +52,20 @@ fn who_tells_user_source_beginning_and_terminal() {
     assert_eq!(of("root").len(), 2, "without a daemon, too");
 }
 
+/// As the health check does, once in a while.
+#[test]
+fn what_this_host_asks_its_own_vip_is_nobodys_session() {
+    let lab = lab("opown", 2);
+    let vip = lab.vip_for(lab.clients()[0]);
+    let _probe = lab.inside("unix2", || std::net::TcpStream::connect((vip, 22)).unwrap()).unwrap();
+    let sshd_has_it = || {
+        let found = lab.exec_ok("unix2", &["ss", "-Htn", "state", "established", "( sport = :22 )"]).unwrap();
+        found.contains(&vip.to_string())
+    };
+    wait_until(PATIENCE, "sshd to have the connection", sshd_has_it).unwrap();
+    assert_eq!(json(&lab, 2, "who", &[]).len(), 0, "{:?}", json(&lab, 2, "who", &[]));
+}
+
 #[test]
 fn one_node_answers_for_all_and_says_who_is_silent() {
     let lab = lab("opall", 3);

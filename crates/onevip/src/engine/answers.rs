@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often it looks.
-const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(500);
 /// How many clients have to be left without an answer: what one sends may be dropped by a filter, as of a ban.
 const SOURCES_MIN: usize = 2;
 /// How long to wait before saying again that it cannot look.

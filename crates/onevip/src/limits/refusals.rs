@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Answers in a second, at most: what Linux allows itself as well (`net.ipv4.icmp_msgs_per_sec`).
 const PER_SECOND: u32 = 1000;
-/// How long the end may have to be waited for, in ms.
-const LOOK_UP_MS: u16 = 200;
 
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
@@ -32,9 +30,9 @@ const ACK: u8 = 0x10;
 pub fn answer(refusals: &mut Refusals, interfaces: &Interfaces, sender: &FrameSender, stop: &StopSignal) {
     let (mut second, mut left) = (Instant::now(), PER_SECOND);
     while !stop.is_set() {
-        let mut fds = [PollFd::new(refusals.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [refusals.as_fd(), stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // An interrupted wait is a short one.
-        let _ = poll(&mut fds, PollTimeout::from(LOOK_UP_MS));
+        let _ = poll(&mut fds, PollTimeout::NONE);
         if second.elapsed() >= Duration::from_secs(1) {
             (second, left) = (Instant::now(), PER_SECOND);
         }
