@@ -60,7 +60,7 @@ fn reserved(place: &Span, mac: MacAddr, out: &mut Diagnostics) {
         0x12 => "VRRP, as of keepalived",
         0x16 => "IGMP and MLD",
         0xfb => "mDNS",
-        0xfc => "LLMNR",
+        0xfc if mac.0[0] == 0x01 => "LLMNR",
         _ => "a protocol of the link",
     };
     let remedy = format!(
