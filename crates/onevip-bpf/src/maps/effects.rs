@@ -23,7 +23,7 @@ impl ClientKind {
     /// Both.
     pub const ALL: [Self; KINDS] = [Self::OnLink, Self::Routed];
 
-    /// In words, and as a label of metrics.
+    /// In words.
     pub const fn word(self) -> &'static str {
         match self {
             Self::OnLink => "on-link",

@@ -106,8 +106,8 @@ impl Reconciler {
         self.setups = self.follower.setups();
         let placed = self.ensure_setups(netlink, anew);
         self.follower.publish();
-        self.tell_on_link(netlink)?;
-        attached.and(programs).and(placed)
+        let told = self.tell_on_link(netlink);
+        attached.and(programs).and(placed).and(told)
     }
 
     /// Attaches the programs to interfaces that are new, and forgets those that are gone.
